@@ -1,0 +1,67 @@
+"""The one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import click
+
+from unlearnkit.errors import FormatError, RefusedError, UnlearnkitError, VerificationError
+
+from .output import Output
+
+EXIT_CODES: dict[type[UnlearnkitError], int] = {FormatError: 3, VerificationError: 4, RefusedError: 5}
+"""0 done or verified, 1 any other error, 2 usage."""
+
+_EXTRAS = {"torch": ("train", "PyTorch"), "sklearn": ("demo", "scikit-learn")}
+
+
+@contextmanager
+def errors_reported() -> Iterator[None]:
+    """Print an expected error as ``unlearnkit: error:`` and ``unlearnkit: hint:`` on stderr, and exit with its code.
+
+    Anything else is a defect, in this program or in the recipe, and keeps its traceback.
+    """
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as err:
+        command = err.ctx.command_path if err.ctx else "unlearnkit"
+        _fail(err, err.format_message(), f"see '{command} --help'", 2)
+    except UnlearnkitError as err:
+        _fail(err, str(err), err.hint, next((code for kind, code in EXIT_CODES.items() if isinstance(err, kind)), 1))
+    except ModuleNotFoundError as err:
+        if err.name not in _EXTRAS:
+            raise
+        extra, title = _EXTRAS[err.name]
+        _fail(err, f"this command needs {title}, which is not installed", f'pip install "unlearnkit[{extra}]"', 1)
+    except OSError as err:
+        if err.errno == errno.EPIPE:  # the reader of stdout has seen enough; click leaves quietly
+            raise
+        where = "" if err.filename is None else f": {err.filename}"
+        _fail(err, f"{err.strerror or err}{where}", None, 1)
+
+
+def _fail(err: Exception, message: str, hint: str | None, code: int) -> NoReturn:
+    context = click.get_current_context(silent=True)
+    output = context.find_object(Output) if context else None
+    if output is not None and output.verbosity >= 1:
+        click.echo("".join(traceback.format_exception(err)), err=True, nl=False)
+    click.echo(f"unlearnkit: error: {message}", err=True)
+    if hint:
+        click.echo(f"unlearnkit: hint: {hint}", err=True)
+    raise click.exceptions.Exit(code) from err
+
+
+@contextmanager
+def values_from_options() -> Iterator[None]:
+    """Around a library call whose arguments are all from the command line: its ValueError is a usage error."""
+    try:
+        yield
+    except ValueError as err:
+        raise click.UsageError(str(err)) from err

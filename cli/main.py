@@ -1,0 +1,55 @@
+"""The root command and the options that every command shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .check import check
+from .demo import demo
+from .errors import errors_reported
+from .info import info
+from .output import Output
+from .predict import predict
+from .sketch import sketch
+
+
+class RootGroup(click.Group):
+    """A group whose errors, its own and those of its commands, are reported in one form."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        """Parse the root options."""
+        with errors_reported():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Parse and run the command."""
+        with errors_reported():
+            return super().invoke(ctx)
+
+
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="unlearnkit", message="%(package)s %(version)s")
+@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr; show the traceback of an error.")
+@click.pass_context
+def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Sketch a training run once; predict what its model would do without anybody's data.
+
+    Results go to stdout, everything else to stderr. Exit codes: 0 done or verified, 1 other error, 2 usage,
+    3 malformed input, 4 verification failed, 5 refused.
+
+    \b
+    Example:
+      unlearnkit sketch examples/digits.py:recipe -o run/bundle
+      unlearnkit predict run/bundle --probe test_loss --delete person-017
+    """
+    if quiet and verbose:
+        raise click.UsageError("-q and -v exclude each other")
+    ctx.obj = Output(json=as_json, verbosity=verbose - quiet)
+
+
+for command in (sketch, info, predict, check, demo):
+    main.add_command(command)

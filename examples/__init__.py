@@ -1,0 +1,1 @@
+"""Complete recipes to start from. Installs as ``unlearnkit.examples``."""

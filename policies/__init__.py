@@ -1,0 +1,1 @@
+"""Deletion policies as TOML files, read as package data. Installs as ``unlearnkit.policies``."""

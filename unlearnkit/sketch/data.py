@@ -1,0 +1,150 @@
+"""The examples of a recipe: in which order they come, whose they are, and the batches they make."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils.data import default_collate
+
+from unlearnkit.errors import RecipeError
+
+
+class MapDataset(Protocol):
+    """Any map-style dataset."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        ...
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401  whatever the user's loss takes
+        """One example: nested containers of tensors, arrays or numbers."""
+        ...
+
+
+def as_dataset(data: MapDataset | tuple[Tensor, ...]) -> MapDataset:
+    """A dataset as it is; a tuple of tensors ``[examples, ...]`` as a dataset of their rows."""
+    if isinstance(data, tuple):
+        if not data or not all(isinstance(part, Tensor) for part in data):
+            raise RecipeError("data: got a tuple that is not all tensors", hint="pass tensors, or a map-style dataset")
+        if len({len(part) for part in data}) != 1:
+            raise RecipeError(f"data: tensors of different lengths {[len(part) for part in data]}")
+        return _Rows(data)
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+        raise RecipeError(f"data: {type(data).__name__} has no length or no indexing", hint="use a map-style dataset")
+    return data
+
+
+class _Rows:
+    """Tensors of the same length, row by row."""
+
+    def __init__(self, parts: tuple[Tensor, ...]) -> None:
+        self.parts = tuple(part.detach() for part in parts)
+
+    def __len__(self) -> int:
+        return len(self.parts[0])
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        return tuple(part[index] for part in self.parts)
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """Many rows at once, without stacking them one by one."""
+        return tuple(part[torch.as_tensor(indices)] for part in self.parts)
+
+
+def collate(dataset: MapDataset, indices: Sequence[int]) -> Any:  # noqa: ANN401  the layout of the user's examples
+    """The batch of these examples, as ``torch.utils.data.DataLoader`` would make it. Every leaf is a tensor."""
+    batch = dataset.batch(indices) if isinstance(dataset, _Rows) else default_collate([dataset[int(i)] for i in indices])
+    for leaf in pytree.tree_leaves(batch):
+        if not isinstance(leaf, Tensor):
+            message = f"data: a batch holds a {type(leaf).__name__}, expected tensors only"
+            raise RecipeError(message, hint="encode text and labels as tensors in the dataset")
+    return batch
+
+
+def make_order(
+    order: object, order_seed: int, *, examples: int, epochs: int, batch_size: int, drop_last: bool
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Which example comes when: ``[epochs, examples per epoch]``, a whole number of batches.
+
+    order: explicit, or None to shuffle each epoch with numpy's Philox generator seeded by ``order_seed``.
+    """
+    if order is None:
+        generator = np.random.Generator(np.random.Philox(order_seed))
+        table = np.stack([generator.permutation(examples) for _ in range(epochs)])
+    else:
+        table = np.asarray(order)
+        if table.ndim != 2 or len(table) != epochs or not np.issubdtype(table.dtype, np.integer):
+            shape = f"{table.dtype} array of shape {table.shape}"
+            raise RecipeError(f"order: got {shape}, expected whole numbers [epochs={epochs}, examples]")
+        if table.size and not 0 <= table.min() <= table.max() < examples:
+            raise RecipeError(f"order: indices from {table.min()} to {table.max()}, but there are {examples} examples")
+    left_over = table.shape[1] % batch_size
+    if left_over and not drop_last:
+        message = f"batch_size={batch_size} leaves {left_over} of {table.shape[1]} examples an epoch over"
+        raise RecipeError(message, hint="batches are whole: choose a batch size that divides, or drop_last=True")
+    table = table[:, : table.shape[1] - left_over]
+    if not table.size:
+        raise RecipeError(f"the run has no steps: {examples} examples, batch_size={batch_size}, epochs={epochs}")
+    return np.ascontiguousarray(table, dtype=np.int64)
+
+
+def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
+    """Unit names in the order of their first example, and for each example its unit's position, -1 for nobody's."""
+    if len(owners) != examples:
+        raise RecipeError(f"units: got {len(owners)} owners for {examples} examples")
+    positions: dict[str, int] = {}
+    kinds: dict[str, type] = {}
+    index = np.full(examples, -1, dtype=np.int64)
+    for i, owner in enumerate(owners):
+        if owner is None:
+            continue
+        if isinstance(owner, np.generic):
+            owner = owner.item()  # noqa: PLW2901  numpy's numbers are numbers
+        if isinstance(owner, bool) or not isinstance(owner, (str, int)):
+            raise RecipeError(f"units: example {i} is owned by a {type(owner).__name__}, expected str, int or None")
+        name = str(owner)
+        if kinds.setdefault(name, type(owner)) is not type(owner):
+            raise RecipeError(f"units: {name!r} occurs as text and as a number", hint="use one of them for each owner")
+        index[i] = positions.setdefault(name, len(positions))
+    if not positions:
+        raise RecipeError("units: no example is owned by anybody, so nothing can ever be deleted")
+    return tuple(positions), index
+
+
+def data_digest(dataset: MapDataset) -> str:
+    """SHA-256 over every example, in order: dtype, shape and bytes of each leaf."""
+    state = hashlib.sha256()
+    if isinstance(dataset, _Rows):
+        for part in dataset.parts:
+            update_with_tensor(state, part)
+        return state.hexdigest()
+    for i in range(len(dataset)):
+        first = _example_digest(dataset[i])
+        if i == 0 and first != _example_digest(dataset[i]):
+            hint = "draw augmentations beforehand, so that dataset[i] is always the same"
+            raise RecipeError("data: dataset[0] gave two different examples", hint=hint)
+        state.update(first)
+    return state.hexdigest()
+
+
+def _example_digest(example: object) -> bytes:
+    state = hashlib.sha256()
+    for leaf in pytree.tree_leaves(example):
+        if isinstance(leaf, (str, bytes)):
+            hint = "encode text as tensors in the dataset"
+            raise RecipeError(f"data: an example holds a {type(leaf).__name__}, expected tensors or numbers", hint=hint)
+        update_with_tensor(state, torch.as_tensor(leaf))
+    return state.digest()
+
+
+def update_with_tensor(state: hashlib._Hash, tensor: Tensor) -> None:
+    """Feed dtype, shape and little-endian bytes of a tensor to a hash."""
+    tensor = tensor.detach().cpu().contiguous()
+    state.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    state.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -1,0 +1,61 @@
+"""Learning-rate schedules, played through once beforehand to know every step's settings."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from unlearnkit.errors import RecipeError
+
+Schedule: TypeAlias = LRScheduler | Callable[[int], float] | None
+Interval: TypeAlias = Literal["step", "epoch"]
+
+
+def play(
+    optimizer: torch.optim.Optimizer, schedule: Schedule, *, epochs: int, steps_per_epoch: int, interval: Interval
+) -> list[list[dict[str, Any]]]:
+    """The settings of each parameter group at each step: ``[steps][groups]``, parameters left out.
+
+    schedule: a torch scheduler, advanced after each step or each epoch as ``interval`` says; or ``step -> lr``; or None.
+    The optimizer and the scheduler themselves are left as they are.
+    """
+    if isinstance(schedule, ReduceLROnPlateau):
+        raise RecipeError("lr_schedule=ReduceLROnPlateau depends on a measured loss", hint="use a schedule fixed beforehand")
+    steps = epochs * steps_per_epoch
+    if schedule is None:
+        return [_settings(optimizer)] * steps
+    if isinstance(schedule, LRScheduler):
+        return _play_scheduler(optimizer, schedule, steps, steps_per_epoch if interval == "epoch" else 1)
+    return [[{**group, "lr": _rate(schedule, step)} for group in _settings(optimizer)] for step in range(steps)]
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+
+
+def _rate(schedule: Callable[[int], float], step: int) -> float:
+    rate = float(schedule(step))
+    if not rate >= 0 or rate == float("inf"):
+        raise RecipeError(f"lr_schedule({step}) is {rate}, expected a finite number >= 0")
+    return rate
+
+
+def _play_scheduler(
+    optimizer: torch.optim.Optimizer, scheduler: LRScheduler, steps: int, advance_every: int
+) -> list[list[dict[str, Any]]]:
+    if scheduler.optimizer is not optimizer:
+        raise RecipeError("lr_schedule was built for another optimizer", hint="build it from the recipe's optimizer")
+    own = copy.deepcopy(scheduler)  # takes a copy of its optimizer along
+    played = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it asks for optimizer.step() between its steps, and here there is no training
+        for step in range(steps):
+            played.append(_settings(own.optimizer))
+            if (step + 1) % advance_every == 0:
+                own.step()
+    return played

@@ -1,0 +1,185 @@
+"""Runs a traced graph over jets.
+
+Which nodes are jets is known before the first run, from which inputs are. Every other node is an ordinary torch call.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.utils import _pytree as pytree
+
+from unlearnkit.errors import NonFiniteError
+from unlearnkit.taylor.check import active_nodes
+from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
+from unlearnkit.taylor.trace import Trace, location
+
+
+class GuardChangedError(Exception):
+    """A value or shape that was frozen into the graph is another one on these inputs: trace again. Internal."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """Stands for the value of a node in a prepared argument list."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Instruction:
+    node: fx.Node
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    nested: bool  # whether slots hide inside lists
+    target: int
+    last_used: tuple[int, ...]  # slots to free afterwards
+
+
+class Interpreter:
+    """A traced function, ready to run on jets wherever ``active_inputs`` says so (one flag for each flat input)."""
+
+    def __init__(self, trace: Trace, active_inputs: Sequence[bool]) -> None:
+        self.trace = trace
+        self.active_inputs = tuple(active_inputs)
+        self._slots = {node: i for i, node in enumerate(trace.module.graph.nodes)}
+        self._guards = {guard.node: guard.expected for guard in trace.guards}
+        active = active_nodes(trace.module.graph, active_inputs)
+        last = self._last_uses()
+        self._inputs: list[int] = []
+        self._constants: list[tuple[int, Any]] = []
+        self._program: list[_Instruction] = []
+        for node in trace.module.graph.nodes:
+            slot = self._slots[node]
+            if node.op == "placeholder":
+                self._inputs.append(slot)
+            elif node.op == "get_attr":
+                self._constants.append((slot, getattr(trace.module, str(node.target))))
+            elif node.op == "output":
+                self._output = self._prepared(node.args[0])
+            else:
+                self._program.append(self._instruction(node, active, last.get(node, ())))
+
+    def _last_uses(self) -> dict[fx.Node, tuple[int, ...]]:
+        """For each node, the slots that nothing reads after it."""
+        seen: set[fx.Node] = set()
+        last: dict[fx.Node, tuple[int, ...]] = {}
+        for node in reversed(self.trace.module.graph.nodes):
+            fresh = [n for n in node.all_input_nodes if n not in seen]
+            seen.update(fresh)
+            unused = [self._slots[node]] if node not in seen and node.op == "call_function" else []
+            last[node] = (*(self._slots[n] for n in fresh), *unused)
+        return last
+
+    def _prepared(self, argument: Any) -> Any:  # noqa: ANN401  arguments are whatever operations take
+        return fx.node.map_arg(argument, lambda node: _Slot(self._slots[node]))
+
+    def _instruction(self, node: fx.Node, active: set[fx.Node], last_used: tuple[int, ...]) -> _Instruction:
+        arguments = tuple(self._prepared(node.args))
+        options = dict(self._prepared(node.kwargs))
+        nested = any(isinstance(a, (list, tuple, dict, slice)) for a in (*arguments, *options.values()))
+        function = self._function(node, active)
+        return _Instruction(node, function, arguments, options, nested, self._slots[node], last_used)
+
+    def _function(self, node: fx.Node, active: set[fx.Node]) -> Callable[..., Any]:
+        plain: Callable[..., Any] = node.target  # type: ignore[assignment]
+        if plain is operator.getitem or not active.intersection(node.all_input_nodes):
+            return plain
+        if node.target in LOCALLY_CONSTANT:
+            return lambda *args, **options: plain(*_constants(args), **options)
+        rule = SMOOTH.get(node.target) or PIECEWISE.get(node.target)  # type: ignore[arg-type]
+        assert rule is not None, f"no rule for {node.target}: check() comes before the interpreter"
+        return rule
+
+    def __call__(self, *arguments: object, verify_finite: bool = False) -> Any:  # noqa: ANN401  as the traced function
+        """Run the function; arguments and results are laid out as they were when tracing, with jets as leaves.
+
+        verify_finite: look at every coefficient and raise NonFiniteError at the first operation that breaks one.
+        Raises GuardChangedError where the graph does not fit these inputs.
+        """
+        leaves = pytree.tree_flatten(arguments, is_leaf=lambda leaf: isinstance(leaf, Jet))[0]
+        values: list[Any] = [None] * len(self._slots)
+        for slot, leaf in zip(self._inputs, leaves, strict=True):
+            values[slot] = leaf
+        for slot, value in self._constants:
+            values[slot] = value
+        for step in self._program:
+            result = self._run(step, values)
+            if verify_finite:
+                _verify_finite(step.node, result, [values[self._slots[n]] for n in step.node.all_input_nodes])
+            values[step.target] = result
+            for slot in step.last_used:
+                values[slot] = None
+        return pytree.tree_unflatten(list(_filled(self._output, values)), self.trace.results)
+
+    def _run(self, step: _Instruction, values: list[Any]) -> Any:  # noqa: ANN401  the result of any operation
+        if step.nested:
+            arguments = _filled(step.arguments, values)
+            options = _filled(step.options, values)
+        else:
+            arguments = [values[a.index] if type(a) is _Slot else a for a in step.arguments]
+            options = {k: values[v.index] if type(v) is _Slot else v for k, v in step.options.items()}
+        result = step.function(*arguments, **options)
+        if step.node in self._guards:
+            seen = result.shape if isinstance(result, (Tensor, Jet)) else result
+            if seen != self._guards[step.node]:
+                raise GuardChangedError(location(step.node))
+        return result
+
+
+def _filled(tree: Any, values: list[Any]) -> Any:  # noqa: ANN401  arguments are whatever operations take
+    """Replace the slots in nested lists by their values."""
+    if type(tree) is _Slot:
+        return values[tree.index]
+    if isinstance(tree, (list, tuple)):
+        return [_filled(item, values) for item in tree]
+    if isinstance(tree, dict):
+        return {key: _filled(item, values) for key, item in tree.items()}
+    return tree
+
+
+def _constants(arguments: Sequence[Any]) -> list[Any]:
+    return [
+        _constants(a) if isinstance(a, (list, tuple)) else a.constant if isinstance(a, Jet) else a for a in arguments
+    ]
+
+
+def is_finite(value: Jet | Tensor) -> bool:
+    """Whether every coefficient is finite."""
+    if isinstance(value, Jet):
+        return bool(value.tail.isfinite().all()) and bool(value.constant.isfinite().all())
+    return not value.is_floating_point() or bool(value.isfinite().all())
+
+
+def _verify_finite(node: fx.Node, result: object, inputs: Sequence[object]) -> None:
+    """Raise where an operation makes non-finite coefficients out of finite ones.
+
+    Infinite constants are legitimate on the way (masks of -inf), so only tails are looked at, unless inputs were finite.
+    """
+    outputs = result if isinstance(result, (tuple, list)) else (result,)
+    broken = any(isinstance(r, Jet) and not bool(r.tail.isfinite().all()) for r in outputs)
+    broken = broken or any(isinstance(r, Jet) and bool(r.constant.isnan().any()) for r in outputs)
+    if broken and all(not isinstance(x, Jet) or bool(x.tail.isfinite().all()) for x in inputs):
+        raise non_finite(node, None)
+
+
+def non_finite(node: fx.Node, step: int | None) -> NonFiniteError:
+    """The error for an operation whose result is not finite."""
+    at = "" if step is None else f" at training step {step}"
+    message = f"a Taylor coefficient is not finite{at}: first seen in {node.name} = {node.target} ({location(node)})"
+    hint = "lower the degree or the learning rate; with Adam, put epsilon inside the root: uk.Adam(eps_inside_sqrt=True)"
+    return NonFiniteError(message, step=step, node=f"{node.name} = {node.target}", where=location(node), hint=hint)
+
+
+def plain_run(trace: Trace, *arguments: object) -> Any:  # noqa: ANN401  as the traced function
+    """Run the traced function on plain tensors: degree zero."""
+    leaves = pytree.tree_flatten(arguments)[0]
+    with torch.no_grad():
+        return pytree.tree_unflatten(list(trace.module(*leaves)), trace.results)

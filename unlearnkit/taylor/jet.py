@@ -1,0 +1,240 @@
+"""Truncated power series of tensors, and their arithmetic.
+
+A jet is ``X(z) = X_0 + X_1 z + ... + X_k z^k  mod z^(k+1)`` for many directions at once. The constant term ``X_0`` is a
+real tensor of shape ``[*S]`` that all directions share; the tail holds ``X_1..X_k`` as ``[degree, directions, *S]``,
+complex along complex directions and real along real ones. Coefficients are normalised (``X_r = X^(r)(0) / r!``), so that
+products are plain convolutions (Griewank & Walther, Evaluating Derivatives, 2nd ed., chapter 13).
+
+Functions here take jets and plain tensors alike; a plain tensor is a jet whose tail is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Number: TypeAlias = int | float
+
+
+class Jet:
+    """``constant`` of shape ``[*S]`` and ``tail`` of shape ``[degree, directions, *S]``.
+
+    The tail may be a strided or expanded view; no function writes into a tail that it was given.
+    """
+
+    __slots__ = ("constant", "tail")
+
+    def __init__(self, constant: Tensor, tail: Tensor) -> None:
+        self.constant = constant
+        self.tail = tail
+
+    @property
+    def degree(self) -> int:
+        """Highest power of z that is kept."""
+        return self.tail.shape[0]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Shape ``[*S]`` of every coefficient."""
+        return self.constant.shape
+
+    def __repr__(self) -> str:
+        degree, directions = self.tail.shape[:2]
+        return f"Jet(shape={tuple(self.shape)}, degree={degree}, directions={directions}, dtype={self.tail.dtype})"
+
+
+Operand: TypeAlias = Jet | Tensor | Number
+
+
+def constant_of(x: Operand) -> Tensor | Number:
+    """The constant term: what the plain program would compute."""
+    return x.constant if isinstance(x, Jet) else x
+
+
+def align(tail: Tensor, ndim: int) -> Tensor:
+    """Give each coefficient of ``tail`` ``ndim`` dimensions, with new ones in front, as broadcasting would."""
+    missing = ndim - (tail.dim() - 2)
+    return tail if missing <= 0 else tail.reshape(tail.shape[:2] + (1,) * missing + tail.shape[2:])
+
+
+def _expanded(tail: Tensor, shape: torch.Size) -> Tensor:
+    """``tail`` with its coefficients broadcast to ``shape``."""
+    return align(tail, len(shape)).expand(tail.shape[:2] + shape)
+
+
+def add(a: Operand, b: Operand, alpha: Number = 1) -> Operand:
+    """``a + alpha * b``."""
+    if alpha != 1:
+        b = scale(b, alpha)
+    if not isinstance(a, Jet) and not isinstance(b, Jet):
+        return a + b
+    if isinstance(a, Jet) and isinstance(b, Jet):
+        constant = a.constant + b.constant
+        ndim = constant.dim()
+        return Jet(constant, align(a.tail, ndim) + align(b.tail, ndim))
+    jet, other = (a, b) if isinstance(a, Jet) else (b, a)
+    assert isinstance(jet, Jet) and not isinstance(other, Jet)
+    constant = jet.constant + other
+    return Jet(constant, _expanded(jet.tail, constant.shape))
+
+
+def subtract(a: Operand, b: Operand, alpha: Number = 1) -> Operand:
+    """``a - alpha * b``."""
+    if alpha == 1 and isinstance(a, Jet) and isinstance(b, Jet):
+        constant = a.constant - b.constant
+        ndim = constant.dim()
+        return Jet(constant, align(a.tail, ndim) - align(b.tail, ndim))
+    return add(a, scale(b, -alpha))
+
+
+def scale(a: Operand, factor: Number) -> Operand:
+    """``factor * a`` for a plain number."""
+    return Jet(a.constant * factor, a.tail * factor) if isinstance(a, Jet) else a * factor
+
+
+def multiply(a: Operand, b: Operand) -> Operand:
+    """Elementwise product with broadcasting."""
+    if isinstance(a, Jet) and isinstance(b, Jet):
+        return square(a) if a is b else _multiply_jets(a, b)
+    if not isinstance(a, Jet) and not isinstance(b, Jet):
+        return a * b
+    jet, other = (a, b) if isinstance(a, Jet) else (b, a)
+    assert isinstance(jet, Jet) and not isinstance(other, Jet)
+    constant = jet.constant * other
+    return Jet(constant, align(jet.tail, constant.dim()) * other)
+
+
+def _multiply_jets(a: Jet, b: Jet) -> Jet:
+    constant = a.constant * b.constant
+    ndim = constant.dim()
+    at, bt = align(a.tail, ndim), align(b.tail, ndim)
+    tail = (bt * a.constant).addcmul_(at, b.constant)
+    for i in range(1, a.degree):
+        tail[i:].addcmul_(at[i - 1].unsqueeze(0), bt[: a.degree - i])
+    return Jet(constant, tail)
+
+
+def square(a: Jet) -> Jet:
+    """``a * a``, using that the convolution is symmetric."""
+    tail = a.tail * (2 * a.constant)
+    accumulate_square(tail, a.tail)
+    return Jet(a.constant * a.constant, tail)
+
+
+def accumulate_square(total: Tensor, tail: Tensor, factor: Number = 1) -> None:
+    """Add ``factor`` times the square of the series ``tail[0] z + tail[1] z^2 + ...`` to ``total``, which must be dense."""
+    degree = tail.shape[0]
+    for i in range(1, degree // 2 + 1):
+        total[2 * i - 1].addcmul_(tail[i - 1], tail[i - 1], value=factor)
+        if 2 * i < degree:
+            total[2 * i :].addcmul_(tail[i - 1].unsqueeze(0), tail[i : degree - i], value=2 * factor)
+
+
+def divide(a: Operand, b: Operand) -> Operand:
+    """``a / b``, by ``q_r = (a_r - sum_{i=1..r} b_i q_(r-i)) / b_0`` (Griewank & Walther, table 13.1)."""
+    if not isinstance(b, Jet):
+        return Jet(a.constant / b, align(a.tail, (a.constant / b).dim()) / b) if isinstance(a, Jet) else a / b
+    inverse = b.constant.reciprocal()
+    constant = constant_of(a) / b.constant
+    ndim = constant.dim()
+    ratio = align(b.tail, ndim) * inverse
+    tail = ratio * -constant
+    if isinstance(a, Jet):
+        tail.addcmul_(align(a.tail, ndim), inverse)
+    for r in range(1, b.degree):
+        tail[r:].addcmul_(ratio[: b.degree - r], tail[r - 1].unsqueeze(0), value=-1)
+    return Jet(constant, tail)
+
+
+def power_sums(tail: Tensor, coefficients: Sequence[Tensor | Number]) -> Tensor:
+    """Coefficients 1..k of ``sum_j coefficients[j-1] u(z)^j`` for ``u(z) = tail[0] z + tail[1] z^2 + ...``.
+
+    coefficients: ``k`` numbers, or tensors of shape ``[*S]``. One Taylor expansion inserted into another.
+    """
+    degree = tail.shape[0]
+    total = tail * coefficients[0]
+    power = tail  # power[i] is the coefficient of z^(j+i) of u^j
+    for j in range(2, degree + 1):
+        terms = degree - j + 1
+        if j == 2:
+            # The square of u / z, whose series starts with a constant term, so the symmetric shortcut is shifted by one.
+            following = _square_series(tail[:terms])
+        else:
+            following = tail[0].unsqueeze(0) * power[:terms]
+            for i in range(1, terms):
+                following[i:].addcmul_(tail[i].unsqueeze(0), power[: terms - i])
+        power = following
+        coefficient = coefficients[j - 1]
+        if isinstance(coefficient, Tensor):
+            total[j - 1 :].addcmul_(power, coefficient.to(power.dtype))
+        else:
+            total[j - 1 :].add_(power, alpha=coefficient)
+    return total
+
+
+def _square_series(series: Tensor) -> Tensor:
+    """First coefficients of the square of ``series[0] + series[1] z + ...``, as many as were given."""
+    terms = series.shape[0]
+    result = series * series[0].unsqueeze(0)
+    if terms > 1:
+        result[1:] *= 2
+    for i in range(1, (terms + 1) // 2):
+        result[2 * i].addcmul_(series[i], series[i])
+        if 2 * i + 1 < terms:
+            result[2 * i + 1 :].addcmul_(series[i].unsqueeze(0), series[i + 1 : terms - i], value=2)
+    return result
+
+
+Expansion: TypeAlias = Callable[[Tensor, int], list[Tensor]]
+
+
+def compose(expansion: Expansion, x: Jet) -> Jet:
+    """``f(x)`` for an analytic ``f`` applied elementwise.
+
+    expansion: gives ``[f(c), f'(c), ..., f^(k)(c) / k!]`` at a real tensor ``c``.
+    """
+    value, *derivatives = expansion(x.constant, x.degree)
+    return Jet(value, power_sums(x.tail, derivatives))
+
+
+def power(x: Jet, exponent: Number) -> Jet:
+    """``x ** exponent``. Whole exponents >= 0 are products and need no ``x != 0``; others are
+    ``x_0^p (1 + v)^p`` with ``v = tail / x_0``, which keeps the numbers in range where ``x_0^(p-k)`` would overflow."""
+    if exponent >= 0 and float(exponent).is_integer():
+        return _whole_power(x, int(exponent))
+    ratio = divide_tail(x.tail, x.constant)
+    binomials = [float(exponent)]
+    for j in range(2, x.degree + 1):
+        binomials.append(binomials[-1] * (exponent - j + 1) / j)
+    constant = torch.pow(x.constant, exponent)
+    return Jet(constant, power_sums(ratio, binomials).mul_(constant))
+
+
+def divide_tail(tail: Tensor, constant: Tensor) -> Tensor:
+    """``tail / constant`` with ``0 / 0 = 0``: a series that vanishes identically has a square root that does too.
+
+    A coefficient that does not vanish over a zero constant stays infinite: there the function is not analytic.
+    """
+    ratio = tail * constant.reciprocal()
+    if bool((constant == 0).any()):
+        ratio = torch.where(tail == 0, 0, ratio)
+    return ratio
+
+
+def _whole_power(x: Jet, exponent: int) -> Jet:
+    if exponent == 0:
+        return Jet(torch.ones_like(x.constant), torch.zeros_like(x.tail))
+    result: Operand | None = None
+    base: Jet = x
+    while True:
+        if exponent & 1:
+            result = base if result is None else multiply(result, base)
+        exponent >>= 1
+        if not exponent:
+            break
+        base = square(base)
+    assert isinstance(result, Jet)
+    return result

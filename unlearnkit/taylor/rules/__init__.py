@@ -1,0 +1,31 @@
+"""Taylor rules, one family a file. Importing this package fills the tables in ``registry``."""
+
+from unlearnkit.taylor.rules import (
+    arithmetic,
+    convolution,
+    elementwise,
+    indexing,
+    linear,
+    matmul,
+    normalisation,
+    piecewise,
+    shape,
+)
+from unlearnkit.taylor.rules.registry import DECISIONS, LOCALLY_CONSTANT, PIECEWISE, SMOOTH, Rule
+
+__all__ = [
+    "DECISIONS",
+    "LOCALLY_CONSTANT",
+    "PIECEWISE",
+    "SMOOTH",
+    "Rule",
+    "arithmetic",
+    "convolution",
+    "elementwise",
+    "indexing",
+    "linear",
+    "matmul",
+    "normalisation",
+    "piecewise",
+    "shape",
+]

@@ -1,0 +1,135 @@
+"""Reading and writing at indices. The indices are data; the values may be jets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unlearnkit.taylor.jet import Jet, Operand, align, constant_of
+from unlearnkit.taylor.rules.linear import coefficientwise, linear
+from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
+from unlearnkit.taylor.rules.shape import tail_of
+
+linear(aten.gather.default, 0)
+linear(aten.scatter.src, 0, 3)
+linear(aten.scatter_add.default, 0, 3)
+
+
+def _written(x: Operand, source: Operand, dim: int, at: slice | int) -> Tensor:
+    """The tail of ``x`` with that of ``source`` written over the positions ``at`` along ``dim``."""
+    like = first_jet((x, source)).tail
+    tail = tail_of(x, like).clone(memory_format=torch.contiguous_format)
+    tail[(slice(None),) * (dim % (tail.dim() - 2) + 2) + (at,)] = tail_of(source, like)
+    return tail
+
+
+@smooth(aten.slice_scatter.default)
+def _slice_scatter(
+    x: Operand, source: Operand, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Jet:
+    constant = aten.slice_scatter(constant_of(x), constant_of(source), dim, start, end, step)
+    return Jet(constant, _written(x, source, dim, slice(start, end, step)))
+
+
+@smooth(aten.select_scatter.default)
+def _select_scatter(x: Operand, source: Operand, dim: int, index: int) -> Jet:
+    return Jet(aten.select_scatter(constant_of(x), constant_of(source), dim, index), _written(x, source, dim, index))
+
+
+@smooth(aten.scatter.value)
+def _scatter_value(x: Jet, dim: int, index: Tensor, value: float) -> Jet:
+    tail = coefficientwise(lambda t: aten.scatter.value(t, dim, index, 0), x.tail)
+    return Jet(aten.scatter.value(x.constant, dim, index, value), tail)
+
+
+@smooth(aten.index_select.default)
+def _index_select(x: Jet, dim: int, index: Tensor) -> Jet:
+    dim %= x.constant.dim()
+    return Jet(x.constant.index_select(dim, index), x.tail.index_select(dim + 2, index))
+
+
+@smooth(aten.embedding.default)
+def _embedding(weight: Jet, index: Tensor, *_padding: object) -> Jet:
+    # a padding index only matters in the backward, which has its own rule
+    return Jet(weight.constant[index], weight.tail[:, :, index])
+
+
+@smooth(aten.embedding_dense_backward.default)
+def _embedding_backward(gradient: Jet, index: Tensor, rows: int, padding: int, by_frequency: bool) -> Jet:
+    constant = aten.embedding_dense_backward(gradient.constant, index, rows, padding, by_frequency)
+    values = gradient.tail.flatten(2, -2) if index.dim() else gradient.tail.unsqueeze(2)
+    weights = torch.ones(index.numel(), dtype=gradient.constant.dtype, device=index.device)
+    if by_frequency:
+        weights = index.flatten().bincount(minlength=rows).to(weights.dtype).reciprocal()[index.flatten()]
+    weights = torch.where(index.flatten() == padding, 0, weights)
+    tail = values.new_zeros(*values.shape[:2], rows, values.shape[-1])
+    tail.index_add_(2, index.flatten(), values * weights.unsqueeze(-1))
+    return Jet(constant, tail)
+
+
+@smooth(aten.index.Tensor, aten._unsafe_index.Tensor)
+def _index(x: Jet, indices: Sequence[Tensor | None]) -> Jet:
+    # Leading full slices keep degree and directions in front, unless the indexed dimensions are not adjacent: then torch
+    # puts the result of the indices first, and vmap sorts that out.
+    indices = _as_positions(indices)
+    if _adjacent(indices):
+        key = (slice(None), slice(None), *(slice(None) if i is None else i for i in indices))
+        return Jet(aten.index(x.constant, indices), x.tail[key])
+    return Jet(aten.index(x.constant, indices), coefficientwise(lambda t: aten.index(t, indices), x.tail))
+
+
+def _as_positions(indices: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Boolean masks as the positions they select, one index for each dimension of a mask."""
+    positions: list[Tensor | None] = []
+    for index in indices:
+        if index is not None and index.dtype in (torch.bool, torch.uint8):
+            positions.extend(index.nonzero().unbind(1))
+        else:
+            positions.append(index)
+    return positions
+
+
+def _adjacent(indices: Sequence[Tensor | None]) -> bool:
+    used = [position for position, index in enumerate(indices) if index is not None]
+    return used == list(range(used[0], used[-1] + 1)) if used else True
+
+
+@smooth(aten.index_put.default, aten._unsafe_index_put.default)
+def _index_put(x: Operand, indices: Sequence[Tensor | None], values: Operand, accumulate: bool = False) -> Jet:
+    like = first_jet((x, values)).tail
+    constant = aten.index_put(constant_of(x), indices, constant_of(values), accumulate)
+    positions = _as_positions(indices)
+
+    def put(target: Tensor, source: Tensor) -> Tensor:
+        return aten.index_put(target, positions, source, accumulate)  # type: ignore[no-any-return]
+
+    return Jet(constant, coefficientwise(put, tail_of(x, like), tail_of(values, like)))
+
+
+@smooth(aten.where.self)
+def _where(condition: Tensor, a: Operand, b: Operand) -> Jet:
+    like = first_jet((a, b)).tail
+    constant = torch.where(condition, constant_of(a), constant_of(b))
+    ndim = constant.dim()
+    tails = [align(x.tail, ndim) if isinstance(x, Jet) else like.new_zeros(()) for x in (a, b)]
+    chosen = torch.where(condition, tails[0], tails[1])
+    return Jet(constant, chosen.expand(like.shape[:2] + constant.shape))
+
+
+@smooth(aten.copy.default)
+def _copy(target: Operand, source: Operand, _non_blocking: bool = False) -> Operand:
+    shape = constant_of(target).shape  # type: ignore[union-attr]
+    dtype = constant_of(target).dtype  # type: ignore[union-attr]
+    if not isinstance(source, Jet):
+        assert isinstance(source, Tensor)
+        return source.to(dtype).expand(shape)
+    return Jet(source.constant.to(dtype).expand(shape), align(source.tail, len(shape)).expand(source.tail.shape[:2] + shape))
+
+
+@smooth(aten.native_dropout.default)
+def _dropout(x: Jet, rate: float, train: bool | None) -> tuple[Jet, Tensor]:
+    """Dropout with a mask drawn as the plain program draws it, the same for all directions."""
+    kept, mask = aten.native_dropout(torch.ones_like(x.constant), rate, train)
+    return Jet(x.constant * kept, x.tail * kept), mask

@@ -1,0 +1,86 @@
+"""Operations that are linear in their jets, done by applying them to every coefficient (``torch.vmap``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+from unlearnkit.taylor.jet import Jet, constant_of
+from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
+from unlearnkit.taylor.rules.shape import tail_of
+
+
+def coefficientwise(function: Callable[..., Tensor], *tails: Tensor) -> Tensor:
+    """Apply ``function`` of ``[*S]`` tensors to each coefficient of tails ``[degree, directions, *S]``."""
+    leading = tails[0].shape[:2]
+    result = torch.vmap(function)(*(tail.flatten(0, 1) for tail in tails))
+    return result.unflatten(0, leading)
+
+
+def on_real_planes(function: Callable[..., Tensor], tail: Tensor) -> Tensor:
+    """Like ``coefficientwise``, for operations without a complex kernel: real and imaginary parts one after the other."""
+    if not tail.is_complex():
+        return coefficientwise(function, tail)
+    planes = torch.view_as_real(tail).movedim(-1, 0)
+    degree, directions = tail.shape[:2]
+    result = torch.vmap(function)(planes.flatten(0, 2)).unflatten(0, (2, degree, directions))
+    return torch.complex(result[0].contiguous(), result[1].contiguous())
+
+
+def linear(operation: OpOverload, *positions: int, real_only: bool = False) -> None:
+    """Register ``operation`` as jointly linear in the arguments at ``positions``; the others must not be jets."""
+
+    def rule(*args: object, **options: object) -> Jet:
+        constants = list(args)
+        for position in positions:
+            constants[position] = constant_of(args[position])  # type: ignore[arg-type]
+        like = first_jet(args).tail
+        tails = [tail_of(args[position], like) for position in positions]  # type: ignore[arg-type]
+
+        def apply(*coefficients: Tensor) -> Tensor:
+            arguments = list(args)
+            for position, coefficient in zip(positions, coefficients, strict=True):
+                arguments[position] = coefficient
+            return operation(*arguments, **options)  # type: ignore[no-any-return]
+
+        mapped = on_real_planes(apply, tails[0]) if real_only else coefficientwise(apply, *tails)
+        return Jet(operation(*constants, **options), mapped)
+
+    smooth(operation)(rule)
+
+
+for _operation in (
+    *(aten.roll.default, aten.diagonal.default, aten.tril.default, aten.triu.default, aten.unfold.default),
+    *(aten.repeat.default, aten.diag_embed.default, aten.diagonal_copy.default, aten.unfold_copy.default),
+):
+    linear(_operation, 0)
+
+# No complex kernels; and the input of the backward forms is there for its shape alone.
+for _operation in (
+    *(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool2d.default),
+    *(aten.im2col.default, aten.col2im.default, aten.upsample_nearest2d.default, aten.upsample_bilinear2d.default),
+    *(aten.upsample_nearest2d_backward.default, aten.upsample_bilinear2d_backward.default),
+    *(aten.reflection_pad1d.default, aten.reflection_pad2d.default),
+):
+    linear(_operation, 0, real_only=True)
+
+
+def _backward_of_pooling(operation: OpOverload) -> None:
+    def rule(gradient: Jet | Tensor, x: Jet | Tensor, *args: object) -> Jet | Tensor:
+        shape_of_input = constant_of(x)
+        if not isinstance(gradient, Jet):
+            return operation(gradient, shape_of_input, *args)  # type: ignore[no-any-return]
+        tail = on_real_planes(lambda g: operation(g, shape_of_input, *args), gradient.tail)
+        return Jet(operation(gradient.constant, shape_of_input, *args), tail)
+
+    smooth(operation)(rule)
+
+
+for _operation in (
+    *(aten.avg_pool2d_backward.default, aten.avg_pool3d_backward.default, aten._adaptive_avg_pool2d_backward.default),
+    *(aten.reflection_pad1d_backward.default, aten.reflection_pad2d_backward.default),
+):
+    _backward_of_pooling(_operation)

@@ -1,0 +1,87 @@
+"""Matrix products: a plain product for each pair of degrees."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from unlearnkit.taylor.jet import Jet, Number, Operand, add, constant_of, scale
+from unlearnkit.taylor.rules.registry import aten, smooth
+
+T = TypeVar("T", Jet, Operand)
+
+
+def _left(a: Tensor, tail: Tensor) -> Tensor:
+    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, directions, ..., q, r]``.
+
+    Real and imaginary parts are columns side by side, which halves the arithmetic of a complex product.
+    """
+    if not tail.is_complex():
+        return torch.matmul(a, tail)
+    columns = torch.view_as_real(tail.contiguous()).flatten(-2)
+    return torch.view_as_complex(torch.matmul(a, columns).unflatten(-1, (-1, 2)))
+
+
+def _right(tail: Tensor, b: Tensor) -> Tensor:
+    """A tail ``[degree, directions, ..., p, q]`` times real matrices ``b`` ``[..., q, r]``."""
+    b = b.to(tail.dtype)
+    if b.dim() == 2:
+        return torch.matmul(tail, b)
+    # One product per batch entry, with degrees and directions as further rows, so that b is not copied for each of them.
+    degree, directions, batch, rows, _ = tail.shape
+    folded = tail.permute(2, 0, 1, 3, 4).reshape(batch, degree * directions * rows, -1)
+    return torch.bmm(folded, b).view(batch, degree, directions, rows, -1).permute(1, 2, 0, 3, 4)
+
+
+def _convolve(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add the products of two tails, ``[degree, directions, ..., p, q]`` and ``[..., q, r]``, to ``total``."""
+    degree = a.shape[0]
+    a, b, flat = a.flatten(1, -3), b.flatten(1, -3), total.flatten(1, -3)
+    for i in range(1, degree):
+        for j in range(1, degree - i + 1):
+            flat[i + j - 1].baddbmm_(a[i - 1], b[j - 1])
+
+
+def contract(a: Operand, b: Operand) -> Operand:
+    """Matrix product of ``[p, q]`` with ``[q, r]``, or of batches of such matrices."""
+    assert not isinstance(a, Number) and not isinstance(b, Number)
+    left, right = constant_of(a), constant_of(b)
+    assert isinstance(left, Tensor) and isinstance(right, Tensor)
+    constant = torch.matmul(left, right)
+    if isinstance(a, Jet) and isinstance(b, Jet):
+        tail = _left(left, b.tail).contiguous()
+        tail += _right(a.tail, right)
+        _convolve(tail, a.tail, b.tail)
+        return Jet(constant, tail)
+    if isinstance(a, Jet):
+        return Jet(constant, _right(a.tail, right))
+    assert isinstance(b, Jet)
+    return Jet(constant, _left(left, b.tail))
+
+
+smooth(aten.mm.default, aten.bmm.default)(contract)
+
+
+@smooth(aten.addmm.default, aten.baddbmm.default)
+def _addmm(total: Operand, a: Operand, b: Operand, *, beta: Number = 1, alpha: Number = 1) -> Operand:
+    product = contract(a, b) if isinstance(a, Jet) or isinstance(b, Jet) else torch.matmul(a, b)  # type: ignore[arg-type]
+    return add(total if beta == 1 else scale(total, beta), product, alpha)
+
+
+@smooth(aten.mv.default, aten.dot.default)
+def _vector_product(a: Operand, vector: Operand) -> Operand:
+    """``[p, q]`` or ``[q]`` times ``[q]``, as a matrix product with one column."""
+    a_dim = constant_of(a).dim()  # type: ignore[union-attr]
+    result = contract(a if a_dim == 2 else _unsqueeze(a, 0), _unsqueeze(vector, 1))
+    assert isinstance(result, Jet)
+    shape = result.shape[:-1] if a_dim == 2 else ()
+    return Jet(result.constant.reshape(shape), result.tail.reshape(result.tail.shape[:2] + tuple(shape)))
+
+
+def _unsqueeze(x: Operand, dim: int) -> Operand:
+    if isinstance(x, Jet):
+        return Jet(x.constant.unsqueeze(dim), x.tail.unsqueeze(dim + 2))
+    assert isinstance(x, Tensor)
+    return x.unsqueeze(dim)

@@ -1,0 +1,148 @@
+"""Operations with kinks, differentiated on the branch that the constant term takes.
+
+At a kink itself the branch is the one that torch's own gradient would take (zero slope of relu and abs at 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unlearnkit.taylor.jet import Jet, Operand, align, compose, constant_of
+from unlearnkit.taylor.rules.elementwise import exponential
+from unlearnkit.taylor.rules.indexing import _where
+from unlearnkit.taylor.rules.linear import coefficientwise, on_real_planes
+from unlearnkit.taylor.rules.registry import aten, piecewise
+
+
+def _slope(x: Jet, constant: Tensor, slope: Tensor) -> Jet:
+    return Jet(constant, x.tail * slope)
+
+
+@piecewise(aten.relu.default)
+def _relu(x: Jet) -> Jet:
+    return _slope(x, x.constant.relu(), (x.constant > 0).to(x.constant.dtype))
+
+
+@piecewise(aten.leaky_relu.default)
+def _leaky_relu(x: Jet, negative_slope: float = 0.01) -> Jet:
+    slope = torch.where(x.constant > 0, 1.0, negative_slope).to(x.constant.dtype)
+    return _slope(x, x.constant * slope, slope)
+
+
+@piecewise(aten.elu.default)
+def _elu(x: Jet, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Jet:
+    below = compose(exponential, Jet(x.constant.clamp_max(0) * input_scale, x.tail * input_scale))
+    constant = aten.elu(x.constant, alpha, scale, input_scale)
+    return Jet(constant, torch.where(x.constant > 0, x.tail * scale, below.tail * (alpha * scale)))
+
+
+@piecewise(aten.abs.default)
+def _abs(x: Jet) -> Jet:
+    return _slope(x, x.constant.abs(), x.constant.sign())
+
+
+@piecewise(aten.clamp.default)
+def _clamp(x: Jet, low: float | None = None, high: float | None = None) -> Jet:
+    constant = x.constant.clamp(low, high)
+    return _slope(x, constant, (constant == x.constant).to(constant.dtype))
+
+
+@piecewise(aten.clamp_min.default)
+def _clamp_min(x: Jet, low: float) -> Jet:
+    return _clamp(x, low, None)
+
+
+@piecewise(aten.clamp_max.default)
+def _clamp_max(x: Jet, high: float) -> Jet:
+    return _clamp(x, None, high)
+
+
+@piecewise(aten.hardtanh.default)
+def _hardtanh(x: Jet, low: float = -1, high: float = 1) -> Jet:
+    return _clamp(x, low, high)
+
+
+@piecewise(aten.maximum.default)
+def _maximum(a: Operand, b: Operand) -> Jet:
+    return _where(constant_of(a) >= constant_of(b), a, b)  # type: ignore[operator, arg-type, no-any-return]
+
+
+@piecewise(aten.minimum.default)
+def _minimum(a: Operand, b: Operand) -> Jet:
+    return _where(constant_of(a) <= constant_of(b), a, b)  # type: ignore[operator, arg-type, no-any-return]
+
+
+def _at(x: Jet, dim: int, index: Tensor) -> Tensor:
+    """The tail at positions ``index`` (``[*S]`` with one entry along ``dim``)."""
+    target = align(index.unsqueeze(0).unsqueeze(0), index.dim()).expand(x.tail.shape[:2] + index.shape)
+    return x.tail.gather(dim % x.constant.dim() + 2, target)
+
+
+def _extreme(x: Jet, dim: int, keepdim: bool, largest: bool) -> tuple[Jet, Tensor]:
+    index = x.constant.argmax(dim, keepdim=True) if largest else x.constant.argmin(dim, keepdim=True)
+    constant, tail = x.constant.gather(dim, index), _at(x, dim, index)
+    if not keepdim:
+        at = dim % x.constant.dim()
+        constant, tail, index = constant.squeeze(at), tail.squeeze(at + 2), index.squeeze(at)
+    return Jet(constant, tail), index
+
+
+@piecewise(aten.max.dim)
+def _max(x: Jet, dim: int, keepdim: bool = False) -> tuple[Jet, Tensor]:
+    return _extreme(x, dim, keepdim, largest=True)
+
+
+@piecewise(aten.min.dim)
+def _min(x: Jet, dim: int, keepdim: bool = False) -> tuple[Jet, Tensor]:
+    return _extreme(x, dim, keepdim, largest=False)
+
+
+def _extreme_over(x: Jet, dims: Sequence[int], keepdim: bool, largest: bool) -> Jet:
+    """Extreme over several dimensions: one after the other, which gives the same branch."""
+    named = sorted((d % x.constant.dim() for d in (dims or range(x.constant.dim()))), reverse=True)
+    for d in named:
+        x, _ = _extreme(x, d, keepdim, largest)
+    return x
+
+
+@piecewise(aten.amax.default)
+def _amax(x: Jet, dim: Sequence[int] = (), keepdim: bool = False) -> Jet:
+    return _extreme_over(x, dim, keepdim, largest=True)
+
+
+@piecewise(aten.amin.default)
+def _amin(x: Jet, dim: Sequence[int] = (), keepdim: bool = False) -> Jet:
+    return _extreme_over(x, dim, keepdim, largest=False)
+
+
+@piecewise(aten.sort.default)
+def _sort(x: Jet, dim: int = -1, descending: bool = False) -> tuple[Jet, Tensor]:
+    constant, index = x.constant.sort(dim=dim, descending=descending)
+    return Jet(constant, _at(x, dim, index)), index
+
+
+@piecewise(aten.topk.default)
+def _topk(x: Jet, k: int, dim: int = -1, largest: bool = True, ordered: bool = True) -> tuple[Jet, Tensor]:
+    constant, index = x.constant.topk(k, dim, largest, ordered)
+    return Jet(constant, _at(x, dim, index)), index
+
+
+@piecewise(aten.max_pool2d_with_indices.default)
+def _max_pool(x: Jet, *settings: object) -> tuple[Jet, Tensor]:
+    constant, index = aten.max_pool2d_with_indices(x.constant, *settings)
+    flat = index.flatten(-2)
+    tail = coefficientwise(lambda t: t.flatten(-2).gather(-1, flat).view(index.shape), x.tail)
+    return Jet(constant, tail), index
+
+
+@piecewise(aten.max_pool2d_with_indices_backward.default)
+def _max_pool_backward(gradient: Jet, x: Operand, *settings: object) -> Jet:
+    at = constant_of(x)
+
+    def backward(g: Tensor) -> Tensor:
+        return aten.max_pool2d_with_indices_backward(g, at, *settings)  # type: ignore[no-any-return]
+
+    return Jet(backward(gradient.constant), on_real_planes(backward, gradient.tail))

@@ -1,0 +1,141 @@
+"""Operations that only move elements about: the tail gets the same treatment behind its two leading dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from unlearnkit.taylor.jet import Jet, Operand, align
+from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
+
+
+def reduced_dims(x: Jet, dim: int | Sequence[int] | None) -> list[int]:
+    """The dimensions that a reduction runs over, counted from 0; all of them when none is named."""
+    ndim = x.constant.dim()
+    if dim is None:
+        return list(range(ndim))
+    named = [dim] if isinstance(dim, int) else list(dim)
+    return [d % ndim for d in named] if named and ndim else list(range(ndim))
+
+
+def _positive(x: Jet, dim: int, extra: int = 0) -> int:
+    return dim % (x.constant.dim() + extra)
+
+
+@smooth(aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten.view_copy.default)
+def _view(x: Jet, shape: Sequence[int]) -> Jet:
+    constant = x.constant.reshape(shape)
+    return Jet(constant, x.tail.reshape(x.tail.shape[:2] + constant.shape))
+
+
+@smooth(aten.permute.default, aten.permute_copy.default)
+def _permute(x: Jet, dims: Sequence[int]) -> Jet:
+    return Jet(x.constant.permute(dims), x.tail.permute([0, 1, *(_positive(x, d) + 2 for d in dims)]))
+
+
+@smooth(aten.transpose.int)
+def _transpose(x: Jet, first: int, second: int) -> Jet:
+    tail = x.tail.transpose(_positive(x, first) + 2, _positive(x, second) + 2)
+    return Jet(x.constant.transpose(first, second), tail)
+
+
+@smooth(aten.t.default)
+def _t(x: Jet) -> Jet:
+    return _transpose(x, 0, 1) if x.constant.dim() == 2 else x
+
+
+@smooth(aten.expand.default, aten.expand_copy.default)
+def _expand(x: Jet, shape: Sequence[int], *, implicit: bool = False) -> Jet:
+    constant = x.constant.expand(shape)
+    return Jet(constant, align(x.tail, constant.dim()).expand(x.tail.shape[:2] + constant.shape))
+
+
+@smooth(aten.unsqueeze.default)
+def _unsqueeze(x: Jet, dim: int) -> Jet:
+    return Jet(x.constant.unsqueeze(dim), x.tail.unsqueeze(_positive(x, dim, extra=1) + 2))
+
+
+@smooth(aten.squeeze.dim, aten.squeeze.dims, aten.squeeze.default)
+def _squeeze(x: Jet, dim: int | Sequence[int] | None = None) -> Jet:
+    kept = [size for d, size in enumerate(x.shape) if size != 1 or d not in reduced_dims(x, dim)]
+    return _view(x, kept)
+
+
+@smooth(aten.slice.Tensor, aten.slice_copy.Tensor)
+def _slice(x: Jet, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Jet:
+    dim = _positive(x, dim)
+    cut = slice(start, end, step)
+    return Jet(x.constant[(slice(None),) * dim + (cut,)], x.tail[(slice(None),) * (dim + 2) + (cut,)])
+
+
+@smooth(aten.select.int, aten.select_copy.int)
+def _select(x: Jet, dim: int, index: int) -> Jet:
+    return Jet(x.constant.select(dim, index), x.tail.select(_positive(x, dim) + 2, index))
+
+
+@smooth(aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor)
+def _split(x: Jet, sizes: int | Sequence[int], dim: int = 0) -> tuple[Jet, ...]:
+    constants = x.constant.split(sizes, dim)
+    tails = x.tail.split(sizes, _positive(x, dim) + 2)
+    return tuple(Jet(c, t) for c, t in zip(constants, tails, strict=True))
+
+
+@smooth(aten.unbind.int, aten.unbind_copy.int)
+def _unbind(x: Jet, dim: int = 0) -> tuple[Jet, ...]:
+    tails = x.tail.unbind(_positive(x, dim) + 2)
+    return tuple(Jet(c, t) for c, t in zip(x.constant.unbind(dim), tails, strict=True))
+
+
+def tail_of(x: Operand, like: Tensor) -> Tensor:
+    """The tail of ``x``, of zeros where ``x`` is no jet. like: a tail with the right degree, directions and dtype."""
+    if isinstance(x, Jet):
+        return x.tail
+    return like.new_zeros(()).expand(like.shape[:2] + torch.as_tensor(x).shape)
+
+
+@smooth(aten.cat.default)
+def _cat(parts: Sequence[Jet | Tensor], dim: int = 0) -> Jet:
+    like = first_jet(parts).tail
+    # torch.cat skips legacy empty 1-d tensors whatever the shape of the others
+    parts = [p for p in parts if isinstance(p, Jet) or p.shape != (0,)]
+    constants = [p.constant if isinstance(p, Jet) else p for p in parts]
+    constant = torch.cat(constants, dim)
+    return Jet(constant, torch.cat([tail_of(p, like) for p in parts], dim % constant.dim() + 2))
+
+
+@smooth(aten.stack.default)
+def _stack(parts: Sequence[Jet | Tensor], dim: int = 0) -> Jet:
+    like = first_jet(parts).tail
+    constant = torch.stack([p.constant if isinstance(p, Jet) else p for p in parts], dim)
+    return Jet(constant, torch.stack([tail_of(p, like) for p in parts], dim % constant.dim() + 2))
+
+
+@smooth(aten.flip.default)
+def _flip(x: Jet, dims: Sequence[int]) -> Jet:
+    return Jet(x.constant.flip(dims), x.tail.flip([_positive(x, d) + 2 for d in dims]))
+
+
+@smooth(aten.constant_pad_nd.default)
+def _pad(x: Jet, pad: Sequence[int], value: float = 0) -> Jet:
+    # pads count from the last dimension, so the tail's leading dimensions stay as they are
+    return Jet(aten.constant_pad_nd(x.constant, pad, value), aten.constant_pad_nd(x.tail, pad, 0))
+
+
+@smooth(aten.cumsum.default)
+def _cumsum(x: Jet, dim: int, *, dtype: torch.dtype | None = None) -> Jet:
+    return Jet(x.constant.cumsum(dim, dtype=dtype), x.tail.cumsum(_positive(x, dim) + 2) if x.shape else x.tail)
+
+
+@smooth(aten.clone.default, aten.alias.default, aten.detach.default, aten.lift_fresh_copy.default)
+def _clone(x: Jet, *, memory_format: object = None) -> Jet:
+    return x  # values are never written to, so nothing needs a copy of its own
+
+
+@smooth(aten._to_copy.default)
+def _to(x: Jet, *, dtype: torch.dtype | None = None, **_options: object) -> Jet | Tensor:
+    constant = x.constant if dtype is None else x.constant.to(dtype)
+    if not constant.is_floating_point():
+        return constant  # rounded: locally constant
+    return Jet(constant, x.tail.to(dtype.to_complex() if dtype and x.tail.is_complex() else dtype or x.tail.dtype))
