@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from unlearnkit.sketch import Recipe as Recipe
     from unlearnkit.sketch import retrain as retrain
     from unlearnkit.sketch import sketch as sketch
-    from unlearnkit.taylor import check as check
+    from unlearnkit.sketch import check as check
     from unlearnkit.verifier import Prediction as Prediction
     from unlearnkit.verifier import Sketch as Sketch
 
@@ -39,7 +39,7 @@ _HOME = {
     "PseudonymKey": "unlearnkit.bundle",
     "Recipe": "unlearnkit.sketch",
     "Sketch": "unlearnkit.verifier",
-    "check": "unlearnkit.taylor",
+    "check": "unlearnkit.sketch",
     "retrain": "unlearnkit.sketch",
 }
 

@@ -32,7 +32,8 @@ def canonicalize(value: object) -> bytes:
     """The one RFC 8785 encoding of ``value``: dict, list, tuple, str, int, float, bool, None, and not their subclasses.
 
     Raises ValueError for NaN, infinities, integers beyond ``MAX_INTEGER``, keys that are not str, lone surrogates and
-    more than ``MAX_DEPTH`` levels; TypeError for any other type.
+    more than ``MAX_DEPTH`` levels; TypeError for any other type. Floats from 2^53 to 10^21 are ValueError too: written
+    without an exponent, they would read as integers beyond ``MAX_INTEGER``; such numbers go into text.
     """
     return orjson.dumps(_ordered(value, None, 0))
 
@@ -146,11 +147,9 @@ def _ordered(value: object, path: _Path, depth: int) -> object:
     if value is None or type(value) is bool:
         return value
     if type(value) is int:
-        if abs(value) > MAX_INTEGER:
-            raise ValueError(f"integer beyond 2^53 - 1 at {_written(path)}")
-        return value
+        return _integer(value, path)
     if type(value) is float:
-        return orjson.Fragment(_number(value, path))
+        return orjson.Fragment(_number(_float(value, path)))
     if type(value) is list or type(value) is tuple:
         return [_ordered(item, (path, index), depth + 1) for index, item in enumerate(value)]
     if type(value) is dict:
@@ -163,6 +162,20 @@ def _key(key: object, path: _Path) -> str:
     if type(key) is not str:
         raise ValueError(f"key of type {type(key).__name__} at {_written(path)}: keys must be str")
     return _text(key, path)
+
+
+def _integer(value: int, path: _Path) -> int:
+    if abs(value) > MAX_INTEGER:
+        raise ValueError(f"integer beyond 2^53 - 1 at {_written(path)}")
+    return value
+
+
+def _float(value: float, path: _Path) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} at {_written(path)}: JSON has no NaN and no infinities")
+    if MAX_INTEGER < abs(value) < 1e21:
+        raise ValueError(f"{value} at {_written(path)} would be written as an integer beyond 2^53 - 1")
+    return value
 
 
 def _text(text: str, path: _Path) -> str:
@@ -181,14 +194,12 @@ def _utf16(key: str) -> bytes:
     return key.encode("utf-16-be")
 
 
-def _number(value: float, path: _Path) -> str:
-    """A double as ECMAScript prints it (RFC 8785 section 3.2.2.3, ECMA-262 Number::toString).
+def _number(value: float) -> str:
+    """A finite double as ECMAScript prints it (RFC 8785 section 3.2.2.3, ECMA-262 Number::toString).
 
     Both print the shortest digits that read back as the same double, and of those the nearest; only the place of the
     point and the form of the exponent differ.
     """
-    if not math.isfinite(value):
-        raise ValueError(f"{value} at {_written(path)}: JSON has no NaN and no infinities")
     if value == 0:
         return "0"
     parts = Decimal(repr(abs(value))).as_tuple()

@@ -1,1 +1,12 @@
+"""Sketch bundles: their files, their directions, their pseudonyms. Without torch."""
 
+from unlearnkit.bundle.bundle import Bundle as Bundle
+from unlearnkit.bundle.directions import Directions as Directions
+from unlearnkit.bundle.directions import direction_key as direction_key
+from unlearnkit.bundle.directions import random_directions as random_directions
+from unlearnkit.bundle.directions import salt_from_seed as salt_from_seed
+from unlearnkit.bundle.manifest import Manifest as Manifest
+from unlearnkit.bundle.pseudonym import PseudonymKey as PseudonymKey
+from unlearnkit.bundle.writer import complex_numbers as complex_numbers
+from unlearnkit.bundle.writer import real_pairs as real_pairs
+from unlearnkit.bundle.writer import write_bundle as write_bundle

@@ -116,7 +116,7 @@ def verify_signatures(
     if len(set(accepted)) < threshold:
         raise ThresholdError(
             f"{where} has too few trusted signatures: got {len(set(accepted))}, expected {threshold} "
-            f"(signed by {', '.join(signature.key_id for signature in signatures)}; {len(trusted)} keys are trusted)",
+            f"(signed by {[signature.key_id for signature in signatures]}; {len(trusted)} keys are trusted)",
             hint="trust a key only if you got it from its owner, not with the file",
         )
     return tuple(dict.fromkeys(accepted))
@@ -140,7 +140,7 @@ def _signed_by(key: PublicKey, signature: Signature, message: bytes, where: str)
             raise SignatureError(f"{where}: {err}") from None
         return False
     if not named:
-        raise SignatureError(f"{where}: a signature by {key.key_id} claims to be by {signature.key_id}")
+        raise SignatureError(f"{where}: a signature by {key.key_id} claims to be by {signature.key_id!r}")
     return True
 
 

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import cast
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
@@ -20,6 +20,7 @@ from unlearnkit.files import PRIVATE_MODE, read_private, write_new
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _PUBLIC, _PLAIN, _ENCRYPTED = "PUBLIC KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"  # PEM labels, RFC 7468
+_UNREADABLE = (ValueError, UnsupportedAlgorithm, InternalError)  # the last: an Ed25519 key labelled as Ed448
 
 _AnyPublic = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 _AnyPrivate = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -129,7 +130,7 @@ def parse_public_key(pem: bytes, *, where: str) -> PublicKey:
     _require_label(pem, (_PUBLIC,), where)
     try:
         key = serialization.load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm) as err:
+    except _UNREADABLE as err:
         raise FormatError(f"{where} is not a public key: {err}") from err
     if _is_p256(key) or isinstance(key, ed25519.Ed25519PublicKey):
         return _public(cast(_AnyPublic, key))
@@ -148,7 +149,7 @@ def parse_private_key(pem: bytes, *, where: str, passphrase: bytes | None = None
         raise VerificationError(f"{where} is not encrypted, but a passphrase was given", hint="is it the right key?")
     try:
         key = serialization.load_pem_private_key(pem, passphrase or None)
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         if passphrase:  # a wrong passphrase and a damaged file look alike
             raise VerificationError(f"{where} cannot be decrypted: wrong passphrase, or a damaged file") from None
         raise FormatError(f"{where} is not a private key: its PKCS#8 cannot be read") from None
@@ -186,7 +187,9 @@ def _require_label(pem: bytes, labels: tuple[str, ...], where: str) -> None:
     """One PEM block with one of ``labels``: of several, the library would silently take the first."""
     begins = [line.strip() for line in pem.splitlines() if line.startswith(b"-----BEGIN ")]
     if len(begins) != 1 or begins[0] not in [f"-----BEGIN {label}-----".encode() for label in labels]:
-        got = begins[0].strip(b"- ").decode("ascii", "replace") if len(begins) == 1 else f"{len(begins)} PEM blocks"
+        got = (
+            repr(begins[0].strip(b"- ").decode("ascii", "replace")) if len(begins) == 1 else f"{len(begins)} PEM blocks"
+        )
         raise FormatError(
             f"{where} must be one PEM block: got {got}, expected {' or '.join(f'BEGIN {label}' for label in labels)}",
             hint="`openssl pkey -in KEY` writes a private key as PKCS#8, and with -pubout its public half",

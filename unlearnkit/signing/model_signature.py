@@ -1,8 +1,9 @@
 """OpenSSF model signatures (``model.sig``), which `model_signing verify key` accepts: which files a model consists of.
 
-A Sigstore bundle v0.3 with a public key instead of a certificate, around an in-toto statement that lists every file with
-its SHA-256. There is no specification; the format is what model-signing 1.1.1 writes (method "files", hash "sha256").
-That tool lets pass duplicate names, ignored folders, unknown fields and every signature after the first; this does not.
+A Sigstore bundle v0.3 with a public key instead of a certificate, around an in-toto statement that lists every file
+with its SHA-256. There is no specification; the format is what model-signing 1.1.1 writes (method "files", hash
+"sha256"). That tool lets pass repeated names, ignored folders, unknown fields and every signature after the first;
+this module does not.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _encode(payload: bytes, signatures: Sequence[Signature], *, first_id: str) -
 
 
 def _parse(raw: bytes, where: str) -> tuple[bytes, tuple[Signature, ...]]:
-    """Payload and signatures, unverified. The tool gives no key id but a hint, which names the first signature's key."""
+    """Payload and signatures, unverified. The tool writes no key id, but a hint to the first signature's key."""
     fields = {"mediaType": str, "verificationMaterial": dict, "dsseEnvelope": dict}
     bundle = take_fields(parse_json(raw, where=where), where=where, required=fields)
     _require_version("mediaType", bundle["mediaType"], _MEDIA_TYPE, where)
@@ -150,7 +151,7 @@ def _check_serialization(record: dict[str, Any], where: str) -> None:
     ignored = fields.pop("ignore_paths")
     if fields != _METHOD:
         raise FormatError(f"{where} is not supported: got {fields}, expected {_METHOD}")
-    if len(ignored) > len(_IGNORABLE) or any(path not in _IGNORABLE for path in ignored):
+    if any(not isinstance(path, str) or path not in _IGNORABLE or ignored.count(path) > 1 for path in ignored):
         raise FormatError(f"{where} ignores too much: got {ignored}, expected at most {sorted(_IGNORABLE)}")
 
 

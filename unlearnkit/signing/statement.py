@@ -24,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """subjects: SHA-256 (hexadecimal) by name, in order. predicate: a JSON object whose meaning ``predicate_type`` names."""
+    """subjects: SHA-256 (hexadecimal) by name, in order. predicate: an object that ``predicate_type`` gives meaning."""
 
     subjects: Mapping[str, str]
     predicate_type: str

@@ -18,7 +18,7 @@ from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.trace import trace
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
-UPDATE_ELEMENTS = 1 << 16
+UPDATE_ELEMENTS = 1 << 17
 
 
 @dataclass(eq=False)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from unlearnkit.errors import PiecewiseOpsError, UnsupportedOpsError
-from unlearnkit.taylor.rules import DECISIONS, LOCALLY_CONSTANT, PIECEWISE, SMOOTH
-from unlearnkit.taylor.trace import Trace, location
+from unlearnkit.taylor.rules import INDIFFERENT, LOCALLY_CONSTANT, PIECEWISE, SMOOTH
+from unlearnkit.taylor.trace import Trace, decided_by, location
 
 aten = torch.ops.aten
 
@@ -30,6 +30,7 @@ class Problem:
     """One operation that cannot be sketched, or only with a reservation."""
 
     operation: str
+    module: str  # path of the module inside the model, "" where it is not known
     where: str
     kind: Kind
     hint: str
@@ -40,8 +41,15 @@ class Problem:
 
 _BATCH_NORM_REASON = (
     "batch statistics let one example act on the others, which its loss weight does not undo; "
-    "use GroupNorm or LayerNorm, or freeze the statistics with .eval()"
+    "use GroupNorm, InstanceNorm or LayerNorm, or freeze the statistics with .eval()"
 )
+
+_FROZEN = (
+    "Python branches, or a shape depends, on a value that moves with the weights; "
+    "use torch.where, or multiply by the mask"
+)
+
+_JUMPS = "it only ever jumps, so that its series would say that nothing changes; use a loss, a logit or a margin"
 
 _HINTS = {
     "aten.relu": "use GELU, SiLU or softplus",
@@ -58,24 +66,31 @@ _HINTS = {
     "aten.amin": "use logsumexp of the negative",
     "aten.max": "use logsumexp",
     "aten.max_pool2d_with_indices": "use average pooling",
+    "aten.max_pool2d_with_indices_backward": "use average pooling",
     "aten.sort": "avoid sorting values that depend on the weights",
     "aten.topk": "avoid selecting by values that depend on the weights",
-    "aten._local_scalar_dense": "do not branch in Python on a value that depends on the weights",
-    "aten.linalg_vector_norm": "only the Euclidean norm is analytic: use ord=2",
 }
 
 
 def active_nodes(graph: fx.Graph, active_inputs: Sequence[bool]) -> set[fx.Node]:
-    """The nodes whose value depends on an active input, that is, the ones that are jets."""
+    """The nodes whose value varies continuously with an active input, that is, the ones that are jets."""
+    return _downstream(graph, active_inputs, lambda node: node.target not in LOCALLY_CONSTANT and _is_real(node))
+
+
+def _downstream(graph: fx.Graph, active_inputs: Sequence[bool], passes: Callable[[fx.Node], bool]) -> set[fx.Node]:
+    """What depends on an active input through nodes that pass it on."""
     flags = iter(active_inputs)
-    active: set[fx.Node] = set()
+    reached: set[fx.Node] = set()
     for node in graph.nodes:
-        if node.op == "placeholder":
-            if next(flags):
-                active.add(node)
-        elif node.op != "output" and node.target not in LOCALLY_CONSTANT and active.intersection(node.all_input_nodes):
-            active.add(node)
-    return active
+        if next(flags) if node.op == "placeholder" else reached.intersection(node.all_input_nodes) and passes(node):
+            reached.add(node)
+    return reached
+
+
+def _is_real(node: fx.Node) -> bool:
+    """Whether the value can move continuously: not an integer, not a boolean."""
+    value = node.meta.get("val")
+    return not isinstance(value, Tensor) or value.is_floating_point()
 
 
 def problems(trace: Trace, active_inputs: Sequence[bool]) -> tuple[Problem, ...]:
@@ -83,56 +98,51 @@ def problems(trace: Trace, active_inputs: Sequence[bool]) -> tuple[Problem, ...]
 
     active_inputs: for each flat input of the trace, whether it is a jet.
     """
-    active = active_nodes(trace.module.graph, active_inputs)
-    guarded = {guard.node for guard in trace.guards}
+    graph = trace.module.graph
+    active = active_nodes(graph, active_inputs)
+    dependent = _downstream(graph, active_inputs, lambda node: node.target not in INDIFFERENT)
+    moving = {guard.node for guard in trace.guards if dependent.intersection(decided_by(guard.node))}
     found: dict[Problem, None] = {}
-    for node in trace.module.graph.nodes:
-        if node.op != "call_function" or node.target is operator.getitem or not active.intersection(node.all_input_nodes):
-            continue
-        kind = _kind(node, guarded, active)
-        if kind is not None:
-            found[Problem(_name(node), location(node), kind, _hint(node))] = None
+    for node in graph.nodes:
+        verdict = (Kind.PIECEWISE, _FROZEN) if node in moving else _verdict(node, active)
+        if verdict is not None:
+            module = node.meta.get("nn_module_stack") or ""
+            found[Problem(_name(node), module, location(node), *verdict)] = None
     return tuple(found)
 
 
-def _kind(node: fx.Node, guarded: set[fx.Node], active: set[fx.Node]) -> Kind | None:
-    if _is_training_batch_norm(node):
-        return Kind.UNSUPPORTED
-    if node in guarded and node.target in LOCALLY_CONSTANT:
-        return Kind.PIECEWISE
-    if node.target in LOCALLY_CONSTANT:
-        return Kind.DECISION if node.target in DECISIONS and _decides(node, active) else None
+def _verdict(node: fx.Node, active: set[fx.Node]) -> tuple[Kind, str] | None:
+    """Kind and hint of the problem that a node is, if it is one."""
+    takes_jets = node.op == "call_function" and active.intersection(node.all_input_nodes)
+    if not takes_jets or node.target is operator.getitem or node.target in INDIFFERENT:
+        return None
+    if node not in active:
+        return _verdict_on_decision(node, active)
+    hint = _BATCH_NORM_REASON if "batch_norm" in _name(node) else _HINTS.get(_name(node), "")
     if node.target is aten.linalg_vector_norm.default and len(node.args) > 1 and node.args[1] != 2:
-        return Kind.UNSUPPORTED
+        return Kind.UNSUPPORTED, "only the Euclidean norm is analytic: use ord=2"
     if node.target in SMOOTH:
         return None
-    return Kind.PIECEWISE if node.target in PIECEWISE else Kind.UNSUPPORTED
+    return (Kind.PIECEWISE if node.target in PIECEWISE else Kind.UNSUPPORTED), hint
 
 
-def _decides(node: fx.Node, active: set[fx.Node]) -> bool:
-    """Whether the outcome of a comparison meets an active value again, so that it chooses a branch of the function."""
-    seen, pending = {node}, list(node.users)
+def _verdict_on_decision(node: fx.Node, active: set[fx.Node]) -> tuple[Kind, str] | None:
+    """A comparison may choose a branch for a jet, or come to nothing; it must not be the answer itself."""
+    seen, pending, verdict = {node}, list(node.users), None
     while pending:
         user = pending.pop()
+        if user.op == "output":
+            return Kind.PIECEWISE, _JUMPS
         if user in active:
-            return True
-        if user not in seen:
+            verdict = Kind.DECISION, ""
+        elif user not in seen and user.target not in INDIFFERENT:
             seen.add(user)
             pending.extend(user.users)
-    return False
-
-
-def _is_training_batch_norm(node: fx.Node) -> bool:
-    name = _name(node)
-    return "batch_norm" in name and "no_training" not in name
+    return verdict
 
 
 def _name(node: fx.Node) -> str:
     return str(node.target).rsplit(".", 1)[0] if str(node.target).count(".") > 1 else str(node.target)
-
-
-def _hint(node: fx.Node) -> str:
-    return _BATCH_NORM_REASON if _is_training_batch_norm(node) else _HINTS.get(_name(node), "")
 
 
 def require(found: Iterable[Problem], *, allow_piecewise: bool) -> tuple[Problem, ...]:

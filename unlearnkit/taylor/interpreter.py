@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import NonFiniteError
 from unlearnkit.taylor.check import active_nodes
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
-from unlearnkit.taylor.trace import Trace, location
+from unlearnkit.taylor.trace import Trace, frozen, location
 
 
 class GuardChangedError(Exception):
@@ -35,7 +36,9 @@ class _Slot:
 @dataclass(frozen=True, slots=True)
 class _Instruction:
     node: fx.Node
-    function: Callable[..., Any]
+    plain: Callable[..., Any]
+    rule: Callable[..., Any] | None  # used in place of ``plain`` when a jet is among the inputs
+    inputs: tuple[int, ...]
     arguments: tuple[Any, ...]
     options: dict[str, Any]
     nested: bool  # whether slots hide inside lists
@@ -51,7 +54,7 @@ class Interpreter:
         self.active_inputs = tuple(active_inputs)
         self._slots = {node: i for i, node in enumerate(trace.module.graph.nodes)}
         self._guards = {guard.node: guard.expected for guard in trace.guards}
-        active = active_nodes(trace.module.graph, active_inputs)
+        active = self._active = active_nodes(trace.module.graph, active_inputs)
         last = self._last_uses()
         self._inputs: list[int] = []
         self._constants: list[tuple[int, Any]] = []
@@ -79,32 +82,38 @@ class Interpreter:
         return last
 
     def _prepared(self, argument: Any) -> Any:  # noqa: ANN401  arguments are whatever operations take
-        return fx.node.map_arg(argument, lambda node: _Slot(self._slots[node]))
+        return fx.node.map_arg(argument, lambda node: _Slot(self._slots[node]))  # type: ignore[arg-type, return-value]
 
     def _instruction(self, node: fx.Node, active: set[fx.Node], last_used: tuple[int, ...]) -> _Instruction:
         arguments = tuple(self._prepared(node.args))
         options = dict(self._prepared(node.kwargs))
         nested = any(isinstance(a, (list, tuple, dict, slice)) for a in (*arguments, *options.values()))
-        function = self._function(node, active)
-        return _Instruction(node, function, arguments, options, nested, self._slots[node], last_used)
+        inputs = tuple(self._slots[n] for n in node.all_input_nodes)
+        rule = _rule(node) if active.intersection(node.all_input_nodes) else None
+        assert callable(node.target)
+        return _Instruction(node, node.target, rule, inputs, arguments, options, nested, self._slots[node], last_used)
 
-    def _function(self, node: fx.Node, active: set[fx.Node]) -> Callable[..., Any]:
-        plain: Callable[..., Any] = node.target  # type: ignore[assignment]
-        if plain is operator.getitem or not active.intersection(node.all_input_nodes):
-            return plain
-        if node.target in LOCALLY_CONSTANT:
-            return lambda *args, **options: plain(*_constants(args), **options)
-        rule = SMOOTH.get(node.target) or PIECEWISE.get(node.target)  # type: ignore[arg-type]
-        assert rule is not None, f"no rule for {node.target}: check() comes before the interpreter"
-        return rule
+    def peak_elements(self) -> int:
+        """Most tail elements alive at once, per direction and degree: what a run will need memory for, beside its inputs."""
+        live: dict[int, int] = {}
+        peak = 0
+        for step in self._program:
+            live[step.target] = _elements(step.node) if step.node in self._active else 0
+            peak = max(peak, sum(live.values()))
+            for slot in step.last_used:
+                live.pop(slot, None)
+        return peak
 
+    @torch.no_grad()
     def __call__(self, *arguments: object, verify_finite: bool = False) -> Any:  # noqa: ANN401  as the traced function
         """Run the function; arguments and results are laid out as they were when tracing, with jets as leaves.
 
         verify_finite: look at every coefficient and raise NonFiniteError at the first operation that breaks one.
         Raises GuardChangedError where the graph does not fit these inputs.
         """
-        leaves = pytree.tree_flatten(arguments, is_leaf=lambda leaf: isinstance(leaf, Jet))[0]
+        leaves, layout = pytree.tree_flatten(arguments)
+        if layout != self.trace.arguments:
+            raise ValueError(f"arguments are laid out otherwise than when tracing: {layout}, not {self.trace.arguments}")
         values: list[Any] = [None] * len(self._slots)
         for slot, leaf in zip(self._inputs, leaves, strict=True):
             values[slot] = leaf
@@ -126,12 +135,29 @@ class Interpreter:
         else:
             arguments = [values[a.index] if type(a) is _Slot else a for a in step.arguments]
             options = {k: values[v.index] if type(v) is _Slot else v for k, v in step.options.items()}
-        result = step.function(*arguments, **options)
-        if step.node in self._guards:
-            seen = result.shape if isinstance(result, (Tensor, Jet)) else result
-            if seen != self._guards[step.node]:
-                raise GuardChangedError(location(step.node))
+        meets_jet = step.rule is not None and any(isinstance(values[slot], Jet) for slot in step.inputs)
+        result = step.rule(*arguments, **options) if step.rule and meets_jet else step.plain(*arguments, **options)
+        if step.node in self._guards and frozen(result) != self._guards[step.node]:
+            raise GuardChangedError(location(step.node))
         return result
+
+
+def _rule(node: fx.Node) -> Callable[..., Any] | None:
+    """How an operation acts on jets; None where it only hands them on."""
+    if node.target is operator.getitem:
+        return None
+    operation = node.target
+    assert isinstance(operation, OpOverload)
+    if operation in LOCALLY_CONSTANT:
+        return lambda *args, **options: operation(*_constants(args), **options)
+    rule = SMOOTH.get(operation) or PIECEWISE.get(operation)
+    assert rule is not None, f"no rule for {operation}: check() comes before the interpreter"
+    return rule
+
+
+def _elements(node: fx.Node) -> int:
+    """Number of elements of a node's value, as seen when tracing."""
+    return sum(value.numel() for value in pytree.tree_leaves(node.meta.get("val")) if isinstance(value, Tensor))
 
 
 def _filled(tree: Any, values: list[Any]) -> Any:  # noqa: ANN401  arguments are whatever operations take

@@ -1,15 +1,19 @@
 """From a torch function to a flat graph of primitive operations that the Taylor rules know.
 
 ``make_fx`` records what the function does to real tensors: forward, backward and update alike, mutations removed,
-composite operations taken apart. What Python reads out of a tensor on the way (``.item()``, ``if mask.all()``), and shapes
-that come from data (boolean indexing), are frozen into the graph; each is kept as a *guard* that every later run checks.
+composite operations taken apart. What Python reads out of a tensor on the way (``.item()``, ``if mask.all()``), and
+shapes that come from data (boolean indexing), are frozen into the graph; each is kept as a *guard* that every later run
+checks.
 """
 
 from __future__ import annotations
 
+import linecache
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +24,7 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
@@ -27,12 +32,15 @@ from unlearnkit.taylor.decompositions import table
 
 aten = torch.ops.aten
 
+_TORCH = str(Path(torch.__file__).parent)
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A value or a shape that came from data and is frozen into the graph."""
+    """A value or shapes that came from data and are frozen into the graph; ``expected`` is ``frozen(result)``."""
 
     node: fx.Node
-    expected: object  # the Python number, or the torch.Size
+    expected: object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,42 +53,47 @@ class Trace:
     guards: tuple[Guard, ...]
 
 
-def flatten(tree: object) -> tuple[list[Any], pytree.TreeSpec]:
-    """Leaves of nested containers, and the layout to put them back."""
-    return pytree.tree_flatten(tree)
-
-
 def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | None = None) -> Trace:
     """Record ``function(*arguments)`` as a graph of primitive operations.
 
     arguments: nested containers whose leaves are all tensors. model: names its modules in error messages.
-    Raises TraceError when torch cannot trace the function.
+    Raises TraceError when torch cannot trace the function; what the function itself raises passes through.
     """
-    leaves, arguments_spec = flatten(arguments)
+    leaves, arguments_spec = pytree.tree_flatten(arguments)
+    if strange := [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]:
+        raise TypeError(f"arguments have a leaf of type {strange[0]}, expected tensors only")
     # One tensor passed twice would become one input of the graph: give every leaf an identity of its own.
     leaves = [leaf.detach() for leaf in leaves]
     results_spec: list[pytree.TreeSpec] = []
 
     def flat(*flat_leaves: Tensor) -> list[Tensor]:
-        outputs, spec = flatten(function(*pytree.tree_unflatten(list(flat_leaves), arguments_spec)))
+        outputs, spec = pytree.tree_flatten(function(*pytree.tree_unflatten(list(flat_leaves), arguments_spec)))
         results_spec[:] = [spec]
         return outputs
 
     names = {id(module): name for name, module in model.named_modules()} if model is not None else {}
     with _tracing(names):
         try:
-            module = make_fx(
-                functionalize(flat, remove="mutations"),
-                decomposition_table=table(),
-                record_stack_traces=True,
-                _error_on_data_dependent_ops=False,
-            )(*leaves)
+            module = _recorded(flat, leaves)
+            if any(_mutates(node) for node in module.graph.nodes):
+                # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
+                # forward pass); a second recording removes those mutations too.
+                module = _recorded(fx.Interpreter(module).run, leaves)
         except (RuntimeError, NotImplementedError, AttributeError) as error:
             message = f"the function could not be traced: {type(error).__name__}: {error}"
             raise TraceError(message, hint="run it once on its own: it must be ordinary torch code") from error
+    return Trace(module, arguments_spec, results_spec[0], _guards(module, leaves))
+
+
+def _recorded(function: Callable[..., Any], leaves: list[Tensor]) -> fx.GraphModule:
+    module = make_fx(
+        functionalize(function, remove="mutations"),
+        decomposition_table=table(),
+        _error_on_data_dependent_ops=False,
+    )(*leaves)
     _drop_unused(module.graph)
     module.recompile()
-    return Trace(module, arguments_spec, results_spec[0], _guards(module, leaves))
+    return module
 
 
 @contextmanager
@@ -98,27 +111,55 @@ def _tracing(names: Mapping[int, str]) -> Iterator[None]:
 
     hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        with fx_traceback.preserve_node_meta(), sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
+        with fx_traceback.preserve_node_meta(), _SourceLines(), sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
             yield
     finally:
         for hook in hooks:
             hook.remove()
 
 
+class _SourceLines(TorchFunctionMode):
+    """Writes the user's source line of every torch call on the nodes that the call records."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401  the result of any function
+        meta = fx_traceback.get_current_meta()
+        outside = meta.get("stack_trace")
+        if line := _users_line():
+            meta["stack_trace"] = line
+        try:
+            return func(*args, **(kwargs or {}))
+        finally:
+            meta["stack_trace"] = outside
+
+
+def _users_line() -> str | None:
+    """The innermost source line between torch and this file; None where torch called itself, as in a backward pass."""
+    frame = sys._getframe(2)  # noqa: SLF001
+    while frame.f_back and frame.f_code.co_filename.startswith(_TORCH):
+        frame = frame.f_back
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    if file == __file__:
+        return None
+    code = linecache.getline(file, line).strip()
+    return f"{file}:{line}: {code}" if code else f"{file}:{line}"
+
+
 @contextmanager
 def _without_mkldnn() -> Iterator[None]:
-    """Recurrent layers call one opaque kernel under mkldnn. (Its context manager warns on some builds; the flag does not.)"""
-    before = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(False)
+    """Recurrent layers call one opaque kernel under mkldnn. Its context manager warns on some builds; this does not."""
+    before = torch._C._get_mkldnn_enabled()  # noqa: SLF001
+    torch._C._set_mkldnn_enabled(False)  # noqa: FBT003, SLF001
     try:
         yield
     finally:
-        torch._C._set_mkldnn_enabled(before)
+        torch._C._set_mkldnn_enabled(before)  # noqa: SLF001
 
 
 def reads_data(node: fx.Node) -> bool:
     """Whether the node turns a tensor into a Python number."""
-    return node.target in (aten._local_scalar_dense.default, aten.item.default)
+    return node.target is aten._local_scalar_dense.default  # noqa: SLF001
 
 
 def draws_random(node: fx.Node) -> bool:
@@ -126,14 +167,23 @@ def draws_random(node: fx.Node) -> bool:
     return isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
 
 
-def _shape_from_data(node: fx.Node) -> bool:
-    if not isinstance(node.target, OpOverload) or torch.Tag.dynamic_output_shape not in node.target.tags:
-        return False
+def decided_by(node: fx.Node) -> list[fx.Node]:
+    """The inputs whose values decide a Python number or the shape of the result; none for most operations."""
+    if not isinstance(node.target, OpOverload) or not (reads_data(node) or _has_dynamic_shape(node.target)):
+        return []
     if node.target is not aten.index.Tensor:
-        return True
+        return list(node.all_input_nodes)
     indices = node.args[1]
     assert isinstance(indices, (list, tuple))
-    return any(isinstance(i, fx.Node) and i.meta["val"].dtype in (torch.bool, torch.uint8) for i in indices)
+    return [i for i in indices if isinstance(i, fx.Node) and i.meta["val"].dtype in (torch.bool, torch.uint8)]
+
+
+def _has_dynamic_shape(operation: OpOverload) -> bool:
+    return torch.Tag.dynamic_output_shape in operation.tags
+
+
+def _mutates(node: fx.Node) -> bool:
+    return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
 
 
 def _drop_unused(graph: fx.Graph) -> None:
@@ -144,37 +194,41 @@ def _drop_unused(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
+def frozen(result: object) -> object:
+    """What a guard compares: a Python number, or the shapes of tensors (and jets)."""
+    if isinstance(result, (tuple, list)):
+        return tuple(frozen(part) for part in result)
+    return getattr(result, "shape", result)
+
+
 class _Recorder(fx.Interpreter):
     """Runs the graph once on the inputs it was traced with, and keeps what the guards will compare with."""
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, guarded: set[fx.Node]) -> None:
         super().__init__(module)
-        self.seen: dict[fx.Node, object] = {}
+        self.guarded = guarded
+        self.guards: list[Guard] = []
 
     def run_node(self, n: fx.Node) -> Any:  # noqa: ANN401  the result of any operation
         result = super().run_node(n)
-        if n.op == "call_function" and (reads_data(n) or _shape_from_data(n)):
-            self.seen[n] = result.shape if isinstance(result, Tensor) else result
+        if n in self.guarded:
+            self.guards.append(Guard(n, frozen(result)))
         return result
 
 
 def _guards(module: fx.GraphModule, leaves: list[Tensor]) -> tuple[Guard, ...]:
-    if not any(node.op == "call_function" and (reads_data(node) or _shape_from_data(node)) for node in module.graph.nodes):
+    guarded = {node for node in module.graph.nodes if decided_by(node)}
+    if not guarded:
         return ()
-    recorder = _Recorder(module)
-    with torch.random.fork_rng(), torch.no_grad():
+    recorder = _Recorder(module, guarded)
+    devices = {leaf.device for leaf in leaves if leaf.is_cuda}
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
         recorder.run(*leaves)
-    return tuple(Guard(node, value) for node, value in recorder.seen.items())
+    return tuple(recorder.guards)
 
 
 def location(node: fx.Node) -> str:
     """Where an operation comes from, for messages: module path and the user's source line."""
-    module = node.meta.get("nn_module_stack") or ""
-    lines = [line.strip() for line in (node.stack_trace or "").splitlines()]
-    calls = [(head, lines[i + 1] if i + 1 < len(lines) else "") for i, head in enumerate(lines) if head.startswith("File")]
-    own = [call for call in calls if "/torch/" not in call[0]] or calls
-    parts = [f"module {module!r}"] if module else []
-    if own:
-        head, code = own[-1]
-        parts.append(f"{head.removeprefix('File ').replace(', line ', ':').split(', in ')[0]}: {code}")
-    return ", ".join(parts) or "the backward pass or the update"
+    module = node.meta.get("nn_module_stack")
+    parts = [f"module {module!r}" if module else "", node.stack_trace or ""]
+    return ", ".join(filter(None, parts)) or "the backward pass or the update"

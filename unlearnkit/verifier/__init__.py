@@ -1,1 +1,7 @@
+"""Predictions from sketches: pure numerics over arrays, without torch."""
 
+from unlearnkit.verifier.prediction import Prediction as Prediction
+from unlearnkit.verifier.prediction import Sketch as Sketch
+from unlearnkit.verifier.prediction import Term as Term
+from unlearnkit.verifier.projection import DirectionSource as DirectionSource
+from unlearnkit.verifier.projection import Projection as Projection

@@ -11,10 +11,10 @@ from unlearnkit.taylor.rules import (
     piecewise,
     shape,
 )
-from unlearnkit.taylor.rules.registry import DECISIONS, LOCALLY_CONSTANT, PIECEWISE, SMOOTH, Rule
+from unlearnkit.taylor.rules.registry import INDIFFERENT, LOCALLY_CONSTANT, PIECEWISE, SMOOTH, Rule
 
 __all__ = [
-    "DECISIONS",
+    "INDIFFERENT",
     "LOCALLY_CONSTANT",
     "PIECEWISE",
     "SMOOTH",

@@ -1,12 +1,14 @@
 """The table of Taylor rules: one entry for each primitive operation, filled by the sibling files.
 
 A rule is called with the arguments of its operation, some of them jets, and returns a jet (or a tuple of jets).
-Three tables, because the three kinds are treated differently:
+Four tables, because the kinds are treated differently:
 
 - ``SMOOTH``: analytic wherever it is finite.
 - ``PIECEWISE``: analytic only between kinks; refused unless the recipe allows them, then differentiated on the branch
   that the constant term takes and listed in the manifest.
-- ``LOCALLY_CONSTANT``: comparisons, arg-max and the like. They act on the constant term, and their result is no jet.
+- ``DECISIONS``: comparisons, arg-max and the like. They act on the constant term, and their result is no jet, but it
+  can jump when the weights move: worth a line in the manifest when something hangs on it.
+- ``INDIFFERENT``: their result does not depend on the values of their inputs at all, as long as those are finite.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
+from torch._ops import OpOverload, OpOverloadPacket
 
 from unlearnkit.taylor.jet import Jet
 
@@ -26,28 +28,24 @@ PIECEWISE: dict[OpOverload, Rule] = {}
 
 aten = torch.ops.aten
 
-LOCALLY_CONSTANT: frozenset[OpOverload] = frozenset(
-    overload
-    for packet in (
-        *(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge, aten.isinf, aten.isnan, aten.logical_not),
-        *(aten.logical_and, aten.logical_or, aten.argmax, aten.argmin, aten.any, aten.all, aten.sign, aten.sgn),
-        *(aten.floor, aten.ceil, aten.round, aten.trunc, aten.zeros_like, aten.ones_like, aten.full_like),
-        *(aten.empty_like, aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.rand_like),
-        *(aten.randn_like, aten.argsort, aten.nonzero, aten.isfinite, aten.searchsorted, aten.bernoulli),
-        *(aten.sym_size, aten.sym_stride, aten.sym_numel, aten._local_scalar_dense, aten.signbit),
-    )
-    for overload in (getattr(packet, name) for name in packet.overloads())
+
+def _overloads(*packets: OpOverloadPacket) -> frozenset[OpOverload]:
+    return frozenset(getattr(packet, name) for packet in packets for name in packet.overloads())
+
+
+DECISIONS: frozenset[OpOverload] = _overloads(
+    *(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge, aten.logical_not, aten.logical_and, aten.logical_or),
+    *(aten.any, aten.all, aten.argmax, aten.argmin, aten.argsort, aten.searchsorted, aten.nonzero, aten.bernoulli),
+    *(aten.sign, aten.sgn, aten.signbit, aten.floor, aten.ceil, aten.round, aten.trunc, aten._local_scalar_dense),
 )
 
-# Of those, the ones whose value can jump when the weights move: worth a line in the manifest when it decides something.
-DECISIONS: frozenset[OpOverload] = frozenset(
-    overload
-    for packet in (
-        *(aten.eq, aten.ne, aten.lt, aten.le, aten.gt, aten.ge, aten.argmax, aten.argmin, aten.sign, aten.sgn),
-        *(aten.floor, aten.ceil, aten.round, aten.trunc, aten.argsort, aten.searchsorted, aten.signbit),
-    )
-    for overload in (getattr(packet, name) for name in packet.overloads())
+INDIFFERENT: frozenset[OpOverload] = _overloads(
+    *(aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.rand_like, aten.randn_like),
+    *(aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.sym_size, aten.sym_stride, aten.sym_numel),
+    *(aten.isinf, aten.isnan, aten.isfinite),
 )
+
+LOCALLY_CONSTANT = DECISIONS | INDIFFERENT
 
 
 def smooth(*operations: OpOverload) -> Callable[[Rule], Rule]:

@@ -1,0 +1,86 @@
+"""From a seed to complex directions: a documented, stable construction, so that directions are never stored.
+
+The *salt* (32 bytes, in the manifest) and the digest of the recipe give the *key*,
+
+    key = SHA-256("unlearnkit/directions/v1" 0x00 recipe-digest-in-hex 0x00 salt)[:16],
+
+so directions cannot be picked to suit a recipe's result without showing. Direction ``j`` over ``n`` units is then
+
+1. raw words: numpy's ``Philox`` (Philox4x64-10; Salmon et al. 2011) with this key as two little-endian 64-bit words and
+   the 256-bit counter ``j * 2^128``: the first ``2 n`` outputs ``a_0, b_0, a_1, b_1, ...`` of ``random_raw``;
+2. complex normals by Box-Muller in float64: ``z_u = sqrt(-2 ln x_u) exp(2 pi i y_u)`` with ``x_u = ((a_u >> 11) + 1) 2^-53``
+   in (0, 1] and ``y_u = (b_u >> 11) 2^-53`` in [0, 1);
+3. ``psi_j = z / |z|``, uniform on the unit sphere of C^n.
+
+Each direction has its own stream, so nothing depends on how many are made at once. Logarithm and sine may differ in the
+last bit between machines; everything that compares directions allows for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+_DOMAIN = b"unlearnkit/directions/v1\0"
+
+
+def salt_from_seed(seed: int) -> bytes:
+    """The salt (32 bytes) that a user's seed stands for."""
+    return hashlib.sha256(b"unlearnkit/seed/v1\0" + str(seed).encode()).digest()
+
+
+def direction_key(recipe_digest: str, salt: bytes) -> bytes:
+    """The generator's key (16 bytes), bound to the recipe."""
+    return hashlib.sha256(_DOMAIN + recipe_digest.encode() + b"\0" + salt).digest()[:16]
+
+
+def random_directions(key: bytes, first: int, last: int, units: int) -> Array:
+    """Directions ``first`` up to but not including ``last``: complex128 ``[last - first, units]``, rows of norm 1."""
+    words = np.frombuffer(key, dtype="<u8")
+    result = np.empty((last - first, units), dtype=np.complex128)
+    for row, j in enumerate(range(first, last)):
+        raw = np.random.Philox(key=words, counter=j << 128).random_raw(2 * units)
+        radius = np.sqrt(-2 * np.log(((raw[0::2] >> 11) + 1) * 2.0**-53))
+        angle = (2 * np.pi) * ((raw[1::2] >> 11) * 2.0**-53)
+        z = radius * np.cos(angle) + 1j * (radius * np.sin(angle))
+        result[row] = z / np.linalg.norm(z)
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Directions:
+    """The directions of a sketch, made block by block, or explicit ones."""
+
+    count: int
+    units: int
+    salt: bytes = b""
+    key: bytes = b""
+    single: bool = False  # rounded to complex64, as a float32 training run used them
+    array: Array | None = None  # explicit directions, for studies; they can never be certified
+
+    @classmethod
+    def random(cls, recipe_digest: str, salt: bytes, count: int, units: int, dtype: str) -> Directions:
+        """Directions that follow from the recipe and the salt, in the precision of the run."""
+        return cls(count, units, salt, direction_key(recipe_digest, salt), single=dtype == "float32")
+
+    @classmethod
+    def explicit(cls, array: Array) -> Directions:
+        """Directions given by the caller: complex ``[directions, units]``."""
+        return cls(*array.shape, array=array)
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether somebody chose these directions, instead of the seed."""
+        return self.array is not None
+
+    def block(self, first: int, last: int) -> Array:
+        """Directions ``first`` up to but not including ``last``: complex128 ``[last - first, units]``."""
+        if self.array is not None:
+            return self.array[first:last]
+        psi = random_directions(self.key, first, last, self.units)
+        return psi.astype(np.complex64).astype(np.complex128) if self.single else psi

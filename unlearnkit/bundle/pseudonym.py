@@ -1,0 +1,70 @@
+"""Pseudonyms: units are stored as HMAC-SHA256 of their names under a secret key, never by name.
+
+Whoever has the key can ask by name; whoever has a pseudonym can ask by pseudonym; without the key nobody can tell which
+name a pseudonym stands for, and destroying the key makes that final.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import re
+import secrets
+from pathlib import Path
+
+from unlearnkit.errors import FormatError
+from unlearnkit.files import PRIVATE_MODE, read_private, write_new
+
+_DOMAIN = b"unlearnkit/pseudonym/v1\0"
+_TEXT = re.compile(rb"[0-9a-f]{64}\n?")
+
+
+class PseudonymKey:
+    """A secret key of 32 bytes. Its representation never shows it."""
+
+    __slots__ = ("_secret",)
+
+    FILE_NAME = "pseudonym.key"
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != 32:
+            raise ValueError(f"a pseudonym key has 32 bytes, got {len(secret)}")
+        self._secret = secret
+
+    def __repr__(self) -> str:
+        return "PseudonymKey(secret)"
+
+    @classmethod
+    def generate(cls) -> PseudonymKey:
+        """A new random key."""
+        return cls(secrets.token_bytes(32))
+
+    @classmethod
+    def load(cls, path: Path) -> PseudonymKey:
+        """Read a key file: 64 hexadecimal digits, readable by its owner alone."""
+        text = read_private(path)
+        if not _TEXT.fullmatch(text):
+            raise FormatError(f"{path} is not a pseudonym key: expected 64 hexadecimal digits")
+        return cls(bytes.fromhex(text.decode().strip()))
+
+    def save(self, path: Path) -> None:
+        """Write the key to a new file, readable by its owner alone. FileExistsError if there is one already."""
+        write_new(path, self._secret.hex().encode() + b"\n", mode=PRIVATE_MODE)
+
+    @classmethod
+    def beside(cls, bundle: Path) -> PseudonymKey:
+        """The key in the folder that holds the bundle; made on first use."""
+        path = cls.path_beside(bundle)
+        with contextlib.suppress(FileExistsError):
+            cls.generate().save(path)
+        return cls.load(path)
+
+    @classmethod
+    def path_beside(cls, bundle: Path) -> Path:
+        """Where the key of a bundle lies outside a workspace: beside it, never inside."""
+        return bundle.resolve().parent / cls.FILE_NAME
+
+    def pseudonym(self, name: str | int) -> str:
+        """The pseudonym of a unit: 64 hexadecimal digits. A number is the same unit as its decimal text."""
+        return hmac.new(self._secret, _DOMAIN + str(name).encode(), hashlib.sha256).hexdigest()

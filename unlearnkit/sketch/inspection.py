@@ -1,0 +1,26 @@
+"""``check``: what stands in the way of sketching a recipe, before any training is done."""
+
+from __future__ import annotations
+
+import torch
+
+from unlearnkit.sketch.probes import probe_function
+from unlearnkit.sketch.recipe import Recipe
+from unlearnkit.sketch.run import make_run
+from unlearnkit.sketch.trainer import Trainer
+from unlearnkit.taylor.check import Problem
+
+
+def check(recipe: Recipe) -> tuple[Problem, ...]:
+    """Every operation of the training step and of the probes that cannot be sketched, or only with a reservation.
+
+    Nothing is trained; the first batch is traced. Raises TraceError when torch cannot trace the loss or a probe.
+    """
+    run = make_run(recipe, "float32", "cpu")
+    weights = run.initial_weights()
+    downweights = torch.zeros(recipe.batch_size, dtype=run.dtype)
+    _, found = Trainer(run, degree=1).gradient.inspect(weights, run.fixed, run.batch(0), downweights)
+    problems = dict.fromkeys(found)
+    for name, probe in recipe.probes.items():
+        problems.update(dict.fromkeys(probe_function(run, name, probe).inspect(weights, run.fixed)[1]))
+    return tuple(problems)

@@ -1,0 +1,156 @@
+"""An unfinished sketch on disk: finished blocks of directions, kept so that an interrupted run goes on where it stopped.
+
+    .NAME.partial/run.json                               what is being computed; another call must ask for the same
+    .NAME.partial/blocks/00000-00032.safetensors         pinned probes along directions 0..31, written last
+    .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
+    .NAME.partial/model.safetensors                      the trained model, with the first block
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from unlearnkit.bundle import complex_numbers, real_pairs
+from unlearnkit.canonical import canonicalize, parse_json, take_fields
+from unlearnkit.errors import RefusedError
+from unlearnkit.files import write_atomic
+
+Array = np.ndarray[Any, Any]
+
+SCHEMA = "unlearnkit/partial/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What decides every byte of the bundle. ``salt`` and ``chunk`` are settled by the first call."""
+
+    recipe: str  # digest
+    degree: int
+    directions: int
+    explicit: str  # digest of explicit directions, "" for random ones
+    salt: str  # hex
+    dtype: str
+    device: str
+    keep_weights: bool
+    chunk: int
+
+
+_OPEN = frozenset({"salt", "chunk"})  # a later call may leave these to the first one
+
+
+class PartialRun:
+    """The folder of an unfinished sketch, locked while this object is open."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path = path
+        self.settings = settings
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """All blocks of directions, ``first`` up to but not including ``last``."""
+        count, chunk = self.settings.directions, self.settings.chunk
+        return [(first, min(first + chunk, count)) for first in range(0, count, chunk)]
+
+    def is_finished(self, first: int, last: int) -> bool:
+        """Whether a block is on disk. Its probes are written last, by a rename, so their file is the proof."""
+        return self._probes(first, last).exists()
+
+    def _probes(self, first: int, last: int) -> Path:
+        return self.path / "blocks" / f"{first:05d}-{last:05d}.safetensors"
+
+    def _weights(self, first: int, last: int) -> Path:
+        return self.path / "sketch" / f"directions-{first:05d}-{last:05d}.safetensors"
+
+    def store_model(self, state: Mapping[str, Array]) -> None:
+        """Keep the trained model; later blocks compute the same one."""
+        _write(self.path / "model.safetensors", state)
+
+    def store(self, first: int, last: int, probes: Mapping[str, Array], weights: Mapping[str, Array] | None) -> None:
+        """Keep a finished block. probes: ``base/NAME`` and ``coefficients/NAME``; weights ``[directions, degree, *S]``."""
+        if weights is not None:
+            _write(self._weights(first, last), weights)
+        _write(self._probes(first, last), probes)
+
+    def model(self) -> dict[str, Array]:
+        """The trained model."""
+        return dict(safetensors.numpy.load_file(self.path / "model.safetensors"))
+
+    def probes(self) -> dict[str, tuple[Array, Array]]:
+        """Base and coefficients of every probe, over all directions. Every block must be finished."""
+        loaded = [safetensors.numpy.load_file(self._probes(*block)) for block in self.blocks()]
+        names = sorted(key.removeprefix("base/") for key in loaded[0] if key.startswith("base/"))
+        joined = {name: np.concatenate([block[f"coefficients/{name}"] for block in loaded]) for name in names}
+        return {name: (loaded[0][f"base/{name}"], complex_numbers(joined[name])) for name in names}
+
+    def weight_files(self) -> list[tuple[int, int, Path]]:
+        """First and last direction and file of each weight sketch, in order; none where weights are not kept."""
+        return [(*block, self._weights(*block)) for block in self.blocks()] if self.settings.keep_weights else []
+
+
+
+def _write(path: Path, tensors: Mapping[str, Array]) -> None:
+    stored = {name: real_pairs(t) if np.iscomplexobj(t) else np.ascontiguousarray(t) for name, t in tensors.items()}
+    write_atomic(path, safetensors.numpy.save(stored))
+
+
+@contextmanager
+def open_partial(final: Path, settings: Settings, *, resume: bool) -> Iterator[PartialRun]:
+    """Begin, or go on with, the sketch that will become ``final``.
+
+    settings: an empty ``salt`` or a ``chunk`` of 0 means: whatever the first call settled.
+    Raises RefusedError when the folder belongs to another computation, or another process is at work in it.
+    """
+    path = final.with_name(f".{final.name}.partial")
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(f"another process is sketching to {final}", hint="wait for it, or write elsewhere") from None
+        for folder in ("blocks", "sketch"):
+            if not resume:
+                shutil.rmtree(path / folder, ignore_errors=True)
+            (path / folder).mkdir(exist_ok=True)
+        yield PartialRun(path, _settle(path / "run.json", settings, resume=resume))
+
+
+def stored_settings(final: Path) -> Settings | None:
+    """What an interrupted call has settled for ``final``, if there was one."""
+    return _read(final.with_name(f".{final.name}.partial") / "run.json")
+
+
+def _read(file: Path) -> Settings | None:
+    if not file.exists():
+        return None
+    types = {name: kind for name, kind in Settings.__annotations__.items()}
+    required = {"schema": str} | {name: {"str": str, "int": int, "bool": bool}[kind] for name, kind in types.items()}
+    fields = take_fields(parse_json(file.read_bytes(), where=str(file)), where=str(file), required=required)
+    fields.pop("schema")
+    return Settings(**fields)
+
+
+def _settle(file: Path, asked: Settings, *, resume: bool) -> Settings:
+    stored = _read(file) if resume else None
+    if stored is None:
+        write_atomic(file, canonicalize({"schema": SCHEMA, **asdict(asked)}))
+        return asked
+    for name, value in asdict(asked).items():
+        if value != getattr(stored, name) and not (name in _OPEN and not value):
+            message = f"{file.parent} holds an unfinished sketch with {name}={getattr(stored, name)}, this call has {value}"
+            raise RefusedError(message, hint="repeat the first call, or start over with resume=False")
+    return stored
+
+
+def remove_stale(final: Path) -> None:
+    """Remove what a run killed just after its bundle was published has left behind."""
+    path = final.with_name(f".{final.name}.partial")
+    if path.exists():
+        shutil.rmtree(path)

@@ -1,0 +1,63 @@
+"""Probes: functions of the trained model, evaluated over jets of its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlearnkit.errors import RecipeError, RefusedError
+from unlearnkit.sketch.recipe import Array, Probe, Recipe
+from unlearnkit.sketch.run import Run, make_run
+from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.jet import Jet
+
+if TYPE_CHECKING:
+    from unlearnkit.bundle import Bundle
+    from unlearnkit.verifier import Sketch
+
+
+def probe_function(run: Run, name: str, probe: Probe) -> JetFunction:
+    """``probe`` as a function of trained weights and everything else in the model, ready for jets."""
+
+    def value(weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> Tensor:
+        with run.evaluating():
+            result = run.call(probe, weights, fixed)
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            kind = str(result.dtype) if isinstance(result, Tensor) else type(result).__name__
+            raise RecipeError(f"probe {name!r} returned {kind}, expected a tensor of real numbers")
+        return result
+
+    return JetFunction(value, [True, False], model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+
+
+def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Array, Array]:
+    """What a bundle stores of a probe: base ``[*P]`` and coefficients ``[directions, degree, *P]``."""
+    if not isinstance(result, Jet):  # the probe does not depend on any trained weight
+        zeros = np.zeros((directions, degree, *result.shape), dtype=np.complex64)
+        return result.detach().cpu().numpy(), zeros
+    return result.constant.detach().cpu().numpy(), result.tail.detach().transpose(0, 1).contiguous().cpu().numpy()
+
+
+def evaluate(recipe: Recipe, bundle: Bundle, probe: Probe) -> Sketch:
+    """Sketch a probe from the weight sketches of a bundle, block by block of directions."""
+    if not bundle.manifest.weight_sketches:
+        hint = "sketch with keep_weights=True, or pin the probe in the recipe"
+        raise RefusedError("the bundle kept no weight sketches, so it cannot answer for a new probe", hint=hint)
+    run = make_run(recipe, bundle.manifest.dtype, None)
+    function = probe_function(run, "evaluate", probe)
+    state = {name: torch.from_numpy(array).to(run.device) for name, array in bundle.model_state().items()}
+    weights = {name: state[name] for name in run.trained_names}
+    base, blocks = None, []
+    with torch.no_grad():
+        for first, last, tails in bundle.weight_sketches():
+            jets = {
+                name: Jet(weights[name], torch.from_numpy(tails[name]).to(run.device).transpose(0, 1))
+                for name in run.trained_names
+            }
+            base, block = coefficients(function(jets, run.fixed), bundle.manifest.degree, last - first)
+            blocks.append(block)
+    return bundle.new_sketch("evaluate", base, np.concatenate(blocks))

@@ -1,0 +1,239 @@
+"""``sketch``: from a recipe to a bundle on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import secrets
+from importlib.metadata import version
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from unlearnkit.bundle import Bundle, Directions, Manifest, PseudonymKey, salt_from_seed, write_bundle
+from unlearnkit.errors import RefusedError
+from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove_stale, stored_settings
+from unlearnkit.sketch.probes import coefficients, probe_function
+from unlearnkit.sketch.recipe import COUNTERFACTUAL, Array, Recipe
+from unlearnkit.sketch.run import Run, make_run, numpy_state
+from unlearnkit.sketch.trainer import Trainer
+from unlearnkit.taylor.check import Problem
+from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.jet import Jet
+
+# More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
+LARGEST_CHUNK = 256
+# Share of the free memory that a block of directions may take when nobody says how much.
+MEMORY_SHARE = 0.25
+
+
+class Sketching:
+    """One sketch in the making: a run, its probes, and the directions it is pushed along."""
+
+    def __init__(self, run: Run, degree: int) -> None:
+        self.run = run
+        self.degree = degree
+        self.trainer = Trainer(run, degree)
+        self.probes = {name: probe_function(run, name, probe) for name, probe in run.recipe.probes.items()}
+
+    def prepare(self) -> int:
+        """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
+        run, weights = self.run, self.run.initial_weights()
+        arguments = (weights, run.fixed, run.batch(0), torch.zeros(len(run.units(0)), dtype=run.dtype, device=run.device))
+        with run.random_numbers(0):
+            peak = self.trainer.gradient.prepare(*arguments).peak_elements()
+        peaks = [probe.prepare(weights, run.fixed).peak_elements() for probe in self.probes.values()]
+        size = sum(tensor.numel() for tensor in weights.values())
+        states = 2 + max(group.rule.states for group in run.recipe.groups)
+        return states * size + max([peak, *peaks])
+
+    def reservations(self) -> tuple[dict[str, str], ...]:
+        """Operations that the manifest must list: by name and module, so that the machine's paths stay out of it."""
+        functions: list[JetFunction] = [self.trainer.gradient, *self.probes.values()]
+        found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
+        return tuple({"operation": operation, "where": where, "kind": kind} for operation, where, kind in sorted(found))
+
+    def block(self, partial: PartialRun, first: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
+        """Train along some directions and keep the outcome."""
+        weights = self.trainer.train(directions, lambda _: bar.update(len(directions)))
+        probes: dict[str, Array] = {}
+        with torch.no_grad():
+            for name, function in self.probes.items():
+                base, block = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+                probes |= {f"base/{name}": base, f"coefficients/{name}": block}
+        tails = None
+        if partial.settings.keep_weights:
+            tails = {name: coefficients(jet, self.degree, len(directions))[1] for name, jet in weights.items()}
+        if first == 0:
+            partial.store_model(numpy_state(self.run.model, {name: jet.constant for name, jet in weights.items()}))
+        partial.store(first, first + len(directions), probes, tails)
+
+
+def sketch(  # noqa: PLR0913  the settings of a sketch
+    recipe: Recipe,
+    path: str | os.PathLike[str],
+    *,
+    directions: int | Array = 256,
+    degree: int = 2,
+    seed: int | None = None,
+    dtype: Literal["float32", "float64"] = "float32",
+    device: str | torch.device | None = None,
+    keep_weights: bool = False,
+    chunk: int | Literal["auto"] = "auto",
+    memory_budget: int | None = None,
+    resume: bool = True,
+    progress: bool | None = None,
+) -> Bundle:
+    """Train the recipe once while pushing truncated power series through it; write a bundle (THEORY.md section 2).
+
+    directions: how many random directions, or an explicit complex array ``[directions, units]`` for studies.
+    degree: highest power kept. seed: fixes the random directions, which also depend on the recipe; None: a fresh one.
+    dtype: precision of the run. device: None takes a GPU when there is one.
+    keep_weights: store the weights' sketches too, for probes that nobody pinned.
+    chunk: directions at once; "auto" fits ``memory_budget`` bytes (None: a quarter of the free memory).
+    resume: finished blocks of an interrupted call are kept, and the same call goes on to the same bundle, byte for byte.
+    progress: show a progress bar; None: on a terminal.
+
+    Raises UnsupportedOpsError, PiecewiseOpsError, NonFiniteError, FileExistsError when another bundle is at ``path``,
+    RefusedError when an unfinished sketch there has other settings.
+    """
+    final = Path(path)
+    explicit = None if isinstance(directions, int) else _explicit(directions, recipe)
+    count = directions if isinstance(directions, int) else len(directions)
+    if count < 1 or degree < 1:
+        raise ValueError(f"directions={count}, degree={degree}: expected whole numbers >= 1")
+    run = make_run(recipe, dtype, device)
+    asked = Settings(
+        recipe=recipe.digest,
+        degree=degree,
+        directions=count,
+        explicit="" if explicit is None else hashlib.sha256(explicit.tobytes()).hexdigest(),
+        salt="" if seed is None else salt_from_seed(seed).hex(),
+        dtype=dtype,
+        device=run.device.type,
+        keep_weights=keep_weights,
+        chunk=0 if chunk == "auto" else min(chunk, count),
+    )
+    if final.exists():
+        return _already_there(final, asked)
+    sketching = Sketching(run, degree)
+    settled = _settle(asked, final, sketching.prepare() * degree * 2 * run.dtype.itemsize, memory_budget, resume=resume)
+    with open_partial(final, settled, resume=resume) as partial:
+        source = _directions(partial.settings, recipe, explicit)
+        _compute(sketching, partial, source, progress)
+        _publish(final, sketching, partial, source)
+    remove_stale(final)
+    return Bundle.open(final)
+
+
+def _explicit(directions: Array, recipe: Recipe) -> Array:
+    array = np.ascontiguousarray(directions, dtype=np.complex128)
+    if array.ndim != 2 or array.shape[1] != len(recipe.unit_names):
+        units = len(recipe.unit_names)
+        raise ValueError(f"directions: got an array of shape {array.shape}, expected [directions, units={units}]")
+    if not np.isfinite(array).all():
+        raise ValueError("directions: not all numbers are finite")
+    return array
+
+
+def _already_there(final: Path, asked: Settings) -> Bundle:
+    """A finished bundle at the path: the same call has nothing left to do, any other must not overwrite it."""
+    bundle = Bundle.open(final)
+    manifest = bundle.manifest
+    there = (manifest.recipe_digest, manifest.degree, manifest.direction_count, manifest.dtype, bool(manifest.weight_sketches))
+    wanted = (asked.recipe, asked.degree, asked.directions, asked.dtype, asked.keep_weights)
+    if there != wanted or (asked.salt and asked.salt != manifest.salt) or bool(asked.explicit) != manifest.is_explicit:
+        raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
+    remove_stale(final)
+    return bundle
+
+
+def _settle(asked: Settings, final: Path, per_direction: int, budget: int | None, *, resume: bool) -> Settings:
+    """Fill in what the caller left open: from an interrupted call, else afresh."""
+    if resume and stored_settings(final) is not None:
+        return asked
+    fitting = max(1, int(budget if budget is not None else MEMORY_SHARE * _free_memory(asked.device)) // per_direction)
+    blocks = -(-asked.directions // min(fitting, LARGEST_CHUNK))
+    values = {name: getattr(asked, name) for name in Settings.__annotations__}
+    values["salt"] = asked.salt or ("" if asked.explicit else secrets.token_hex(32))
+    values["chunk"] = asked.chunk or -(-asked.directions // blocks)
+    return Settings(**values)
+
+
+def _free_memory(device: str) -> int:
+    """Bytes that are free on the device."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except OSError:  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _directions(settings: Settings, recipe: Recipe, explicit: Array | None) -> Directions:
+    if explicit is not None:
+        return Directions.explicit(explicit)
+    salt = bytes.fromhex(settings.salt)
+    return Directions.random(recipe.digest, salt, settings.directions, len(recipe.unit_names), settings.dtype)
+
+
+def _compute(sketching: Sketching, partial: PartialRun, source: Directions, progress: bool | None) -> None:
+    """Work through the blocks that are not on disk yet."""
+    run, blocks = sketching.run, partial.blocks()
+    todo = [block for block in blocks if not partial.is_finished(*block)]
+    steps = run.recipe.steps
+    done = sum(last - first for first, last in blocks) - sum(last - first for first, last in todo)
+    dtype = torch.complex64 if run.dtype is torch.float32 else torch.complex128
+    # Counted in directions times steps, because the last block may be smaller; finished blocks are no part of the rate.
+    with tqdm(
+        total=partial.settings.directions * steps,
+        initial=done * steps,
+        disable=None if progress is None else not progress,
+        unit="direction-step",
+        unit_scale=True,
+        desc=run.recipe.name,
+    ) as bar:
+        for first, last in todo:
+            psi = torch.from_numpy(source.block(first, last)).to(device=run.device, dtype=dtype)
+            sketching.block(partial, first, psi, bar)
+
+
+def _publish(
+    final: Path, sketching: Sketching, partial: PartialRun, source: Directions
+) -> None:
+    recipe, settings = sketching.run.recipe, partial.settings
+    key = PseudonymKey.beside(final)
+    manifest = Manifest(
+        recipe_digest=recipe.digest,
+        recipe=recipe.description,
+        counterfactual=COUNTERFACTUAL,
+        units=source.units,
+        degree=settings.degree,
+        direction_count=source.count,
+        salt=source.salt.hex(),
+        key=source.key.hex(),
+        dtype=settings.dtype,
+        piecewise=sketching.reservations(),
+        versions={
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "unlearnkit": version("unlearnkit"),
+        },
+    )
+    write_bundle(
+        final,
+        manifest=manifest,
+        units=[key.pseudonym(name) for name in recipe.unit_names],
+        model=partial.model(),
+        probes=partial.probes(),
+        directions=source.array,
+        weight_sketch_files=partial.weight_files(),
+    )
