@@ -133,8 +133,7 @@ def test_a_listing_that_was_not_signed_does_not_verify(signature, signer, strang
         (
             ["mediaType"],
             "application/vnd.dev.sigstore.bundle.v0.2+json",
-            UnknownVersionError,
-            "x: mediaType is '.*v0.2",
+            (UnknownVersionError, "x: mediaType is '.*v0.2"),
         ),
         (["extra"], 1, (FormatError, "x has unknown fields: got 'extra'")),
         (["verificationMaterial", "extra"], 1, (FormatError, "x: material has unknown fields: got 'extra'")),
@@ -149,8 +148,7 @@ def test_a_listing_that_was_not_signed_does_not_verify(signature, signer, strang
         (
             ["dsseEnvelope", "payloadType"],
             "text/plain",
-            UnknownVersionError,
-            "x: payloadType is 'text/plain', expected",
+            (UnknownVersionError, "x: payloadType is 'text/plain', expected"),
         ),
         (["dsseEnvelope", "payload"], "QR==", (FormatError, "x: payload is not canonical base64")),
         (["dsseEnvelope", "payload"], "-_==", (FormatError, "x: payload is not base64")),
@@ -207,8 +205,13 @@ def test_another_spelling_of_the_file_is_malformed(signature, signer):
         "a\nb",
         "a\0b",
         "a\u202eb",
-    ]
-    + [".git/config", ".gitignore", ".gitattributes", ".github/x", "model.sig", "model.sig/x"],
+        ".git/config",
+        ".gitignore",
+        ".gitattributes",
+        ".github/x",
+        "model.sig",
+        "model.sig/x",
+    ],
 )
 def test_paths_that_leave_the_folder_or_are_ignored_are_refused(signature, signer, name):
     with pytest.raises(ValueError, match="listing has the path"):
@@ -263,8 +266,7 @@ def test_a_listing_that_does_not_add_up_is_refused(signature, signer):
         (
             ["subject"],
             [{"name": n, "digest": {"sha256": "0" * 64}} for n in "ab"],
-            FormatError,
-            "x must have one subject: got 2",
+            (FormatError, "x must have one subject: got 2"),
         ),
         (["subject", 0, "digest", "sha512"], "", (FormatError, "x: subject 0: digest has unknown fields")),
         (["predicate", "extra"], {}, (FormatError, "x: predicate has unknown fields")),
@@ -279,8 +281,7 @@ def test_a_listing_that_does_not_add_up_is_refused(signature, signer):
         (
             ["predicate", "serialization", "ignore_paths"],
             ["probes"],
-            FormatError,
-            r"ignores too much: got \['probes'\]",
+            (FormatError, r"ignores too much: got \['probes'\]"),
         ),
         (["predicate", "serialization", "ignore_paths"], [["model.sig"]], (FormatError, "ignores too much")),
         (["predicate", "serialization", "ignore_paths"], ["model.sig"] * 2, (FormatError, "ignores too much")),

@@ -1,4 +1,4 @@
-"""Every change of one byte, anywhere in a signed file, is malformed or false: nothing passes, nothing else is raised."""
+"""Every change of one byte, anywhere in a signed file, is malformed or false: none passes, nothing else is raised."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def artefacts(signer, second_signer, log_key, witness_key) -> dict[str, Artefact
 
     digests = {"a": "0" * 64, "b/c": "1" * 64}
     return {
-        # The payload's base64 has "+" and "/" several times, so that no one byte can turn it into the URL-safe alphabet.
+        # Base64 with several "+" and "/": no one byte can turn all of it into the URL-safe alphabet.
         "envelope": Artefact(
             sign_envelope(b"\xfb\xef\xbe\xff\xff\xff", payload_type=KIND, signers=signers),
             envelope,
@@ -97,7 +97,7 @@ def test_no_two_neighbours_change_places(artefact):
 
 
 def test_the_one_exception_is_the_only_special_character_of_an_envelope(signer):
-    """DSSE demands that both base64 alphabets are read; they differ in two characters, and the bytes behind are the same."""
+    """DSSE demands that both base64 alphabets are read; one character in the other alphabet is the same bytes."""
     payload = b"\x03\xe0\x00"  # in base64 "A+AA"
     raw = sign_envelope(payload, payload_type=KIND, signers=[signer])
     while {"+", "/"} & set(json.loads(raw)["signatures"][0]["sig"]):

@@ -22,49 +22,50 @@ from unlearnkit.taylor.trace import Trace
 Function = Callable[..., Any]
 
 
-def derivatives(curve: Callable[[Tensor], tuple[Tensor, ...]], degree: int) -> list[tuple[Tensor, ...]]:
-    """``[c(0), c'(0), ..., c^(degree)(0)]`` by ``degree`` nested Jacobian-vector products."""
+def derivatives(function: Function, curves: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
+    """``[y, y', y'', ...]`` for ``y(t) = function(x(t), ...)``, flat, given ``[x, x', x'', ...]`` for each argument at one t.
 
-    def extended(inner: Callable[[Tensor], list[Any]]) -> Callable[[Tensor], list[Any]]:
-        def outer(t: Tensor) -> list[Any]:
-            values, slopes = jvp(inner, (t,), (torch.ones_like(t),))
+    ``y^(r)`` is a function of the arguments' derivatives up to ``r``, and its derivative along the curve is a
+    Jacobian-vector product with their derivatives up to ``r + 1``.
+    """
+
+    def extended(inner: Function, order: int) -> Function:
+        def outer(*orders: list[Tensor]) -> list[Any]:
+            values, slopes = jvp(inner, orders[:order], orders[1 : order + 1])
             return [*values, slopes[-1]]
 
         return outer
 
-    chain: Callable[[Tensor], list[Any]] = lambda t: [curve(t)]  # noqa: E731
-    for _ in range(degree):
-        chain = extended(chain)
+    orders = [list(order) for order in zip(*curves, strict=True)]
+    chain: Function = lambda xs: [pytree.tree_leaves(function(*xs))]  # noqa: E731
+    for order in range(1, len(orders)):
+        chain = extended(chain, order)
     with sdpa_kernel(SDPBackend.MATH):
-        return chain(torch.zeros((), dtype=torch.float64))
+        return chain(*orders)
 
 
-def coefficients(function: Function, arguments: Sequence[Jet | Tensor], degree: int) -> list[Tensor]:
-    """Taylor coefficients ``1..degree`` of each tensor that ``function`` returns: ``[degree, directions, *S]``, real tails.
+def coefficients(function: Function, arguments: Sequence[Jet | Tensor]) -> list[Tensor]:
+    """Taylor coefficients of each tensor that ``function`` returns: ``[degree, directions, *S]``, for real tails.
 
     arguments: jets with real tails, and plain tensors.
     """
     directions = next(a.tail.shape[1] for a in arguments if isinstance(a, Jet))
-    columns = [_along(function, arguments, degree, direction) for direction in range(directions)]
+    columns = [_along(function, arguments, direction) for direction in range(directions)]
     return [torch.stack(outputs, 1) for outputs in zip(*columns, strict=True)]
 
 
-def _along(function: Function, arguments: Sequence[Jet | Tensor], degree: int, direction: int) -> list[Tensor]:
-    def curve(t: Tensor) -> tuple[Tensor, ...]:
-        moved = [a if isinstance(a, Tensor) else _polynomial(a, direction, t) for a in arguments]
-        return tuple(pytree.tree_leaves(function(*moved)))
+def _along(function: Function, arguments: Sequence[Jet | Tensor], direction: int) -> list[Tensor]:
+    jets = [a for a in arguments if isinstance(a, Jet)]
 
-    found = derivatives(curve, degree)
+    def of_jets(*moved: Tensor) -> Any:
+        remaining = iter(moved)
+        return function(*(next(remaining) if isinstance(a, Jet) else a for a in arguments))
+
+    curves = [[jet.constant, *(x * math.factorial(r + 1) for r, x in enumerate(jet.tail[:, direction]))] for jet in jets]
+    found = derivatives(of_jets, curves)
     return [
-        torch.stack([found[r][i] / math.factorial(r) for r in range(1, degree + 1)]) for i in range(len(found[0]))
+        torch.stack([y[output] / math.factorial(r) for r, y in enumerate(found) if r]) for output in range(len(found[0]))
     ]
-
-
-def _polynomial(jet: Jet, direction: int, t: Tensor) -> Tensor:
-    value = torch.zeros_like(jet.constant)
-    for coefficient in jet.tail[:, direction].flip(0):
-        value = (value + coefficient) * t
-    return jet.constant + value
 
 
 def run(traced: Trace, arguments: Sequence[Jet | Tensor]) -> list[Jet | Tensor]:

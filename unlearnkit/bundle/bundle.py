@@ -39,7 +39,9 @@ class _Recipe(Protocol):
 class Bundle:
     """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data."""
 
-    def __init__(self, path: Path, manifest: Manifest, digest: str, units: tuple[str, ...], key: PseudonymKey | None) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, digest: str, units: tuple[str, ...], key: PseudonymKey | None
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.digest = digest  # SHA-256 of the manifest, and so of everything in the bundle
@@ -150,7 +152,9 @@ class Bundle:
             hint = "pass pseudonym_key=, put pseudonym.key beside the bundle, or ask by pseudonym"
             raise RefusedError(f"asking by name takes the pseudonym key: {_listed(unknown)}", hint=hint)
         if unknown:
-            raise UnknownNameError(f"the bundle has no unit {_listed(unknown)}", hint="deletable units only; see the recipe")
+            raise UnknownNameError(
+                f"the bundle has no unit {_listed(unknown)}", hint="deletable units only; see the recipe"
+            )
         if len(set(found)) < len(found):
             twice = [name for name, i in zip(names, found, strict=True) if found.count(i) > 1]
             raise ValueError(f"units named more than once: {_listed(twice)}")
@@ -168,7 +172,9 @@ class Bundle:
         """Load the trained weights into a model of the recipe's class, in its own precision; returns it."""
         own, stored = model.state_dict(), self.model_state()
         if {n: tuple(t.shape) for n, t in own.items()} != {n: a.shape for n, a in stored.items()}:
-            different = sorted(set(own) ^ set(stored)) or [n for n, a in stored.items() if tuple(own[n].shape) != a.shape]
+            different = sorted(set(own) ^ set(stored)) or [
+                n for n, a in stored.items() if tuple(own[n].shape) != a.shape
+            ]
             raise ValueError(f"the model does not fit the bundle: names or shapes differ at {_listed(different)}")
         model.load_state_dict({name: own[name].new_tensor(array) for name, array in stored.items()})
         return model
@@ -240,7 +246,9 @@ def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str | None) 
     return _checked(_load(path), shapes, dtype, path.name)
 
 
-def _checked(tensors: dict[str, Array], shapes: dict[str, tuple[int, ...]], dtype: str | None, where: str) -> dict[str, Array]:
+def _checked(
+    tensors: dict[str, Array], shapes: dict[str, tuple[int, ...]], dtype: str | None, where: str
+) -> dict[str, Array]:
     if set(tensors) != set(shapes):
         raise FormatError(f"{where}: holds {sorted(tensors)}, expected {sorted(shapes)}")
     for name, array in tensors.items():

@@ -172,7 +172,9 @@ def _shape(entry: Mapping[str, Any]) -> Shape:
 def _verify(manifest: Manifest, kind: str) -> None:
     """What must hold between the fields."""
     _expect(_DIGEST.fullmatch(manifest.recipe_digest), "recipe digest is not 64 hexadecimal digits")
-    _expect(kind == ("explicit" if manifest.is_explicit else "random"), f"directions of kind {kind!r} do not fit their salt")
+    _expect(
+        kind == ("explicit" if manifest.is_explicit else "random"), f"directions of kind {kind!r} do not fit their salt"
+    )
     if not manifest.is_explicit:
         _expect(_DIGEST.fullmatch(manifest.salt), "the salt is not 64 hexadecimal digits")
         _expect(re.fullmatch(r"[0-9a-f]{32}", manifest.key), "the key is not 32 hexadecimal digits")
@@ -194,7 +196,9 @@ def _verify_coverage(manifest: Manifest) -> None:
     """Weight sketches, where there are any, cover every direction once, in order."""
     position = 0
     for sketch in manifest.weight_sketches:
-        _expect(sketch.first == position < sketch.last, f"weight sketch {sketch.path!r} does not continue the one before")
+        _expect(
+            sketch.first == position < sketch.last, f"weight sketch {sketch.path!r} does not continue the one before"
+        )
         position = sketch.last
     covered = not manifest.weight_sketches or position == manifest.direction_count
     _expect(covered, f"weight sketches end at direction {position} of {manifest.direction_count}")

@@ -59,7 +59,9 @@ class _Rows:
 
 def collate(dataset: MapDataset, indices: Sequence[int]) -> Any:  # noqa: ANN401  the layout of the user's examples
     """The batch of these examples, as ``torch.utils.data.DataLoader`` would make it. Every leaf is a tensor."""
-    batch = dataset.batch(indices) if isinstance(dataset, _Rows) else default_collate([dataset[int(i)] for i in indices])
+    batch = (
+        dataset.batch(indices) if isinstance(dataset, _Rows) else default_collate([dataset[int(i)] for i in indices])
+    )
     for leaf in pytree.tree_leaves(batch):
         if not isinstance(leaf, Tensor):
             message = f"data: a batch holds a {type(leaf).__name__}, expected tensors only"

@@ -55,15 +55,15 @@ class Adam(torch.optim.Optimizer):
             rule = Rule.of("adam", group)
             for p in group["params"]:
                 if p.grad is not None:
-                    self._update(p, rule, group)
+                    self._update(p, p.grad, rule, group)
         return loss
 
-    def _update(self, p: Tensor, rule: Rule, group: Mapping[str, Any]) -> None:
+    def _update(self, p: Tensor, gradient: Tensor, rule: Rule, group: Mapping[str, Any]) -> None:
         state = self.state[p]
         if not state:
             state.update(step=0, moments=[torch.zeros_like(p) for _ in range(rule.states)])
         scalars = rule.scalars(group, state["step"])
-        new, moments = rule.update(p, p.grad, state["moments"], [p.new_tensor(s) for s in scalars])
+        new, moments = rule.update(p, gradient, state["moments"], [p.new_tensor(s) for s in scalars])
         p.copy_(new)
         state.update(step=state["step"] + 1, moments=list(moments))
 

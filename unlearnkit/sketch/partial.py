@@ -1,9 +1,9 @@
 """An unfinished sketch on disk: finished blocks of directions, kept so that an interrupted run goes on where it stopped.
 
-    .NAME.partial/run.json                               what is being computed; another call must ask for the same
-    .NAME.partial/blocks/00000-00032.safetensors         pinned probes along directions 0..31, written last
-    .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
-    .NAME.partial/model.safetensors                      the trained model, with the first block
+.NAME.partial/run.json                               what is being computed; another call must ask for the same
+.NAME.partial/blocks/00000-00032.safetensors         pinned probes along directions 0..31, written last
+.NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
+.NAME.partial/model.safetensors                      the trained model, with the first block
 """
 
 from __future__ import annotations
@@ -95,7 +95,6 @@ class PartialRun:
         return [(*block, self._weights(*block)) for block in self.blocks()] if self.settings.keep_weights else []
 
 
-
 def _write(path: Path, tensors: Mapping[str, Array]) -> None:
     stored = {name: real_pairs(t) if np.iscomplexobj(t) else np.ascontiguousarray(t) for name, t in tensors.items()}
     write_atomic(path, safetensors.numpy.save(stored))
@@ -114,7 +113,9 @@ def open_partial(final: Path, settings: Settings, *, resume: bool) -> Iterator[P
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RefusedError(f"another process is sketching to {final}", hint="wait for it, or write elsewhere") from None
+            raise RefusedError(
+                f"another process is sketching to {final}", hint="wait for it, or write elsewhere"
+            ) from None
         for folder in ("blocks", "sketch"):
             if not resume:
                 shutil.rmtree(path / folder, ignore_errors=True)
@@ -144,7 +145,9 @@ def _settle(file: Path, asked: Settings, *, resume: bool) -> Settings:
         return asked
     for name, value in asdict(asked).items():
         if value != getattr(stored, name) and not (name in _OPEN and not value):
-            message = f"{file.parent} holds an unfinished sketch with {name}={getattr(stored, name)}, this call has {value}"
+            message = (
+                f"{file.parent} holds an unfinished sketch with {name}={getattr(stored, name)}, this call has {value}"
+            )
             raise RefusedError(message, hint="repeat the first call, or start over with resume=False")
     return stored
 

@@ -51,7 +51,8 @@ def evaluate(recipe: Recipe, bundle: Bundle, probe: Probe) -> Sketch:
     function = probe_function(run, "evaluate", probe)
     state = {name: torch.from_numpy(array).to(run.device) for name, array in bundle.model_state().items()}
     weights = {name: state[name] for name in run.trained_names}
-    base, blocks = None, []
+    base: Array = np.empty(0)
+    blocks = []
     with torch.no_grad():
         for first, last, tails in bundle.weight_sketches():
             jets = {

@@ -93,7 +93,9 @@ class Run:
         """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
         losses = self.call(self.recipe.loss, weights, fixed, batch)
         if losses.shape != w.shape:
-            message = f"loss(model, batch) has shape {tuple(losses.shape)}, expected one loss per example {tuple(w.shape)}"
+            message = (
+                f"loss(model, batch) has shape {tuple(losses.shape)}, expected one loss per example {tuple(w.shape)}"
+            )
             raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
         return ((1 - w) * losses).sum() / self.recipe.batch_size
 

@@ -25,7 +25,9 @@ def play(
     The optimizer and the scheduler themselves are left as they are.
     """
     if isinstance(schedule, ReduceLROnPlateau):
-        raise RecipeError("lr_schedule=ReduceLROnPlateau depends on a measured loss", hint="use a schedule fixed beforehand")
+        raise RecipeError(
+            "lr_schedule=ReduceLROnPlateau depends on a measured loss", hint="use a schedule fixed beforehand"
+        )
     steps = epochs * steps_per_epoch
     if schedule is None:
         return [_settings(optimizer)] * steps

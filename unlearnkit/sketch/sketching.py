@@ -45,7 +45,12 @@ class Sketching:
     def prepare(self) -> int:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
         run, weights = self.run, self.run.initial_weights()
-        arguments = (weights, run.fixed, run.batch(0), torch.zeros(len(run.units(0)), dtype=run.dtype, device=run.device))
+        arguments = (
+            weights,
+            run.fixed,
+            run.batch(0),
+            torch.zeros(len(run.units(0)), dtype=run.dtype, device=run.device),
+        )
         with run.random_numbers(0):
             peak = self.trainer.gradient.prepare(*arguments).peak_elements()
         peaks = [probe.prepare(weights, run.fixed).peak_elements() for probe in self.probes.values()]
@@ -146,7 +151,13 @@ def _already_there(final: Path, asked: Settings) -> Bundle:
     """A finished bundle at the path: the same call has nothing left to do, any other must not overwrite it."""
     bundle = Bundle.open(final)
     manifest = bundle.manifest
-    there = (manifest.recipe_digest, manifest.degree, manifest.direction_count, manifest.dtype, bool(manifest.weight_sketches))
+    there = (
+        manifest.recipe_digest,
+        manifest.degree,
+        manifest.direction_count,
+        manifest.dtype,
+        bool(manifest.weight_sketches),
+    )
     wanted = (asked.recipe, asked.degree, asked.directions, asked.dtype, asked.keep_weights)
     if there != wanted or (asked.salt and asked.salt != manifest.salt) or bool(asked.explicit) != manifest.is_explicit:
         raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
@@ -205,9 +216,7 @@ def _compute(sketching: Sketching, partial: PartialRun, source: Directions, prog
             sketching.block(partial, first, psi, bar)
 
 
-def _publish(
-    final: Path, sketching: Sketching, partial: PartialRun, source: Directions
-) -> None:
+def _publish(final: Path, sketching: Sketching, partial: PartialRun, source: Directions) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
     key = PseudonymKey.beside(final)
     manifest = Manifest(

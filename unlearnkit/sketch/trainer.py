@@ -36,7 +36,7 @@ class GroupState:
         views, offset = {}, 0
         for name, shape in zip(self.group.parameters, self.shapes, strict=True):
             end = offset + shape.numel()
-            tail = flat.tail[:, :, offset:end].unflatten(2, shape) if shape else flat.tail[:, :, offset]
+            tail = flat.tail[:, :, offset:end].view(*flat.tail.shape[:2], *shape)
             views[name] = Jet(flat.constant[offset:end].view(shape), tail)
             offset = end
         return views

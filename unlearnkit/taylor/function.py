@@ -101,6 +101,6 @@ def _layout(arguments: object) -> object:
 def _same_random_numbers(arguments: object) -> Iterator[None]:
     """Every attempt starts from torch's current random state, and leaves it."""
     tensor = next((_constant(leaf) for leaf in _leaves(arguments)), None)
-    on_gpu = isinstance(tensor, Tensor) and tensor.is_cuda
-    with torch.random.fork_rng(devices=[tensor.device] if on_gpu else []):  # type: ignore[union-attr]
+    devices = [tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else []
+    with torch.random.fork_rng(devices=devices):
         yield

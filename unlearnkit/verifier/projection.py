@@ -108,7 +108,7 @@ class Projection:
 
 
 def _pseudo_inverse(gram: Array) -> Array:
-    values, vectors = scipy.linalg.eigh(gram)
+    values, vectors = scipy.linalg.eigh(gram, driver="evd")
     kept = values > _CUT * values[-1]
     return np.asarray((vectors[:, kept] / values[kept]) @ vectors[:, kept].T)
 
