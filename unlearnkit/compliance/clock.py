@@ -1,0 +1,36 @@
+"""The one place where time comes from. Everything that needs the time takes a `Clock`; tests give their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from unlearnkit.errors import FormatError
+
+Clock = Callable[[], datetime]
+"""Returns the present as an aware datetime."""
+
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+
+def utc_now() -> datetime:
+    """The system's clock."""
+    return datetime.now(UTC)
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339 in UTC, to the second: ``2025-01-31T09:30:00Z``. ValueError for a datetime without a time zone."""
+    if time.tzinfo is None:
+        raise ValueError(f"a time needs a time zone: got {time!r}")
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def parse_time(text: str, *, where: str) -> datetime:
+    """What `format_time` writes, and nothing else."""
+    try:
+        if _TIME.fullmatch(text):
+            return datetime.fromisoformat(text)
+    except ValueError:
+        pass
+    raise FormatError(f"{where} is not a time: got {text!r}, expected YYYY-MM-DDTHH:MM:SSZ")
