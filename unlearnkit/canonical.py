@@ -211,7 +211,7 @@ def _number(value: float) -> str:
 def _placed(digits: str, point: int) -> str:
     if len(digits) <= point <= 21:
         return digits + "0" * (point - len(digits))
-    if 0 < point <= 21:
+    if 0 < point < len(digits):
         return f"{digits[:point]}.{digits[point:]}"
     if -6 < point <= 0:
         return "0." + "0" * -point + digits

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError, VerificationError
-from unlearnkit.signing.dsse import MAX_SIGNATURES, Signature, pae, parse_envelope, sign_envelope, verify_envelope
+from unlearnkit.signing.dsse import (
+    MAX_SIGNATURES,
+    Signature,
+    pae,
+    parse_envelope,
+    sign_envelope,
+    verify_envelope,
+    verify_signatures,
+)
 from unlearnkit.signing.keys import Algorithm, PrivateKey, parse_public_key
 
 KIND = "application/vnd.in-toto+json"
@@ -96,6 +104,14 @@ def test_one_key_cannot_sign_twice(signer):
         raw = canonicalize({**first, "signatures": first["signatures"] + second["signatures"]})
         with pytest.raises(error, match=message):
             _verify(raw, [signer.public])
+
+
+def test_signatures_outside_an_envelope_are_counted_by_key_too(signer):
+    twice = [Signature(signer.public.key_id, signer.sign(b"message")) for _ in range(2)]
+    options = {"where": "x", "keys": [signer.public]}
+    assert verify_signatures(b"message", twice, threshold=1, **options) == (signer.public,)
+    with pytest.raises(ThresholdError, match="x has too few trusted signatures: got 1, expected 2"):
+        verify_signatures(b"message", twice, threshold=2, **options)
 
 
 def test_a_false_signature_in_a_trusted_name_is_refused_even_beside_a_good_one(

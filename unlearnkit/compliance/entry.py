@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from unlearnkit.canonical import MAX_INTEGER, canonicalize, parse_canonical, sha256_hex
-from unlearnkit.compliance.clock import format_time, parse_time
+from unlearnkit.compliance.clock import parse_time
 from unlearnkit.errors import ChainError, FormatError, UnknownVersionError
 
 SCHEMA = "unlearnkit/log/v1"
@@ -34,7 +34,7 @@ _OVERHEAD = 300  # more than a line has beside its body and its type
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place between two lines. index: entries before it. offset: bytes before it. previous: digest of the line before."""
+    """A place between lines. index: entries before it. offset: bytes before it. previous: digest of the line before."""
 
     index: int
     offset: int
@@ -63,10 +63,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An entry that has no place in a log yet; made by `draft`. body: canonical JSON."""
+    """An entry that has no place in a log yet; made by `draft`. raw: its body as canonical JSON."""
 
     type: str
-    body: bytes
+    body: Mapping[str, Any]
+    raw: bytes
+
+    @property
+    def most_bytes(self) -> int:
+        """No line that records this is longer."""
+        return len(self.raw) + len(self.type) + _OVERHEAD
 
 
 def draft(kind: str, body: Mapping[str, Any]) -> Draft:
@@ -74,19 +80,20 @@ def draft(kind: str, body: Mapping[str, Any]) -> Draft:
     if not _TYPE.fullmatch(kind):
         raise ValueError(f"not an entry type: got {kind!r}, expected lower-case letters, digits and hyphens")
     raw = canonicalize(dict(body))
-    if len(raw) + len(kind) + _OVERHEAD > MAX_LINE:
-        raise ValueError(f"the body of a {kind} entry is too long: got {len(raw)} bytes, a line may have {MAX_LINE}")
-    return Draft(kind, raw)
+    entry = Draft(kind, body, raw)
+    if entry.most_bytes > MAX_LINE:
+        raise ValueError(f"a {kind} entry is too long: got a body of {len(raw)} bytes, a line may have {MAX_LINE}")
+    return entry
 
 
-def encode_line(entry: Draft, *, index: int, previous: str, time: datetime) -> bytes:
-    """The line that records ``entry`` at ``index``, after the line with the digest ``previous``."""
+def encode_line(entry: Draft, *, position: Position, time: str) -> bytes:
+    """The line that records ``entry`` at ``position``; ``time`` is from `format_time`."""
     return b'{"body":%b,"index":%d,"previous":"%b","schema":"%b","time":"%b","type":"%b"}\n' % (
-        entry.body,
-        index,
-        previous.encode(),
+        entry.raw,
+        position.index,
+        position.previous.encode(),
         SCHEMA.encode(),
-        format_time(time).encode(),
+        time.encode(),
         entry.type.encode(),
     )
 

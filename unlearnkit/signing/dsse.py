@@ -113,13 +113,14 @@ def verify_signatures(
         raise ValueError(f"threshold must be at least 1: got {threshold}")
     trusted = tuple(dict.fromkeys(keys))
     accepted = [key for signature in signatures for key in trusted if _signed_by(key, signature, message, where)]
-    if len(set(accepted)) < threshold:
+    distinct = tuple(dict.fromkeys(accepted))
+    if len(distinct) < threshold:
         raise ThresholdError(
-            f"{where} has too few trusted signatures: got {len(set(accepted))}, expected {threshold} "
-            f"(signed by {[signature.key_id for signature in signatures]}; {len(trusted)} keys are trusted)",
+            f"{where} has too few trusted signatures: got {len(distinct)}, expected {threshold} "
+            f"(it names {[signature.key_id for signature in signatures]}; {len(trusted)} keys are trusted)",
             hint="trust a key only if you got it from its owner, not with the file",
         )
-    return tuple(dict.fromkeys(accepted))
+    return distinct
 
 
 def require_distinct(signatures: Sequence[Signature], *, where: str) -> None:
