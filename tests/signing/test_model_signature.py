@@ -24,6 +24,11 @@ FILES = {
 }
 KIND = "application/vnd.in-toto+json"
 
+BAD_PATHS = (
+    "/etc/passwd ../x a/../b a//b ./a a/. a/ .. . a\\b c:x "
+    ".git/config .gitignore .gitattributes .github/x model.sig model.sig/x"
+)
+
 
 def _digests(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
@@ -176,32 +181,7 @@ def test_another_spelling_of_the_file_is_malformed(signature, signer):
             verify_listing(raw, where="x", keys=[signer.public])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "/etc/passwd",
-        "../x",
-        "a/../b",
-        "a//b",
-        "./a",
-        "a/.",
-        "a/",
-        "..",
-        ".",
-        "a\\b",
-        "c:x",
-        "a\nb",
-        "a\0b",
-        "a\u202eb",
-        ".git/config",
-        ".gitignore",
-        ".gitattributes",
-        ".github/x",
-        "model.sig",
-        "model.sig/x",
-    ],
-)
+@pytest.mark.parametrize("name", [*BAD_PATHS.split(" "), "", "a\nb", "a\0b", "a\u202eb"])
 def test_paths_that_leave_the_folder_or_are_ignored_are_refused(signature, signer, name):
     with pytest.raises(ValueError, match="listing has the path"):
         sign_listing({name: "0" * 64}, name="bundle", signers=[signer])

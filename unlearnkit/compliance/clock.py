@@ -23,7 +23,7 @@ def format_time(time: datetime) -> str:
     """RFC 3339 in UTC, to the second: ``2025-01-31T09:30:00Z``. ValueError for a datetime without a time zone."""
     if time.tzinfo is None:
         raise ValueError(f"a time needs a time zone: got {time!r}")
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return time.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 def parse_time(text: str, *, where: str) -> datetime:

@@ -44,7 +44,7 @@ class Position:
 START = Position(0, 0, "0" * 64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """An entry that was read or written. ``line`` has the exact bytes, with their newline."""
 
@@ -105,14 +105,8 @@ def parse_line(line: bytes, *, where: str) -> Entry:
         raise UnknownVersionError(f"{where}: schema is {schema.decode()!r}, expected {SCHEMA!r}")
     value = parse_canonical(body, where=f"{where}: body")
     assert isinstance(value, dict)  # noqa: S101 - what begins and ends with braces and is JSON is an object
-    return Entry(
-        index=int(index),
-        time=parse_time(time.decode(), where=f"{where}: time"),
-        type=kind.decode(),
-        previous=previous.decode(),
-        body=value,
-        line=line,
-    )
+    at = parse_time(time.decode(), where=f"{where}: time")
+    return Entry(int(index), at, kind.decode(), previous.decode(), value, line)
 
 
 def next_position(position: Position, line: bytes) -> Position:

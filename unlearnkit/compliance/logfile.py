@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,27 +44,18 @@ def read_lines(directory: Path, offset: int = 0) -> Iterator[bytes]:
                 yield line
 
 
-@contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    """A descriptor, closed in the end; a new file can be read by all and written by its owner."""
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o644)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def read_tail(descriptor: int, known: Position | None = None) -> Tail:
-    """The end of the log file, following the chain through the last commit, or from ``known`` if that is nearer.
+def read_tail(descriptor: int, size: int, known: Position | None = None) -> Tail:
+    """The end of a log file of ``size`` bytes: follows the chain through the last commit, or from ``known`` if nearer.
 
     Raises ChainError or FormatError for what no crash explains, RollbackError if the file ends before ``known``.
     """
-    size = os.fstat(descriptor).st_size
     if known is not None and size < known.offset:
         raise RollbackError(
             f"the log has been cut: it has {size} bytes, but had {known.offset} with {known.index} entries",
             hint="restore it from a copy; `unlearnkit log verify` compares it with its checkpoint",
         )
+    if known is not None and size == known.offset:
+        return Tail(known, 0)
     if known is None or size - known.offset > _REACH:
         known = _before_last_commit(descriptor, size)
     return _follow(known, _read(descriptor, known.offset, size - known.offset))

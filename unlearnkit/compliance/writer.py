@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from unlearnkit.compliance.clock import Clock, format_time
 from unlearnkit.compliance.entry import Draft, Entry, Position, advance, encode_line
 from unlearnkit.compliance.logfile import LOG_FILE, MAX_COMMIT, read_tail
 
+_LOCK_FILE = "lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a writer knows of a log when it is done. file: device and inode."""
+
+    file: tuple[int, int]
+    end: Position
+
 
 class Writer:
-    """Appends to the log in the directory ``path``; whoever makes one holds the log's lock.
+    """Appends to the log in ``directory``; while in its ``with`` block, no other writer does, in whatever process.
 
-    end: where the next entry goes. torn: bytes of an unfinished commit that were cut off.
+    The files are opened anew for each block: `flock` belongs to an open file, which threads and forks would share.
+    ``torn`` counts the bytes of an unfinished commit that were cut off.
     """
 
-    def __init__(self, path: Path, descriptor: int, *, known: Position | None, now: Clock) -> None:
-        self._path = path / LOG_FILE
-        self._descriptor = descriptor
+    def __init__(self, directory: Path, *, now: Clock, known: Known | None = None) -> None:
+        folder = str(directory)
+        self._log, self._lock = f"{folder}/{LOG_FILE}", f"{folder}/{_LOCK_FILE}"  # strings: this is the hot path
         self._now = now
-        tail = read_tail(descriptor, known)
-        self.end, self.torn = tail.end, tail.torn
-        if tail.torn:
-            os.ftruncate(descriptor, tail.end.offset)
-            os.fsync(descriptor)
+        self._before = known
+        self._descriptors: list[int] = []
+
+    def __enter__(self) -> Self:
+        """Wait for the lock, find the end. Raises OSError, and what `read_tail` raises."""
+        try:
+            self._open(self._lock, os.O_RDWR | os.O_CREAT)
+            fcntl.flock(self._descriptors[0], fcntl.LOCK_EX)
+            self._open(self._log, os.O_RDWR | os.O_APPEND)
+            self._find_end(self._descriptors[1])
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, at: TracebackType | None) -> None:
+        """Let the next writer in."""
+        self._close()
+
+    @property
+    def end(self) -> Position:
+        """Where the next entry goes."""
+        return self.known.end
 
     def record_many(self, drafts: Sequence[Draft]) -> list[Entry]:
         """Append entries; on return they are on disk. OSError says how many of them were recorded nevertheless."""
@@ -37,39 +70,48 @@ class Writer:
                 entries += self._commit(batch)
             except OSError as err:
                 done = f"{len(entries)} of {len(drafts)} entries were recorded"
-                raise OSError(err.errno, f"{err.strerror}: {done}", str(self._path)) from err
+                raise OSError(err.errno, f"{err.strerror}: {done}", self._log) from err
         return entries
+
+    def _open(self, path: str, flags: int) -> None:
+        self._descriptors.append(os.open(path, flags | os.O_CLOEXEC, 0o644))
+
+    def _close(self) -> None:
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _find_end(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        file = (status.st_dev, status.st_ino)
+        is_same = self._before is not None and self._before.file == file
+        tail = read_tail(descriptor, status.st_size, self._before.end if self._before and is_same else None)
+        self.known, self.torn = Known(file, tail.end), tail.torn
+        if tail.torn:
+            os.ftruncate(descriptor, tail.end.offset)
+            os.fsync(descriptor)
 
     def _commit(self, drafts: Sequence[Draft]) -> list[Entry]:
         time = self._now().astimezone(UTC).replace(microsecond=0)
         text, position, entries = format_time(time), self.end, []
         for item in drafts:
             line = encode_line(item, position=position, time=text)
-            entry = Entry(
-                index=position.index,
-                time=time,
-                type=item.type,
-                previous=position.previous,
-                body=item.body,
-                line=line,
-            )
-            entries.append(entry)
+            entries.append(Entry(position.index, time, item.type, position.previous, item.body, line))
             position = advance(position, line)
-        self._append(b"".join(entry.line for entry in entries))
-        self.end = position
+        self._append(b"".join([entry.line for entry in entries]))
+        self.known = Known(self.known.file, position)
         return entries
 
     def _append(self, data: bytes) -> None:
+        descriptor, rest = self._descriptors[1], memoryview(data)
         try:
-            rest = memoryview(data)
             while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            os.fsync(self._descriptor)
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
         except OSError:
             # Nobody was told that these lines are there, so they go. If that fails too, the next writer finds either
             # whole lines, which it keeps, or a torn one, which it cuts.
             with suppress(OSError):
-                os.ftruncate(self._descriptor, self.end.offset)
+                os.ftruncate(descriptor, self.end.offset)
             raise
 
 

@@ -7,7 +7,7 @@ import torch
 from unlearnkit.sketch.probes import probe_function
 from unlearnkit.sketch.recipe import Recipe
 from unlearnkit.sketch.run import make_run
-from unlearnkit.sketch.trainer import Trainer
+from unlearnkit.sketch.trainer import ACTIVE, Trainer
 from unlearnkit.taylor.check import Problem
 
 
@@ -19,8 +19,8 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
     run = make_run(recipe, "float32", "cpu")
     weights = run.initial_weights()
     downweights = torch.zeros(recipe.batch_size, dtype=run.dtype)
-    _, found = Trainer(run, degree=1).gradient.inspect(weights, run.fixed, run.batch(0), downweights)
-    problems = dict.fromkeys(found)
+    gradient = Trainer(run, degree=1).gradient
+    found = [*gradient.inspect(weights, run.fixed, run.batch(0), downweights, active=ACTIVE)]
     for name, probe in recipe.probes.items():
-        problems.update(dict.fromkeys(probe_function(run, name, probe).inspect(weights, run.fixed)[1]))
-    return tuple(problems)
+        found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
+    return tuple(dict.fromkeys(found))

@@ -31,7 +31,7 @@ def probe_function(run: Run, name: str, probe: Probe) -> JetFunction:
             raise RecipeError(f"probe {name!r} returned {kind}, expected a tensor of real numbers")
         return result
 
-    return JetFunction(value, [True, False], model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
 
 
 def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Array, Array]:

@@ -22,7 +22,7 @@ from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove
 from unlearnkit.sketch.probes import coefficients, probe_function
 from unlearnkit.sketch.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.sketch.run import Run, make_run, numpy_state
-from unlearnkit.sketch.trainer import Trainer
+from unlearnkit.sketch.trainer import ACTIVE, Trainer
 from unlearnkit.taylor.check import Problem
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
@@ -52,8 +52,8 @@ class Sketching:
             torch.zeros(len(run.units(0)), dtype=run.dtype, device=run.device),
         )
         with run.random_numbers(0):
-            peak = self.trainer.gradient.prepare(*arguments).peak_elements()
-        peaks = [probe.prepare(weights, run.fixed).peak_elements() for probe in self.probes.values()]
+            peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
+        peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
         states = 2 + max(group.rule.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])

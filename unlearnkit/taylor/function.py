@@ -13,64 +13,66 @@ from torch.utils import _pytree as pytree
 from unlearnkit.taylor.check import Problem, problems, require
 from unlearnkit.taylor.interpreter import GuardChangedError, Interpreter
 from unlearnkit.taylor.jet import Jet
-from unlearnkit.taylor.trace import trace
+from unlearnkit.taylor.trace import Trace, trace
 
 
 class JetFunction:
-    """``function`` over jets. Whole arguments are jets or not: ``active`` has one flag for each positional argument.
+    """``function`` over jets: any leaf of its arguments may be a jet; with none, it runs as it is.
 
     model: names modules in messages. allow_piecewise: as in ``Recipe``. ``reservations`` collects what the manifest must
     state: piecewise operations, and comparisons that the constant term decides.
     """
 
     def __init__(
-        self,
-        function: Callable[..., Any],
-        active: Sequence[bool],
-        *,
-        model: nn.Module | None = None,
-        allow_piecewise: bool = False,
+        self, function: Callable[..., Any], *, model: nn.Module | None = None, allow_piecewise: bool = False
     ) -> None:
         self.function = function
-        self.active = tuple(active)
         self.model = model
         self.allow_piecewise = allow_piecewise
         self.reservations: dict[Problem, None] = {}
         self._interpreters: dict[object, list[Interpreter]] = {}
 
     def __call__(self, *arguments: object) -> Any:  # noqa: ANN401  as the function
-        """Apply the function. Random numbers are drawn from torch's current state, which is left as it was."""
-        candidates = self._interpreters.setdefault(_layout(arguments), [])
-        for interpreter in candidates:
+        """Apply the function. Random numbers are drawn from torch's current state, which is left as it was.
+
+        Raises UnsupportedOpsError or PiecewiseOpsError with every offending operation.
+        """
+        flags = _flags(arguments)
+        for interpreter in self._interpreters.get(_layout(arguments, flags), []):
             try:
                 with _same_random_numbers(arguments):
                     return interpreter(*arguments)
             except GuardChangedError:
                 continue
-        candidates.append(self.prepare(*arguments))
+        interpreter = self._prepare(arguments, flags)
         with _same_random_numbers(arguments):
-            return candidates[-1](*arguments)
+            return interpreter(*arguments)
 
-    def prepare(self, *arguments: object) -> Interpreter:
-        """Trace and check the function on the constant terms of these arguments.
+    def prepare(self, *arguments: object, active: Sequence[bool]) -> Interpreter:
+        """Trace and check the function beforehand, on plain tensors. active: which whole arguments will be jets."""
+        return self._prepare(arguments, _spread(active, arguments))
 
-        Raises UnsupportedOpsError or PiecewiseOpsError with every offending operation.
-        """
-        interpreter, found = self.inspect(*arguments)
-        self.reservations.update(dict.fromkeys(require(found, allow_piecewise=self.allow_piecewise)))
-        return interpreter()
+    def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
+        """Every problem of the function, without raising. active: which whole arguments would be jets."""
+        flags = _spread(active, arguments)
+        return problems(self._trace(arguments), flags)
 
-    def inspect(self, *arguments: object) -> tuple[Callable[[], Interpreter], tuple[Problem, ...]]:
-        """Trace the function; return how to make its interpreter, and every problem there is."""
-        flags = [flag for flag, a in zip(self.active, arguments, strict=True) for _ in _leaves(a)]
+    def _prepare(self, arguments: tuple[object, ...], flags: list[bool]) -> Interpreter:
+        traced = self._trace(arguments)
+        found = require(problems(traced, flags), allow_piecewise=self.allow_piecewise)
+        self.reservations.update(dict.fromkeys(found))
+        interpreter = Interpreter(traced, flags)
+        self._interpreters.setdefault(_layout(arguments, flags), []).append(interpreter)
+        return interpreter
+
+    def _trace(self, arguments: tuple[object, ...]) -> Trace:
         constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
         with _same_random_numbers(arguments):
-            traced = trace(self.function, *constants, model=self.model)
-        return lambda: Interpreter(traced, flags), problems(traced, flags)
+            return trace(self.function, *constants, model=self.model)
 
     def diagnose(self, *arguments: object) -> None:
         """Run again, looking at every coefficient: raises NonFiniteError at the first operation that breaks one."""
-        for interpreter in self._interpreters.get(_layout(arguments), []):
+        for interpreter in self._interpreters.get(_layout(arguments, _flags(arguments)), []):
             try:
                 with _same_random_numbers(arguments):
                     interpreter(*arguments, verify_finite=True)
@@ -90,11 +92,21 @@ def _leaves(tree: object) -> list[Any]:
     return pytree.tree_leaves(tree, is_leaf=_is_jet)
 
 
-def _layout(arguments: object) -> object:
-    """What a graph is specialised to: how containers nest, and shape and dtype of every leaf."""
+def _flags(arguments: object) -> list[bool]:
+    """Which leaves are jets."""
+    return [_is_jet(leaf) for leaf in _leaves(arguments)]
+
+
+def _spread(active: Sequence[bool], arguments: Sequence[object]) -> list[bool]:
+    """One flag for each leaf, from one for each argument."""
+    return [flag for flag, argument in zip(active, arguments, strict=True) for _ in _leaves(argument)]
+
+
+def _layout(arguments: object, flags: Sequence[bool]) -> object:
+    """What an interpreter is specialised to: how containers nest, shape and dtype of every leaf, and which are jets."""
     leaves, spec = pytree.tree_flatten(arguments, is_leaf=_is_jet)
-    constants = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in leaves]
-    return str(spec), tuple((tuple(c.shape), c.dtype) for c in constants)
+    constants = [_constant(leaf) for leaf in leaves]
+    return str(spec), tuple((tuple(c.shape), c.dtype) for c in constants), tuple(flags)
 
 
 @contextmanager
