@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -44,10 +43,11 @@ def smooth(name: str, function: Callable[..., Any], *shapes: Shape, domain: str 
 
 
 def mixed(name: str, function: Callable[..., Any], *shapes: Shape, domain: str = "real") -> list[Case]:
-    """One case for each way in which some arguments are jets and the others plain tensors."""
-    ways = itertools.product((True, False), repeat=len(shapes))
+    """One case with jets alone, and one for each way in which one argument is a jet and the others plain tensors."""
+    alone = [tuple(i == j for j in range(len(shapes))) for i in range(len(shapes))]
     return [
-        Case(f"{name}[{''.join('cj'[jet] for jet in way)}]", function, shapes, way, domain) for way in ways if any(way)
+        Case(f"{name}[{''.join('cj'[jet] for jet in jets)}]", function, shapes, jets, domain)
+        for jets in [(True,) * len(shapes), *alone]
     ]
 
 
@@ -75,6 +75,10 @@ def assign(x: Tensor, y: Tensor, *key: Any) -> Tensor:
 
 def loss(**settings: Any) -> Callable[[Tensor], Tensor]:
     return lambda x: F.cross_entropy(x, CLASSES, **settings)
+
+
+def weighted_bce(x: Tensor, y: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(x, y, weight=WEIGHTS, pos_weight=WEIGHTS + 1, reduction="sum")
 
 
 ELEMENTWISE = [
@@ -114,7 +118,7 @@ ARITHMETIC = [
     *mixed("divide number", torch.div, S, A, domain="positive"),
     smooth("python numbers", lambda x: (1 - x) * 2 / 3 + 4 - 1 / (x + 3), A, domain="positive"),
     smooth("integer tensor", lambda x: x * torch.arange(3) + torch.arange(3), A),
-    smooth("same tensor twice", lambda x: x * x / (x + x) - x @ x.T.sum(0), V, domain="positive"),
+    smooth("same tensor twice", lambda x: x * x / (x + x) - torch.addcmul(x, x, x), V, domain="positive"),
     *mixed("addcmul", lambda x, y, z: torch.addcmul(x, y, z, value=0.5), A, V, A),
     *mixed("addcdiv", lambda x, y, z: torch.addcdiv(x, y, z, value=0.5), A, V, A, domain="positive"),
     smooth("lerp", lambda x, y: torch.lerp(x, y, 0.3), A, A),
@@ -136,6 +140,8 @@ REDUCTIONS = [
     smooth("prod", lambda x: x.prod(1), A),
     smooth("prod kept", lambda x: x.prod(0, keepdim=True), A),
     smooth("prod of all", lambda x: x.prod(), A),
+    smooth("prod of a number", lambda x: x.prod() + x.prod(0) + x.cumprod(0), S),
+    smooth("cumprod", lambda x: x.cumprod(-1), A),
     smooth("norm", lambda x: torch.linalg.vector_norm(x, dim=1), A),
     smooth("norm of all", torch.linalg.norm, A),
     smooth("logsumexp", lambda x: x.logsumexp(1), A),
@@ -144,7 +150,7 @@ REDUCTIONS = [
     smooth("softmax of a number", lambda x: x.softmax(0), S),
     smooth("softmax with a mask", lambda x: (x + CAUSAL).softmax(-1), M),
     smooth("log_softmax", lambda x: x.log_softmax(0), A),
-    smooth("large softmax", lambda x: (300 * x).softmax(-1) + (300 * x).log_softmax(-1) / 300, A),
+    smooth("large softmax", lambda x: (x + 1e4).softmax(-1) + (x - 1e4).log_softmax(-1), A),
 ]
 
 PRODUCTS = [
@@ -182,8 +188,8 @@ NORMALISATIONS = [
     smooth("group_norm of images", lambda x: F.group_norm(x, 1), (1, 2, 2, 2)),
     smooth("rms_norm", lambda x, w: F.rms_norm(x, (3,), w), A, V),
     smooth("instance_norm", lambda x, w, b: F.instance_norm(x, weight=w, bias=b), (2, 2, 3), (2,), (2,)),
-    smooth("batch_norm", lambda x, w: F.batch_norm(x, torch.zeros(3), WEIGHTS, w, eps=0.1), A, V),
-    *mixed("batch_norm statistics", lambda x, m, v: F.batch_norm(x, m, v), A, V, V, domain="positive"),
+    *mixed("batch_norm", lambda x, w, b: F.batch_norm(x, -WEIGHTS, WEIGHTS, w, b, eps=0.1), A, V, V),
+    smooth("batch_norm of images", lambda x: F.batch_norm(x, -WEIGHTS[:2], WEIGHTS[1:]), IMAGE),
 ]
 
 EMBEDDINGS = [
@@ -203,8 +209,10 @@ LOSSES = [
     smooth("cross_entropy of sequences", lambda x: F.cross_entropy(x, CELLS, ignore_index=1), (2, 3, 3)),
     *mixed("cross_entropy with probabilities", lambda x, y: F.cross_entropy(x, y.softmax(-1)), A, A),
     smooth("mse", F.mse_loss, A, A),
-    *mixed("binary cross entropy", lambda x, y: F.binary_cross_entropy_with_logits(x, y.sigmoid()), A, A),
-    smooth("kl_div", lambda x, y: F.kl_div(x.log_softmax(-1), y.log_softmax(-1), log_target=True), A, A),
+    *mixed("binary cross entropy", lambda x, y: F.binary_cross_entropy_with_logits(x, y), A, A),
+    smooth("weighted binary cross entropy", weighted_bce, A, A),
+    smooth("kl_div", lambda x, y: F.kl_div(x.log_softmax(-1), y.softmax(-1), reduction="batchmean"), A, A),
+    smooth("logaddexp", torch.logaddexp, A, V),
     smooth("poisson", lambda x: F.poisson_nll_loss(x, WEIGHTS), A),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from taylor.cases import CELLS, IMAGE, MASK, ROWS, SEQUENCE, A, B, M, S, V, assign, kinked, mixed, smooth
+from taylor.cases import CELLS, IMAGE, MASK, ROWS, SEQUENCE, A, M, S, V, assign, kinked, mixed, smooth
 
 SHAPES = [
     smooth("view", lambda x: x.view(3, 2).T.reshape(-1), A),
@@ -33,7 +33,9 @@ SHAPES = [
     smooth("pad by reflection", lambda x: F.pad(x, (2, 1), mode="reflect"), SEQUENCE),
     smooth("pad images by reflection", lambda x: F.pad(x, (1, 1, 0, 2), mode="reflect"), IMAGE),
     smooth("pad by repetition", lambda x: F.pad(x, (2, 1), mode="replicate"), SEQUENCE),
+    smooth("pad images by repetition", lambda x: F.pad(x, (1, 1, 0, 2), mode="replicate"), IMAGE),
     smooth("pad in a circle", lambda x: F.pad(x, (2, 1), mode="circular"), SEQUENCE),
+    smooth("as_strided", lambda x: x.T.as_strided((2, 2), (2, 1), 1), A),
     smooth("repeat", lambda x: x.repeat(2, 1, 2), A),
     smooth("repeat_interleave", lambda x: x.repeat_interleave(2, 1), A),
     smooth("tril", lambda x: x.tril(-1) + x.triu(1), M),
@@ -41,7 +43,7 @@ SHAPES = [
     smooth("diag_embed", torch.diag_embed, A),
     smooth("unfold", lambda x: x.unfold(1, 2, 2), (2, 5)),
     smooth("meshgrid", lambda x, y: torch.meshgrid(x, y, indexing="ij"), V, (2,)),
-    smooth("clone and detach", lambda x: x.clone() * x.detach() + torch.tensor(2.0) * x.contiguous(), A),
+    smooth("clone", lambda x: x.clone() + torch.tensor(2.0) * x.contiguous() + torch.ops.aten.alias(x), A),
     smooth("precisions", lambda x: x.to(torch.float64) + x.to(torch.int64).to(x.dtype), A),
 ]
 
@@ -93,14 +95,15 @@ POOLING = [
 
 PIECEWISE = [
     *(kinked(f.__name__, f, A) for f in (F.relu, F.leaky_relu, F.elu, F.selu, F.celu, torch.abs, F.hardtanh, F.relu6)),
-    *(kinked(f.__name__, f, A) for f in (F.hardswish, F.hardsigmoid, F.softsign, F.hardshrink, F.softshrink)),
+    *(kinked(f.__name__, f, A) for f in (F.hardswish, F.softsign, F.hardshrink, F.softshrink)),
     kinked("elu alpha", lambda x: F.elu(x, 0.7), A),
     kinked("threshold", lambda x: F.threshold(x, 0.1, 2.0), A),
     kinked("prelu", F.prelu, A, S),
     kinked("clamp", lambda x: x.clamp(-0.5, 0.5), A),
     kinked("clamp_min", lambda x: x.clamp_min(0.2), A),
     kinked("clamp_max", lambda x: x.clamp_max(0.2), A),
-    kinked("clamp by tensors", lambda x, y: x.clamp(min=y), A, V),
+    kinked("clamp by tensors", lambda x, y: x.clamp(y, y + 1), A, V),
+    kinked("clamp_min by a tensor", torch.clamp_min, A, V),
     kinked("maximum", torch.maximum, A, V),
     kinked("minimum", torch.minimum, V, A),
     kinked("max", torch.max, A),
@@ -119,5 +122,5 @@ PIECEWISE = [
     kinked("normalize", F.normalize, A),
     kinked("cosine_similarity", F.cosine_similarity, A, A),
     kinked("binary_cross_entropy", lambda x, y: F.binary_cross_entropy(x.sigmoid(), y.sigmoid()), A, A),
-    kinked("norm of all ones", lambda x: x.norm(1), B),
 ]
+

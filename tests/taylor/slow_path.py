@@ -6,6 +6,7 @@ Nothing here knows of rules, traces or jets' arithmetic; torch's own forward-mod
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,9 +18,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet
-from unlearnkit.taylor.trace import Trace
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import torch._decomp.decompositions_for_jvp  # loaded by the first derivative, and warns of torch.jit
 
 Function = Callable[..., Any]
 
@@ -49,31 +52,23 @@ def derivatives(function: Function, curves: Sequence[Sequence[Tensor]]) -> list[
 def coefficients(function: Function, arguments: Sequence[Jet | Tensor]) -> list[Tensor]:
     """Taylor coefficients of each tensor that ``function`` returns: ``[degree, directions, *S]``, for real tails.
 
-    arguments: jets with real tails, and plain tensors.
+    arguments: jets with real tails, and plain tensors. Directions go through ``torch.vmap``.
     """
-    directions = next(a.tail.shape[1] for a in arguments if isinstance(a, Jet))
-    columns = [_along(function, arguments, direction) for direction in range(directions)]
-    return [torch.stack(outputs, 1) for outputs in zip(*columns, strict=True)]
-
-
-def _along(function: Function, arguments: Sequence[Jet | Tensor], direction: int) -> list[Tensor]:
     jets = [a for a in arguments if isinstance(a, Jet)]
 
     def of_jets(*moved: Tensor) -> Any:
         remaining = iter(moved)
         return function(*(next(remaining) if isinstance(a, Jet) else a for a in arguments))
 
-    curves = [[jet.constant, *(x * math.factorial(r + 1) for r, x in enumerate(jet.tail[:, direction]))] for jet in jets]
-    found = derivatives(of_jets, curves)
-    return [
-        torch.stack([y[output] / math.factorial(r) for r, y in enumerate(found) if r]) for output in range(len(found[0]))
-    ]
+    def along(*tails: Tensor) -> list[Tensor]:
+        curves = [
+            [jet.constant, *(x * math.factorial(r + 1) for r, x in enumerate(tail))]
+            for jet, tail in zip(jets, tails, strict=True)
+        ]
+        found = derivatives(of_jets, curves)
+        return [torch.stack([y / math.factorial(r) for r, y in enumerate(ys) if r]) for ys in zip(*found, strict=True)]
 
-
-def run(traced: Trace, arguments: Sequence[Jet | Tensor]) -> list[Jet | Tensor]:
-    """What the engine makes of the same arguments, flat."""
-    interpreter = Interpreter(traced, [isinstance(a, Jet) for a in arguments])
-    return pytree.tree_leaves(interpreter(*arguments))
+    return torch.vmap(along, in_dims=1, out_dims=1, randomness="same")(*(jet.tail for jet in jets))
 
 
 def tail_of(value: Jet | Tensor, like: Sequence[Jet | Tensor]) -> Tensor:
@@ -86,7 +81,7 @@ def tail_of(value: Jet | Tensor, like: Sequence[Jet | Tensor]) -> Tensor:
 
 def distance(found: Tensor, expected: Tensor) -> float:
     """Largest relative error of a degree and direction, in norm; absolute where the expected norm is below one."""
-    found, expected = found.flatten(2), expected.flatten(2)
+    found, expected = (x.reshape(*x.shape[:2], -1) for x in (found, expected))
     scale = expected.norm(dim=2).clamp_min(1.0)
     return float(((found - expected).norm(dim=2) / scale).max()) if found.numel() else 0.0
 
@@ -108,10 +103,31 @@ def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
     return result if bias is None else result + bias.view(shape)
 
 
+def instance_norm(x, weight=None, bias=None, **_):
+    """What ``F.instance_norm`` says it computes; see ``layer_norm``."""
+    return group_norm(x, x.shape[1], weight, bias)
+
+
+def batch_norm(x, mean, variance, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
+    """What ``F.batch_norm`` says it computes with given statistics; see ``layer_norm``."""
+    shape = (-1,) + (1,) * (x.dim() - 2)
+    result = (x - mean.view(shape)) / (variance.view(shape) + eps).sqrt()
+    result = result if weight is None else result * weight.view(shape)
+    return result if bias is None else result + bias.view(shape)
+
+
 class WrittenOut(TorchFunctionMode):
     """Replaces torch's kernels with faulty nested derivatives by their formulas."""
 
-    FORMULAS = {F.layer_norm: layer_norm, F.group_norm: group_norm}
+    FORMULAS = {
+        F.layer_norm: layer_norm,
+        F.group_norm: group_norm,
+        F.instance_norm: instance_norm,
+        F.batch_norm: batch_norm,
+        F.glu: lambda x, dim: x.chunk(2, dim)[0] * x.chunk(2, dim)[1].sigmoid(),
+        F.hardsigmoid: lambda x, **_: (x / 6 + 0.5).clamp(0, 1),
+        F.huber_loss: lambda x, y, **_: torch.where((x - y).abs() < 1, (x - y) ** 2 / 2, (x - y).abs() - 0.5).mean(),
+    }
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         return self.FORMULAS.get(func, func)(*args, **(kwargs or {}))

@@ -124,9 +124,8 @@ class Bundle:
             name=name,
             base=np.asarray(base, dtype=np.float64),
             coefficients=np.asarray(coefficients, dtype=np.complex128),
-            directions=self.directions,
+            projection=self._projection,
             resolve=self.unit_indices,
-            shared_projection=lambda: self._projection,
         )
 
     def evaluate(self, recipe: _Recipe, probe: Callable[[Any], Any]) -> Sketch:

@@ -6,20 +6,22 @@ The *salt* (32 bytes, in the manifest) and the digest of the recipe give the *ke
 
 so directions cannot be picked to suit a recipe's result without showing. Direction ``j`` over ``n`` units is then
 
-1. raw words: numpy's ``Philox`` (Philox4x64-10; Salmon et al. 2011) with this key as two little-endian 64-bit words and
-   the 256-bit counter ``j * 2^128``: the first ``2 n`` outputs ``a_0, b_0, a_1, b_1, ...`` of ``random_raw``;
-2. complex normals by Box-Muller in float64: ``z_u = sqrt(-2 ln x_u) exp(2 pi i y_u)`` with ``x_u = ((a_u >> 11) + 1) 2^-53``
-   in (0, 1] and ``y_u = (b_u >> 11) 2^-53`` in [0, 1);
+1. raw words ``a_0, b_0, a_1, b_1, ...`` (64 bits each): Philox4x64-10 (Salmon et al. 2011) with this key, as two
+   little-endian words, for the counters ``(1, 0, j, 0), (2, 0, j, 0), ...`` (least significant word first), four words
+   each; in numpy the first ``2 n`` values of ``Philox(key=key, counter=j << 128).random_raw``;
+2. complex normals by Box-Muller in float64: ``z_u = sqrt(-2 ln x_u) exp(2 pi i y_u)`` with
+   ``x_u = ((a_u >> 11) + 1) 2^-53`` in (0, 1] and ``y_u = (b_u >> 11) 2^-53`` in [0, 1);
 3. ``psi_j = z / |z|``, uniform on the unit sphere of C^n.
 
-Each direction has its own stream, so nothing depends on how many are made at once. Logarithm and sine may differ in the
-last bit between machines; everything that compares directions allows for that.
+Each direction has its own stream, so nothing depends on how many are made at once. Logarithm, sine and the order of a
+sum may differ in the last bit between machines; everything that compares directions allows for that.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,11 +29,14 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 _DOMAIN = b"unlearnkit/directions/v1\0"
+_SEED_DOMAIN = b"unlearnkit/seed/v1\0"
+# Complex numbers that are kept once they are made: 64 MiB. More are made again whenever they are asked for.
+_KEPT_ELEMENTS = 1 << 22
 
 
 def salt_from_seed(seed: int) -> bytes:
-    """The salt (32 bytes) that a user's seed stands for."""
-    return hashlib.sha256(b"unlearnkit/seed/v1\0" + str(seed).encode()).digest()
+    """The salt (32 bytes) that a user's seed stands for: SHA-256("unlearnkit/seed/v1" 0x00 seed-in-decimal)."""
+    return hashlib.sha256(_SEED_DOMAIN + str(seed).encode()).digest()
 
 
 def direction_key(recipe_digest: str, salt: bytes) -> bytes:
@@ -52,7 +57,7 @@ def random_directions(key: bytes, first: int, last: int, units: int) -> Array:
     return result
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Directions:
     """The directions of a sketch, made block by block, or explicit ones."""
 
@@ -71,16 +76,30 @@ class Directions:
     @classmethod
     def explicit(cls, array: Array) -> Directions:
         """Directions given by the caller: complex ``[directions, units]``."""
-        return cls(*array.shape, array=array)
+        count, units = array.shape
+        return cls(count, units, array=array.astype(np.complex128))
 
     @property
     def is_explicit(self) -> bool:
         """Whether somebody chose these directions, instead of the seed."""
         return self.array is not None
 
+    def __repr__(self) -> str:
+        kind = "explicit" if self.is_explicit else "random"
+        return f"Directions({kind}, count={self.count}, units={self.units})"
+
     def block(self, first: int, last: int) -> Array:
-        """Directions ``first`` up to but not including ``last``: complex128 ``[last - first, units]``."""
+        """Directions ``first`` up to but not including ``last``: complex128 ``[last - first, units]``, a fresh array."""
         if self.array is not None:
-            return self.array[first:last]
+            return self.array[first:last].copy()
+        if self.count * self.units <= _KEPT_ELEMENTS:
+            return self._kept[first:last].copy()
+        return self._made(first, last)
+
+    @cached_property
+    def _kept(self) -> Array:
+        return self._made(0, self.count)
+
+    def _made(self, first: int, last: int) -> Array:
         psi = random_directions(self.key, first, last, self.units)
         return psi.astype(np.complex64).astype(np.complex128) if self.single else psi

@@ -48,8 +48,10 @@ class Writer:
             fcntl.flock(self._descriptors[0], fcntl.LOCK_EX)
             self._open(self._log, os.O_RDWR | os.O_APPEND)
             self._find_end(self._descriptors[1])
-        except BaseException:
+        except BaseException as err:
             self._close()
+            if isinstance(err, OSError) and err.filename is None:
+                raise OSError(err.errno, err.strerror, self._log) from err
             raise
         return self
 
@@ -78,7 +80,8 @@ class Writer:
 
     def _close(self) -> None:
         while self._descriptors:
-            os.close(self._descriptors.pop())
+            with suppress(OSError):  # what matters has been brought to disk by fsync
+                os.close(self._descriptors.pop())
 
     def _find_end(self, descriptor: int) -> None:
         status = os.fstat(descriptor)

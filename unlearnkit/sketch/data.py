@@ -14,6 +14,9 @@ from torch.utils.data import default_collate
 
 from unlearnkit.errors import RecipeError
 
+# Examples that are read twice to see whether a dataset augments; a coin for each shows itself with near certainty.
+_READ_TWICE = 16
+
 
 class MapDataset(Protocol):
     """Any map-style dataset."""
@@ -32,8 +35,9 @@ def as_dataset(data: MapDataset | tuple[Tensor, ...]) -> MapDataset:
     if isinstance(data, tuple):
         if not data or not all(isinstance(part, Tensor) for part in data):
             raise RecipeError("data: got a tuple that is not all tensors", hint="pass tensors, or a map-style dataset")
-        if len({len(part) for part in data}) != 1:
-            raise RecipeError(f"data: tensors of different lengths {[len(part) for part in data]}")
+        if len({part.shape[:1] for part in data}) != 1 or data[0].dim() == 0:
+            shapes = ", ".join(str(tuple(part.shape)) for part in data)
+            raise RecipeError(f"data: got tensors of shapes {shapes}, expected [examples, ...], equally many in each")
         return _Rows(data)
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise RecipeError(f"data: {type(data).__name__} has no length or no indexing", hint="use a map-style dataset")
@@ -59,14 +63,20 @@ class _Rows:
 
 def collate(dataset: MapDataset, indices: Sequence[int]) -> Any:  # noqa: ANN401  the layout of the user's examples
     """The batch of these examples, as ``torch.utils.data.DataLoader`` would make it. Every leaf is a tensor."""
-    batch = (
-        dataset.batch(indices) if isinstance(dataset, _Rows) else default_collate([dataset[int(i)] for i in indices])
-    )
+    batch = dataset.batch(indices) if isinstance(dataset, _Rows) else _stacked([dataset[int(i)] for i in indices])
     for leaf in pytree.tree_leaves(batch):
         if not isinstance(leaf, Tensor):
             message = f"data: a batch holds a {type(leaf).__name__}, expected tensors only"
             raise RecipeError(message, hint="encode text and labels as tensors in the dataset")
     return batch
+
+
+def _stacked(examples: list[Any]) -> Any:  # noqa: ANN401  the layout of the user's examples
+    try:
+        return default_collate(examples)
+    except (TypeError, RuntimeError) as error:
+        hint = "pad the examples to one shape, or use batch_size=1"
+        raise RecipeError(f"data: the examples of a batch cannot be stacked: {error}", hint=hint) from error
 
 
 def make_order(
@@ -120,29 +130,41 @@ def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tupl
 
 
 def data_digest(dataset: MapDataset) -> str:
-    """SHA-256 over every example, in order: dtype, shape and bytes of each leaf."""
+    """SHA-256 over every example, in order: place, dtype, shape and bytes of each leaf.
+
+    Raises RecipeError when one of the first examples comes out different the second time, as augmentation makes it.
+    """
     state = hashlib.sha256()
     if isinstance(dataset, _Rows):
         for part in dataset.parts:
             update_with_tensor(state, part)
         return state.hexdigest()
     for i in range(len(dataset)):
-        first = _example_digest(dataset[i])
-        if i == 0 and first != _example_digest(dataset[i]):
+        digest = _example_digest(dataset[i])
+        if i < _READ_TWICE and digest != _example_digest(dataset[i]):
             hint = "draw augmentations beforehand, so that dataset[i] is always the same"
-            raise RecipeError("data: dataset[0] gave two different examples", hint=hint)
-        state.update(first)
+            raise RecipeError(f"data: dataset[{i}] gave two different examples", hint=hint)
+        state.update(digest)
     return state.hexdigest()
 
 
 def _example_digest(example: object) -> bytes:
     state = hashlib.sha256()
-    for leaf in pytree.tree_leaves(example):
-        if isinstance(leaf, (str, bytes)):
-            hint = "encode text as tensors in the dataset"
-            raise RecipeError(f"data: an example holds a {type(leaf).__name__}, expected tensors or numbers", hint=hint)
-        update_with_tensor(state, torch.as_tensor(leaf))
+    for path, leaf in pytree.tree_flatten_with_path(example)[0]:
+        state.update(pytree.keystr(path).encode())
+        update_with_tensor(state, _as_tensor(leaf))
     return state.digest()
+
+
+def _as_tensor(leaf: object) -> Tensor:
+    """A leaf of an example as ``default_collate`` takes it, so Python's floats in double precision."""
+    try:
+        if not isinstance(leaf, (str, bytes)):
+            return torch.as_tensor(leaf, dtype=torch.float64 if isinstance(leaf, float) else None)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    message = f"data: an example holds a {type(leaf).__name__}, expected tensors or numbers"
+    raise RecipeError(message, hint="encode text and labels as tensors in the dataset")
 
 
 def update_with_tensor(state: hashlib._Hash, tensor: Tensor) -> None:

@@ -23,7 +23,7 @@ class Adam(torch.optim.Optimizer):
     decoupled_weight_decay: shrink the weights as AdamW does, instead of adding to the gradient.
     """
 
-    def __init__(  # noqa: PLR0913  the settings of Adam
+    def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
         lr: float = 1e-3,
@@ -156,7 +156,7 @@ _KINDS: dict[type[torch.optim.Optimizer], str] = {
 
 
 def kind_of(optimizer: torch.optim.Optimizer) -> str:
-    """ "sgd" or "adam"; RecipeError for optimizers that are not supported or have been used already."""
+    """Which update: "sgd" or "adam". RecipeError for optimizers that are not supported, or have been used already."""
     kind = _KINDS.get(type(optimizer))
     if kind is None:
         known = ", ".join(("torch.optim.SGD", "Adam", "AdamW", "unlearnkit.Adam"))

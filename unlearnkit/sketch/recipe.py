@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +29,8 @@ Probe = Callable[[nn.Module], Tensor]
 Array = np.ndarray[Any, Any]
 
 COUNTERFACTUAL = (
-    "The same training run, with the loss of every example of the deleted units multiplied by 1 - w (w = 1: weight zero), "
-    "and everything else held fixed: initial weights, batches and their order, the batch denominator, random numbers, "
+    "The same training run, with the loss of every example of the deleted units multiplied by 1 - w "
+    "(w = 1: weight zero), and everything else held fixed: initial weights, batches and their order, the batch denominator, random numbers, "
     "learning-rate schedule. It is not a run with another order or another seed."
 )
 
@@ -40,14 +41,14 @@ _PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 class Recipe:
     """An ordinary PyTorch training run, described so that it can be sketched and repeated.
 
-    name: for people. model: with its initial weights; it is copied, never changed.
+    name: for people. model: with its initial weights; the recipe keeps a copy, so that what happens to it later is no matter.
     loss: ``loss(model, batch) -> [B]``, one loss per example. Training minimises, batch by batch,
         ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (THEORY.md section 1).
     optimizer: a fresh ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or ``unlearnkit.Adam``: read for its settings.
     data: a map-style dataset, or a tuple of tensors ``[examples, ...]``. units: who owns each example (None: nobody).
     epochs, batch_size: batches are whole; ``drop_last`` leaves an incomplete last one of each epoch out.
     order_seed: shuffles each epoch; or ``order``: explicit ``[epochs, examples per epoch]`` indices.
-    lr_schedule: a torch scheduler built on the optimizer (``lr_interval``: advanced each "step" or "epoch"), or ``step -> lr``.
+    lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer, advanced each "step" or "epoch" (``lr_interval``).
     probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last step.
     allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
     seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.
@@ -85,6 +86,7 @@ class Recipe:
                 raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
         # Read everything once, so that a recipe that exists is a recipe that can be run.
         _ = self.indices, self.unit_names, self.groups
+        object.__setattr__(self, "model", copy.deepcopy(self.model))
 
     @cached_property
     def dataset(self) -> MapDataset:
@@ -129,9 +131,15 @@ class Recipe:
         kind = kind_of(self.optimizer)
         groups = []
         for number, parameters in enumerate(group_names(self.optimizer, self.model)):
-            rule = Rule.of(kind, self.optimizer.param_groups[number])
+            rules = {Rule.of(kind, settings[number]) for settings in self.settings}
+            if len(rules) > 1:
+                message = f"lr_schedule switches momentum or weight_decay of group {number} on or off during the run"
+                raise RecipeError(message, hint="let them be zero at every step, or at none")
+            rule = rules.pop()
             schedule = tuple(rule.scalars(settings[number], step) for step, settings in enumerate(self.settings))
             groups.append(Group(parameters, rule, schedule))
+        if not any(group.parameters for group in groups):
+            raise RecipeError("optimizer holds no parameter that requires a gradient, so nothing would be trained")
         return tuple(groups)
 
     @cached_property
@@ -142,7 +150,7 @@ class Recipe:
         return play(self.optimizer, self.lr_schedule, epochs=self.epochs, steps_per_epoch=per_epoch, interval=interval)
 
     def weights_of(self, delete: Sequence[str | int], weight: float = 1.0) -> Array:
-        """Downweights ``[units]`` for deleting these units. Unknown names raise UnknownNameError, all of them at once."""
+        """Downweights ``[units]`` for deleting these units. UnknownNameError names all that are not there."""
         if isinstance(delete, (str, bytes)):
             raise TypeError(f"delete={delete!r}: expected a list of units, got one text")
         position = {name: i for i, name in enumerate(self.unit_names)}

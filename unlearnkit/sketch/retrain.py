@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -46,10 +45,9 @@ def retrain(
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:
     """The recipe's optimizer, on the parameters of this run's copy of the model."""
-    optimizer = copy.copy(run.recipe.optimizer)
     parameters = dict(run.model.named_parameters())
     groups = [
         {**settings, "params": [parameters[name] for name in group.parameters]}
         for group, settings in zip(run.recipe.groups, run.recipe.settings[0], strict=True)
     ]
-    return type(optimizer)(groups)  # type: ignore[call-arg]
+    return type(run.recipe.optimizer)(groups)  # type: ignore[call-arg]

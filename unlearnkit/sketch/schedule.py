@@ -21,7 +21,7 @@ def play(
 ) -> list[list[dict[str, Any]]]:
     """The settings of each parameter group at each step: ``[steps][groups]``, parameters left out.
 
-    schedule: a torch scheduler, advanced after each step or each epoch as ``interval`` says; or ``step -> lr``; or None.
+    schedule: a torch scheduler, advanced after each step or epoch as ``interval`` says; or ``step -> lr``; or None.
     The optimizer and the scheduler themselves are left as they are.
     """
     if isinstance(schedule, ReduceLROnPlateau):

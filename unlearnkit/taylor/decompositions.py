@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
@@ -53,13 +54,73 @@ def _batch_norm(  # noqa: PLR0917  the operation's signature
     """
     if training:
         if x.shape[0] > 1 or mean is not None:
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
         variance, mean = torch.var_mean(x, dim=[0, *range(2, x.dim())], correction=0)
     assert mean is not None and variance is not None
     inverse = torch.rsqrt(variance + eps)
     normalised = _per_channel(_per_channel(x, None, -mean), inverse, None)
     saved = (mean, inverse) if training else (x.new_empty(0), x.new_empty(0))
     return _per_channel(normalised, weight, bias), *saved
+
+
+def _logaddexp(a: Tensor, b: Tensor) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(a, b)).logsumexp(0)  # type: ignore[no-untyped-call]
+
+
+def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    return aten.elu(x, alpha, 1.0, 1.0 / alpha)  # type: ignore[no-any-return]
+
+
+def _shrink_backward(gradient: Tensor, x: Tensor, limit: float) -> Tensor:
+    return torch.where(x.abs() <= limit, 0.0, gradient)
+
+
+def _bce_with_logits(logits: Tensor, target: Tensor, **settings: Any) -> Tensor:  # noqa: ANN401  as torch's
+    """``F.binary_cross_entropy_with_logits`` without the clamp that torch's composite form computes it with."""
+    plain = {"weight": None, "pos_weight": None, "reduction": "mean", "size_average": None, "reduce": None} | settings
+    unusual = plain["size_average"] is not None or plain["reduce"] is not None or target.shape != logits.shape
+    if unusual or plain["reduction"] not in _REDUCTIONS:
+        return F.binary_cross_entropy_with_logits(logits, target, **settings)
+    factor = 1 if plain["pos_weight"] is None else 1 + (plain["pos_weight"] - 1) * target
+    losses = (1 - target) * logits - factor * F.logsigmoid(logits)
+    return _REDUCTIONS[plain["reduction"]](losses if plain["weight"] is None else losses * plain["weight"])
+
+
+_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "mean": torch.mean, "sum": torch.sum}
+
+# Functions that are analytic, but that torch takes apart into operations with kinks before a decomposition can.
+WITHOUT_KINKS: dict[Callable[..., Any], Callable[..., Any]] = {F.binary_cross_entropy_with_logits: _bce_with_logits}
+
+
+def _storage_order(x: Tensor) -> list[int]:
+    """The dimensions of ``x`` from the slowest to the fastest in memory."""
+    return sorted(range(x.dim()), key=x.stride, reverse=True)
+
+
+def _positions(x: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None) -> Tensor:
+    """Where the elements of ``x.as_strided(size, stride, offset)`` lie among those of ``x`` in the order of memory."""
+    positions = [0 if offset is None else offset - x.storage_offset()]
+    for length, step in zip(size, stride, strict=True):
+        positions = [start + i * step for start in positions for i in range(length)]
+    return torch.tensor(positions, device=x.device).view(size)
+
+
+def _as_strided(x: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None) -> Tensor:
+    """Views through strides, which writes into slices need in a backward pass, as reading at positions."""
+    if not aten.is_non_overlapping_and_dense(x):
+        return NotImplemented  # type: ignore[no-any-return]
+    return x.permute(_storage_order(x)).reshape(-1)[_positions(x, size, stride, offset)]
+
+
+def _as_strided_scatter(
+    x: Tensor, source: Tensor, size: Sequence[int], stride: Sequence[int], offset: int | None = None
+) -> Tensor:
+    if not aten.is_non_overlapping_and_dense(x):
+        return NotImplemented  # type: ignore[no-any-return]
+    order = _storage_order(x)
+    ordered = x.permute(order)
+    written = ordered.reshape(-1).index_put((_positions(x, size, stride, offset),), source)
+    return written.view(ordered.shape).permute([order.index(d) for d in range(x.dim())])
 
 
 def table() -> dict[OpOverload, Callable[..., Any]]:
@@ -76,4 +137,9 @@ def table() -> dict[OpOverload, Callable[..., Any]]:
     }
     entries[aten.native_group_norm.default] = _group_norm
     entries[aten.native_batch_norm.default] = _batch_norm
+    entries[aten.logaddexp.default] = _logaddexp
+    entries[aten.celu.default] = _celu
+    entries[aten.hardshrink_backward.default] = entries[aten.softshrink_backward.default] = _shrink_backward
+    entries[aten.as_strided.default] = _as_strided
+    entries[aten.as_strided_scatter.default] = _as_strided_scatter
     return entries

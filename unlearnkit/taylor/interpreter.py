@@ -113,7 +113,9 @@ class Interpreter:
         """
         leaves, layout = pytree.tree_flatten(arguments)
         if layout != self.trace.arguments:
-            raise ValueError(f"arguments are laid out otherwise than when tracing: {layout}, not {self.trace.arguments}")
+            raise ValueError(
+                f"arguments are laid out otherwise than when tracing: {layout}, not {self.trace.arguments}"
+            )
         values: list[Any] = [None] * len(self._slots)
         for slot, leaf in zip(self._inputs, leaves, strict=True):
             values[slot] = leaf
@@ -200,7 +202,9 @@ def non_finite(node: fx.Node, step: int | None) -> NonFiniteError:
     """The error for an operation whose result is not finite."""
     at = "" if step is None else f" at training step {step}"
     message = f"a Taylor coefficient is not finite{at}: first seen in {node.name} = {node.target} ({location(node)})"
-    hint = "lower the degree or the learning rate; with Adam, put epsilon inside the root: uk.Adam(eps_inside_sqrt=True)"
+    hint = (
+        "lower the degree or the learning rate; with Adam, put epsilon inside the root: uk.Adam(eps_inside_sqrt=True)"
+    )
     return NonFiniteError(message, step=step, node=f"{node.name} = {node.target}", where=location(node), hint=hint)
 
 

@@ -28,7 +28,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
-from unlearnkit.taylor.decompositions import table
+from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
 
 aten = torch.ops.aten
 
@@ -79,6 +79,8 @@ def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | N
                 # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
                 # forward pass); a second recording removes those mutations too.
                 module = _recorded(fx.Interpreter(module).run, leaves)
+            _drop_unused(module.graph)
+            module.recompile()
         except (RuntimeError, NotImplementedError, AttributeError) as error:
             message = f"the function could not be traced: {type(error).__name__}: {error}"
             raise TraceError(message, hint="run it once on its own: it must be ordinary torch code") from error
@@ -86,14 +88,8 @@ def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | N
 
 
 def _recorded(function: Callable[..., Any], leaves: list[Tensor]) -> fx.GraphModule:
-    module = make_fx(
-        functionalize(function, remove="mutations"),
-        decomposition_table=table(),
-        _error_on_data_dependent_ops=False,
-    )(*leaves)
-    _drop_unused(module.graph)
-    module.recompile()
-    return module
+    functional = functionalize(function, remove="mutations")
+    return make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)(*leaves)
 
 
 @contextmanager
@@ -111,15 +107,15 @@ def _tracing(names: Mapping[int, str]) -> Iterator[None]:
 
     hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        with fx_traceback.preserve_node_meta(), _SourceLines(), sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
+        with fx_traceback.preserve_node_meta(), _Calls(), sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
             yield
     finally:
         for hook in hooks:
             hook.remove()
 
 
-class _SourceLines(TorchFunctionMode):
-    """Writes the user's source line of every torch call on the nodes that the call records."""
+class _Calls(TorchFunctionMode):
+    """Writes the user's source line of every torch call on the nodes that it records; swaps calls with false kinks."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -129,7 +125,7 @@ class _SourceLines(TorchFunctionMode):
         if line := _users_line():
             meta["stack_trace"] = line
         try:
-            return func(*args, **(kwargs or {}))
+            return WITHOUT_KINKS.get(func, func)(*args, **(kwargs or {}))
         finally:
             meta["stack_trace"] = outside
 
@@ -137,7 +133,7 @@ class _SourceLines(TorchFunctionMode):
 def _users_line() -> str | None:
     """The innermost source line between torch and this file; None where torch called itself, as in a backward pass."""
     frame = sys._getframe(2)  # noqa: SLF001
-    while frame.f_back and frame.f_code.co_filename.startswith(_TORCH):
+    while frame.f_back and frame.f_code.co_filename.startswith((_TORCH, "<string>")):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     if file == __file__:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from unlearnkit.verifier.estimators import averaged_term, typical_size
-from unlearnkit.verifier.projection import (
-    DirectionSource,
-    Projection,
-    inner_products,
-    minimum_norm_error,
-    unbiased_error,
-)
+from unlearnkit.verifier.choice import choose
+from unlearnkit.verifier.estimators import averaged_term, minimum_norm_error, unbiased_error
+from unlearnkit.verifier.projection import DirectionSource, Projection
 
 Array = np.ndarray[Any, Any]
-Delete: TypeAlias = Sequence[str | int] | Array
-
-# A term whose noise exceeds its typical size enters only when it stands out of the noise by this many standard errors.
-SIGNIFICANT = 4.0
+Unit: TypeAlias = str | int
+Delete: TypeAlias = Iterable[Unit] | Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +33,10 @@ class Term:
 class Prediction:
     """A probe without some units' data. Arrays ``[*P]``, or ``[sets, *P]`` when many sets were asked at once.
 
-    value = base + change. standard_error: of the terms that were used, over the randomness of the directions; asymptotic,
-    not a certified bound, and silent about the degrees beyond the last one.
+    value: base + change. base: the probe of the trained model. standard_error: of the terms that were used, over the
+    randomness of the directions; asymptotic, not a certified bound, and silent about what was left out: terms that were
+    not used and degrees beyond the last one. terms: all degrees that were estimated, used or not. explanation: the same
+    choice in words.
     """
 
     value: Array
@@ -52,148 +47,152 @@ class Prediction:
     explanation: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Sketch:
     """A probe's power series along random directions.
 
     base: ``[*P]``, the probe of the trained model. coefficients: ``c_{j,r}``, complex ``[directions, degree, *P]``.
+    projection: on the directions; one for all probes of a bundle. resolve: from unit names to positions.
     """
 
     name: str
     base: Array
     coefficients: Array
-    directions: DirectionSource
-    resolve: Callable[[Sequence[str | int]], Array]  # unit names -> positions
-    shared_projection: Callable[[], Projection]  # one for all probes of a bundle
+    projection: Projection
+    resolve: Callable[[Sequence[Unit]], Array]
+
+    def __post_init__(self) -> None:
+        expected = (self.directions.count, *self.coefficients.shape[1:2], *self.base.shape)
+        if self.coefficients.ndim < 2 or self.coefficients.shape != expected:
+            raise ValueError(
+                f"{self.name}: coefficients have shape {self.coefficients.shape}, expected [directions, degree, *P] "
+                f"with {self.directions.count} directions and P = {self.base.shape}"
+            )
+
+    def __repr__(self) -> str:
+        count, units = self.directions.count, self.directions.units
+        return f"Sketch({self.name!r}, shape={self.base.shape}, {units=}, directions={count}, degree={self.degree})"
+
+    @property
+    def directions(self) -> DirectionSource:
+        """The directions that the coefficients belong to."""
+        return self.projection.source
 
     @property
     def degree(self) -> int:
         """Highest degree that was sketched."""
-        return self.coefficients.shape[1]
-
-    @cached_property
-    def gradient(self) -> Array:
-        """``g_P`` ``[units, *P]``: the gradient over downweights, projected on the directions."""
-        return self.shared_projection().gradient(self.coefficients[:, 0])
+        return int(self.coefficients.shape[1])
 
     def influences(self) -> Array:
-        """First-order effect of deleting each unit alone: ``[units, *P]``, exact when 2 x directions >= units."""
-        return self.gradient
+        """First-order effect of deleting each unit alone: real ``[units, *P]``.
+
+        Exact when 2 x directions >= units; otherwise the minimum-norm gradient that explains the sketch.
+        """
+        return self.projection.gradient(self._gradient)
 
     def predict(
         self, delete: Delete, *, weight: float = 1.0, degree: int | None = None, unbiased: bool = False
     ) -> Prediction:
         """Predict the probe without these units.
 
-        delete: unit names; or for many sets at once an array ``[sets, units]`` of weights (1: deleted, 0: kept).
-        weight: 1 deletes, 0 keeps, between: partly (the term of degree r gets ``weight^r``).
-        degree: use the terms 1..degree whatever their noise; None: choose for each question and element (``_choose``).
-        unbiased: the unbiased estimate of all terms (up to ``degree``), noisier than the default.
+        delete: unit names; or for many sets at once an array ``[sets, units]`` of weights, 0 (kept) to 1 (deleted).
+        weight: multiplies all of them, so that the term of degree r gets ``weight^r``.
+        degree: use the terms 1..degree, whatever their noise. None: degree one, and those above it that help, for each
+        set and element of the probe (`unlearnkit.verifier.choice`).
+        unbiased: all terms (up to ``degree``), and degree one without the shrinking of the minimum norm: noisier than
+        the default, but right on average over directions.
 
-        Raises UnknownNameError for unknown units, ValueError for an empty deletion or settings out of range.
+        Raises ValueError and TypeError for an empty deletion, settings out of range and malformed masks; unknown units
+        are the resolver's error (for a bundle: UnknownNameError).
         """
-        if degree is not None and not 1 <= degree <= self.degree:
-            raise ValueError(f"degree={degree}, but the sketch has degrees 1 to {self.degree}")
-        if not 0 <= weight <= 1:
-            raise ValueError(f"weight={weight}, expected a number from 0 (keep) to 1 (delete)")
+        _verify_weights("weight", np.asarray(weight, dtype=float))
         sets, single = self._sets(delete)
-        terms = self._terms(weight * sets, degree or self.degree, unbiased=unbiased)
+        terms = self._terms(weight * sets, self._checked_degree(degree), unbiased=unbiased)
         forced = unbiased or degree is not None
-        used = [np.ones_like(value, dtype=bool) for value, _ in terms] if forced else self._choose(weight * sets, terms)
-        return self._prediction(terms, used, single=single, unbiased=unbiased, forced=forced)
+        used = [np.ones_like(value, dtype=bool) for value, _ in terms] if forced else self._chosen(terms)
+        if single:
+            terms, used = [(value[0], error[0]) for value, error in terms], [u[0] for u in used]
+        return self._prediction(terms, used, unbiased=unbiased, forced=forced)
 
-    def curve(self, delete: Sequence[str | int], weights: Sequence[float] | None = None) -> tuple[Array, Prediction]:
-        """Partial deletion: weights (None: 21 from 0 to 1) and predictions ``[weights, *P]``, at the degrees that the
-        full deletion uses (the paper's figures 2 and 3)."""
+    def curve(self, delete: Delete, weights: Sequence[float] | Array | None = None) -> tuple[Array, Prediction]:
+        """Partial deletion of one set of units: weights (None: 21 from 0 to 1), and predictions ``[weights, *P]``.
+
+        All points use the degrees that the full deletion uses, so the curve is a polynomial (the paper's figures 2, 3).
+        """
         steps = np.linspace(0, 1, 21) if weights is None else np.asarray(weights, dtype=float)
-        x = np.zeros((1, self.directions.units))
-        x[0, self.resolve(delete)] = 1
-        used = self._choose(x, self._terms(x, self.degree, unbiased=False))
-        terms = self._terms(steps[:, None] * x, self.degree, unbiased=False)
-        chosen = [np.broadcast_to(u, value.shape) for u, (value, _) in zip(used, terms, strict=True)]
-        return steps, self._prediction(terms, chosen, single=False, unbiased=False, forced=False)
+        if steps.ndim != 1:
+            raise ValueError(f"weights: got an array of shape {steps.shape}, expected a list of numbers")
+        _verify_weights("weights", steps)
+        x, single = self._sets(delete)
+        if not single:
+            raise ValueError(f"curve: got masks for {len(x)} sets, expected the names of one set of units")
+        full = self._terms(x, self.degree, unbiased=False)
+        terms = [tuple(np.multiply.outer(steps**r, array[0]) for array in term) for r, term in enumerate(full, start=1)]
+        used = [np.broadcast_to(u, value.shape) for u, (value, _) in zip(self._chosen(full), terms, strict=True)]
+        return steps, self._prediction(terms, used, unbiased=False, forced=False)
+
+    def _checked_degree(self, degree: int | None) -> int:
+        if degree is not None and not 1 <= degree <= self.degree:
+            raise ValueError(f"degree={degree}: the sketch of {self.name!r} has degrees 1 to {self.degree}")
+        return degree or self.degree
 
     def _sets(self, delete: Delete) -> tuple[Array, bool]:
         """Downweights ``[sets, units]``, and whether a single set was asked for by its names."""
-        units = self.directions.units
-        if isinstance(delete, np.ndarray) and delete.ndim == 2:
-            sets = delete.astype(float)
-            if sets.shape[1] != units:
-                raise ValueError(f"delete: got masks of shape {delete.shape}, expected [sets, units={units}]")
-            if not ((sets >= 0) & (sets <= 1)).all():
-                raise ValueError("delete: masks must hold numbers from 0 (keep) to 1 (delete)")
-            return sets, False
-        if isinstance(delete, (str, bytes)):
-            raise TypeError(f"delete={delete!r}: expected a list of units, got one text")
-        if len(delete) == 0:
+        if isinstance(delete, np.ndarray) and (delete.ndim != 1 or delete.dtype.kind in "bfc"):
+            return _masks(delete, self.directions.units), False
+        if isinstance(delete, (str, bytes, int)):
+            raise TypeError(f"delete={delete!r}: expected a list of units")
+        names = list(delete)
+        if not names:
             raise ValueError("delete: no units were named; without a deletion the prediction is the base")
-        sets = np.zeros((1, units))
-        sets[0, self.resolve(list(delete))] = 1
+        sets = np.zeros((1, self.directions.units))
+        sets[0, self.resolve(names)] = 1
         return sets, True
+
+    @cached_property
+    def _gradient(self) -> Array:
+        """Coordinates of ``g_P`` in the projection's basis, ``[rank, *P]``."""
+        return self.projection.gradient_coordinates(self.coefficients[:, 0])
 
     def _terms(self, sets: Array, degree: int, *, unbiased: bool) -> list[tuple[Array, Array]]:
         """Estimates and standard errors ``[sets, *P]`` of the terms 1..degree."""
-        products = inner_products(self.directions, sets)
+        products = None if degree == 1 else self.projection.products(sets)
         terms = [self._first_order(sets, products, unbiased=unbiased)]
-        for r in range(2, degree + 1):
-            terms.append(averaged_term(products.conj(), self.coefficients[:, r - 1], self.directions.units, r))
+        if products is not None:
+            units, h = self.directions.units, products.conj()
+            terms.extend(averaged_term(h, self.coefficients[:, r - 1], units, r) for r in range(2, degree + 1))
         return terms
 
-    def _first_order(self, sets: Array, products: Array, *, unbiased: bool) -> tuple[Array, Array]:
-        projection = self.shared_projection()
-        value = np.tensordot(sets, self.gradient, axes=1)
+    def _first_order(self, sets: Array, products: Array | None, *, unbiased: bool) -> tuple[Array, Array]:
+        projection, units = self.projection, self.directions.units
+        coordinates = projection.coordinates(sets, products)
+        value = np.tensordot(coordinates, self._gradient, axes=1)
         if projection.is_exact:
             return value, np.zeros_like(value)
-        length, measured, units = (sets**2).sum(1), projection.measurements, self.directions.units
+        length, squared_gradient = (sets**2).sum(1), (self._gradient**2).sum(0)
         if unbiased:
-            value = value * (units / measured)
-            return value, unbiased_error(value, self.gradient, length, measured, units)
-        return value, minimum_norm_error(self.gradient, length, projection.seen_length(products), measured)
+            value = value * (units / projection.rank)
+            return value, unbiased_error(value, squared_gradient, length, projection.rank, units)
+        unseen = np.maximum(length - (coordinates**2).sum(1), 0)
+        return value, minimum_norm_error(squared_gradient, unseen, projection.rank)
 
-    def _choose(self, sets: Array, terms: list[tuple[Array, Array]]) -> list[Array]:
-        """Which terms help, for each set and element: bias against variance, from the sketch's own numbers.
-
-        Degree one always. Degree r >= 2 where its standard error is below what the term is expected to remove, that is
-
-        - below the term's typical size over all orientations of the deletion, which the stored coefficients tell; or
-        - the deletion is evidently coherent: the estimate stands out by ``SIGNIFICANT`` standard errors, and the noise
-          is below the change that the lower degrees give (a series that converges has terms that shrink).
-        """
-        length = (sets**2).sum(1)
-        used = [np.ones_like(terms[0][0], dtype=bool)]
-        so_far = terms[0][0].copy()
-        for r, (value, error) in enumerate(terms[1:], start=2):
-            expected = error <= typical_size(self.coefficients[:, r - 1], length, r)
-            coherent = (np.abs(value) >= SIGNIFICANT * error) & (error <= np.abs(so_far))
-            used.append(expected | coherent)
-            so_far += np.where(used[-1], value, 0)
-        return used
+    def _chosen(self, terms: Sequence[tuple[Array, Array]]) -> list[Array]:
+        return choose(terms, self.directions.units, self.directions.count)
 
     def _prediction(
-        self, terms: list[tuple[Array, Array]], used: list[Array], *, single: bool, unbiased: bool, forced: bool
+        self, terms: Sequence[tuple[Array, ...]], used: Sequence[Array], *, unbiased: bool, forced: bool
     ) -> Prediction:
-        change = sum(np.where(u, value, 0) for (value, _), u in zip(terms, used, strict=True))
-        variance = sum(np.where(u, error, 0) ** 2 for (_, error), u in zip(terms, used, strict=True))
-        base = np.asarray(self.base, dtype=float)
-
-        def shaped(array: Array) -> Array:
-            return array[0] if single else array
-
+        change = np.sum([np.where(u, value, 0) for (value, _), u in zip(terms, used, strict=True)], axis=0)
+        variance = np.sum([np.where(u, error, 0) ** 2 for (_, error), u in zip(terms, used, strict=True)], axis=0)
         records = tuple(
-            Term(
-                degree=r,
-                value=shaped(value),
-                standard_error=shaped(error),
-                used=shaped(u),
-                method=self._method(r, unbiased=unbiased),
-            )
+            Term(degree=r, value=value, standard_error=error, used=u, method=self._method(r, unbiased=unbiased))
             for r, ((value, error), u) in enumerate(zip(terms, used, strict=True), start=1)
         )
         return Prediction(
-            value=shaped(base + change),
-            base=base,
-            change=shaped(np.asarray(change)),
-            standard_error=shaped(np.sqrt(variance)),
+            value=self.base + change,
+            base=np.broadcast_to(self.base, change.shape)[()],
+            change=change,
+            standard_error=np.sqrt(variance),
             terms=records,
             explanation=_explanation(records, forced=forced),
         )
@@ -201,23 +200,47 @@ class Sketch:
     def _method(self, degree: int, *, unbiased: bool) -> str:
         if degree > 1:
             return f"average over {self.directions.count} directions"
-        projection = self.shared_projection()
+        projection = self.projection
         if projection.is_exact:
             return "exact, by projection"
         kind = "unbiased" if unbiased else "minimum norm"
-        return f"{kind}, by projection on {projection.measurements} of {self.directions.units} dimensions"
+        return f"{kind}, by projection on {projection.rank} of {self.directions.units} dimensions"
+
+
+def _masks(delete: Array, units: int) -> Array:
+    if delete.ndim != 2 or delete.shape[1] != units:
+        raise ValueError(f"delete: got masks of shape {delete.shape}, expected [sets, units={units}]")
+    if delete.dtype.kind not in "biuf":
+        raise TypeError(f"delete: got masks of {delete.dtype}, expected numbers from 0 (kept) to 1 (deleted)")
+    masks = delete.astype(float)
+    _verify_weights("delete: masks", masks)
+    return masks
+
+
+def _verify_weights(name: str, weights: Array) -> None:
+    wrong = weights[~((weights >= 0) & (weights <= 1))]  # NaN compares as false
+    if wrong.size:
+        raise ValueError(f"{name}: got {wrong.flat[0]}, expected numbers from 0 (kept) to 1 (deleted)")
 
 
 def _explanation(terms: Sequence[Term], *, forced: bool) -> str:
-    parts = []
-    for term in terms:
-        share = float(np.mean(term.used)) if term.used.size else 0.0
-        how = "used" if share == 1 else "left out" if share == 0 else f"used for {share:.0%} of the numbers"
-        parts.append(f"degree {term.degree} ({term.method}): {how}")
-    why = (
-        "as asked"
-        if forced
-        else "a degree above one is used only where its noise is below what it is expected to remove"
+    parts = [f"Degree {term.degree} ({term.method}): {_share(term.used)}." for term in terms]
+    if forced:
+        parts.append("The degrees are those that were asked for.")
+    elif len(terms) > 1:
+        parts.append(
+            "A degree above one is used where the sketch has more measurements than the term has dimensions, or where "
+            "its estimate stands out of its own noise so far that using it is hardly ever a mistake."
+        )
+    parts.append(
+        "Standard errors are asymptotic, over the randomness of the directions, and cover the terms that are used; "
+        "they say nothing about terms left out and higher degrees."
     )
-    note = "standard errors are asymptotic, of the terms used, and do not cover the degrees left out"
-    return "; ".join(parts) + f". Chosen: {why}. The {note}."
+    return " ".join(parts)
+
+
+def _share(used: Array) -> str:
+    count = int(np.count_nonzero(used))
+    if count in (0, np.size(used)):
+        return "used" if count else "left out"
+    return f"used for {count} of {np.size(used)} numbers, left out for the others"

@@ -1,12 +1,15 @@
 """Degree one by projection instead of averaging (THEORY.md section 3, "Degree one").
 
 ``c_{j,1} = <g, psi_j>`` with ``g = grad f(0)`` real, so m complex directions are 2m exact real measurements
-``y = A g``, ``A = [Re Psi; Im Psi]`` (2m x n), and ``g_P = A^+ y`` is the projection of g on the rows of A.
+``y = A g``, ``A = [Re Psi; Im Psi]`` (2m x n). They tell ``g_P = A^+ y``, the orthogonal projection of g on the span of
+the rows of A, and nothing else. Everything here is written in one orthonormal basis of that span: with coordinates
+``gamma`` of ``g_P`` and ``xi`` of ``P x``, the minimum-norm estimate of ``<g, x>`` is ``<gamma, xi>``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,8 +17,8 @@ import scipy.linalg
 
 Array = np.ndarray[Any, Any]
 
-# Numbers in a block of directions: 64 MiB of complex128.
-_BLOCK_ELEMENTS = 1 << 22
+# Complex numbers in a block of directions: 128 MiB.
+_BLOCK_ELEMENTS = 1 << 23
 # Eigenvalues of the Gram matrix below this share of the largest carry rounding only.
 _CUT = 1e-12
 
@@ -34,109 +37,102 @@ class DirectionSource(Protocol):
         ...
 
     def block(self, first: int, last: int) -> Array:
-        """Directions ``first`` up to but not including ``last``: complex ``[last - first, units]``."""
+        """Directions ``first`` up to but not including ``last``: complex128 ``[last - first, units]``."""
         ...
 
 
-def blocks(source: DirectionSource) -> Iterator[tuple[int, int, Array]]:
-    """All directions, a bounded number at a time, with their positions."""
-    size = max(1, _BLOCK_ELEMENTS // source.units)
-    for first in range(0, source.count, size):
-        last = min(first + size, source.count)
-        yield first, last, source.block(first, last)
-
-
-def inner_products(source: DirectionSource, x: Array) -> Array:
-    """``sum_u psi_{j,u} x_u`` for real ``x`` ``[sets, units]``: complex ``[sets, directions]``."""
-    return np.concatenate([x @ psi.T for _, _, psi in blocks(source)], axis=1)
-
-
 class Projection:
-    """The projection on the span of the directions; factored once, used for every probe."""
+    """The projection on the span of some directions. Factored once, when first needed, for every probe and deletion.
+
+    Takes memory for the smaller of a 2m x 2m and an n x n matrix, and for two blocks of directions.
+    """
 
     def __init__(self, source: DirectionSource) -> None:
         self.source = source
-        self.measurements = 2 * source.count
-        self._inverse = _pseudo_inverse(self._gram_of_units() if self.is_exact else self._gram_of_measurements())
+        # The smaller Gram matrix, A'A or AA', has the same information.
+        self._by_units = 2 * source.count >= source.units
+
+    @property
+    def rank(self) -> int:
+        """Dimension p of the span: as a rule ``min(2m, n)``, less for explicit directions that repeat themselves."""
+        return len(self._factors[0])
 
     @property
     def is_exact(self) -> bool:
-        """Whether there are at least as many real measurements as units, so that ``g_P = g``."""
-        return self.measurements >= self.source.units
+        """Whether the span is everything, so that ``g_P = g``."""
+        return self.rank == self.source.units
+
+    def products(self, x: Array) -> Array:
+        """``sum_u psi_{j,u} x_u`` for real x ``[sets, units]``: complex ``[sets, directions]``."""
+        return np.concatenate([x @ psi.T for _, _, psi in self._blocks()], axis=1)
+
+    def coordinates(self, x: Array, products: Array | None = None) -> Array:
+        """Coordinates ``xi`` of ``P x``: ``[sets, rank]``. products: those of x, if they are at hand."""
+        values, vectors = self._factors
+        if self._by_units:
+            return np.asarray(x @ vectors)
+        measured = self.products(x) if products is None else products
+        return np.asarray(np.concatenate([measured.real, measured.imag], axis=1) @ (vectors / np.sqrt(values)))
+
+    def gradient_coordinates(self, coefficients: Array) -> Array:
+        """Coordinates ``gamma`` of ``g_P``, ``[rank, *P]``, from the degree-one coefficients ``[directions, *P]``."""
+        values, vectors = self._factors
+        flat = coefficients.reshape(len(coefficients), -1)
+        if self._by_units:
+            result = (vectors / values).T @ self._back(flat)
+        else:
+            result = (vectors / np.sqrt(values)).T @ np.concatenate([flat.real, flat.imag])
+        return np.asarray(result.reshape(-1, *coefficients.shape[1:]))
+
+    def gradient(self, coordinates: Array) -> Array:
+        """``g_P`` itself, real ``[units, *P]``, from its coordinates ``[rank, *P]``."""
+        values, vectors = self._factors
+        flat = coordinates.reshape(len(coordinates), -1)
+        if self._by_units:
+            result = vectors @ flat
+        else:
+            real, imaginary = np.split((vectors / np.sqrt(values)) @ flat, 2)
+            result = self._back(real + 1j * imaginary)
+        return np.asarray(result.reshape(-1, *coordinates.shape[1:]))
+
+    def _back(self, measurements: Array) -> Array:
+        """``A' [Re v; Im v] = Re(Psi^H v)`` for complex v ``[directions, p]``."""
+        total = np.zeros((self.source.units, measurements.shape[1]))
+        for first, last, psi in self._blocks():
+            total += (psi.conj().T @ measurements[first:last]).real
+        return total
+
+    def _blocks(self, start: int = 0) -> Iterator[tuple[int, int, Array]]:
+        """The directions from ``start`` on, a bounded number at a time, with their positions."""
+        size = max(1, _BLOCK_ELEMENTS // self.source.units)
+        for first in range(start, self.source.count, size):
+            last = min(first + size, self.source.count)
+            yield first, last, self.source.block(first, last)
+
+    @cached_property
+    def _factors(self) -> tuple[Array, Array]:
+        """Eigenvalues ``[rank]`` and eigenvectors ``[n or 2m, rank]`` of the Gram matrix, without the null space."""
+        gram = self._gram_of_units() if self._by_units else self._gram_of_measurements()
+        values, vectors = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True)
+        kept = values > _CUT * values[-1]
+        return values[kept], vectors[:, kept]
 
     def _gram_of_units(self) -> Array:
+        """``A'A``."""
         total = np.zeros((self.source.units, self.source.units))
-        for _, _, psi in blocks(self.source):
-            total += (psi.conj().T @ psi).real
+        for _, _, psi in self._blocks():
+            total += psi.real.T @ psi.real + psi.imag.T @ psi.imag
         return total
 
     def _gram_of_measurements(self) -> Array:
+        """``AA'``; blocks are made again for each pair, so that only two are there at any time."""
         count = self.source.count
         gram = np.empty((2, count, 2, count))
-        for first, last, psi in blocks(self.source):
-            rows = (psi.real, psi.imag)
-            for other_first, other_last, other in blocks(self.source):
-                for i, part in enumerate(rows):
+        for first, last, psi in self._blocks():
+            for other_first, other_last, other in self._blocks(first):
+                for i, part in enumerate((psi.real, psi.imag)):
                     for j, other_part in enumerate((other.real, other.imag)):
-                        gram[i, first:last, j, other_first:other_last] = part @ other_part.T
+                        product = part @ other_part.T
+                        gram[i, first:last, j, other_first:other_last] = product
+                        gram[j, other_first:other_last, i, first:last] = product.T
         return gram.reshape(2 * count, 2 * count)
-
-    def gradient(self, coefficients: Array) -> Array:
-        """``g_P``, the minimum-norm gradient that explains the degree-one coefficients.
-
-        coefficients: ``[directions, *P]`` complex. Returns real ``[units, *P]``.
-        """
-        flat = coefficients.reshape(len(coefficients), -1)
-        if self.is_exact:
-            result = self._inverse @ self._back(flat)
-        else:
-            solved = self._inverse @ np.concatenate([flat.real, flat.imag])
-            result = self._back(solved[: len(flat)] + 1j * solved[len(flat) :])
-        return result.reshape(-1, *coefficients.shape[1:])
-
-    def _back(self, values: Array) -> Array:
-        """``A' [Re v; Im v] = Re(Psi^H v)`` for complex ``v`` ``[directions, p]``."""
-        total = np.zeros((self.source.units, values.shape[1]))
-        for first, last, psi in blocks(self.source):
-            total += (psi.conj().T @ values[first:last]).real
-        return total
-
-    def seen_length(self, products: Array) -> Array:
-        """``|P x|^2`` from ``sum_u psi_{j,u} x_u`` ``[sets, directions]``. Returns ``[sets]``; not needed when exact."""
-        measured = np.concatenate([products.real, products.imag], axis=1)
-        return np.asarray(np.einsum("si,ij,sj->s", measured, self._inverse, measured, optimize=True))
-
-
-def _pseudo_inverse(gram: Array) -> Array:
-    values, vectors = scipy.linalg.eigh(gram, driver="evd")
-    kept = values > _CUT * values[-1]
-    return np.asarray((vectors[:, kept] / values[kept]) @ vectors[:, kept].T)
-
-
-def minimum_norm_error(gradient: Array, squared_length: Array, seen: Array, measurements: int) -> Array:
-    """Standard error of ``<g_P, x>`` as a prediction of ``<g, x>``.
-
-    What is not seen, ``g - g_P``, has squared norm about ``|g_P|^2 (n-2m)/(2m)`` and a uniformly random direction in the
-    ``n - 2m`` dimensions left, so the error has variance ``|g_P|^2 |x - P x|^2 / (2m)``.
-
-    gradient: ``[units, *P]``; squared_length ``|x|^2`` and seen ``|P x|^2``: ``[sets]``. Returns ``[sets, *P]``.
-    """
-    unseen = np.maximum(squared_length - seen, 0)
-    return np.asarray(np.sqrt(np.multiply.outer(unseen, (gradient**2).sum(0)) / measurements))
-
-
-def unbiased_error(value: Array, gradient: Array, squared_length: Array, measurements: int, units: int) -> Array:
-    """Standard error of the unbiased ``kappa <g_P, x>``, ``kappa = n / 2m``, from the law of a random projection.
-
-    With p = 2m, ``beta ~ Beta(p/2, (n-p)/2)`` and x split into a along g and b across it (unit g):
-    ``Var = kappa^2 |g|^2 (a^2 Var(beta) + b^2 p (n-p) / (n (n+2) (n-1)))``, ``Var(beta) = 2 p (n-p) / (n^2 (n+2))``.
-    ``|g|^2`` and ``a`` are estimated from the sketch itself.
-
-    value: the estimates ``[sets, *P]``; gradient: ``[units, *P]``. Returns ``[sets, *P]``.
-    """
-    n, p = units, measurements
-    norm = np.maximum(n / p * (gradient**2).sum(0), np.finfo(float).tiny)
-    length = squared_length.reshape(-1, *(1,) * (value.ndim - 1))
-    along = np.minimum(value**2 / norm, length)
-    spread = along * 2 * p * (n - p) / (n**2 * (n + 2)) + (length - along) * p * (n - p) / (n * (n + 2) * (n - 1))
-    return np.asarray(np.sqrt((n / p) ** 2 * norm * spread))

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from unlearnkit.taylor.jet import (
+    Expansion,
     Jet,
     Number,
     Operand,
     add,
+    align,
     compose,
-    constant_of,
     divide,
     multiply,
     power,
@@ -22,7 +25,7 @@ from unlearnkit.taylor.jet import (
 )
 from unlearnkit.taylor.rules.elementwise import exponential, logarithm
 from unlearnkit.taylor.rules.registry import aten, smooth
-from unlearnkit.taylor.rules.shape import reduced_dims
+from unlearnkit.taylor.rules.shape import in_precision, reduced_dims
 
 smooth(aten.add.Tensor, aten.add.Scalar)(add)
 smooth(aten.sub.Tensor, aten.sub.Scalar)(subtract)
@@ -62,12 +65,27 @@ def _scaled(x: Jet, factor: Number) -> Jet:
 
 @smooth(aten.pow.Tensor_Tensor)
 def _pow_of_tensor(base: Jet | Tensor, exponent: Jet | Tensor) -> Operand:
-    """``base ** exponent = exp(exponent * log(base))``, for positive bases."""
+    """``base ** exponent``; with a moving exponent it is ``exp(exponent * log(base))``, for positive bases."""
+    if isinstance(base, Jet) and isinstance(exponent, Tensor):
+        return compose(_power(exponent), Jet(base.constant, align(base.tail, exponent.dim())))
     log = compose(logarithm, base) if isinstance(base, Jet) else torch.log(base)
     product = multiply(exponent, log)
     assert isinstance(product, Jet)
-    result = compose(exponential, product)
-    return Jet(torch.pow(constant_of(base), constant_of(exponent)), result.tail)
+    return compose(exponential, product)
+
+
+def _power(exponent: Tensor) -> Expansion:
+    """``x ** exponent``; binomial coefficients that vanish make whole exponents good at 0 and for negative numbers."""
+
+    def expansion(c: Tensor, degree: int) -> list[Tensor]:
+        binomial = torch.ones_like(exponent, dtype=c.dtype)
+        terms = [c.pow(exponent)]
+        for j in range(1, degree + 1):
+            binomial = binomial * (exponent - j + 1) / j
+            terms.append(torch.where(binomial == 0, 0, binomial * c.pow(exponent - j)))
+        return terms
+
+    return expansion
 
 
 @smooth(aten.addcmul.default)
@@ -85,8 +103,8 @@ def total(x: Jet, dim: Sequence[int] | None = None, keepdim: bool = False, *, dt
     """Sum over ``dim`` (all when empty)."""
     dims = reduced_dims(x, dim)
     constant = x.constant.sum(dims, keepdim, dtype=dtype)
-    tail = x.tail.sum([d + 2 for d in dims], keepdim) if dims else x.tail
-    return Jet(constant, tail)
+    tail = in_precision(x.tail, constant.dtype)
+    return Jet(constant, tail.sum([d + 2 for d in dims], keepdim) if dims else tail)
 
 
 @smooth(aten.mean.dim, aten.mean.default)
@@ -94,7 +112,8 @@ def mean(x: Jet, dim: Sequence[int] | None = None, keepdim: bool = False, *, dty
     """Mean over ``dim`` (all when empty)."""
     dims = reduced_dims(x, dim)
     constant = x.constant.mean(dims, keepdim, dtype=dtype)
-    return Jet(constant, x.tail.mean([d + 2 for d in dims], keepdim) if dims else x.tail)
+    tail = in_precision(x.tail, constant.dtype)
+    return Jet(constant, tail.mean([d + 2 for d in dims], keepdim) if dims else tail)
 
 
 @smooth(aten.var.correction)
@@ -103,13 +122,11 @@ def variance(
 ) -> Jet:
     """Variance over ``dim``, with ``correction`` degrees of freedom taken off (one when None)."""
     dims = reduced_dims(x, dim)
-    count = 1
-    for d in dims:
-        count *= x.shape[d]
+    freedom = math.prod(x.shape[d] for d in dims) - (1 if correction is None else correction)
     centred = subtract(x, mean(x, dims, keepdim=True))
     squares = multiply(centred, centred)
     assert isinstance(squares, Jet)
-    result = scale(total(squares, dims, keepdim), 1 / (count - (1 if correction is None else correction)))
+    result = scale(total(squares, dims, keepdim), 1 / freedom if freedom > 0 else math.nan)
     assert isinstance(result, Jet)
     return result
 
@@ -131,13 +148,32 @@ def _vector_norm(
     return power(total(squares, dim, keepdim), 0.5)
 
 
+@smooth(aten.cumprod.default)
+def _cumulative_product(x: Jet, dim: int, *, dtype: torch.dtype | None = None) -> Jet:
+    """Products along one dimension, one factor after the other."""
+    if not x.shape or not x.shape[dim]:
+        return x
+    factors = [
+        Jet(c, t) for c, t in zip(x.constant.unbind(dim), x.tail.unbind(dim % x.constant.dim() + 2), strict=True)
+    ]
+    products = list(itertools.accumulate(factors, _product_of_jets))
+    constant = torch.stack([p.constant for p in products], dim)
+    return Jet(constant, torch.stack([p.tail for p in products], dim % constant.dim() + 2))
+
+
+def _product_of_jets(a: Jet, b: Jet) -> Jet:
+    product = multiply(a, b)
+    assert isinstance(product, Jet)
+    return product
+
+
 @smooth(aten.prod.dim_int)
-def _product(x: Jet, dim: int, keepdim: bool = False, *, dtype: object = None) -> Operand:
-    """Product along one dimension, one factor after the other."""
-    dim %= x.constant.dim()
-    factors = [Jet(c, t) for c, t in zip(x.constant.unbind(dim), x.tail.unbind(dim + 2), strict=True)]
-    result: Operand = factors[0]
-    for factor in factors[1:]:
-        result = multiply(result, factor)
-    assert isinstance(result, Jet)
-    return Jet(result.constant.unsqueeze(dim), result.tail.unsqueeze(dim + 2)) if keepdim else result
+def _product(x: Jet, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Jet:
+    products = _cumulative_product(x, dim)
+    last = (slice(None),) * (dim % max(x.constant.dim(), 1)) + (slice(-1, None) if keepdim else -1,)
+    return Jet(products.constant[last], products.tail[:, :, *last]) if x.shape else x
+
+
+@smooth(aten.prod.default)
+def _product_of_all(x: Jet, *, dtype: torch.dtype | None = None) -> Jet:
+    return _product(Jet(x.constant.flatten(), x.tail.flatten(2)) if x.shape else x, 0)

@@ -1,7 +1,8 @@
 """Analytic functions applied elementwise: their Taylor expansions at the constant term.
 
-Each expansion maps a real tensor ``c`` and a degree ``k`` to ``[f(c), f'(c), ..., f^(k)(c) / k!]``, most of them from the
-differential equation that the function solves (Griewank & Walther, Evaluating Derivatives, 2nd ed., table 13.2).
+Each expansion maps a real tensor ``c`` and a degree ``k >= 1`` to ``[f(c), f'(c), ..., f^(k)(c) / k!]``, most of them
+from the differential equation that the function solves (Griewank & Walther, Evaluating Derivatives, 2nd ed., table
+13.2).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from unlearnkit.taylor.jet import Expansion, Jet, Number, Operand, compose, divide_tail, multiply, power_sums
 from unlearnkit.taylor.rules.registry import aten, smooth
@@ -52,7 +54,7 @@ def product(a: list[Tensor], b: list[Tensor]) -> list[Tensor]:
 
 def logarithm(c: Tensor, degree: int) -> list[Tensor]:
     """``log``."""
-    return integral(c.log(), _reciprocal_powers(c, degree - 1)) if degree else [c.log()]
+    return integral(c.log(), _reciprocal_powers(c, degree - 1))
 
 
 def _log1p(c: Tensor, degree: int) -> list[Tensor]:
@@ -88,24 +90,28 @@ def _cosh(c: Tensor, degree: int) -> list[Tensor]:
     return [cycle[j % 2] / math.factorial(j) for j in range(degree + 1)]
 
 
-def _riccati(value: Tensor, a: Number, b: Number, degree: int) -> list[Tensor]:
-    """Solution of ``f' = a + b f - f^2`` with this value: tanh (1, 0), sigmoid (0, 1)."""
+def _riccati(value: Tensor, a: Number, b: Number, c: Number, degree: int) -> list[Tensor]:
+    """Solution of ``f' = a + b f + c f^2`` with this value: tanh (1, 0, -1), sigmoid (0, 1, -1), tan (1, 0, 1)."""
     series = [value]
     for j in range(degree):
         square = sum((series[i] * series[j - i] for i in range(1, j + 1)), start=series[0] * series[j])
-        slope = b * series[j] - square
+        slope = b * series[j] + c * square
         series.append((slope + a if j == 0 else slope) / (j + 1))
     return series
 
 
 def tanh(c: Tensor, degree: int) -> list[Tensor]:
     """``tanh``."""
-    return _riccati(c.tanh(), 1, 0, degree)
+    return _riccati(c.tanh(), 1, 0, -1, degree)
 
 
 def sigmoid(c: Tensor, degree: int) -> list[Tensor]:
     """``1 / (1 + exp(-x))``."""
-    return _riccati(c.sigmoid(), 0, 1, degree)
+    return _riccati(c.sigmoid(), 0, 1, -1, degree)
+
+
+def _tan(c: Tensor, degree: int) -> list[Tensor]:
+    return _riccati(c.tan(), 1, 0, 1, degree)
 
 
 def _bell(c: Tensor, degree: int, rate: float) -> list[Tensor]:
@@ -118,8 +124,7 @@ def _bell(c: Tensor, degree: int, rate: float) -> list[Tensor]:
 
 
 def _erf(c: Tensor, degree: int) -> list[Tensor]:
-    slope = _bell(c, degree - 1, 1.0) if degree else []
-    return integral(c.erf(), [s * (2 / math.sqrt(math.pi)) for s in slope])
+    return integral(c.erf(), [s * (2 / math.sqrt(math.pi)) for s in _bell(c, degree - 1, 1.0)])
 
 
 def _erfc(c: Tensor, degree: int) -> list[Tensor]:
@@ -142,7 +147,7 @@ def _times_x(c: Tensor, series: list[Tensor]) -> list[Tensor]:
 
 
 def _gelu_exact(c: Tensor, degree: int) -> list[Tensor]:
-    density = [d * (1 / math.sqrt(2 * math.pi)) for d in _bell(c, degree - 1, 0.5)] if degree else []
+    density = [d * (1 / math.sqrt(2 * math.pi)) for d in _bell(c, degree - 1, 0.5)]
     cumulative = integral(0.5 * (1 + torch.erf(c * math.sqrt(0.5))), density)
     return _times_x(c, cumulative)
 
@@ -170,20 +175,20 @@ def _softplus(beta: Number, threshold: Number) -> Expansion:
     def expansion(c: Tensor, degree: int) -> list[Tensor]:
         linear = c * beta > threshold
         value = torch.where(linear, c, torch.log1p(torch.exp(c * beta)) / beta)
-        rises = [s * beta**j for j, s in enumerate(sigmoid(c * beta, max(degree - 1, 0)))][:degree]
-        smooth_part = integral(value, rises)[1:]
-        straight = [torch.ones_like(c), *(torch.zeros_like(c) for _ in smooth_part[1:])]
-        return [value, *(torch.where(linear, s, f) for s, f in zip(straight, smooth_part, strict=False))]
+        rises = [s * beta**j for j, s in enumerate(sigmoid(c * beta, degree - 1))]
+        curved = integral(value, rises)[1:]
+        straight = [1.0] + [0.0] * (degree - 1)
+        return [value, *(torch.where(linear, s, f) for s, f in zip(straight, curved, strict=True))]
 
     return expansion
 
 
 def _log_sigmoid(c: Tensor, degree: int) -> list[Tensor]:
-    rises = [s * (-1) ** j for j, s in enumerate(sigmoid(-c, max(degree - 1, 0)))][:degree]
+    rises = [s * (-1) ** j for j, s in enumerate(sigmoid(-c, degree - 1))]
     return integral(torch.nn.functional.logsigmoid(c), rises)
 
 
-_FUNCTIONS: dict[object, Expansion] = {
+_FUNCTIONS: dict[OpOverload, Expansion] = {
     aten.exp.default: exponential,
     aten.exp2.default: _exp2,
     aten.expm1.default: _expm1,
@@ -192,6 +197,7 @@ _FUNCTIONS: dict[object, Expansion] = {
     aten.cos.default: _cosine,
     aten.sinh.default: _sinh,
     aten.cosh.default: _cosh,
+    aten.tan.default: _tan,
     aten.tanh.default: tanh,
     aten.sigmoid.default: sigmoid,
     aten.erf.default: _erf,
@@ -201,8 +207,8 @@ _FUNCTIONS: dict[object, Expansion] = {
 }
 
 
-def _register(operation: object, expansion: Expansion) -> None:
-    smooth(operation)(lambda x: compose(expansion, x))  # type: ignore[arg-type]
+def _register(operation: OpOverload, expansion: Expansion) -> None:
+    smooth(operation)(lambda x: compose(expansion, x))
 
 
 for _operation, _expansion in _FUNCTIONS.items():
@@ -257,11 +263,6 @@ def times_derivative(expansion: Expansion, gradient: Operand, x: Operand) -> Ope
 @smooth(aten.gelu_backward.default)
 def _gelu_backward(gradient: Operand, x: Operand, *, approximate: str = "none") -> Operand:
     return times_derivative(_gelu(approximate), gradient, x)
-
-
-@smooth(aten.silu_backward.default)
-def _silu_backward(gradient: Operand, x: Operand) -> Operand:
-    return times_derivative(_silu, gradient, x)
 
 
 @smooth(aten.softplus_backward.default)

@@ -10,7 +10,7 @@ from torch import Tensor
 from unlearnkit.taylor.jet import Jet, Operand, align, constant_of
 from unlearnkit.taylor.rules.linear import coefficientwise, linear
 from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
-from unlearnkit.taylor.rules.shape import tail_of
+from unlearnkit.taylor.rules.shape import in_precision, tail_of
 
 linear(aten.gather.default, 0)
 linear(aten.scatter.src, 0, 3)
@@ -26,7 +26,7 @@ def _written(x: Operand, source: Operand, dim: int, at: slice | int) -> Tensor:
 
 
 @smooth(aten.slice_scatter.default)
-def _slice_scatter(
+def _slice_scatter(  # noqa: PLR0917  the operation's signature
     x: Operand, source: Operand, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Jet:
     constant = aten.slice_scatter(constant_of(x), constant_of(source), dim, start, end, step)
@@ -60,19 +60,19 @@ def _embedding(weight: Jet, index: Tensor, *_padding: object) -> Jet:
 def _embedding_backward(gradient: Jet, index: Tensor, rows: int, padding: int, by_frequency: bool) -> Jet:
     constant = aten.embedding_dense_backward(gradient.constant, index, rows, padding, by_frequency)
     values = gradient.tail.flatten(2, -2) if index.dim() else gradient.tail.unsqueeze(2)
-    weights = torch.ones(index.numel(), dtype=gradient.constant.dtype, device=index.device)
+    index = index.flatten()
+    tail = values.new_zeros(*values.shape[:2], rows, values.shape[-1]).index_add_(2, index, values)
     if by_frequency:
-        weights = index.flatten().bincount(minlength=rows).to(weights.dtype).reciprocal()[index.flatten()]
-    weights = torch.where(index.flatten() == padding, 0, weights)
-    tail = values.new_zeros(*values.shape[:2], rows, values.shape[-1])
-    tail.index_add_(2, index.flatten(), values * weights.unsqueeze(-1))
+        tail /= index.bincount(minlength=rows).clamp_min(1).unsqueeze(-1)
+    if padding >= 0:
+        tail[:, :, padding] = 0
     return Jet(constant, tail)
 
 
 @smooth(aten.index.Tensor, aten._unsafe_index.Tensor)
 def _index(x: Jet, indices: Sequence[Tensor | None]) -> Jet:
-    # Leading full slices keep degree and directions in front, unless the indexed dimensions are not adjacent: then torch
-    # puts the result of the indices first, and vmap sorts that out.
+    # Leading full slices keep degree and directions in front, unless the indexed dimensions are not adjacent: then
+    # torch puts the result of the indices first, and vmap sorts that out.
     indices = _as_positions(indices)
     if _adjacent(indices):
         key = (slice(None), slice(None), *(slice(None) if i is None else i for i in indices))
@@ -109,7 +109,8 @@ def _index_put(x: Operand, indices: Sequence[Tensor | None], values: Operand, ac
 
 
 @smooth(aten.where.self)
-def _where(condition: Tensor, a: Operand, b: Operand) -> Jet:
+def where(condition: Tensor, a: Operand, b: Operand) -> Jet:
+    """``a`` where the condition holds, else ``b``."""
     like = first_jet((a, b)).tail
     constant = torch.where(condition, constant_of(a), constant_of(b))
     ndim = constant.dim()
@@ -125,7 +126,8 @@ def _copy(target: Operand, source: Operand, _non_blocking: bool = False) -> Oper
     if not isinstance(source, Jet):
         assert isinstance(source, Tensor)
         return source.to(dtype).expand(shape)
-    return Jet(source.constant.to(dtype).expand(shape), align(source.tail, len(shape)).expand(source.tail.shape[:2] + shape))
+    tail = align(in_precision(source.tail, dtype), len(shape))
+    return Jet(source.constant.to(dtype).expand(shape), tail.expand(tail.shape[:2] + shape))
 
 
 @smooth(aten.native_dropout.default)

@@ -9,25 +9,26 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from unlearnkit.taylor.jet import Jet, constant_of
-from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
+from unlearnkit.taylor.rules.registry import Rule, aten, first_jet, smooth
 from unlearnkit.taylor.rules.shape import tail_of
 
 
 def coefficientwise(function: Callable[..., Tensor], *tails: Tensor) -> Tensor:
     """Apply ``function`` of ``[*S]`` tensors to each coefficient of tails ``[degree, directions, *S]``."""
     leading = tails[0].shape[:2]
-    result = torch.vmap(function)(*(tail.flatten(0, 1) for tail in tails))
-    return result.unflatten(0, leading)
+    result: Tensor = torch.vmap(function)(*(tail.flatten(0, 1) for tail in tails))
+    return result.view(leading + result.shape[1:])
 
 
 def on_real_planes(function: Callable[..., Tensor], tail: Tensor) -> Tensor:
-    """Like ``coefficientwise``, for operations without a complex kernel: real and imaginary parts one after the other."""
+    """Like ``coefficientwise``, for operations without a complex kernel: real parts and imaginary parts in turn."""
     if not tail.is_complex():
         return coefficientwise(function, tail)
     planes = torch.view_as_real(tail).movedim(-1, 0)
     degree, directions = tail.shape[:2]
-    result = torch.vmap(function)(planes.flatten(0, 2)).unflatten(0, (2, degree, directions))
-    return torch.complex(result[0].contiguous(), result[1].contiguous())
+    result: Tensor = torch.vmap(function)(planes.flatten(0, 2))
+    real, imaginary = result.view(2, degree, directions, *result.shape[1:])
+    return torch.complex(real.contiguous(), imaginary.contiguous())
 
 
 def linear(operation: OpOverload, *positions: int, real_only: bool = False) -> None:
@@ -54,13 +55,15 @@ def linear(operation: OpOverload, *positions: int, real_only: bool = False) -> N
 
 for _operation in (
     *(aten.roll.default, aten.diagonal.default, aten.tril.default, aten.triu.default, aten.unfold.default),
-    *(aten.repeat.default, aten.diag_embed.default, aten.diagonal_copy.default, aten.unfold_copy.default),
+    *(aten.repeat.default, aten.diag_embed.default, aten.diagonal_copy.default),
 ):
     linear(_operation, 0)
 
+linear(aten.diagonal_scatter.default, 0, 1)
+
 # No complex kernels; and the input of the backward forms is there for its shape alone.
 for _operation in (
-    *(aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool2d.default),
+    *(aten.avg_pool2d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool2d.default),
     *(aten.im2col.default, aten.col2im.default, aten.upsample_nearest2d.default, aten.upsample_bilinear2d.default),
     *(aten.upsample_nearest2d_backward.default, aten.upsample_bilinear2d_backward.default),
     *(aten.reflection_pad1d.default, aten.reflection_pad2d.default),
@@ -68,19 +71,23 @@ for _operation in (
     linear(_operation, 0, real_only=True)
 
 
-def _backward_of_pooling(operation: OpOverload) -> None:
-    def rule(gradient: Jet | Tensor, x: Jet | Tensor, *args: object) -> Jet | Tensor:
-        shape_of_input = constant_of(x)
-        if not isinstance(gradient, Jet):
-            return operation(gradient, shape_of_input, *args)  # type: ignore[no-any-return]
-        tail = on_real_planes(lambda g: operation(g, shape_of_input, *args), gradient.tail)
-        return Jet(operation(gradient.constant, shape_of_input, *args), tail)
+def linear_backward(operation: OpOverload) -> Rule:
+    """The rule of a backward form linear in the gradient; its input only gives a shape, or positions already chosen."""
 
-    smooth(operation)(rule)
+    def rule(gradient: Jet | Tensor, x: Jet | Tensor, *args: object) -> Jet | Tensor:
+        at = constant_of(x)
+        if not isinstance(gradient, Jet):
+            return operation(gradient, at, *args)  # type: ignore[no-any-return]
+        return Jet(
+            operation(gradient.constant, at, *args), on_real_planes(lambda g: operation(g, at, *args), gradient.tail)
+        )
+
+    return rule
 
 
 for _operation in (
     *(aten.avg_pool2d_backward.default, aten.avg_pool3d_backward.default, aten._adaptive_avg_pool2d_backward.default),
     *(aten.reflection_pad1d_backward.default, aten.reflection_pad2d_backward.default),
+    *(aten.replication_pad1d_backward.default, aten.replication_pad2d_backward.default),
 ):
-    _backward_of_pooling(_operation)
+    smooth(_operation)(linear_backward(_operation))

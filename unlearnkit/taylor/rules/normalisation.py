@@ -15,7 +15,7 @@ from unlearnkit.taylor.rules.registry import SMOOTH, aten, smooth
 
 def _shift(x: Jet, dims: Sequence[int]) -> Tensor:
     """Largest entries of the constant term, 0 where none is finite."""
-    largest = x.constant.amax(dims, keepdim=True)
+    largest = x.constant.amax(tuple(dims), keepdim=True)
     return torch.where(largest.isfinite(), largest, 0)
 
 

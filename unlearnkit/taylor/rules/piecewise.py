@@ -10,11 +10,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unlearnkit.taylor.jet import Jet, Operand, align, compose, constant_of
+from unlearnkit.taylor.jet import Jet, Operand, align, compose, multiply
 from unlearnkit.taylor.rules.elementwise import exponential
-from unlearnkit.taylor.rules.indexing import _where
-from unlearnkit.taylor.rules.linear import coefficientwise, on_real_planes
+from unlearnkit.taylor.rules.indexing import where
+from unlearnkit.taylor.rules.linear import coefficientwise, linear_backward
 from unlearnkit.taylor.rules.registry import aten, piecewise
+
+
+def _constant(x: Jet | Tensor) -> Tensor:
+    return x.constant if isinstance(x, Jet) else x
 
 
 def _slope(x: Jet, constant: Tensor, slope: Tensor) -> Jet:
@@ -28,8 +32,18 @@ def _relu(x: Jet) -> Jet:
 
 @piecewise(aten.leaky_relu.default)
 def _leaky_relu(x: Jet, negative_slope: float = 0.01) -> Jet:
-    slope = torch.where(x.constant > 0, 1.0, negative_slope).to(x.constant.dtype)
+    slope = torch.ones_like(x.constant).masked_fill_(x.constant <= 0, negative_slope)
     return _slope(x, x.constant * slope, slope)
+
+
+@piecewise(aten._prelu_kernel.default)
+def _prelu(x: Jet | Tensor, negative_slope: Jet | Tensor) -> Jet:
+    return where(_constant(x) > 0, x, multiply(negative_slope, x))
+
+
+@piecewise(aten.threshold.default)
+def _threshold(x: Jet, threshold: float, value: float) -> Jet:
+    return where(x.constant <= threshold, value, x)
 
 
 @piecewise(aten.elu.default)
@@ -66,13 +80,23 @@ def _hardtanh(x: Jet, low: float = -1, high: float = 1) -> Jet:
 
 
 @piecewise(aten.maximum.default)
-def _maximum(a: Operand, b: Operand) -> Jet:
-    return _where(constant_of(a) >= constant_of(b), a, b)  # type: ignore[operator, arg-type, no-any-return]
+def _maximum(a: Jet | Tensor, b: Jet | Tensor) -> Jet:
+    return where(_constant(a) >= _constant(b), a, b)
 
 
 @piecewise(aten.minimum.default)
-def _minimum(a: Operand, b: Operand) -> Jet:
-    return _where(constant_of(a) <= constant_of(b), a, b)  # type: ignore[operator, arg-type, no-any-return]
+def _minimum(a: Jet | Tensor, b: Jet | Tensor) -> Jet:
+    return where(_constant(a) <= _constant(b), a, b)
+
+
+@piecewise(aten.clamp.Tensor)
+def _clamp_by_tensors(x: Jet | Tensor, low: Jet | Tensor | None = None, high: Jet | Tensor | None = None) -> Operand:
+    for bound, rule, plain in ((low, _maximum, torch.maximum), (high, _minimum, torch.minimum)):
+        if isinstance(x, Jet) or isinstance(bound, Jet):
+            x = x if bound is None else rule(x, bound)
+        elif bound is not None:
+            x = plain(x, bound)
+    return x
 
 
 def _at(x: Jet, dim: int, index: Tensor) -> Tensor:
@@ -118,6 +142,16 @@ def _amin(x: Jet, dim: Sequence[int] = (), keepdim: bool = False) -> Jet:
     return _extreme_over(x, dim, keepdim, largest=False)
 
 
+@piecewise(aten.max.default)
+def _max_of_all(x: Jet) -> Jet:
+    return _amax(x)
+
+
+@piecewise(aten.min.default)
+def _min_of_all(x: Jet) -> Jet:
+    return _amin(x)
+
+
 @piecewise(aten.sort.default)
 def _sort(x: Jet, dim: int = -1, descending: bool = False) -> tuple[Jet, Tensor]:
     constant, index = x.constant.sort(dim=dim, descending=descending)
@@ -138,11 +172,4 @@ def _max_pool(x: Jet, *settings: object) -> tuple[Jet, Tensor]:
     return Jet(constant, tail), index
 
 
-@piecewise(aten.max_pool2d_with_indices_backward.default)
-def _max_pool_backward(gradient: Jet, x: Operand, *settings: object) -> Jet:
-    at = constant_of(x)
-
-    def backward(g: Tensor) -> Tensor:
-        return aten.max_pool2d_with_indices_backward(g, at, *settings)  # type: ignore[no-any-return]
-
-    return Jet(backward(gradient.constant), on_real_planes(backward, gradient.tail))
+piecewise(aten.max_pool2d_with_indices_backward.default)(linear_backward(aten.max_pool2d_with_indices_backward.default))

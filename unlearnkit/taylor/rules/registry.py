@@ -14,14 +14,15 @@ Four tables, because the kinds are treated differently:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch._ops import OpOverload, OpOverloadPacket
 
 from unlearnkit.taylor.jet import Jet
 
-Rule = Callable[..., Any]
+Rule: TypeAlias = Callable[..., Any]
+R = TypeVar("R", bound=Rule)
 
 SMOOTH: dict[OpOverload, Rule] = {}
 PIECEWISE: dict[OpOverload, Rule] = {}
@@ -30,7 +31,8 @@ aten = torch.ops.aten
 
 
 def _overloads(*packets: OpOverloadPacket) -> frozenset[OpOverload]:
-    return frozenset(getattr(packet, name) for packet in packets for name in packet.overloads())
+    names = ((packet, name) for packet in packets for name in packet.overloads())  # type: ignore[no-untyped-call]
+    return frozenset(getattr(packet, name) for packet, name in names)
 
 
 DECISIONS: frozenset[OpOverload] = _overloads(
@@ -41,25 +43,34 @@ DECISIONS: frozenset[OpOverload] = _overloads(
 
 INDIFFERENT: frozenset[OpOverload] = _overloads(
     *(aten.zeros_like, aten.ones_like, aten.full_like, aten.empty_like, aten.rand_like, aten.randn_like),
-    *(aten.new_zeros, aten.new_ones, aten.new_full, aten.new_empty, aten.sym_size, aten.sym_stride, aten.sym_numel),
+    *(
+        aten.new_zeros,
+        aten.new_ones,
+        aten.new_full,
+        aten.new_empty,
+        aten.new_empty_strided,
+        aten.sym_size,
+        aten.sym_stride,
+        aten.sym_numel,
+    ),
     *(aten.isinf, aten.isnan, aten.isfinite),
 )
 
 LOCALLY_CONSTANT = DECISIONS | INDIFFERENT
 
 
-def smooth(*operations: OpOverload) -> Callable[[Rule], Rule]:
+def smooth(*operations: OpOverload) -> Callable[[R], R]:
     """Register the decorated function as the rule of analytic ``operations``."""
     return _register(SMOOTH, operations)
 
 
-def piecewise(*operations: OpOverload) -> Callable[[Rule], Rule]:
+def piecewise(*operations: OpOverload) -> Callable[[R], R]:
     """Register the decorated function as the rule of ``operations`` that are only piecewise analytic."""
     return _register(PIECEWISE, operations)
 
 
-def _register(table: dict[OpOverload, Rule], operations: tuple[OpOverload, ...]) -> Callable[[Rule], Rule]:
-    def add(rule: Rule) -> Rule:
+def _register(table: dict[OpOverload, Rule], operations: tuple[OpOverload, ...]) -> Callable[[R], R]:
+    def add(rule: R) -> R:
         for operation in operations:
             assert operation not in SMOOTH and operation not in PIECEWISE, f"two rules for {operation}"
             table[operation] = rule

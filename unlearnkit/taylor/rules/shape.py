@@ -20,19 +20,24 @@ def reduced_dims(x: Jet, dim: int | Sequence[int] | None) -> list[int]:
     return [d % ndim for d in named] if named and ndim else list(range(ndim))
 
 
+def in_precision(tail: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tail in the precision that goes with constant terms of ``dtype``, complex if it was."""
+    return tail.to(torch.promote_types(dtype, torch.complex64) if tail.is_complex() else dtype)
+
+
 def _positive(x: Jet, dim: int, extra: int = 0) -> int:
     return dim % (x.constant.dim() + extra)
 
 
-@smooth(aten.view.default, aten._unsafe_view.default, aten.reshape.default, aten.view_copy.default)
+@smooth(aten.view.default, aten._unsafe_view.default)
 def _view(x: Jet, shape: Sequence[int]) -> Jet:
     constant = x.constant.reshape(shape)
     return Jet(constant, x.tail.reshape(x.tail.shape[:2] + constant.shape))
 
 
-@smooth(aten.permute.default, aten.permute_copy.default)
+@smooth(aten.permute.default)
 def _permute(x: Jet, dims: Sequence[int]) -> Jet:
-    return Jet(x.constant.permute(dims), x.tail.permute([0, 1, *(_positive(x, d) + 2 for d in dims)]))
+    return Jet(x.constant.permute(*dims), x.tail.permute([0, 1, *(_positive(x, d) + 2 for d in dims)]))
 
 
 @smooth(aten.transpose.int)
@@ -46,7 +51,7 @@ def _t(x: Jet) -> Jet:
     return _transpose(x, 0, 1) if x.constant.dim() == 2 else x
 
 
-@smooth(aten.expand.default, aten.expand_copy.default)
+@smooth(aten.expand.default)
 def _expand(x: Jet, shape: Sequence[int], *, implicit: bool = False) -> Jet:
     constant = x.constant.expand(shape)
     return Jet(constant, align(x.tail, constant.dim()).expand(x.tail.shape[:2] + constant.shape))
@@ -63,26 +68,27 @@ def _squeeze(x: Jet, dim: int | Sequence[int] | None = None) -> Jet:
     return _view(x, kept)
 
 
-@smooth(aten.slice.Tensor, aten.slice_copy.Tensor)
+@smooth(aten.slice.Tensor)
 def _slice(x: Jet, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Jet:
     dim = _positive(x, dim)
     cut = slice(start, end, step)
     return Jet(x.constant[(slice(None),) * dim + (cut,)], x.tail[(slice(None),) * (dim + 2) + (cut,)])
 
 
-@smooth(aten.select.int, aten.select_copy.int)
+@smooth(aten.select.int)
 def _select(x: Jet, dim: int, index: int) -> Jet:
     return Jet(x.constant.select(dim, index), x.tail.select(_positive(x, dim) + 2, index))
 
 
 @smooth(aten.split.Tensor, aten.split_with_sizes.default, aten.unsafe_split.Tensor)
 def _split(x: Jet, sizes: int | Sequence[int], dim: int = 0) -> tuple[Jet, ...]:
-    constants = x.constant.split(sizes, dim)
-    tails = x.tail.split(sizes, _positive(x, dim) + 2)
+    sizes = sizes if isinstance(sizes, int) else list(sizes)
+    constants = torch.split(x.constant, sizes, dim)
+    tails = torch.split(x.tail, sizes, _positive(x, dim) + 2)
     return tuple(Jet(c, t) for c, t in zip(constants, tails, strict=True))
 
 
-@smooth(aten.unbind.int, aten.unbind_copy.int)
+@smooth(aten.unbind.int)
 def _unbind(x: Jet, dim: int = 0) -> tuple[Jet, ...]:
     tails = x.tail.unbind(_positive(x, dim) + 2)
     return tuple(Jet(c, t) for c, t in zip(x.constant.unbind(dim), tails, strict=True))
@@ -114,7 +120,7 @@ def _stack(parts: Sequence[Jet | Tensor], dim: int = 0) -> Jet:
 
 @smooth(aten.flip.default)
 def _flip(x: Jet, dims: Sequence[int]) -> Jet:
-    return Jet(x.constant.flip(dims), x.tail.flip([_positive(x, d) + 2 for d in dims]))
+    return Jet(x.constant.flip(*dims), x.tail.flip([_positive(x, d) + 2 for d in dims]))
 
 
 @smooth(aten.constant_pad_nd.default)
@@ -125,10 +131,12 @@ def _pad(x: Jet, pad: Sequence[int], value: float = 0) -> Jet:
 
 @smooth(aten.cumsum.default)
 def _cumsum(x: Jet, dim: int, *, dtype: torch.dtype | None = None) -> Jet:
-    return Jet(x.constant.cumsum(dim, dtype=dtype), x.tail.cumsum(_positive(x, dim) + 2) if x.shape else x.tail)
+    constant = x.constant.cumsum(dim, dtype=dtype)
+    tail = in_precision(x.tail, constant.dtype)
+    return Jet(constant, tail.cumsum(_positive(x, dim) + 2) if x.shape else tail)
 
 
-@smooth(aten.clone.default, aten.alias.default, aten.detach.default, aten.lift_fresh_copy.default)
+@smooth(aten.clone.default, aten.alias.default, aten.detach.default)
 def _clone(x: Jet, *, memory_format: object = None) -> Jet:
     return x  # values are never written to, so nothing needs a copy of its own
 
@@ -138,4 +146,4 @@ def _to(x: Jet, *, dtype: torch.dtype | None = None, **_options: object) -> Jet 
     constant = x.constant if dtype is None else x.constant.to(dtype)
     if not constant.is_floating_point():
         return constant  # rounded: locally constant
-    return Jet(constant, x.tail.to(dtype.to_complex() if dtype and x.tail.is_complex() else dtype or x.tail.dtype))
+    return Jet(constant, in_precision(x.tail, constant.dtype))
