@@ -7,6 +7,6 @@ from unlearnkit.bundle.directions import random_directions as random_directions
 from unlearnkit.bundle.directions import salt_from_seed as salt_from_seed
 from unlearnkit.bundle.manifest import Manifest as Manifest
 from unlearnkit.bundle.pseudonym import PseudonymKey as PseudonymKey
-from unlearnkit.bundle.writer import complex_numbers as complex_numbers
-from unlearnkit.bundle.writer import real_pairs as real_pairs
+from unlearnkit.bundle.tensors import complex_numbers as complex_numbers
+from unlearnkit.bundle.tensors import real_pairs as real_pairs
 from unlearnkit.bundle.writer import write_bundle as write_bundle

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from unlearnkit.bundle.directions import Directions, direction_key
-from unlearnkit.bundle.manifest import FILE_NAME, File, Manifest, Shape
-from unlearnkit.bundle.pseudonym import PseudonymKey
-from unlearnkit.bundle.writer import complex_numbers
+from unlearnkit.bundle.manifest import EXPLICIT_DIRECTIONS, FILE_NAME, MODEL, UNITS, File, Manifest, Shape, probe_file
+from unlearnkit.bundle.pseudonym import PSEUDONYM, PseudonymKey
+from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.canonical import file_sha256_hex, parse_canonical, sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.verifier import Projection, Sketch
@@ -37,54 +35,66 @@ class _Recipe(Protocol):
 
 
 class Bundle:
-    """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data."""
+    """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data.
 
-    def __init__(
-        self, path: Path, manifest: Manifest, digest: str, units: tuple[str, ...], key: PseudonymKey | None
-    ) -> None:
+    path: its directory. manifest: what it holds. digest: SHA-256 of the manifest, and so of everything in the bundle.
+    units: pseudonyms, in the order of the units.
+    """
+
+    def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None) -> None:
         self.path = path
-        self.manifest = manifest
-        self.digest = digest  # SHA-256 of the manifest, and so of everything in the bundle
-        self.units = units  # pseudonyms, in the order of the units
+        self.manifest = Manifest.from_bytes(raw_manifest)
+        self.digest = sha256_hex(raw_manifest)
         self._key = key
+        _verify_files(path, self.manifest)
+        self.units = _parse_units(self._bytes(UNITS), self.manifest.units)
 
     @classmethod
     def open(cls, path: str | Path, *, pseudonym_key: PseudonymKey | None = None) -> Bundle:
         """Check every file of a bundle, then open it. No signature is looked at.
 
         pseudonym_key: lets callers name units; None takes ``pseudonym.key`` beside the bundle, if there is one.
-        Raises FileNotFoundError, FormatError for malformed contents, DigestMismatchError for altered ones.
+        Raises FileNotFoundError, FormatError for malformed contents, DigestMismatchError for altered ones,
+        VerificationError for directions that do not follow from recipe and salt.
         """
         path = Path(path)
         if not (path / FILE_NAME).is_file():
-            raise FileNotFoundError(f"{path} is not a bundle: it has no {FILE_NAME}")
-        raw = (path / FILE_NAME).read_bytes()
-        manifest = Manifest.from_bytes(raw)
-        _verify_files(path, manifest)
-        units = _read_units(path / "units.json", manifest.units)
-        bundle = cls(path, manifest, sha256_hex(raw), units, pseudonym_key or _key_beside(path))
-        bundle._verify_tensors()
+            raise FileNotFoundError(f"{path} is not a bundle: it has no {FILE_NAME}" if path.exists() else f"no {path}")
+        key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
+        bundle = cls(path, (path / FILE_NAME).read_bytes(), key)
+        bundle._verify_contents()
         return bundle
 
-    def _verify_tensors(self) -> None:
+    def __repr__(self) -> str:
+        count, units = self.manifest.direction_count, self.manifest.units
+        return f"Bundle({str(self.path)!r}, {units=}, directions={count}, degree={self.manifest.degree})"
+
+    def _verify_contents(self) -> None:
         """Shapes, precision and finiteness of everything that predictions rest on, and the origin of the directions."""
         manifest = self.manifest
         if not manifest.is_explicit:
             expected = direction_key(manifest.recipe_digest, bytes.fromhex(manifest.salt)).hex()
             if manifest.key != expected:
-                raise VerificationError(f"{FILE_NAME}: the directions' key does not follow from recipe and salt")
-        model = {weight.name: weight.shape for weight in manifest.weights}
-        _tensors(self.path / "model.safetensors", model, None)
+                raise VerificationError(
+                    f"{FILE_NAME}: the directions' key is {manifest.key}, but recipe and salt give {expected}"
+                )
+        self.model_state()
         for probe in manifest.probes:
             self._probe_arrays(probe)
-        if self.directions.array is not None and not np.isfinite(self.directions.array).all():
-            raise FormatError("sketch/directions.safetensors: not all numbers are finite")
+        _ = self.directions
+
+    def _bytes(self, name: str) -> bytes:
+        """A listed file, which still has the bytes that the manifest promises."""
+        file = next(file for file in self.manifest.files if file.path == name)
+        raw = (self.path / name).read_bytes()
+        _verify_digest(file, len(raw), sha256_hex(raw))
+        return raw
 
     def _probe_arrays(self, probe: Shape) -> dict[str, Array]:
-        manifest = self.manifest
-        file = self.path / "probes" / f"{probe.name}.safetensors"
+        manifest, name = self.manifest, probe_file(probe.name)
         shape = (manifest.direction_count, manifest.degree, *probe.shape, 2)
-        return _tensors(file, {"base": probe.shape, "coefficients": shape}, manifest.dtype)
+        shapes = {"base": probe.shape, "coefficients": shape}
+        return read_tensors(self._bytes(name), shapes, manifest.dtype, where=name)
 
     @cached_property
     def directions(self) -> Directions:
@@ -95,8 +105,8 @@ class Bundle:
             return Directions.random(
                 manifest.recipe_digest, salt, manifest.direction_count, manifest.units, manifest.dtype
             )
-        shape = (manifest.direction_count, manifest.units, 2)
-        tensors = _tensors(self.path / "sketch" / "directions.safetensors", {"directions": shape}, "float64")
+        shapes = {"directions": (manifest.direction_count, manifest.units, 2)}
+        tensors = read_tensors(self._bytes(EXPLICIT_DIRECTIONS), shapes, "float64", where=EXPLICIT_DIRECTIONS)
         return Directions.explicit(complex_numbers(tensors["directions"]))
 
     @cached_property
@@ -140,58 +150,85 @@ class Bundle:
         return recipe.evaluate(self, probe)
 
     def unit_indices(self, names: Sequence[str | int]) -> Array:
-        """Positions of units, given by name (which takes the pseudonym key) or by pseudonym.
+        """Positions of units ``[len(names)]``, given by name (which takes the pseudonym key) or by pseudonym.
 
-        Raises UnknownNameError with all units that are not there, ValueError for a unit named twice.
+        Raises UnknownNameError with all units that are not there, RefusedError for names without the key, ValueError
+        for none at all and for a unit named twice.
         """
-        position = {pseudonym: i for i, pseudonym in enumerate(self.units)}
-        found = [position.get(str(name), self._position_of(name, position)) for name in names]
-        unknown = [name for name, i in zip(names, found, strict=True) if i is None]
-        if unknown and self._key is None:
-            hint = "pass pseudonym_key=, put pseudonym.key beside the bundle, or ask by pseudonym"
-            raise RefusedError(f"asking by name takes the pseudonym key: {_listed(unknown)}", hint=hint)
-        if unknown:
-            raise UnknownNameError(
-                f"the bundle has no unit {_listed(unknown)}", hint="deletable units only; see the recipe"
-            )
+        if len(names) == 0:
+            raise ValueError("no units were named")
+        found = [self._position(name) for name in names]
+        if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
+            raise self._unknown(unknown)
         if len(set(found)) < len(found):
             twice = [name for name, i in zip(names, found, strict=True) if found.count(i) > 1]
             raise ValueError(f"units named more than once: {_listed(twice)}")
         return np.array(found, dtype=np.int64)
 
-    def _position_of(self, name: str | int, position: dict[str, int]) -> int | None:
-        return None if self._key is None else position.get(self._key.pseudonym(name))
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {pseudonym: i for i, pseudonym in enumerate(self.units)}
+
+    def _position(self, name: str | int) -> int | None:
+        if str(name) in self._positions or self._key is None:
+            return self._positions.get(str(name))
+        return self._positions.get(self._key.pseudonym(name))
+
+    def _unknown(self, names: Sequence[str | int]) -> UnknownNameError | RefusedError:
+        plain = [name for name in names if not PSEUDONYM.fullmatch(str(name))]
+        if plain and self._key is None:
+            hint = f"pass pseudonym_key=, put {PseudonymKey.FILE_NAME} beside the bundle, or ask by pseudonym"
+            return RefusedError(f"units can be named only with the pseudonym key: got {_listed(plain)}", hint=hint)
+        hint = "only units that own training examples, and are not None, can be deleted"
+        return UnknownNameError(f"the bundle has no unit {_listed(names)}", hint=hint)
 
     def model_state(self) -> dict[str, Array]:
         """The trained model: the constant term of the sketch, by state-dict name."""
-        shapes = {weight.name: weight.shape for weight in self.manifest.weights}
-        return _tensors(self.path / "model.safetensors", shapes, None)
+        return read_tensors(self._bytes(MODEL), self._weight_shapes, None, where=MODEL)
+
+    @property
+    def _weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {weight.name: weight.shape for weight in self.manifest.weights}
 
     def load_model(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Load the trained weights into a model of the recipe's class, in its own precision; returns it."""
+        """Load the trained weights into a model of the recipe's class, in its own precision; returns it.
+
+        ValueError for a model with other weights, which then stays as it is.
+        """
         own, stored = model.state_dict(), self.model_state()
-        if {n: tuple(t.shape) for n, t in own.items()} != {n: a.shape for n, a in stored.items()}:
-            different = sorted(set(own) ^ set(stored)) or [
-                n for n, a in stored.items() if tuple(own[n].shape) != a.shape
-            ]
-            raise ValueError(f"the model does not fit the bundle: names or shapes differ at {_listed(different)}")
+        if wrong := _difference({name: tuple(tensor.shape) for name, tensor in own.items()}, self._weight_shapes):
+            raise ValueError(f"the model does not fit the bundle: {wrong}")
         model.load_state_dict({name: own[name].new_tensor(array) for name, array in stored.items()})
         return model
 
     def weight_sketches(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
         """Block by block: first and last direction, and each trained weight's complex ``[directions, degree, *S]``."""
-        shapes = {weight.name: weight.shape for weight in self.manifest.weights}
+        trained: set[str] | None = None
         for entry in self.manifest.weight_sketches:
-            loaded = _load(self.path / entry.path)
+            tensors = parse_tensors(self._bytes(entry.path), where=entry.path)
+            trained = trained or set(tensors) & set(self._weight_shapes)
             leading = (entry.last - entry.first, self.manifest.degree)
-            expected = {name: (*leading, *shapes[name], 2) for name in loaded if name in shapes}
-            tensors = _checked(loaded, expected, self.manifest.dtype, entry.path)
+            shapes = {name: (*leading, *self._weight_shapes[name], 2) for name in trained}
+            if wrong := misfit(tensors, shapes, self.manifest.dtype):
+                raise FormatError(f"{entry.path}: {wrong}")
             yield entry.first, entry.last, {name: complex_numbers(array) for name, array in tensors.items()}
 
 
 def _listed(names: Sequence[object]) -> str:
     shown = ", ".join(repr(name) for name in names[:10])
     return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _difference(own: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]) -> str:
+    """How a model's weights differ from the stored ones; empty when they do not."""
+    parts = []
+    if missing := sorted(stored.keys() - own.keys()):
+        parts.append(f"it lacks {_listed(missing)}")
+    if extra := sorted(own.keys() - stored.keys()):
+        parts.append(f"the bundle lacks {_listed(extra)}")
+    reshaped = sorted(name for name in own.keys() & stored.keys() if own[name] != stored[name])
+    parts.extend(f"{name!r} has shape {own[name]}, the bundle's {stored[name]}" for name in reshaped[:10])
+    return "; ".join(parts)
 
 
 def _key_beside(path: Path) -> PseudonymKey | None:
@@ -208,53 +245,26 @@ def _verify_files(path: Path, manifest: Manifest) -> None:
             raise FormatError(f"{name} is not a plain file or folder")
         if entry.is_file():
             present.add(name)
-    expected = {file.path for file in manifest.files} | {FILE_NAME}
-    if present - {SIGNATURE} != expected:
-        different = sorted((present - {SIGNATURE}) ^ expected)
-        raise FormatError(f"the bundle's files are not those of its manifest: {_listed(different)} missing or extra")
+    listed = {file.path for file in manifest.files} | {FILE_NAME}
+    if missing := sorted(listed - present):
+        raise FormatError(f"files of the bundle are missing: {_listed(missing)}")
+    if extra := sorted(present - listed - {SIGNATURE}):
+        raise FormatError(f"files are not in the bundle's manifest: {_listed(extra)}")
     for file in manifest.files:
-        _verify_file(path / file.path, file)
+        _verify_digest(file, (path / file.path).stat().st_size, file_sha256_hex(path / file.path))
 
 
-def _verify_file(path: Path, file: File) -> None:
-    size = path.stat().st_size
+def _verify_digest(file: File, size: int, digest: str) -> None:
     if size != file.size:
         raise DigestMismatchError(f"{file.path} has {size} bytes, the manifest says {file.size}")
-    digest = file_sha256_hex(path)
     if digest != file.sha256:
         raise DigestMismatchError(f"{file.path} has SHA-256 {digest}, the manifest says {file.sha256}")
 
 
-def _read_units(path: Path, count: int) -> tuple[str, ...]:
-    units = parse_canonical(path.read_bytes(), where="units.json")
-    well_formed = isinstance(units, list) and all(isinstance(u, str) and len(u) == 64 for u in units)
-    if not isinstance(units, list) or not well_formed or len(set(units)) != len(units) or len(units) != count:
-        raise FormatError(f"units.json: expected {count} different pseudonyms")
+def _parse_units(raw: bytes, count: int) -> tuple[str, ...]:
+    units = parse_canonical(raw, where=UNITS)
+    if not isinstance(units, list) or not all(isinstance(u, str) and PSEUDONYM.fullmatch(u) for u in units):
+        raise FormatError(f"{UNITS}: expected a list of pseudonyms, 64 hexadecimal digits each")
+    if len(set(units)) != len(units) or len(units) != count:
+        raise FormatError(f"{UNITS}: got {len(set(units))} different pseudonyms in {len(units)}, expected {count}")
     return tuple(units)
-
-
-def _load(path: Path) -> dict[str, Array]:
-    try:
-        return dict(safetensors.numpy.load(path.read_bytes()))
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise FormatError(f"{path.name} is not a safetensors file: {error}") from error
-
-
-def _tensors(path: Path, shapes: dict[str, tuple[int, ...]], dtype: str | None) -> dict[str, Array]:
-    """The tensors of a file, which must be exactly these, finite, and of this precision (None: any)."""
-    return _checked(_load(path), shapes, dtype, path.name)
-
-
-def _checked(
-    tensors: dict[str, Array], shapes: dict[str, tuple[int, ...]], dtype: str | None, where: str
-) -> dict[str, Array]:
-    if set(tensors) != set(shapes):
-        raise FormatError(f"{where}: holds {sorted(tensors)}, expected {sorted(shapes)}")
-    for name, array in tensors.items():
-        if array.shape != shapes[name]:
-            raise FormatError(f"{where}: {name} has shape {array.shape}, expected {shapes[name]}")
-        if dtype is not None and array.dtype != dtype:
-            raise FormatError(f"{where}: {name} is {array.dtype}, expected {dtype}")
-        if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
-            raise FormatError(f"{where}: {name} holds numbers that are not finite")
-    return tensors

@@ -89,7 +89,7 @@ class Directions:
         return f"Directions({kind}, count={self.count}, units={self.units})"
 
     def block(self, first: int, last: int) -> Array:
-        """Directions ``first`` up to but not including ``last``: complex128 ``[last - first, units]``, a fresh array."""
+        """Directions ``first`` up to but not including ``last``: complex128 ``[last - first, units]``, a copy."""
         if self.array is not None:
             return self.array[first:last].copy()
         if self.count * self.units <= _KEPT_ELEMENTS:

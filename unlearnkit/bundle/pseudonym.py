@@ -13,8 +13,11 @@ import re
 import secrets
 from pathlib import Path
 
-from unlearnkit.errors import FormatError
+from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import PRIVATE_MODE, read_private, write_new
+
+PSEUDONYM = re.compile(r"[0-9a-f]{64}")
+"""What a pseudonym looks like."""
 
 _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
@@ -42,8 +45,15 @@ class PseudonymKey:
 
     @classmethod
     def load(cls, path: Path) -> PseudonymKey:
-        """Read a key file: 64 hexadecimal digits, readable by its owner alone."""
-        text = read_private(path)
+        """Read a key file: 64 hexadecimal digits.
+
+        Raises UnknownNameError when there is none, RefusedError when others can read it, FormatError otherwise.
+        """
+        try:
+            text = read_private(path)
+        except FileNotFoundError:
+            hint = "without it units can be named by pseudonym only; a new key would give other pseudonyms"
+            raise UnknownNameError(f"there is no pseudonym key at {path}", hint=hint) from None
         if not _TEXT.fullmatch(text):
             raise FormatError(f"{path} is not a pseudonym key: expected 64 hexadecimal digits")
         return cls(bytes.fromhex(text.decode().strip()))
@@ -56,8 +66,9 @@ class PseudonymKey:
     def beside(cls, bundle: Path) -> PseudonymKey:
         """The key in the folder that holds the bundle; made on first use."""
         path = cls.path_beside(bundle)
-        with contextlib.suppress(FileExistsError):
-            cls.generate().save(path)
+        if not path.exists():
+            with contextlib.suppress(FileExistsError):  # another process was faster: then its key is the key
+                cls.generate().save(path)
         return cls.load(path)
 
     @classmethod
@@ -66,5 +77,8 @@ class PseudonymKey:
         return bundle.resolve().parent / cls.FILE_NAME
 
     def pseudonym(self, name: str | int) -> str:
-        """The pseudonym of a unit: 64 hexadecimal digits. A number is the same unit as its decimal text."""
+        """HMAC-SHA256("unlearnkit/pseudonym/v1" 0x00 name), 64 hexadecimal digits.
+
+        A number is the same unit as its decimal text.
+        """
         return hmac.new(self._secret, _DOMAIN + str(name).encode(), hashlib.sha256).hexdigest()

@@ -5,13 +5,25 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
-from unlearnkit.bundle.manifest import FILE_NAME, File, Manifest, Shape, WeightSketch
+from unlearnkit.bundle.manifest import (
+    EXPLICIT_DIRECTIONS,
+    FILE_NAME,
+    MODEL,
+    UNITS,
+    File,
+    Manifest,
+    Shape,
+    WeightSketch,
+    probe_file,
+    weight_sketch_file,
+)
+from unlearnkit.bundle.tensors import misfit, real_pairs, tensor_bytes
 from unlearnkit.canonical import canonicalize, file_sha256_hex
 from unlearnkit.files import publish_directory
 
@@ -30,56 +42,59 @@ def write_bundle(
 ) -> None:
     """Write a bundle directory, all or nothing. The same contents give the same bytes.
 
-    manifest: its lists of contents are filled in here. units: pseudonyms. probes: base ``[*P]`` and complex coefficients
-    ``[directions, degree, *P]``. directions: explicit ones. weight_sketch_files: first, last, and a safetensors file with
-    ``[directions, degree, *S, 2]`` for each weight; linked, not copied, where the file system can.
-    Raises FileExistsError when something is at ``final`` already.
+    manifest: its lists of contents are filled in here. units: pseudonyms. model: the trained weights, by name.
+    probes: base ``[*P]`` and complex coefficients ``[directions, degree, *P]``, in the run's precision.
+    directions: explicit ones, ``[directions, units]``. weight_sketch_files: first and last direction and a safetensors
+    file with ``[directions, degree, *S, 2]`` for each weight; linked, not copied, where the file system can.
+
+    Raises FileExistsError when something is at ``final`` already, ValueError for arrays that do not fit the manifest.
     """
     if final.exists():
         raise FileExistsError(f"{final} exists already")
     staging = final.with_name(f".{final.name}.assembling")
     shutil.rmtree(staging, ignore_errors=True)  # left over from a crash; nothing else refers to it
-    (staging / "probes").mkdir(parents=True)
-    (staging / "units.json").write_bytes(canonicalize(list(units)))
-    _save(staging / "model.safetensors", model)
-    for name, (base, coefficients) in probes.items():
-        _save(staging / "probes" / f"{name}.safetensors", {"base": base, "coefficients": real_pairs(coefficients)})
-    if directions is not None or weight_sketch_files:
-        (staging / "sketch").mkdir()
+    files = {UNITS: canonicalize(list(units)), MODEL: tensor_bytes(model)}
+    files |= {probe_file(name): _probe_bytes(manifest, name, *arrays) for name, arrays in probes.items()}
     if directions is not None:
-        _save(staging / "sketch" / "directions.safetensors", {"directions": real_pairs(directions)})
-    sketches = [_link(staging, *entry) for entry in weight_sketch_files]
-    complete = manifest.with_contents(
-        probes=tuple(Shape(name, base.shape) for name, (base, _) in sorted(probes.items())),
-        weights=tuple(Shape(name, array.shape) for name, array in sorted(model.items())),
-        weight_sketches=tuple(sketches),
+        files[EXPLICIT_DIRECTIONS] = tensor_bytes({"directions": real_pairs(directions.astype(np.complex128))})
+    for name, raw in files.items():
+        _place(staging / name).write_bytes(raw)
+    for first, last, source in weight_sketch_files:
+        _link(source, _place(staging / weight_sketch_file(first, last)))
+    complete = replace(
+        manifest,
+        probes=_shapes({name: base for name, (base, _) in probes.items()}),
+        weights=_shapes(model),
+        weight_sketches=tuple(WeightSketch(weight_sketch_file(a, b), a, b) for a, b, _ in weight_sketch_files),
         files=tuple(_files(staging)),
-    )
-    (staging / FILE_NAME).write_bytes(complete.to_bytes())
+    ).to_bytes()
+    Manifest.from_bytes(complete)  # nothing is published that could not be opened
+    (staging / FILE_NAME).write_bytes(complete)
     publish_directory(staging, final)
 
 
-def real_pairs(array: Array) -> Array:
-    """Complex numbers as a last dimension of two real ones; safetensors files are read by more than one program."""
-    return np.ascontiguousarray(np.stack([array.real, array.imag], axis=-1))
+def _probe_bytes(manifest: Manifest, name: str, base: Array, coefficients: Array) -> bytes:
+    tensors = {"base": np.asarray(base), "coefficients": real_pairs(coefficients)}
+    shape = (manifest.direction_count, manifest.degree, *tensors["base"].shape, 2)
+    if wrong := misfit(tensors, {"base": tensors["base"].shape, "coefficients": shape}, manifest.dtype):
+        raise ValueError(f"probe {name!r}: {wrong}")
+    return tensor_bytes(tensors)
 
 
-def complex_numbers(pairs: Array) -> Array:
-    """The inverse of ``real_pairs``, in the same precision."""
-    return np.ascontiguousarray(pairs).view(np.complex64 if pairs.dtype == np.float32 else np.complex128)[..., 0]
+def _shapes(arrays: Mapping[str, Array]) -> tuple[Shape, ...]:
+    return tuple(Shape(name, tuple(arrays[name].shape)) for name in sorted(arrays))
 
 
-def _save(path: Path, tensors: Mapping[str, Array]) -> None:
-    path.write_bytes(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()}))
+def _place(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
-def _link(staging: Path, first: int, last: int, source: Path) -> WeightSketch:
-    name = f"sketch/directions-{first:05d}-{last:05d}.safetensors"
+def _link(source: Path, target: Path) -> None:
     try:
-        os.link(source, staging / name)
+        os.link(source, target)
     except OSError:  # another file system, or one without links
-        shutil.copyfile(source, staging / name)
-    return WeightSketch(name, first, last)
+        shutil.copyfile(source, target)
 
 
 def _files(staging: Path) -> list[File]:

@@ -79,9 +79,13 @@ class Writer:
         self._descriptors.append(os.open(path, flags | os.O_CLOEXEC, 0o644))
 
     def _close(self) -> None:
-        while self._descriptors:
-            with suppress(OSError):  # what matters has been brought to disk by fsync
-                os.close(self._descriptors.pop())
+        """Unlock and close. Errors do not count: what matters has been brought to disk by fsync."""
+        for descriptor in reversed(self._descriptors):
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a file whose closing fails must not stay locked
+            with suppress(OSError):
+                os.close(descriptor)
+        self._descriptors = []
 
     def _find_end(self, descriptor: int) -> None:
         status = os.fstat(descriptor)

@@ -117,7 +117,7 @@ class _Digest:
             yield from _chained(self._parts([f.__defaults__, f.__kwdefaults__, _referred(f)]) for f in functions)
 
     def _object(self, value: object) -> Iterator[bytes]:
-        """The user's objects and datasets with all that is in them; a library's with its numbers, which are settings."""
+        """The user's objects and datasets with all that is in them, a library's with its numbers, its settings."""
         yield getattr(value, "__qualname__", "").encode()
         yield from self._parts(type(value))
         own = not _is_library(type(value)) or isinstance(value, Dataset)

@@ -96,7 +96,7 @@ class PartialRun:
 
 
 def _write(path: Path, tensors: Mapping[str, Array]) -> None:
-    stored = {name: real_pairs(t) if np.iscomplexobj(t) else np.ascontiguousarray(t) for name, t in tensors.items()}
+    stored = {name: real_pairs(t) if np.iscomplexobj(t) else np.asarray(t, order="C") for name, t in tensors.items()}
     write_atomic(path, safetensors.numpy.save(stored))
 
 

@@ -29,9 +29,9 @@ Probe = Callable[[nn.Module], Tensor]
 Array = np.ndarray[Any, Any]
 
 COUNTERFACTUAL = (
-    "The same training run, with the loss of every example of the deleted units multiplied by 1 - w "
-    "(w = 1: weight zero), and everything else held fixed: initial weights, batches and their order, the batch denominator, random numbers, "
-    "learning-rate schedule. It is not a run with another order or another seed."
+    "The same training run, with the loss of every example of the deleted units multiplied by 1 - w (w = 1: weight "
+    "zero), and everything else held fixed: initial weights, batches and their order, the batch denominator, random "
+    "numbers, learning-rate schedule. It is not a run with another order or another seed."
 )
 
 _PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
@@ -41,14 +41,14 @@ _PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 class Recipe:
     """An ordinary PyTorch training run, described so that it can be sketched and repeated.
 
-    name: for people. model: with its initial weights; the recipe keeps a copy, so that what happens to it later is no matter.
+    name: for people. model: with its initial weights; the recipe keeps a copy, so it may be trained meanwhile.
     loss: ``loss(model, batch) -> [B]``, one loss per example. Training minimises, batch by batch,
         ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (THEORY.md section 1).
     optimizer: a fresh ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or ``unlearnkit.Adam``: read for its settings.
     data: a map-style dataset, or a tuple of tensors ``[examples, ...]``. units: who owns each example (None: nobody).
     epochs, batch_size: batches are whole; ``drop_last`` leaves an incomplete last one of each epoch out.
     order_seed: shuffles each epoch; or ``order``: explicit ``[epochs, examples per epoch]`` indices.
-    lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer, advanced each "step" or "epoch" (``lr_interval``).
+    lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer; lr_interval: it advances each "step" or "epoch".
     probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last step.
     allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
     seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.

@@ -92,10 +92,9 @@ class Run:
     def loss(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor) -> Tensor:
         """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
         losses = self.call(self.recipe.loss, weights, fixed, batch)
-        if losses.shape != w.shape:
-            message = (
-                f"loss(model, batch) has shape {tuple(losses.shape)}, expected one loss per example {tuple(w.shape)}"
-            )
+        if not isinstance(losses, Tensor) or losses.shape != w.shape:
+            found = f"has shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"is a {type(losses).__name__}"
+            message = f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {tuple(w.shape)}"
             raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
         return ((1 - w) * losses).sum() / self.recipe.batch_size
 
@@ -108,11 +107,11 @@ class Run:
     ) -> Tensor:
         """``function(model, *arguments)`` with these tensors in the model's places."""
         tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *weights.items())}
-        with self._casting_inputs():
+        with self.casting_inputs():
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
 
     @contextmanager
-    def _casting_inputs(self) -> Iterator[None]:
+    def casting_inputs(self) -> Iterator[None]:
         """Probes bring their own data, in the precision of the recipe: give it this run's at the model's door."""
 
         def cast(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[Any, Any]:

@@ -23,8 +23,7 @@ def part(leaf: Leaf, piece: slice) -> Leaf:
 def assign(target: Leaf, source: Leaf) -> None:
     """Write ``source`` into ``target``; a plain source leaves a zero tail."""
     if not isinstance(target, Jet):
-        assert not isinstance(source, Jet)
-        target.copy_(source)
+        target.copy_(_constant(source))
     elif isinstance(source, Jet):
         target.constant.copy_(source.constant)
         target.tail.copy_(source.tail)
@@ -36,8 +35,7 @@ def assign(target: Leaf, source: Leaf) -> None:
 def accumulate(target: Leaf, source: Leaf) -> None:
     """Add ``source`` to ``target`` in place."""
     if not isinstance(target, Jet):
-        assert not isinstance(source, Jet)
-        target.add_(source)
+        target.add_(_constant(source))
     elif isinstance(source, Jet):
         target.constant.add_(source.constant)
         target.tail.add_(source.tail)
@@ -58,7 +56,7 @@ def is_finite(leaf: Leaf) -> bool:
 
 @dataclass(eq=False)
 class GroupState:
-    """One parameter group: constants ``[P]``, tails ``[degree, directions, P]``; plain tensors ``[P]`` without directions."""
+    """One parameter group, flat: jets with constants ``[P]`` and tails ``[degree, directions, P]``, or plain ``[P]``."""
 
     group: Group
     shapes: tuple[torch.Size, ...]

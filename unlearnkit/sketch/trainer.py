@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.func import grad
 
-from unlearnkit.errors import NonFiniteError
+from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.sketch.optimizers import Group
+from unlearnkit.sketch.rehearsal import idle_parameters
 from unlearnkit.sketch.run import Run
 from unlearnkit.sketch.state import GroupState, Leaf, assign, is_finite, merged, part
 from unlearnkit.taylor.function import JetFunction
@@ -44,12 +46,18 @@ class Trainer:
             progress(step)
         return merged(states)
 
+    @cached_property
+    def _idle(self) -> frozenset[str]:
+        return idle_parameters(self.run)
+
     def start(self, directions: Tensor | None) -> list[GroupState]:
         """The state before the first step; without directions, of plain tensors."""
+        _ = self._idle  # before any work is done
         weights = self.run.initial_weights()
         states = []
         for group in self.run.recipe.groups:
-            flat = torch.cat([weights[name].reshape(-1) for name in group.parameters])
+            no_parameters = torch.zeros(0, dtype=self.run.dtype, device=self.run.device)
+            flat = torch.cat([no_parameters, *(weights[name].reshape(-1) for name in group.parameters)])
             zeros = [torch.zeros_like(flat) for _ in range(group.rule.states + 1)]
             leaves = [self._leaf(constant, directions) for constant in (flat, *zeros)]
             shapes = tuple(weights[name].shape for name in group.parameters)
@@ -77,6 +85,8 @@ class Trainer:
         with torch.no_grad(), self.run.random_numbers(step):
             gradients = self.gradient(*arguments)
             for state in states:
+                if directions is not None:
+                    self._verify_involved(step, state, gradients)
                 state.store(gradients)
             if not all(is_finite(state.gradient) for state in states):
                 self._explain(step, arguments)
@@ -84,6 +94,16 @@ class Trainer:
             _apply(update, state, step)
             if not is_finite(state.weights):
                 raise _broken_update(state, step)
+
+    def _verify_involved(self, step: int, state: GroupState, gradients: Mapping[str, Leaf]) -> None:
+        """Where there is no gradient, which is then no jet, torch leaves a parameter and its moments as they are."""
+        if not state.moments and not state.group.rule.weight_decay:
+            return
+        for name in state.group.parameters:
+            if isinstance(gradients[name], Jet) is (name in self._idle):
+                message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
+                hint = "let every step involve it, or use SGD without momentum and weight decay"
+                raise RecipeError(message, hint=hint)
 
     def _explain(self, step: int, arguments: tuple[object, ...]) -> None:
         try:

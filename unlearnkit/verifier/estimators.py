@@ -30,9 +30,9 @@ def squared_norm(coefficients: Array, units: int, degree: int) -> Array:
 def averaged_term(products: Array, coefficients: Array, units: int, degree: int) -> tuple[Array, Array]:
     """Mean of ``Z_{j,r} = Re(N_r h_j^r c_{j,r})`` over the directions, and its standard error (THEORY.md section 3).
 
-    products: ``h_j = sum_u x_u conj(psi_{j,u})``, ``[sets, directions]``. coefficients: one
-    degree's, ``[directions, *P]``. Returns two arrays ``[sets, *P]``. The mean is unbiased for ``f_r(x)``; the standard error, ``std(Z) / sqrt(m)``, is
-    asymptotic, and infinite for a single direction.
+    products: ``h_j = sum_u x_u conj(psi_{j,u})``, ``[sets, directions]``. coefficients: one degree's,
+    ``[directions, *P]``. Returns two arrays ``[sets, *P]``. The mean is unbiased for ``f_r(x)``; the standard error,
+    ``std(Z) / sqrt(m)``, is asymptotic, and infinite for a single direction.
     """
     directions = len(coefficients)
     flat = coefficients.reshape(directions, -1)

@@ -1,0 +1,62 @@
+"""``unlearnkit sketch``: from a recipe to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from .errors import values_from_options
+from .info import document_of, render_info
+from .output import Document, Output, pass_output
+from .recipes import RecipeSource, RecipeType
+
+
+class _Chunk(click.ParamType):
+    name = "N|auto"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        if value == "auto" or isinstance(value, int):
+            return value
+        try:
+            return int(str(value))
+        except ValueError:
+            self.fail(f"got {value!r}, expected a whole number or 'auto'", param, ctx)
+
+
+@click.command()
+@click.argument("recipe", type=RecipeType())
+@click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="Where the bundle goes.")
+@click.option("--directions", type=click.IntRange(min=1), default=256, show_default=True, help="Random directions.")
+@click.option("--degree", type=click.IntRange(min=1), default=2, show_default=True, help="Highest power kept.")
+@click.option("--seed", type=int, help="Fix the random directions. Default: a fresh seed.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--device", help="A torch device. Default: a GPU when there is one.")
+@click.option("--keep-weights", is_flag=True, help="Keep the weights' sketches, for probes that nobody pinned.")
+@click.option("--chunk", type=_Chunk(), default="auto", show_default=True, help="Directions computed at once.")
+@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted run.")
+@pass_output
+def sketch(output: Output, recipe: RecipeSource, path: Path, **settings: object) -> None:
+    """Train RECIPE once and write its sketch bundle.
+
+    An interrupted run is continued by the same command, to the same bundle.
+
+    \b
+    Example:
+      unlearnkit sketch examples/digits.py:recipe -o run/bundle --directions 128
+    """
+    import unlearnkit as uk
+
+    key = path.resolve().parent / "pseudonym.key"
+    had_key = key.exists()
+    loaded = recipe.load()
+    with values_from_options():
+        bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, **settings)  # type: ignore[operator]
+    if not had_key:
+        output.say(f"made {key}: whoever has it can ask by unit name; keep it, and keep it secret")
+    output.emit(document_of(bundle), _render)
+
+
+def _render(document: Document) -> Iterable[str]:
+    yield from render_info(document)

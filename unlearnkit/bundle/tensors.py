@@ -1,0 +1,61 @@
+"""Named arrays in safetensors files: complex numbers as pairs, and nothing accepted that was not expected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from unlearnkit.errors import FormatError
+
+Array = np.ndarray[Any, Any]
+ShapeMap = Mapping[str, tuple[int, ...]]
+
+
+def real_pairs(array: Array) -> Array:
+    """Complex numbers as a last dimension of two real ones, in the same precision; few readers know complex types."""
+    return np.stack([array.real, array.imag], axis=-1)
+
+
+def complex_numbers(pairs: Array) -> Array:
+    """The inverse of `real_pairs`, in the same precision."""
+    kind = np.complex64 if pairs.dtype == np.float32 else np.complex128
+    return np.ascontiguousarray(pairs).view(kind)[..., 0]
+
+
+def tensor_bytes(tensors: Mapping[str, Array]) -> bytes:
+    """A safetensors file. The same arrays give the same bytes, whatever their order."""
+    return bytes(safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()}))
+
+
+def parse_tensors(raw: bytes, *, where: str) -> dict[str, Array]:
+    """The arrays of a safetensors file; FormatError for anything else."""
+    try:
+        return dict(safetensors.numpy.load(raw))
+    except (safetensors.SafetensorError, KeyError, ValueError) as err:
+        raise FormatError(f"{where} is not a safetensors file with numbers that numpy knows: {err}") from err
+
+
+def read_tensors(raw: bytes, shapes: ShapeMap, dtype: str | None, *, where: str) -> dict[str, Array]:
+    """`parse_tensors` that must be exactly these, finite, and of this precision (None: any); FormatError otherwise."""
+    tensors = parse_tensors(raw, where=where)
+    if wrong := misfit(tensors, shapes, dtype):
+        raise FormatError(f"{where}: {wrong}")
+    return tensors
+
+
+def misfit(tensors: Mapping[str, Array], shapes: ShapeMap, dtype: str | None) -> str:
+    """What is wrong with the names, shapes, precision or values of some arrays; empty when nothing is."""
+    if tensors.keys() != shapes.keys():
+        return f"got {sorted(tensors)}, expected {sorted(shapes)}"
+    for name, array in tensors.items():
+        if array.shape != tuple(shapes[name]):
+            return f"{name!r} has shape {array.shape}, expected {tuple(shapes[name])}"
+        if dtype is not None and array.dtype != dtype:
+            return f"{name!r} is {array.dtype}, expected {dtype}"
+        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+            return f"{name!r} holds numbers that are not finite"
+    return ""
