@@ -37,7 +37,7 @@ def retrain(
         for torch_group, settings in zip(optimizer.param_groups, recipe.settings[step], strict=True):
             torch_group.update(settings)
         optimizer.zero_grad()
-        with run.random_numbers(step), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), run.random_numbers(step), sdpa_kernel(SDPBackend.MATH):
             run.loss(trained, run.fixed, run.batch(step), downweights[run.units(step)]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return run.model

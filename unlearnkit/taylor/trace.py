@@ -79,6 +79,7 @@ def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | N
                 # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
                 # forward pass); a second recording removes those mutations too.
                 module = _recorded(fx.Interpreter(module).run, leaves)
+            _refuse_generators(module.graph)
             _drop_unused(module.graph)
             module.recompile()
         except (RuntimeError, NotImplementedError, AttributeError) as error:
@@ -180,6 +181,14 @@ def _has_dynamic_shape(operation: OpOverload) -> bool:
 
 def _mutates(node: fx.Node) -> bool:
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
+
+
+def _refuse_generators(graph: fx.Graph) -> None:
+    """A generator of the function's own would go on from run to run, and every run would see other numbers."""
+    for node in graph.nodes:
+        if any(isinstance(argument, torch.Generator) for argument in (*node.args, *node.kwargs.values())):
+            message = f"the function draws random numbers from a torch.Generator of its own ({location(node)})"
+            raise TraceError(message, hint="draw them beforehand; dropout and the like use torch's global generator")
 
 
 def _drop_unused(graph: fx.Graph) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from unlearnkit.verifier.choice import choose
 from unlearnkit.verifier.estimators import averaged_term, minimum_norm_error, unbiased_error
-from unlearnkit.verifier.projection import DirectionSource, Projection
+from unlearnkit.verifier.projection import DirectionSource, Projection, inner_products
 
 Array = np.ndarray[Any, Any]
 Unit: TypeAlias = str | int
@@ -156,7 +156,7 @@ class Sketch:
 
     def _terms(self, sets: Array, degree: int, *, unbiased: bool) -> list[tuple[Array, Array]]:
         """Estimates and standard errors ``[sets, *P]`` of the terms 1..degree."""
-        products = None if degree == 1 else self.projection.products(sets)
+        products = None if degree == 1 else inner_products(self.directions, sets)
         terms = [self._first_order(sets, products, unbiased=unbiased)]
         if products is not None:
             units, h = self.directions.units, products.conj()

@@ -41,6 +41,19 @@ class DirectionSource(Protocol):
         ...
 
 
+def blocks(source: DirectionSource, start: int = 0) -> Iterator[tuple[int, int, Array]]:
+    """The directions from ``start`` on, a bounded number at a time, with their positions."""
+    size = max(1, _BLOCK_ELEMENTS // source.units)
+    for first in range(start, source.count, size):
+        last = min(first + size, source.count)
+        yield first, last, source.block(first, last)
+
+
+def inner_products(source: DirectionSource, x: Array) -> Array:
+    """``sum_u psi_{j,u} x_u`` for real x ``[sets, units]``: complex ``[sets, directions]``."""
+    return np.concatenate([x @ psi.T for _, _, psi in blocks(source)], axis=1)
+
+
 class Projection:
     """The projection on the span of some directions. Factored once, when first needed, for every probe and deletion.
 
@@ -62,16 +75,12 @@ class Projection:
         """Whether the span is everything, so that ``g_P = g``."""
         return self.rank == self.source.units
 
-    def products(self, x: Array) -> Array:
-        """``sum_u psi_{j,u} x_u`` for real x ``[sets, units]``: complex ``[sets, directions]``."""
-        return np.concatenate([x @ psi.T for _, _, psi in self._blocks()], axis=1)
-
     def coordinates(self, x: Array, products: Array | None = None) -> Array:
-        """Coordinates ``xi`` of ``P x``: ``[sets, rank]``. products: those of x, if they are at hand."""
+        """Coordinates ``xi`` of ``P x``, ``[sets, rank]``. products: `inner_products` of x, if they are at hand."""
         values, vectors = self._factors
         if self._by_units:
             return np.asarray(x @ vectors)
-        measured = self.products(x) if products is None else products
+        measured = inner_products(self.source, x) if products is None else products
         return np.asarray(np.concatenate([measured.real, measured.imag], axis=1) @ (vectors / np.sqrt(values)))
 
     def gradient_coordinates(self, coefficients: Array) -> Array:
@@ -98,16 +107,9 @@ class Projection:
     def _back(self, measurements: Array) -> Array:
         """``A' [Re v; Im v] = Re(Psi^H v)`` for complex v ``[directions, p]``."""
         total = np.zeros((self.source.units, measurements.shape[1]))
-        for first, last, psi in self._blocks():
+        for first, last, psi in blocks(self.source):
             total += (psi.conj().T @ measurements[first:last]).real
         return total
-
-    def _blocks(self, start: int = 0) -> Iterator[tuple[int, int, Array]]:
-        """The directions from ``start`` on, a bounded number at a time, with their positions."""
-        size = max(1, _BLOCK_ELEMENTS // self.source.units)
-        for first in range(start, self.source.count, size):
-            last = min(first + size, self.source.count)
-            yield first, last, self.source.block(first, last)
 
     @cached_property
     def _factors(self) -> tuple[Array, Array]:
@@ -120,7 +122,7 @@ class Projection:
     def _gram_of_units(self) -> Array:
         """``A'A``."""
         total = np.zeros((self.source.units, self.source.units))
-        for _, _, psi in self._blocks():
+        for _, _, psi in blocks(self.source):
             total += psi.real.T @ psi.real + psi.imag.T @ psi.imag
         return total
 
@@ -128,8 +130,8 @@ class Projection:
         """``AA'``; blocks are made again for each pair, so that only two are there at any time."""
         count = self.source.count
         gram = np.empty((2, count, 2, count))
-        for first, last, psi in self._blocks():
-            for other_first, other_last, other in self._blocks(first):
+        for first, last, psi in blocks(self.source):
+            for other_first, other_last, other in blocks(self.source, first):
                 for i, part in enumerate((psi.real, psi.imag)):
                     for j, other_part in enumerate((other.real, other.imag)):
                         product = part @ other_part.T

@@ -1,0 +1,83 @@
+"""A small bundle with known contents, without a training run: a polynomial of five units' weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from verifier.polynomials import Polynomial
+
+from unlearnkit.bundle import Directions, Manifest, PseudonymKey, real_pairs, salt_from_seed, write_bundle
+from unlearnkit.bundle.tensors import tensor_bytes
+
+UNITS = ["ann", "ben", "cat", "dan", "17"]
+COUNT, DEGREE = 6, 2
+DIGEST = "ab" * 32
+KEY = PseudonymKey(bytes(range(32)))
+
+
+@dataclass(frozen=True)
+class Small:
+    """Everything that goes into the bundle."""
+
+    polynomial: Polynomial  # the two elements of the probe "margins"; "test_loss" is the first of them, as a scalar
+    directions: Directions
+    contents: Mapping[str, Any]  # the arguments of write_bundle but the manifest
+    manifest: Manifest
+
+    def write(self, final: Path) -> Path:
+        write_bundle(final, manifest=self.manifest, **self.contents)
+        return final
+
+
+def small(folder: Path, *, dtype: str = "float64", explicit: bool = False, weights: bool = True) -> Small:
+    """folder: for the weight sketches that a training run would have left."""
+    rng = np.random.default_rng(0)
+    salt = salt_from_seed(1)
+    directions = Directions.random(DIGEST, salt, COUNT, len(UNITS), dtype)
+    if explicit:
+        directions = Directions.explicit(directions.block(0, COUNT))
+    polynomial = Polynomial.random(rng, units=len(UNITS), elements=2, degree=DEGREE, scale=0.1)
+    coefficients = polynomial.coefficients(directions.block(0, COUNT))
+    real, complex_ = (np.float32, np.complex64) if dtype == "float32" else (np.float64, np.complex128)
+    base, coefficients = polynomial.base.astype(real), coefficients.astype(complex_)
+    model = {
+        "layer.weight": rng.standard_normal((3, 2)).astype(real),
+        "layer.bias": rng.standard_normal(3).astype(real),
+        "steps": np.array(7),
+    }
+    manifest = Manifest(
+        recipe_digest=DIGEST,
+        recipe={"name": "small", "optimizer": {"lr": 0.05}},
+        counterfactual="loss weight zero, same schedule",
+        units=len(UNITS),
+        degree=DEGREE,
+        direction_count=COUNT,
+        salt="" if explicit else salt.hex(),
+        key="" if explicit else directions.key.hex(),
+        dtype=dtype,
+        piecewise=({"operation": "aten.relu", "where": "layer", "kind": "kink"},),
+        versions={"unlearnkit": "0", "numpy": "2"},
+    )
+    contents = {
+        "units": [KEY.pseudonym(name) for name in UNITS],
+        "model": model,
+        "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
+        "directions": directions.array,
+        "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights else (),
+    }
+    return Small(polynomial, directions, contents, manifest)
+
+
+def _weight_sketches(folder: Path, rng, model, kind) -> list[tuple[int, int, Path]]:
+    blocks = []
+    for first, last in ((0, 4), (4, 6)):
+        shapes = {name: (last - first, DEGREE, *model[name].shape) for name in ("layer.weight", "layer.bias")}
+        tails = {n: (rng.standard_normal(s) + 1j * rng.standard_normal(s)).astype(kind) for n, s in shapes.items()}
+        path = folder / f"{first}-{last}"
+        path.write_bytes(tensor_bytes({name: real_pairs(tail) for name, tail in tails.items()}))
+        blocks.append((first, last, path))
+    return blocks

@@ -1,0 +1,109 @@
+"""Pseudonyms: against HMAC written out by hand; and a key that stays secret."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+
+from unlearnkit.bundle import PseudonymKey
+from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
+
+SECRET = bytes(range(32))
+
+
+def hmac_by_hand(key: bytes, message: bytes) -> str:
+    """RFC 2104 section 2, for a key shorter than the block of 64 bytes."""
+    inner = bytes(b ^ 0x36 for b in key.ljust(64, b"\0"))
+    outer = bytes(b ^ 0x5C for b in key.ljust(64, b"\0"))
+    return hashlib.sha256(outer + hashlib.sha256(inner + message).digest()).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["", "user-17", "Zoë", 17, -3])
+def test_a_pseudonym_is_an_hmac_with_a_domain(name):
+    expected = hmac_by_hand(SECRET, b"unlearnkit/pseudonym/v1\0" + str(name).encode())
+    assert PseudonymKey(SECRET).pseudonym(name) == expected
+
+
+def test_a_number_is_the_same_unit_as_its_text():
+    assert PseudonymKey(SECRET).pseudonym(17) == PseudonymKey(SECRET).pseudonym("17")
+
+
+def test_keys_differ_and_so_do_their_pseudonyms():
+    assert PseudonymKey.generate().pseudonym("ann") != PseudonymKey.generate().pseudonym("ann")
+
+
+def test_a_key_never_shows_its_secret():
+    key = PseudonymKey(SECRET)
+    assert SECRET.hex() not in f"{key} {key!r} {vars(PseudonymKey)}"
+    assert repr(key) == "PseudonymKey(secret)"
+    assert not hasattr(key, "__dict__")
+
+
+@pytest.mark.parametrize("size", [0, 31, 33])
+def test_a_key_has_32_bytes(size):
+    with pytest.raises(ValueError, match=f"32 bytes, got {size}"):
+        PseudonymKey(bytes(size))
+
+
+def test_a_saved_key_is_the_same_key_and_readable_by_its_owner_alone(tmp_path):
+    file = tmp_path / "pseudonym.key"
+    PseudonymKey(SECRET).save(file)
+    assert file.read_text() == SECRET.hex() + "\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert PseudonymKey.load(file).pseudonym("ann") == PseudonymKey(SECRET).pseudonym("ann")
+    assert os.listdir(tmp_path) == ["pseudonym.key"]
+
+
+def test_a_key_is_never_overwritten(tmp_path):
+    file = tmp_path / "pseudonym.key"
+    PseudonymKey(SECRET).save(file)
+    with pytest.raises(FileExistsError, match=r"pseudonym\.key"):
+        PseudonymKey.generate().save(file)
+    assert file.read_text() == SECRET.hex() + "\n"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_key_that_others_can_reach_is_refused(tmp_path, mode):
+    file = tmp_path / "pseudonym.key"
+    PseudonymKey(SECRET).save(file)
+    file.chmod(mode)
+    with pytest.raises(RefusedError, match=f"mode is {mode:04o}") as caught:
+        PseudonymKey.load(file)
+    assert SECRET.hex() not in str(caught.value)
+
+
+def test_an_absent_key_is_named(tmp_path):
+    with pytest.raises(UnknownNameError, match=r"no pseudonym key at .*pseudonym\.key") as caught:
+        PseudonymKey.load(tmp_path / "pseudonym.key")
+    assert "by pseudonym only" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "00" * 31, "00" * 33, "AB" * 32, "zz" * 32, "00" * 32 + "\n\n", " " + "00" * 32])
+def test_a_file_that_is_no_key_is_refused_without_showing_it(tmp_path, text):
+    file = tmp_path / "pseudonym.key"
+    file.write_text(text)
+    file.chmod(0o600)
+    with pytest.raises(FormatError, match="is not a pseudonym key: expected 64 hexadecimal digits") as caught:
+        PseudonymKey.load(file)
+    assert not text.strip() or text.strip() not in str(caught.value)
+
+
+def test_the_key_beside_a_bundle_is_made_once(tmp_path):
+    first = PseudonymKey.beside(tmp_path / "bundle")
+    again = PseudonymKey.beside(tmp_path / "other")
+    assert first.pseudonym("ann") == again.pseudonym("ann")
+    assert os.listdir(tmp_path) == ["pseudonym.key"]
+
+
+def test_a_process_that_comes_second_takes_the_key_of_the_first(tmp_path, monkeypatch):
+    winner = PseudonymKey(SECRET)
+    save = PseudonymKey.save
+
+    def overtaken(self, path):
+        save(winner, path)
+        save(self, path)
+
+    monkeypatch.setattr(PseudonymKey, "save", overtaken)
+    assert PseudonymKey.beside(tmp_path / "bundle").pseudonym("ann") == winner.pseudonym("ann")
