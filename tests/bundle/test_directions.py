@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_recipe_and_salt_both_decide_the_key():
 def test_directions_do_not_depend_on_the_chunking(cuts, units):
     whole = random_directions(KEY, 0, 9, units)
     edges = [0, *sorted(cuts), 9]
-    parts = [random_directions(KEY, a, b, units) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [random_directions(KEY, a, b, units) for a, b in pairwise(edges)]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 
 import pytest
 
@@ -53,7 +52,7 @@ def test_a_saved_key_is_the_same_key_and_readable_by_its_owner_alone(tmp_path):
     assert file.read_text() == SECRET.hex() + "\n"
     assert file.stat().st_mode & 0o777 == 0o600
     assert PseudonymKey.load(file).pseudonym("ann") == PseudonymKey(SECRET).pseudonym("ann")
-    assert os.listdir(tmp_path) == ["pseudonym.key"]
+    assert [file.name for file in tmp_path.iterdir()] == ["pseudonym.key"]
 
 
 def test_a_key_is_never_overwritten(tmp_path):
@@ -94,7 +93,7 @@ def test_the_key_beside_a_bundle_is_made_once(tmp_path):
     first = PseudonymKey.beside(tmp_path / "bundle")
     again = PseudonymKey.beside(tmp_path / "other")
     assert first.pseudonym("ann") == again.pseudonym("ann")
-    assert os.listdir(tmp_path) == ["pseudonym.key"]
+    assert [file.name for file in tmp_path.iterdir()] == ["pseudonym.key"]
 
 
 def test_a_process_that_comes_second_takes_the_key_of_the_first(tmp_path, monkeypatch):

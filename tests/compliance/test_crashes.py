@@ -7,13 +7,19 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from unlearnkit.compliance.checkpoint import LogKey
 from unlearnkit.compliance.entry import draft
 from unlearnkit.compliance.log import AuditLog, read_entries
+from unlearnkit.compliance.publication import publish_checkpoint
+from unlearnkit.compliance.verification import verify_log
+from unlearnkit.signing.keys import Algorithm, PrivateKey
 
+KEY = LogKey("example.com/log", PrivateKey.generate(Algorithm.ED25519))
 WORKER = """
 import os, sys
 from unlearnkit.compliance.entry import draft
@@ -63,8 +69,10 @@ def prepared(folder: Path, *, torn: bool) -> Path:
     return log.path
 
 
-@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO", "error=ENOSPC", "error=EROFS"])
-@pytest.mark.parametrize("start", ["clean", "torn", "absent"])
+@pytest.mark.parametrize(
+    ("start", "fault"),
+    [*product(["clean", "torn", "absent"], ["signal=KILL", "error=EIO"]), ("clean", "error=ENOSPC")],
+)
 def test_after_a_fault_at_any_call_the_log_opens_and_has_every_acknowledged_entry(tracing, tmp_path, start, fault):
     script = WORKER.format(opening="AuditLog.create" if start == "absent" else "AuditLog.open")
 
@@ -97,4 +105,5 @@ def check(path: Path, before: int, acknowledged: list[int], *, may_be_absent: bo
     rest = found[len(promised) :]
     assert rest == [*(n for n in (10, 11) for _ in range(2))][len(promised) - before :][: len(rest)]
     assert log.record("note", {"n": 99}).index == len(found)
-    assert [entry.body["n"] for entry in log.entries()] == [*found, 99]
+    publish_checkpoint(log, KEY)
+    assert verify_log(path, log=KEY.public).size == len(found) + 1

@@ -100,14 +100,14 @@ def prove_growth(path: Path, since: int, *, log: NoteKey) -> bytes:
 
 
 def signed_tree(path: Path, checkpoint: Checkpoint) -> Tree:
-    """The tree that ``checkpoint`` signs, rebuilt from the lines; ConsistencyError or RollbackError if it is another."""
+    """The tree that ``checkpoint`` signs, rebuilt from the lines; ConsistencyError or RollbackError if they differ."""
     tree = Tree(leaf_hash(line) for line in islice(read_lines(path), checkpoint.size))
     check_root(checkpoint, size=tree.size, root=tree.root())
     return tree
 
 
 def _succeed(path: Path, current: Checkpoint | None, raw: bytes) -> None:
-    """Put ``raw`` in the place of the current checkpoint, whose cosignatures are kept: they are worth more than ours."""
+    """Put ``raw`` in the place of the current checkpoint, and keep that one if witnesses have cosigned it."""
     if current is not None and len(parse_note(current.raw, where=CHECKPOINT_FILE).signatures) > 1:
         write_atomic(_earlier_file(path, current.size), current.raw)
     write_atomic(path / CHECKPOINT_FILE, raw)

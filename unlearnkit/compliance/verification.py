@@ -20,7 +20,7 @@ from unlearnkit.signing.note import NoteKey
 
 CHECKPOINT_FILE = "checkpoint"
 EARLIER_FOLDER = "earlier"
-"""Checkpoints that were imported, or cosigned and then succeeded by others; every verification holds the log to them."""
+"""Checkpoints that were imported, or cosigned before others succeeded them; the log is held to them ever after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +167,12 @@ def _explained(path: Path, position: Position, entry: Entry, err: ChainError) ->
         return ChainError(f"log entry {expected - 1} was edited: {err}", index=expected - 1)
     if entry.index < expected:
         return ChainError(f"log line {number} was inserted: it repeats entry {entry.index}", index=expected)
-    where = _line_of(path, position, expected)
-    if where is not None:
-        return ChainError(
-            f"log entries were reordered: line {number} has entry {entry.index}, and entry {expected} is at line {where}",
-            index=expected,
-        )
-    missing = f"entry {expected}" if entry.index == number else f"entries {expected} to {entry.index - 1}"
-    return ChainError(f"log {missing} was removed: line {number} has entry {entry.index}", index=expected)
+    place = _line_of(path, position, expected)
+    if place is not None:
+        swapped = f"line {number} has entry {entry.index}, and line {place} has entry {expected}"
+        return ChainError(f"log entries were reordered: {swapped}", index=expected)
+    missing = f"entry {expected} was" if entry.index == number else f"entries {expected} to {entry.index - 1} were"
+    return ChainError(f"log {missing} removed: line {number} has entry {entry.index}", index=expected)
 
 
 def _line_of(path: Path, start: Position, index: int) -> int | None:

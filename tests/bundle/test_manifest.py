@@ -1,0 +1,147 @@
+"""The manifest: one encoding, strictly parsed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+from bundle.small import DIGEST
+
+from unlearnkit.bundle import Manifest
+from unlearnkit.bundle.manifest import File, WeightSketch, probe_file
+from unlearnkit.canonical import canonicalize
+from unlearnkit.errors import FormatError, UnknownVersionError
+
+
+@pytest.fixture
+def record(path) -> dict:
+    """The manifest of the small bundle, as a JSON object."""
+    return json.loads((path / "manifest.json").read_bytes())
+
+
+def test_the_manifest_is_canonical_json_and_comes_back(path):
+    raw = (path / "manifest.json").read_bytes()
+    manifest = Manifest.from_bytes(raw)
+    assert manifest.to_bytes() == raw
+    assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+def test_the_manifest_says_what_was_computed(record):
+    assert record["schema"] == "unlearnkit/bundle/v1"
+    description = {"name": "small", "optimizer": {"lr": 0.05}}
+    assert record["recipe"] == {"digest": DIGEST, "description": description}
+    assert record["directions"].keys() == {"kind", "count", "salt", "key"}
+    assert record["directions"]["kind"] == "random"
+    assert (record["units"], record["degree"], record["directions"]["count"], record["dtype"]) == (5, 2, 6, "float64")
+    assert record["probes"] == [{"name": "margins", "shape": [2]}, {"name": "test_loss", "shape": []}]
+    assert record["weights"] == [
+        {"name": "layer.bias", "shape": [3]},
+        {"name": "layer.weight", "shape": [3, 2]},
+        {"name": "steps", "shape": []},
+    ]
+    assert [sketch["path"] for sketch in record["weight_sketches"]] == [
+        "sketch/directions-00000-00004.safetensors",
+        "sketch/directions-00004-00006.safetensors",
+    ]
+
+
+def test_every_field_is_required(record):
+    for name in record:
+        shorter = {key: value for key, value in record.items() if key != name}
+        with pytest.raises(FormatError, match=f"lacks '{name}'|schema is None"):
+            Manifest.from_bytes(canonicalize(shorter))
+
+
+def test_a_field_that_nobody_knows_is_refused(record):
+    with pytest.raises(FormatError, match="unknown fields: got 'extra'"):
+        Manifest.from_bytes(canonicalize({**record, "extra": 1}))
+
+
+def test_another_schema_is_another_version(record):
+    with pytest.raises(UnknownVersionError, match="schema is 'unlearnkit/bundle/v2', expected 'unlearnkit/bundle/v1'"):
+        Manifest.from_bytes(canonicalize({**record, "schema": "unlearnkit/bundle/v2"}))
+
+
+def test_another_encoding_of_the_same_manifest_is_refused(record):
+    with pytest.raises(FormatError, match="not canonical JSON"):
+        Manifest.from_bytes(json.dumps(record).encode())
+
+
+@pytest.mark.parametrize("raw", [b"", b"[]", b"7", b'"text"'])
+def test_what_is_no_object_is_refused(raw):
+    with pytest.raises(FormatError, match=r"manifest\.json"):
+        Manifest.from_bytes(raw)
+
+
+LONG = "f" * 64
+CHANGES = [
+    (("recipe", "digest"), "AB" * 32, "the recipe's digest is not 64 hexadecimal digits"),
+    (("recipe", "digest"), DIGEST + "\n", "the recipe's digest is not 64 hexadecimal digits"),
+    (("recipe", "description"), [], "'description' must be an object"),
+    (("counterfactual",), None, "'counterfactual' must be a string"),
+    (("units",), 0, "units is 0, expected at least 1"),
+    (("units",), True, "'units' must be an integer"),
+    (("units",), 5.5, "'units' must be an integer"),
+    (("degree",), -1, "degree is -1, expected at least 1"),
+    (("dtype",), "float16", "dtype is 'float16', expected float32 or float64"),
+    (("directions", "count"), 0, "direction_count is 0, expected at least 1"),
+    (("directions", "kind"), "chosen", "directions are of kind 'chosen'"),
+    (("directions", "kind"), "explicit", "explicit directions have a salt or a key"),
+    (("directions", "salt"), "", "the salt of random directions is not 64 hexadecimal digits"),
+    (("directions", "key"), "00", "the key of random directions is not 32 hexadecimal digits"),
+    (("versions", "numpy"), 2, "'numpy' must be a string"),
+    (("piecewise", 0), {"operation": "relu"}, r"piecewise\[0\] lacks"),
+    (("probes", 0, "name"), "../up", r"probe name '\.\./up' cannot be a file name"),
+    (("probes", 0, "shape"), [2.5], r"the shape of 'margins' is \[2\.5\], expected whole numbers"),
+    (("probes", 0, "shape"), [-1], r"the shape of 'margins' is \[-1\], expected whole numbers"),
+    (("probes", 0, "shape"), [True], r"the shape of 'margins' is \[True\], expected whole numbers"),
+    (("probes", 1, "name"), "margins", r"names are not sorted, each once: \['margins', 'margins'\]"),
+    (("weights", 2, "name"), "layer.bias", "names are not sorted, each once"),
+    (("weight_sketches", 1, "first"), 3, "weight sketch '.*' does not continue at direction 4"),
+    (("weight_sketches", 1, "last"), 4, "weight sketch '.*' does not continue at direction 4"),
+    (("weight_sketches", 1, "last"), 7, "weight sketch at 'sketch/directions-00004-00006.safetensors'"),
+    (("directions", "count"), 7, "weight sketches end at direction 6 of 7"),
+    (("files", 0, "path"), "model.sig", "files are"),
+    (("files", 0, "path"), "../model.safetensors", "files are"),
+    (("files", 0, "size"), -1, "the size of 'model.safetensors' is -1"),
+    (("files", 0, "sha256"), "x" * 64, "the digest of 'model.safetensors' is not 64 hexadecimal digits"),
+    (("files", 0), {"path": "units.json", "size": 1, "sha256": LONG}, "files are"),
+]
+
+
+@pytest.mark.parametrize(("where", "value", "message"), CHANGES)
+def test_a_wrong_value_is_refused_and_named(record, where, value, message):
+    changed = copy.deepcopy(record)
+    place = changed
+    for step in where[:-1]:
+        place = place[step]
+    place[where[-1]] = value
+    with pytest.raises(FormatError, match=rf"manifest\.json.*{message}"):
+        Manifest.from_bytes(canonicalize(changed))
+
+
+def test_files_in_another_order_or_too_few_or_too_many_are_refused(path):
+    manifest = Manifest.from_bytes((path / "manifest.json").read_bytes())
+    for files in (manifest.files[::-1], manifest.files[1:], (*manifest.files, File("z", 0, LONG))):
+        with pytest.raises(FormatError, match="files are"):
+            Manifest.from_bytes(replace(manifest, files=files).to_bytes())
+
+
+def test_weight_sketches_without_files_are_refused(path):
+    manifest = Manifest.from_bytes((path / "manifest.json").read_bytes())
+    whole = WeightSketch("sketch/directions-00000-00006.safetensors", 0, 6)
+    with pytest.raises(FormatError, match="files are"):
+        Manifest.from_bytes(replace(manifest, weight_sketches=(whole,)).to_bytes())
+
+
+@pytest.mark.parametrize("name", ["a", "test_loss", "0", "_x", "a.b-c", "a" * 64, "a..b"])
+def test_a_probe_name_that_is_a_plain_file_name_is_taken(name):
+    assert probe_file(name) == f"probes/{name}.safetensors"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/b", "a\\b", "A", "a b", "-a", "a" * 65, "é", "a\0", "a\n"])
+def test_a_probe_name_that_is_a_path_or_not_portable_is_refused(name):
+    with pytest.raises(ValueError, match="probe name"):
+        probe_file(name)

@@ -1,0 +1,155 @@
+"""Writing a bundle: all or nothing, and the same bytes for the same contents."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bundle.small import small
+from safetensors.numpy import load_file
+
+import unlearnkit.bundle.writer
+from unlearnkit.bundle import Bundle, write_bundle
+from unlearnkit.errors import FormatError
+
+
+def tree(path) -> dict[str, bytes]:
+    """All files below a path."""
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def test_a_bundle_has_the_files_of_the_design(path):
+    assert sorted(tree(path)) == [
+        "manifest.json",
+        "model.safetensors",
+        "probes/margins.safetensors",
+        "probes/test_loss.safetensors",
+        "sketch/directions-00000-00004.safetensors",
+        "sketch/directions-00004-00006.safetensors",
+        "units.json",
+    ]
+
+
+def test_the_manifest_lists_every_other_file_with_its_digest(path):
+    manifest, files = json.loads((path / "manifest.json").read_bytes()), tree(path)
+    del files["manifest.json"]
+    assert manifest["files"] == [
+        {"path": name, "size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+        for name, raw in sorted(files.items())
+    ]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_probes_are_stored_in_the_precision_of_the_run(tmp_path, dtype):
+    contents = small(tmp_path, dtype=dtype)
+    path = contents.write(tmp_path / "bundle")
+    for name, (base, coefficients) in contents.contents["probes"].items():
+        stored = load_file(path / "probes" / f"{name}.safetensors")
+        assert stored["base"].dtype == stored["coefficients"].dtype == dtype
+        np.testing.assert_array_equal(stored["base"], base)
+        np.testing.assert_array_equal(stored["coefficients"][..., 0], coefficients.real)
+        np.testing.assert_array_equal(stored["coefficients"][..., 1], coefficients.imag)
+        assert stored["coefficients"].shape == (6, 2, *base.shape, 2)
+
+
+def test_the_model_and_the_units_are_stored_as_they_are(path, contents):
+    stored = load_file(path / "model.safetensors")
+    for name, array in contents.contents["model"].items():
+        assert stored[name].dtype == array.dtype
+        np.testing.assert_array_equal(stored[name], array)
+    assert json.loads((path / "units.json").read_bytes()) == contents.contents["units"]
+
+
+def test_explicit_directions_are_stored_and_random_ones_are_not(tmp_path):
+    contents = small(tmp_path, dtype="float32", explicit=True)
+    stored = load_file(contents.write(tmp_path / "bundle") / "sketch" / "directions.safetensors")["directions"]
+    assert stored.dtype == np.float64
+    np.testing.assert_array_equal(stored[..., 0] + 1j * stored[..., 1], contents.directions.array)
+
+
+def test_the_same_contents_give_the_same_bytes(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    contents = small(tmp_path)
+    first = tree(contents.write(tmp_path / "first"))
+    backwards = {name: dict(reversed(contents.contents[name].items())) for name in ("model", "probes")}
+    write_bundle(tmp_path / "elsewhere" / "b", manifest=contents.manifest, **{**contents.contents, **backwards})
+    assert tree(tmp_path / "elsewhere" / "b") == first
+
+
+def test_weight_sketches_are_linked_not_copied(path, contents):
+    (_, _, source), _ = contents.contents["weight_sketch_files"]
+    assert (path / "sketch" / "directions-00000-00004.safetensors").samefile(source)
+
+
+def test_weight_sketches_are_copied_where_links_are_not_to_be_had(tmp_path, monkeypatch):
+    contents = small(tmp_path)
+
+    def refuse(*_):
+        raise OSError("Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = contents.write(tmp_path / "bundle")
+    for first, last, source in contents.contents["weight_sketch_files"]:
+        copy = path / "sketch" / f"directions-{first:05d}-{last:05d}.safetensors"
+        assert copy.read_bytes() == source.read_bytes()
+        assert not copy.samefile(source)
+
+
+def test_a_bundle_is_never_overwritten(path, contents):
+    before = tree(path)
+    with pytest.raises(FileExistsError, match="bundle exists already"):
+        contents.write(path)
+    assert tree(path) == before
+
+
+@pytest.mark.parametrize("step", ["_files", "publish_directory"])
+def test_a_crash_leaves_no_bundle_and_the_next_call_writes_it(tmp_path, monkeypatch, step):
+    contents, final = small(tmp_path), tmp_path / "out" / "bundle"
+    final.parent.mkdir()
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unlearnkit.bundle.writer, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            contents.write(final)
+    assert not final.exists()
+    (final.parent / ".bundle.assembling" / "stray").write_text("left over")
+    contents.write(final)
+    assert [path.name for path in final.parent.iterdir()] == ["bundle"]
+    Bundle.open(final)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda base, c: (base, c[:-1]), r"'coefficients' has shape \(5, 2, 2, 2\), expected \(6, 2, 2, 2\)"),
+        (lambda base, c: (base[:1], c), r"'coefficients' has shape \(6, 2, 2, 2\), expected \(6, 2, 1, 2\)"),
+        (lambda base, c: (base.astype(np.float32), c), "'base' is float32, expected float64"),
+        (lambda base, c: (base, c.astype(np.complex64)), "'coefficients' is float32, expected float64"),
+        (lambda base, c: (base, c * np.nan), "'coefficients' holds numbers that are not finite"),
+    ],
+)
+def test_a_probe_that_does_not_fit_the_manifest_is_refused(tmp_path, contents, change, message):
+    probes = {"margins": change(*contents.contents["probes"]["margins"])}
+    with pytest.raises(ValueError, match=rf"probe 'margins': {message}"):
+        write_bundle(tmp_path / "b", manifest=contents.manifest, **{**contents.contents, "probes": probes})
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_probe_name_cannot_leave_the_bundle(tmp_path, contents):
+    probes = {"../../escaped": contents.contents["probes"]["margins"]}
+    with pytest.raises(ValueError, match="probe name"):
+        write_bundle(tmp_path / "b", manifest=contents.manifest, **{**contents.contents, "probes": probes})
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_a_manifest_that_could_not_be_read_is_not_published(tmp_path, contents):
+    with pytest.raises(FormatError, match="units is 0"):
+        write_bundle(tmp_path / "b", manifest=replace(contents.manifest, units=0), **contents.contents)
+    assert not (tmp_path / "b").exists()
