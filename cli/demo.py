@@ -54,7 +54,9 @@ def demo(output: Output, path: Path | None) -> None:
 def _story(recipe: Recipe, path: Path, output: Output) -> dict[str, Any]:
     import unlearnkit as uk
 
-    output.say(f"training and sketching: {recipe.steps} steps, {DIRECTIONS} directions, {len(recipe.unit_names)} people")
+    output.say(
+        f"training and sketching: {recipe.steps} steps, {DIRECTIONS} directions, {len(recipe.unit_names)} people"
+    )
     start = time.perf_counter()
     show = None if output.verbosity >= 0 else False
     bundle = uk.sketch(recipe, path, directions=DIRECTIONS, degree=2, seed=0, progress=show)  # type: ignore[operator]

@@ -68,7 +68,10 @@ def render_info(document: Document) -> Iterable[str]:
             ("degree", f"{record['degree']}, computed in {record['dtype']}"),
             ("probes", ", ".join(probes) or "none pinned"),
             ("weights", "kept: new probes can be evaluated" if record["weight_sketches"] else "not kept"),
-            ("piecewise", "; ".join(f"{e['operation']} ({e['kind']}) in {e['where']!r}" for e in record["piecewise"]) or "none"),
+            (
+                "piecewise",
+                "; ".join(f"{e['operation']} ({e['kind']}) in {e['where']!r}" for e in record["piecewise"]) or "none",
+            ),
             ("size", f"{record['bytes'] / 1e6:.1f} MB"),
             ("made with", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
             ("predicts", record["counterfactual"]),

@@ -25,15 +25,17 @@ if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle as Bundle
     from unlearnkit.bundle import PseudonymKey as PseudonymKey
     from unlearnkit.sketch import Adam as Adam
+    from unlearnkit.sketch import AdjointSettings as AdjointSettings
     from unlearnkit.sketch import Recipe as Recipe
+    from unlearnkit.sketch import check as check
     from unlearnkit.sketch import retrain as retrain
     from unlearnkit.sketch import sketch as sketch
-    from unlearnkit.sketch import check as check
     from unlearnkit.verifier import Prediction as Prediction
     from unlearnkit.verifier import Sketch as Sketch
 
 _HOME = {
     "Adam": "unlearnkit.sketch",
+    "AdjointSettings": "unlearnkit.sketch",
     "Bundle": "unlearnkit.bundle",
     "Prediction": "unlearnkit.verifier",
     "PseudonymKey": "unlearnkit.bundle",

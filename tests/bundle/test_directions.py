@@ -80,6 +80,13 @@ def test_recipe_and_salt_both_decide_the_key():
     assert len(keys) == 8
 
 
+def test_directions_for_another_purpose_have_another_key():
+    salt = salt_from_seed(0)
+    assert direction_key("a" * 64, salt, "residual") != direction_key("a" * 64, salt)
+    message = b"unlearnkit/directions/v1\x00" + b"a" * 64 + b"\x00" + salt + b"residual"
+    assert direction_key("a" * 64, salt, "residual") == hashlib.sha256(message).digest()[:16]
+
+
 @given(st.lists(st.integers(0, 9), max_size=6), st.integers(1, 7))
 def test_directions_do_not_depend_on_the_chunking(cuts, units):
     whole = random_directions(KEY, 0, 9, units)
@@ -132,3 +139,9 @@ def test_what_a_caller_does_to_a_block_stays_with_the_caller(explicit):
     before = source.block(0, 4)
     source.block(0, 4)[:] = 0
     np.testing.assert_array_equal(source.block(0, 4), before)
+
+
+def test_a_source_shows_its_size_and_neither_numbers_nor_key():
+    source = Directions.random("c" * 64, salt_from_seed(3), 4, 3, "float64")
+    assert repr(source) == "Directions(random, count=4, units=3)"
+    assert repr(Directions.explicit(source.block(0, 4))) == "Directions(explicit, count=4, units=3)"

@@ -47,17 +47,17 @@ def test_an_empty_log_can_be_signed(log, key):
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("change", "expected"),
     [
-        (lambda lines: lines[:4], RollbackError, "the log was truncated"),
-        (lambda lines: [*lines[:4], lines[4].replace(b'"n":4', b'"n":5')], ConsistencyError, "the log was rewritten"),
-        (lambda lines: [lines[0].replace(b'"n":0', b'"n":5'), *lines[1:]], ChainError, "follows another line"),
+        (lambda lines: lines[:4], (RollbackError, "the log was truncated")),
+        (lambda lines: [*lines[:4], lines[4].replace(b'"n":4', b'"n":5')], (ConsistencyError, "the log was rewritten")),
+        (lambda lines: [lines[0].replace(b'"n":0', b'"n":5'), *lines[1:]], (ChainError, "follows another line")),
     ],
 )
-def test_a_log_that_does_not_continue_its_checkpoint_is_not_signed(log, fill, key, change, error, message):
+def test_a_log_that_does_not_continue_its_checkpoint_is_not_signed(log, fill, key, change, expected):
     raw = publish_checkpoint(fill(log, 5), key).raw
     (log.path / "log.jsonl").write_bytes(b"".join(change(lines_of(log))))
-    with pytest.raises(error, match=message):
+    with pytest.raises(expected[0], match=expected[1]):
         publish_checkpoint(AuditLog(log.path), key)
     assert (log.path / "checkpoint").read_bytes() == raw
 

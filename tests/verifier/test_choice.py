@@ -78,6 +78,12 @@ def test_choosing_needs_no_more_than_the_first_term():
     assert used.shape == (2, 3)
 
 
+def test_terms_that_are_given_are_used_whatever_their_error():
+    one, unknown = np.ones(1), np.full(1, np.nan)
+    used = choose([(one, one), (one, unknown), (one, 0.1 * one)], 60, 512, given=2)
+    assert [bool(u) for u in used] == [True, True, True]
+
+
 def test_the_choice_depends_neither_on_units_of_measurement_nor_on_a_partial_weight_when_nothing_is_left_out():
     rng = RNG(2)
     terms = [(rng.standard_normal(200), np.zeros(200)), (4 * rng.standard_normal(200), np.ones(200))]

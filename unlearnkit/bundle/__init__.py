@@ -1,5 +1,7 @@
 """Sketch bundles: their files, their directions, their pseudonyms. Without torch."""
 
+from unlearnkit.bundle.bundle import RANGE as RANGE
+from unlearnkit.bundle.bundle import RESIDUAL as RESIDUAL
 from unlearnkit.bundle.bundle import Bundle as Bundle
 from unlearnkit.bundle.directions import Directions as Directions
 from unlearnkit.bundle.directions import direction_key as direction_key

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,18 +11,31 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from unlearnkit.bundle.directions import Directions, direction_key
-from unlearnkit.bundle.manifest import EXPLICIT_DIRECTIONS, FILE_NAME, MODEL, UNITS, File, Manifest, Shape, probe_file
+from unlearnkit.bundle.manifest import (
+    EXPLICIT_DIRECTIONS,
+    FILE_NAME,
+    MODEL,
+    UNITS,
+    Adjoint,
+    File,
+    Manifest,
+    Shape,
+    adjoint_file,
+    probe_file,
+)
 from unlearnkit.bundle.pseudonym import PSEUDONYM, PseudonymKey
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.canonical import file_sha256_hex, parse_canonical, sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, RefusedError, UnknownNameError, VerificationError
-from unlearnkit.verifier import Projection, Sketch
+from unlearnkit.verifier import AdjointSketch, Projection, Sketch
 
 if TYPE_CHECKING:
     import torch
 
 Array = np.ndarray[Any, Any]
 
+# Purposes of the directions that belong to reverse sweeps (`directions.direction_key`).
+RANGE, RESIDUAL = "range", "residual"
 SIGNATURE = "model.sig"  # OpenSSF model signing; not listed in the manifest, because it signs the manifest
 
 
@@ -81,6 +95,7 @@ class Bundle:
         self.model_state()
         for probe in manifest.probes:
             self._probe_arrays(probe)
+            self._adjoint(probe)
         _ = self.directions
 
     def _bytes(self, name: str) -> bytes:
@@ -95,6 +110,30 @@ class Bundle:
         shape = (manifest.direction_count, manifest.degree, *probe.shape, 2)
         shapes = {"base": probe.shape, "coefficients": shape}
         return read_tensors(self._bytes(name), shapes, manifest.dtype, where=name)
+
+    def _adjoint(self, probe: Shape) -> AdjointSketch | None:
+        """What reverse sweeps found out about a pinned probe, if there were any."""
+        entry: Adjoint | None = next((a for a in self.manifest.adjoint if a.name == probe.name), None)
+        if entry is None:
+            return None
+        manifest, name = self.manifest, adjoint_file(probe.name)
+        elements, units = math.prod(probe.shape), manifest.units
+        low_rank = (elements, units, entry.rank)
+        shapes = {
+            "gradient": (elements, units),
+            "basis": low_rank,
+            "product": low_rank,
+            "residual": (entry.directions, elements, units, 2),
+        }
+        arrays = read_tensors(self._bytes(name), shapes, manifest.dtype, where=name)
+        salt, dtype = bytes.fromhex(manifest.salt), manifest.dtype
+        return AdjointSketch(
+            gradient=arrays["gradient"].astype(np.float64),
+            basis=arrays["basis"].astype(np.float64),
+            product=arrays["product"].astype(np.float64),
+            residual=complex_numbers(arrays["residual"]).astype(np.complex128),
+            directions=Directions.random(manifest.recipe_digest, salt, entry.directions, units, dtype, RESIDUAL),
+        )
 
     @cached_property
     def directions(self) -> Directions:
@@ -123,12 +162,13 @@ class Bundle:
         for probe in self.manifest.probes:
             if probe.name == name:
                 arrays = self._probe_arrays(probe)
-                return self.new_sketch(name, arrays["base"], complex_numbers(arrays["coefficients"]))
+                coefficients = complex_numbers(arrays["coefficients"])
+                return self.new_sketch(name, arrays["base"], coefficients, self._adjoint(probe))
         known = ", ".join(self.probe_names) or "none"
         hint = "pin it in the recipe, or use bundle.evaluate(recipe, fn) on a bundle that kept its weights"
         raise UnknownNameError(f"the bundle has no probe {name!r}; it has: {known}", hint=hint)
 
-    def new_sketch(self, name: str, base: Array, coefficients: Array) -> Sketch:
+    def new_sketch(self, name: str, base: Array, coefficients: Array, adjoint: AdjointSketch | None = None) -> Sketch:
         """A sketch along this bundle's directions: base ``[*P]``, coefficients ``[directions, degree, *P]``."""
         return Sketch(
             name=name,
@@ -136,6 +176,7 @@ class Bundle:
             coefficients=np.asarray(coefficients, dtype=np.complex128),
             projection=self._projection,
             resolve=self.unit_indices,
+            adjoint=adjoint,
         )
 
     def evaluate(self, recipe: _Recipe, probe: Callable[[Any], Any]) -> Sketch:

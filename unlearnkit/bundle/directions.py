@@ -2,9 +2,10 @@
 
 The *salt* (32 bytes, in the manifest) and the digest of the recipe give the *key*,
 
-    key = SHA-256("unlearnkit/directions/v1" 0x00 recipe-digest-in-hex 0x00 salt)[:16],
+    key = SHA-256("unlearnkit/directions/v1" 0x00 recipe-digest-in-hex 0x00 salt purpose)[:16],
 
-so directions cannot be picked to suit a recipe's result without showing. Direction ``j`` over ``n`` units is then
+with an empty purpose for the sketch itself, so directions cannot be picked to suit a recipe's result without showing.
+Direction ``j`` over ``n`` units is then
 
 1. raw words ``a_0, b_0, a_1, b_1, ...`` (64 bits each): Philox4x64-10 (Salmon et al. 2011) with this key, as two
    little-endian words, for the counters ``(1, 0, j, 0), (2, 0, j, 0), ...`` (least significant word first), four words
@@ -39,9 +40,12 @@ def salt_from_seed(seed: int) -> bytes:
     return hashlib.sha256(_SEED_DOMAIN + str(seed).encode()).digest()
 
 
-def direction_key(recipe_digest: str, salt: bytes) -> bytes:
-    """The generator's key (16 bytes), bound to the recipe."""
-    return hashlib.sha256(_DOMAIN + recipe_digest.encode() + b"\0" + salt).digest()[:16]
+def direction_key(recipe_digest: str, salt: bytes, purpose: str = "") -> bytes:
+    """The generator's key (16 bytes), bound to the recipe.
+
+    purpose: "" for the sketch itself; other directions of the same bundle put a word of theirs behind the salt.
+    """
+    return hashlib.sha256(_DOMAIN + recipe_digest.encode() + b"\0" + salt + purpose.encode()).digest()[:16]
 
 
 def random_directions(key: bytes, first: int, last: int, units: int) -> Array:
@@ -69,13 +73,18 @@ class Directions:
     array: Array | None = None  # explicit directions, for studies; they can never be certified
 
     @classmethod
-    def random(cls, recipe_digest: str, salt: bytes, count: int, units: int, dtype: str) -> Directions:
+    def random(  # noqa: PLR0917  what directions follow from
+        cls, recipe_digest: str, salt: bytes, count: int, units: int, dtype: str, purpose: str = ""
+    ) -> Directions:
         """Directions that follow from the recipe and the salt, in the precision of the run."""
-        return cls(count, units, salt, direction_key(recipe_digest, salt), single=dtype == "float32")
+        return cls(count, units, salt, direction_key(recipe_digest, salt, purpose), single=dtype == "float32")
 
     @classmethod
     def explicit(cls, array: Array) -> Directions:
-        """Directions given by the caller: complex ``[directions, units]``."""
+        """Directions given by the caller: complex ``[directions, units]``.
+
+        Estimates above degree one suppose that they, too, are independent and uniform on the unit sphere.
+        """
         count, units = array.shape
         return cls(count, units, array=array.astype(np.complex128))
 

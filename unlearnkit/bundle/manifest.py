@@ -61,6 +61,20 @@ class WeightSketch:
     last: int
 
 
+def adjoint_file(name: str) -> str:
+    """Where the reverse sweeps of a pinned probe lie."""
+    return f"adjoint/{name}.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Adjoint:
+    """A pinned probe that was sketched by reverse sweeps: rank of its second order, directions for what that leaves."""
+
+    name: str
+    rank: int
+    directions: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a bundle holds. Nothing in it depends on when or how fast it was made."""
@@ -77,6 +91,7 @@ class Manifest:
     piecewise: tuple[Mapping[str, str], ...]  # operation, where, kind
     versions: Mapping[str, str]
     probes: tuple[Shape, ...] = ()
+    adjoint: tuple[Adjoint, ...] = ()
     weights: tuple[Shape, ...] = ()
     weight_sketches: tuple[WeightSketch, ...] = ()
     files: tuple[File, ...] = ()  # all but the manifest itself and the signature, sorted by path
@@ -127,6 +142,7 @@ class Manifest:
             versions=take_fields(versions, where=f"{FILE_NAME}: versions", required=dict.fromkeys(versions, str)),
             piecewise=_each(fields["piecewise"], "piecewise", dict, operation=str, where=str, kind=str),
             probes=_each(fields["probes"], "probes", _shape, name=str, shape=list),
+            adjoint=_each(fields["adjoint"], "adjoint", Adjoint, name=str, rank=int, directions=int),
             weights=_each(fields["weights"], "weights", _shape, name=str, shape=list),
             weight_sketches=_each(
                 fields["weight_sketches"], "weight_sketches", WeightSketch, path=str, first=int, last=int
@@ -139,7 +155,7 @@ class Manifest:
         return manifest
 
 
-_CONTENTS = ("probes", "weights", "weight_sketches", "files")
+_CONTENTS = ("probes", "adjoint", "weights", "weight_sketches", "files")
 _FIELDS: dict[str, type] = {
     "schema": str,
     "recipe": dict,
@@ -184,7 +200,10 @@ def _verify_values(manifest: Manifest, kind: str) -> None:
     for file in manifest.files:
         _expect(_DIGEST.fullmatch(file.sha256), f"the digest of {file.path!r} is not 64 hexadecimal digits")
         _expect(file.size >= 0, f"the size of {file.path!r} is {file.size}")
-    for shapes in (manifest.probes, manifest.weights):
+    for entry in manifest.adjoint:
+        _expect(min(entry.rank, entry.directions) >= 0, f"the rank or the directions of {entry.name!r} are negative")
+        _expect(not manifest.is_explicit, f"reverse sweeps of {entry.name!r} beside explicit directions")
+    for shapes in (manifest.probes, manifest.weights, manifest.adjoint):
         names = [shape.name for shape in shapes]
         _expect(names == sorted(set(names)), f"names are not sorted, each once: {names}")
 
@@ -201,6 +220,10 @@ def _verify_contents(manifest: Manifest) -> None:
     _expect(complete, f"weight sketches end at direction {position} of {manifest.direction_count}")
     expected = [UNITS, MODEL, *(probe_file(probe.name) for probe in manifest.probes)]
     expected += [sketch.path for sketch in manifest.weight_sketches]
+    pinned = {probe.name for probe in manifest.probes}
+    for entry in manifest.adjoint:
+        _expect(entry.name in pinned, f"reverse sweeps of {entry.name!r}, which is not a pinned probe")
+        expected.append(adjoint_file(entry.name))
     expected += [EXPLICIT_DIRECTIONS] if manifest.is_explicit else []
     paths = [file.path for file in manifest.files]
     _expect(paths == sorted(expected), f"files are {paths}, expected {sorted(expected)}")

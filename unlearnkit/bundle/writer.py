@@ -16,14 +16,16 @@ from unlearnkit.bundle.manifest import (
     FILE_NAME,
     MODEL,
     UNITS,
+    Adjoint,
     File,
     Manifest,
     Shape,
     WeightSketch,
+    adjoint_file,
     probe_file,
     weight_sketch_file,
 )
-from unlearnkit.bundle.tensors import misfit, real_pairs, tensor_bytes
+from unlearnkit.bundle.tensors import ShapeMap, misfit, real_pairs, tensor_bytes
 from unlearnkit.canonical import canonicalize, file_sha256_hex
 from unlearnkit.files import publish_directory
 
@@ -39,13 +41,16 @@ def write_bundle(
     probes: Mapping[str, tuple[Array, Array]],
     directions: Array | None = None,
     weight_sketch_files: Sequence[tuple[int, int, Path]] = (),
+    adjoint: Mapping[str, Mapping[str, Array]] | None = None,
 ) -> None:
     """Write a bundle directory, all or nothing. The same contents give the same bytes.
 
     manifest: its lists of contents are filled in here. units: pseudonyms. model: the trained weights, by name.
-    probes: base ``[*P]`` and complex coefficients ``[directions, degree, *P]``, in the run's precision.
+    probes: base ``[*P]`` and complex coefficients ``[directions, degree, *P]``, stored in the run's precision.
     directions: explicit ones, ``[directions, units]``. weight_sketch_files: first and last direction and a safetensors
     file with ``[directions, degree, *S, 2]`` for each weight; linked, not copied, where the file system can.
+    adjoint: of some probes with E elements, ``gradient`` ``[E, units]``, ``basis`` and ``product``
+    ``[E, units, rank]``, ``residual`` complex ``[directions, E, units]``.
 
     Raises FileExistsError when something is at ``final`` already, ValueError for arrays that do not fit the manifest.
     """
@@ -53,10 +58,9 @@ def write_bundle(
         raise FileExistsError(f"{final} exists already")
     staging = final.with_name(f".{final.name}.assembling")
     shutil.rmtree(staging, ignore_errors=True)  # left over from a crash; nothing else refers to it
-    files = {UNITS: canonicalize(list(units)), MODEL: tensor_bytes(model)}
-    files |= {probe_file(name): _probe_bytes(manifest, name, *arrays) for name, arrays in probes.items()}
-    if directions is not None:
-        files[EXPLICIT_DIRECTIONS] = tensor_bytes({"directions": real_pairs(directions.astype(np.complex128))})
+    adjoint = adjoint or {}
+    files = _contents(manifest, units, model, probes, directions)
+    files |= {adjoint_file(name): _adjoint_bytes(manifest, arrays) for name, arrays in adjoint.items()}
     for name, raw in files.items():
         _place(staging / name).write_bytes(raw)
     for first, last, source in weight_sketch_files:
@@ -64,6 +68,9 @@ def write_bundle(
     complete = replace(
         manifest,
         probes=_shapes({name: base for name, (base, _) in probes.items()}),
+        adjoint=tuple(
+            Adjoint(name, arrays["basis"].shape[2], len(arrays["residual"])) for name, arrays in sorted(adjoint.items())
+        ),
         weights=_shapes(model),
         weight_sketches=tuple(WeightSketch(weight_sketch_file(a, b), a, b) for a, b, _ in weight_sketch_files),
         files=tuple(_files(staging)),
@@ -73,11 +80,40 @@ def write_bundle(
     publish_directory(staging, final)
 
 
-def _probe_bytes(manifest: Manifest, name: str, base: Array, coefficients: Array) -> bytes:
-    tensors = {"base": np.asarray(base), "coefficients": real_pairs(coefficients)}
-    shape = (manifest.direction_count, manifest.degree, *tensors["base"].shape, 2)
-    if wrong := misfit(tensors, {"base": tensors["base"].shape, "coefficients": shape}, manifest.dtype):
-        raise ValueError(f"probe {name!r}: {wrong}")
+def _contents(
+    manifest: Manifest,
+    units: Sequence[str],
+    model: Mapping[str, Array],
+    probes: Mapping[str, tuple[Array, Array]],
+    directions: Array | None,
+) -> dict[str, bytes]:
+    """Files by their path in the bundle; refused here if a reader would refuse them."""
+    count, n = manifest.direction_count, manifest.units
+    if len(set(units)) != len(units) or len(units) != n:
+        raise ValueError(f"units: got {len(set(units))} different pseudonyms in {len(units)}, expected {n}")
+    files = {UNITS: canonicalize(list(units))}
+    files[MODEL] = _tensors("model", model, {name: array.shape for name, array in model.items()}, None)
+    for name, (base, coefficients) in probes.items():
+        shape = np.shape(base)
+        shapes = {"base": shape, "coefficients": (count, manifest.degree, *shape, 2)}
+        arrays = {"base": np.asarray(base), "coefficients": real_pairs(coefficients)}
+        arrays = {key: array.astype(manifest.dtype) for key, array in arrays.items()}
+        files[probe_file(name)] = _tensors(f"probe {name!r}", arrays, shapes, manifest.dtype)
+    if directions is not None:
+        pairs = {"directions": real_pairs(directions.astype(np.complex128))}
+        files[EXPLICIT_DIRECTIONS] = _tensors("directions", pairs, {"directions": (count, n, 2)}, "float64")
+    return files
+
+
+def _adjoint_bytes(manifest: Manifest, arrays: Mapping[str, Array]) -> bytes:
+    stored = {**arrays, "residual": real_pairs(arrays["residual"])}
+    return tensor_bytes({name: array.astype(manifest.dtype) for name, array in stored.items()})
+
+
+def _tensors(what: str, tensors: Mapping[str, Array], shapes: ShapeMap, dtype: str | None) -> bytes:
+    """A file that a reader who expects this will take."""
+    if wrong := misfit(tensors, shapes, dtype):
+        raise ValueError(f"{what}: {wrong}")
     return tensor_bytes(tensors)
 
 

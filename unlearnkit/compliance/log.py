@@ -41,7 +41,7 @@ class AuditLog:
 
     def __init__(self, path: Path, *, now: Clock = utc_now) -> None:
         self.path = path
-        self._now = now
+        self.now = now
         self._known: Known | None = None
         self._one_writer = Lock()  # held while committing
         self._queue: list[_Waiting] = []
@@ -93,7 +93,7 @@ class AuditLog:
     @contextmanager
     def exclusive(self) -> Iterator[Writer]:
         """Keep all other writers out: for entries that depend on what the log says so far."""
-        with self._one_writer, Writer(self.path, now=self._now, known=self._known) as writer:
+        with self._one_writer, Writer(self.path, now=self.now, known=self._known) as writer:
             try:
                 yield writer
             finally:
@@ -118,7 +118,7 @@ class AuditLog:
                 waiting.done.release()
 
     def _commit(self, queue: list[_Waiting]) -> None:
-        with Writer(self.path, now=self._now, known=self._known) as writer:
+        with Writer(self.path, now=self.now, known=self._known) as writer:
             entries = iter(writer.record_many([item for waiting in queue for item in waiting.drafts]))
             self._known = writer.known
         for waiting in queue:

@@ -13,6 +13,7 @@ from unlearnkit.sketch.inspection import check as check
 from unlearnkit.sketch.optimizers import Adam as Adam
 from unlearnkit.sketch.recipe import Recipe as Recipe
 from unlearnkit.sketch.retrain import retrain as retrain
+from unlearnkit.sketch.second_order import AdjointSettings as AdjointSettings
 from unlearnkit.sketch.sketching import sketch as sketch
 
 

@@ -1,8 +1,8 @@
 """The reverse sweep: gradients of a probe over all downweights, and their Taylor coefficients (THEORY.md section 8).
 
-Training is a chain of steps ``(weights, moments) -> (weights', moments')``. A sweep carries, for each element of a probe,
-the cotangent of weights and moments back through the chain; on the way, every step yields the derivative with respect to
-the downweights of its examples. The reverse step is traced like the forward one and runs over the same jets: along a
+Training is a chain of steps ``(weights, moments) -> (weights', moments')``. A sweep carries, for each element of a
+probe, the cotangent of weights and moments back through the chain; on the way, every step yields the derivative with
+respect to the downweights of its examples. The reverse step is traced like the forward one and runs over the same jets: along a
 direction psi it gives ``grad f(z psi) = sum_r z^(r-1) grad f_r(psi)``, whose degree-one coefficient is the Hessian of f
 (over units) times psi.
 """
@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
+from unlearnkit.errors import NonFiniteError
 from unlearnkit.sketch.optimizers import Group
 from unlearnkit.sketch.recipe import Probe
 from unlearnkit.sketch.run import Run
-from unlearnkit.sketch.state import GroupState, Leaf, accumulate, assign, is_finite, merged, part
+from unlearnkit.sketch.state import GroupState, Leaf, accumulate, assign, constant_of, is_finite, merged, part
 from unlearnkit.sketch.trainer import UPDATE_ELEMENTS, Trainer, scalars
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
@@ -30,7 +31,7 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(eq=False)
 class Cotangents:
-    """Cotangents of one parameter group, flat: constants ``[elements, P]``, tails ``[degree, directions, elements, P]``."""
+    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[degree, directions, elements, P]``."""
 
     weights: Leaf
     moments: list[Leaf]
@@ -60,8 +61,8 @@ class Adjoint:
 
         pull_probe: from ``probe_pullback``. basis: cotangents of the probe, ``[elements, *P]``.
         directions: ``[directions, units]``, real or complex, or None for the plain gradient.
-        Returns ``[elements, units]``; along directions a jet, whose tail ``[degree, directions, elements, units]`` holds
-        ``grad f_2(psi), grad f_3(psi), ...``.
+        Returns ``[elements, units]``; along directions a jet, whose tail, ``[degree, directions, elements, units]``,
+        holds ``grad f_2(psi), grad f_3(psi), ...``.
         progress: called after each step, forward or backward.
         """
         trajectory = _Trajectory(self.trainer, directions, memory_budget, progress)
@@ -106,18 +107,22 @@ class Adjoint:
                 accumulate(place, to_weights[name])
             if not is_finite(cotangent.weights):
                 self._pull_gradient.diagnose(*arguments)
+                message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
+                raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
         _scatter(total, to_downweights, self.run.units(step))
 
     @staticmethod
     def _pull_update(step: int, state: GroupState, cotangent: Cotangents, pull: JetFunction) -> None:
         numbers = scalars(state.group, step, state.weights)
-        elements = _constant(cotangent.weights).shape[0]
+        elements = constant_of(cotangent.weights).shape[0]
         for piece in state.pieces(max(1, UPDATE_ELEMENTS // elements)):
             moments = [part(m, piece) for m in cotangent.moments]
             weights, gradient = part(cotangent.weights, piece), part(cotangent.gradient, piece)
             primal = (part(state.weights, piece), part(state.gradient, piece), [part(m, piece) for m in state.moments])
             to_weights, to_gradient, to_moments = pull(*primal, numbers, weights, moments)
-            for target, source in zip([weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True):
+            for target, source in zip(
+                [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True
+            ):
                 assign(target, source)
 
 
@@ -126,7 +131,7 @@ def probe_pullback(run: Run, probe: Probe) -> JetFunction:
 
     def pull(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Tensor]:
         with run.evaluating():
-            _, back = vjp(lambda w: run.call(probe, w, fixed), weights)
+            back = vjp(lambda w: run.call(probe, w, fixed), weights)[1]
             return vmap(back)(basis)[0]  # type: ignore[no-any-return]
 
     return JetFunction(pull, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
@@ -138,7 +143,7 @@ def _gradient_pullback(run: Run) -> Callable[..., tuple[dict[str, Tensor], Tenso
     def pull(
         weights: Weights, fixed: Weights, batch: object, w: Tensor, cotangents: Weights
     ) -> tuple[dict[str, Tensor], Tensor]:
-        _, back = vjp(lambda weights, w: grad(run.loss)(weights, fixed, batch, w), weights, w)
+        back = vjp(lambda weights, w: grad(run.loss)(weights, fixed, batch, w), weights, w)[1]
         return vmap(back)(cotangents)  # type: ignore[no-any-return]
 
     return pull
@@ -154,32 +159,28 @@ def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[T
             new, states = group.rule.update(p, g, moments, numbers)
             return new, list(states)
 
-        _, back = vjp(update, p, g, moments)
+        back = vjp(update, p, g, moments)[1]
         return vmap(lambda a, b: back((a, b)))(to_p, to_moments)  # type: ignore[no-any-return]
 
     return pull
 
 
-def _constant(leaf: Leaf) -> Tensor:
-    return leaf.constant if isinstance(leaf, Jet) else leaf
-
-
 def _scatter(total: Leaf, contribution: Leaf, units: Tensor) -> None:
     """Add ``[elements, batch]`` to the columns of the examples' units; nobody's go to the extra last column."""
-    columns = torch.where(units < 0, _constant(total).shape[-1] - 1, units)
+    columns = torch.where(units < 0, constant_of(total).shape[-1] - 1, units)
     if not isinstance(total, Jet):
-        total.index_add_(-1, columns, _constant(contribution))
+        total.index_add_(-1, columns, constant_of(contribution))
         return
-    total.constant.index_add_(-1, columns, _constant(contribution))
+    total.constant.index_add_(-1, columns, constant_of(contribution))
     if isinstance(contribution, Jet):
         total.tail.index_add_(-1, columns, contribution.tail)
 
 
 class _Trajectory:
-    """The states of a training run in reverse order: checkpoints on the way forward, recomputed stretches on the way back.
+    """The states of a training run in reverse order: checkpoints on the way forward, recomputed stretches back.
 
-    With ``T`` steps and a stretch of ``L``, memory holds ``T / L`` checkpoints and ``L`` states. ``L = T`` where that fits
-    the budget, so that nothing is computed twice; else about ``sqrt(T)``, which is the least.
+    With ``T`` steps and a stretch of ``L``, memory holds ``T / L`` checkpoints and ``L`` states. ``L = T`` where that
+    fits the budget, so that nothing is computed twice; else about ``sqrt(T)``, which is the least.
     """
 
     def __init__(

@@ -1,9 +1,10 @@
-"""An unfinished sketch on disk: finished blocks of directions, kept so that an interrupted run goes on where it stopped.
+"""An unfinished sketch on disk: finished blocks of directions, so that an interrupted run goes on where it stopped.
 
 .NAME.partial/run.json                               what is being computed; another call must ask for the same
 .NAME.partial/blocks/00000-00032.safetensors         pinned probes along directions 0..31, written last
 .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
 .NAME.partial/model.safetensors                      the trained model, with the first block
+.NAME.partial/adjoint/margins-range-0-40-0-32.safetensors  a finished reverse sweep
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Settings:
     device: str
     keep_weights: bool
     chunk: int
+    adjoint: str  # canonical JSON of each probe's rank and directions, "{}" for none
 
 
 _OPEN = frozenset({"salt", "chunk"})  # a later call may leave these to the first one
@@ -74,7 +76,7 @@ class PartialRun:
         _write(self.path / "model.safetensors", state)
 
     def store(self, first: int, last: int, probes: Mapping[str, Array], weights: Mapping[str, Array] | None) -> None:
-        """Keep a finished block. probes: ``base/NAME`` and ``coefficients/NAME``; weights ``[directions, degree, *S]``."""
+        """Keep a finished block. probes: ``base/NAME``, ``coefficients/NAME``; weights: ``[directions, degree, *S]``."""
         if weights is not None:
             _write(self._weights(first, last), weights)
         _write(self._probes(first, last), probes)
@@ -89,6 +91,18 @@ class PartialRun:
         names = sorted(key.removeprefix("base/") for key in loaded[0] if key.startswith("base/"))
         joined = {name: np.concatenate([block[f"coefficients/{name}"] for block in loaded]) for name in names}
         return {name: (loaded[0][f"base/{name}"], complex_numbers(joined[name])) for name in names}
+
+    def _sweep(self, probe: str, sweep: str) -> Path:
+        return self.path / "adjoint" / f"{probe}-{sweep}.safetensors"
+
+    def store_sweep(self, probe: str, sweep: str, arrays: Mapping[str, Array]) -> None:
+        """Keep a finished reverse sweep of a probe."""
+        _write(self._sweep(probe, sweep), arrays)
+
+    def load_sweep(self, probe: str, sweep: str) -> dict[str, Array] | None:
+        """A reverse sweep, if it is finished; complex arrays as pairs."""
+        file = self._sweep(probe, sweep)
+        return dict(safetensors.numpy.load_file(file)) if file.exists() else None
 
     def weight_files(self) -> list[tuple[int, int, Path]]:
         """First and last direction and file of each weight sketch, in order; none where weights are not kept."""
@@ -116,7 +130,7 @@ def open_partial(final: Path, settings: Settings, *, resume: bool) -> Iterator[P
             raise RefusedError(
                 f"another process is sketching to {final}", hint="wait for it, or write elsewhere"
             ) from None
-        for folder in ("blocks", "sketch"):
+        for folder in ("blocks", "sketch", "adjoint"):
             if not resume:
                 shutil.rmtree(path / folder, ignore_errors=True)
             (path / folder).mkdir(exist_ok=True)
@@ -131,7 +145,7 @@ def stored_settings(final: Path) -> Settings | None:
 def _read(file: Path) -> Settings | None:
     if not file.exists():
         return None
-    types = {name: kind for name, kind in Settings.__annotations__.items()}
+    types = Settings.__annotations__
     required = {"schema": str} | {name: {"str": str, "int": int, "bool": bool}[kind] for name, kind in types.items()}
     fields = take_fields(parse_json(file.read_bytes(), where=str(file)), where=str(file), required=required)
     fields.pop("schema")

@@ -93,7 +93,9 @@ class Run:
         """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
         losses = self.call(self.recipe.loss, weights, fixed, batch)
         if not isinstance(losses, Tensor) or losses.shape != w.shape:
-            found = f"has shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"is a {type(losses).__name__}"
+            found = (
+                f"has shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"is a {type(losses).__name__}"
+            )
             message = f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {tuple(w.shape)}"
             raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
         return ((1 - w) * losses).sum() / self.recipe.batch_size

@@ -17,8 +17,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from unlearnkit.bundle import Directions, complex_numbers, random_directions
 from unlearnkit.sketch.adjoint import Adjoint, probe_pullback
+from unlearnkit.sketch.partial import PartialRun
 from unlearnkit.sketch.recipe import Array, Probe
 from unlearnkit.sketch.run import Run
 from unlearnkit.taylor.jet import Jet
@@ -44,6 +47,17 @@ class AdjointSettings:
             raise ValueError("directions without a rank: they measure what the low-rank second order leaves out")
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where random vectors come from: the range's key and, independent of it, the directions of the residual."""
+
+    range: bytes
+    residual: Directions
+
+
+# Elements times real directions of one sweep: more gain nothing.
+SWEEP_LANES = 1280
+
 Stage = Literal["gradient", "range", "product", "residual"]
 
 
@@ -57,6 +71,9 @@ class Sweep:
     d0: int
     d1: int
 
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.e0}-{self.e1}-{self.d0}-{self.d1}"
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -64,9 +81,6 @@ class Piece:
 
     gradient: Array
     products: Array
-
-
-DirectionsOf = Callable[[int, int], Array]  # first, last -> [last - first, units]
 
 
 class AdjointSketching:
@@ -96,13 +110,19 @@ class AdjointSketching:
             width = max(1, chunk // (2 * (e1 - e0)))  # complex directions are two real ones
             yield from (Sweep("residual", e0, e1, d, min(d + width, count)) for d in range(0, count, width))
 
-    def run_sweep(self, sweep: Sweep, directions: Array | None, memory_budget: int) -> Piece:
+    def steps(self) -> int:
+        """Training steps of all sweeps, forward and backward, when nothing has to be computed twice."""
+        return 2 * self.run.recipe.steps * sum(1 for _ in self.sweeps(SWEEP_LANES))
+
+    def run_sweep(
+        self, sweep: Sweep, directions: Array | None, memory_budget: int, progress: Callable[[], None] = lambda: None
+    ) -> Piece:
         """Do one piece. directions: ``[d1 - d0, units]``, real or complex; None for the plain gradient."""
         basis = torch.zeros(sweep.e1 - sweep.e0, self.elements, dtype=self.run.dtype, device=self.run.device)
         basis[:, sweep.e0 : sweep.e1].fill_diagonal_(1)
         psi = None if directions is None else self._tensor(directions)
         cotangents = basis.view(-1, *self.shape)
-        result = self._adjoint.sweep(self._pull, cotangents, psi, memory_budget=memory_budget)
+        result = self._adjoint.sweep(self._pull, cotangents, psi, memory_budget=memory_budget, progress=progress)
         if isinstance(result, Jet):
             return Piece(result.constant.cpu().numpy(), result.tail[0].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
@@ -116,11 +136,13 @@ def basis_of(pieces: list[tuple[Sweep, Piece]], element: int) -> Array:
     """The orthonormal basis ``[units, rank]`` of an element, from all pieces of the range."""
     found = [(s.d0, p.products[:, element - s.e0]) for s, p in pieces if s.stage == "range" and s.e0 <= element < s.e1]
     stacked = np.concatenate([products for _, products in sorted(found, key=lambda item: item[0])])
-    return range_basis(stacked.T[None])[0]
+    return np.asarray(range_basis(stacked.T[None])[0])
 
 
-def assemble(pieces: list[tuple[Sweep, Piece]], elements: int, units: int, settings: AdjointSettings) -> dict[str, Any]:
-    """Gradient, basis, product and residual of all elements, from all pieces; arrays as ``AdjointSketch`` takes them."""
+def assemble(
+    pieces: list[tuple[Sweep, Piece]], elements: int, units: int, settings: AdjointSettings
+) -> dict[str, Array]:
+    """Gradient, basis, product and residual of all elements, from all pieces, as ``AdjointSketch`` takes them."""
     gradient = np.empty((elements, units))
     basis = np.empty((elements, units, settings.rank))
     product = np.empty_like(basis)
@@ -135,3 +157,38 @@ def assemble(pieces: list[tuple[Sweep, Piece]], elements: int, units: int, setti
     if settings.rank:
         basis = np.stack([basis_of(pieces, element) for element in range(elements)])
     return {"gradient": gradient, "basis": basis, "product": product, "residual": residual}
+
+
+def complete(
+    sketching: AdjointSketching, partial: PartialRun, name: str, keys: Keys, memory_budget: int, bar: tqdm[Any]
+) -> dict[str, Array]:
+    """Do the sweeps of probe ``name`` that are not on disk yet, and put all of them together.
+
+    keys: of the random vectors of the range and of the residual. bar: counts steps, forward and backward.
+    """
+    pieces: list[tuple[Sweep, Piece]] = []
+    for sweep in sketching.sweeps(SWEEP_LANES):
+        stored = partial.load_sweep(name, str(sweep))
+        if stored is None:
+            piece = sketching.run_sweep(sweep, _directions(sketching, sweep, keys, pieces), memory_budget, bar.update)
+            partial.store_sweep(name, str(sweep), {"gradient": piece.gradient, "products": piece.products})
+        else:
+            products = stored["products"]
+            complex_products = complex_numbers(products) if sweep.stage == "residual" else products
+            piece = Piece(stored["gradient"], complex_products)
+        pieces.append((sweep, piece))
+    units = len(sketching.run.recipe.unit_names)
+    return assemble(pieces, sketching.elements, units, sketching.settings)
+
+
+def _directions(
+    sketching: AdjointSketching, sweep: Sweep, keys: Keys, pieces: list[tuple[Sweep, Piece]]
+) -> Array | None:
+    units = len(sketching.run.recipe.unit_names)
+    if sweep.stage == "gradient":
+        return None
+    if sweep.stage == "product":
+        return np.ascontiguousarray(basis_of(pieces, sweep.e0).T)
+    if sweep.stage == "range":
+        return np.ascontiguousarray(random_directions(keys.range, sweep.d0, sweep.d1, units).real)
+    return keys.residual.block(sweep.d0, sweep.d1)

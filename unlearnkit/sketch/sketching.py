@@ -6,9 +6,9 @@ import hashlib
 import os
 import platform
 import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,16 +16,27 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from unlearnkit.bundle import Bundle, Directions, Manifest, PseudonymKey, salt_from_seed, write_bundle
-from unlearnkit.errors import RefusedError
+from unlearnkit.bundle import (
+    RANGE,
+    RESIDUAL,
+    Bundle,
+    Directions,
+    Manifest,
+    PseudonymKey,
+    direction_key,
+    salt_from_seed,
+    write_bundle,
+)
+from unlearnkit.canonical import canonicalize
+from unlearnkit.errors import UnknownNameError
 from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove_stale, stored_settings
 from unlearnkit.sketch.probes import coefficients, probe_function
 from unlearnkit.sketch.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.sketch.run import Run, make_run, numpy_state
+from unlearnkit.sketch.second_order import AdjointSettings, AdjointSketching, Keys, complete
+from unlearnkit.sketch.state import constant_of
 from unlearnkit.sketch.trainer import ACTIVE, Trainer
-from unlearnkit.taylor.check import Problem
 from unlearnkit.taylor.function import JetFunction
-from unlearnkit.taylor.jet import Jet
 
 # More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
 LARGEST_CHUNK = 256
@@ -76,11 +87,13 @@ class Sketching:
         if partial.settings.keep_weights:
             tails = {name: coefficients(jet, self.degree, len(directions))[1] for name, jet in weights.items()}
         if first == 0:
-            partial.store_model(numpy_state(self.run.model, {name: jet.constant for name, jet in weights.items()}))
+            partial.store_model(
+                numpy_state(self.run.model, {name: constant_of(leaf) for name, leaf in weights.items()})
+            )
         partial.store(first, first + len(directions), probes, tails)
 
 
-def sketch(  # noqa: PLR0913  the settings of a sketch
+def sketch(
     recipe: Recipe,
     path: str | os.PathLike[str],
     *,
@@ -92,6 +105,7 @@ def sketch(  # noqa: PLR0913  the settings of a sketch
     keep_weights: bool = False,
     chunk: int | Literal["auto"] = "auto",
     memory_budget: int | None = None,
+    adjoint: Mapping[str, AdjointSettings] | None = None,
     resume: bool = True,
     progress: bool | None = None,
 ) -> Bundle:
@@ -102,7 +116,8 @@ def sketch(  # noqa: PLR0913  the settings of a sketch
     dtype: precision of the run. device: None takes a GPU when there is one.
     keep_weights: store the weights' sketches too, for probes that nobody pinned.
     chunk: directions at once; "auto" fits ``memory_budget`` bytes (None: a quarter of the free memory).
-    resume: finished blocks of an interrupted call are kept, and the same call goes on to the same bundle, byte for byte.
+    adjoint: pinned probes that are to be sketched by reverse sweeps too: exact first order, low-rank second order.
+    resume: finished blocks of an interrupted call are kept; the same call goes on to the same bundle, byte for byte.
     progress: show a progress bar; None: on a terminal.
 
     Raises UnsupportedOpsError, PiecewiseOpsError, NonFiniteError, FileExistsError when another bundle is at ``path``,
@@ -124,6 +139,7 @@ def sketch(  # noqa: PLR0913  the settings of a sketch
         device=run.device.type,
         keep_weights=keep_weights,
         chunk=0 if chunk == "auto" else min(chunk, count),
+        adjoint=_adjoint_settings(adjoint or {}, recipe, explicit),
     )
     if final.exists():
         return _already_there(final, asked)
@@ -131,8 +147,9 @@ def sketch(  # noqa: PLR0913  the settings of a sketch
     settled = _settle(asked, final, sketching.prepare() * degree * 2 * run.dtype.itemsize, memory_budget, resume=resume)
     with open_partial(final, settled, resume=resume) as partial:
         source = _directions(partial.settings, recipe, explicit)
-        _compute(sketching, partial, source, progress)
-        _publish(final, sketching, partial, source)
+        _compute(sketching, partial, source, progress=progress)
+        swept = _sweep(sketching, partial, adjoint or {}, memory_budget, progress=progress)
+        _publish(final, sketching, partial, source, swept)
     remove_stale(final)
     return Bundle.open(final)
 
@@ -147,6 +164,16 @@ def _explicit(directions: Array, recipe: Recipe) -> Array:
     return array
 
 
+def _adjoint_settings(adjoint: Mapping[str, AdjointSettings], recipe: Recipe, explicit: Array | None) -> str:
+    """The settings of all reverse sweeps as text, for comparison."""
+    unknown = sorted(set(adjoint) - set(recipe.probes))
+    if unknown:
+        raise UnknownNameError(f"adjoint: the recipe has no probe {', '.join(map(repr, unknown))}")
+    if adjoint and explicit is not None:
+        raise ValueError("adjoint: reverse sweeps need random directions, got explicit ones")
+    return canonicalize({name: asdict(settings) for name, settings in adjoint.items()}).decode()
+
+
 def _already_there(final: Path, asked: Settings) -> Bundle:
     """A finished bundle at the path: the same call has nothing left to do, any other must not overwrite it."""
     bundle = Bundle.open(final)
@@ -157,8 +184,9 @@ def _already_there(final: Path, asked: Settings) -> Bundle:
         manifest.direction_count,
         manifest.dtype,
         bool(manifest.weight_sketches),
+        canonicalize({a.name: {"rank": a.rank, "directions": a.directions} for a in manifest.adjoint}).decode(),
     )
-    wanted = (asked.recipe, asked.degree, asked.directions, asked.dtype, asked.keep_weights)
+    wanted = (asked.recipe, asked.degree, asked.directions, asked.dtype, asked.keep_weights, asked.adjoint)
     if there != wanted or (asked.salt and asked.salt != manifest.salt) or bool(asked.explicit) != manifest.is_explicit:
         raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
     remove_stale(final)
@@ -195,7 +223,7 @@ def _directions(settings: Settings, recipe: Recipe, explicit: Array | None) -> D
     return Directions.random(recipe.digest, salt, settings.directions, len(recipe.unit_names), settings.dtype)
 
 
-def _compute(sketching: Sketching, partial: PartialRun, source: Directions, progress: bool | None) -> None:
+def _compute(sketching: Sketching, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
     """Work through the blocks that are not on disk yet."""
     run, blocks = sketching.run, partial.blocks()
     todo = [block for block in blocks if not partial.is_finished(*block)]
@@ -216,7 +244,35 @@ def _compute(sketching: Sketching, partial: PartialRun, source: Directions, prog
             sketching.block(partial, first, psi, bar)
 
 
-def _publish(final: Path, sketching: Sketching, partial: PartialRun, source: Directions) -> None:
+def _sweep(
+    sketching: Sketching,
+    partial: PartialRun,
+    adjoint: Mapping[str, AdjointSettings],
+    budget: int | None,
+    *,
+    progress: bool | None,
+) -> dict[str, dict[str, Array]]:
+    """The reverse sweeps of all probes that ask for them."""
+    run, settings = sketching.run, partial.settings
+    recipe, salt = run.recipe, bytes.fromhex(settings.salt)
+    memory = budget if budget is not None else int(MEMORY_SHARE * _free_memory(run.device.type))
+    bases = {name: base for name, (base, _) in partial.probes().items()}
+    found = {}
+    for name, wanted in sorted(adjoint.items()):
+        work = AdjointSketching(run, recipe.probes[name], bases[name].shape, wanted)
+        residual = Directions.random(
+            recipe.digest, salt, wanted.directions, len(recipe.unit_names), settings.dtype, RESIDUAL
+        )
+        keys = Keys(direction_key(recipe.digest, salt, RANGE), residual)
+        disable = None if progress is None else not progress
+        with tqdm(total=work.steps(), disable=disable, unit="step", desc=f"{recipe.name}: {name}, reverse") as bar:
+            found[name] = complete(work, partial, name, keys, memory, bar)
+    return found
+
+
+def _publish(
+    final: Path, sketching: Sketching, partial: PartialRun, source: Directions, swept: dict[str, dict[str, Array]]
+) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
     key = PseudonymKey.beside(final)
     manifest = Manifest(
@@ -245,4 +301,5 @@ def _publish(final: Path, sketching: Sketching, partial: PartialRun, source: Dir
         probes=partial.probes(),
         directions=source.array,
         weight_sketch_files=partial.weight_files(),
+        adjoint=swept,
     )

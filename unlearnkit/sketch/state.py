@@ -23,7 +23,7 @@ def part(leaf: Leaf, piece: slice) -> Leaf:
 def assign(target: Leaf, source: Leaf) -> None:
     """Write ``source`` into ``target``; a plain source leaves a zero tail."""
     if not isinstance(target, Jet):
-        target.copy_(_constant(source))
+        target.copy_(constant_of(source))
     elif isinstance(source, Jet):
         target.constant.copy_(source.constant)
         target.tail.copy_(source.tail)
@@ -35,7 +35,7 @@ def assign(target: Leaf, source: Leaf) -> None:
 def accumulate(target: Leaf, source: Leaf) -> None:
     """Add ``source`` to ``target`` in place."""
     if not isinstance(target, Jet):
-        target.add_(_constant(source))
+        target.add_(constant_of(source))
     elif isinstance(source, Jet):
         target.constant.add_(source.constant)
         target.tail.add_(source.tail)
@@ -56,7 +56,7 @@ def is_finite(leaf: Leaf) -> bool:
 
 @dataclass(eq=False)
 class GroupState:
-    """One parameter group, flat: jets with constants ``[P]`` and tails ``[degree, directions, P]``, or plain ``[P]``."""
+    """One parameter group, flat: jets of constants ``[P]`` and tails ``[degree, directions, P]``, or plain ``[P]``."""
 
     group: Group
     shapes: tuple[torch.Size, ...]
@@ -84,7 +84,7 @@ class GroupState:
 
     def pieces(self, elements: int) -> Iterator[slice]:
         """Cut ``[P]`` so that a piece of a tail has about ``elements`` elements."""
-        size = _constant(self.weights).numel()
+        size = constant_of(self.weights).numel()
         lanes = self.weights.tail.shape[:2].numel() if isinstance(self.weights, Jet) else 1
         piece = max(1, elements // lanes)
         return (slice(start, min(start + piece, size)) for start in range(0, size, piece))
@@ -107,7 +107,8 @@ def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
     return flat[..., piece].view(*flat.shape[:-1], *shape)
 
 
-def _constant(leaf: Leaf) -> Tensor:
+def constant_of(leaf: Leaf) -> Tensor:
+    """The plain program's value."""
     return leaf.constant if isinstance(leaf, Jet) else leaf
 
 

@@ -13,7 +13,7 @@ from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.sketch.optimizers import Group
 from unlearnkit.sketch.rehearsal import idle_parameters
 from unlearnkit.sketch.run import Run
-from unlearnkit.sketch.state import GroupState, Leaf, assign, is_finite, merged, part
+from unlearnkit.sketch.state import GroupState, Leaf, assign, constant_of, is_finite, merged, part
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
 
@@ -141,8 +141,7 @@ def _update(group: Group) -> Callable[..., tuple[Tensor, list[Tensor]]]:
 
 def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     """The numbers of a step as 0-dimensional tensors."""
-    constant = like.constant if isinstance(like, Jet) else like
-    return [constant.new_tensor(value) for value in group.schedule[step]]
+    return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
 
 
 def _apply(update: JetFunction, state: GroupState, step: int) -> None:

@@ -1,4 +1,4 @@
-"""An ordinary torch function that takes jets: traced when first called, traced again when its shapes or guards change."""
+"""An ordinary torch function that takes jets: traced when first called, and again when shapes or guards change."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from unlearnkit.taylor.trace import Trace, trace
 class JetFunction:
     """``function`` over jets: any leaf of its arguments may be a jet; with none, it runs as it is.
 
-    model: names modules in messages. allow_piecewise: as in ``Recipe``. ``reservations`` collects what the manifest must
-    state: piecewise operations, and comparisons that the constant term decides.
+    model: names modules in messages. allow_piecewise: as in ``Recipe``. ``reservations`` collects what the manifest
+    must state: piecewise operations, and comparisons that the constant term decides.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ def _spread(active: Sequence[bool], arguments: Sequence[object]) -> list[bool]:
 def _layout(arguments: object, flags: Sequence[bool]) -> object:
     """What an interpreter is specialised to: how containers nest, shape and dtype of every leaf, and which are jets."""
     leaves, spec = pytree.tree_flatten(arguments, is_leaf=_is_jet)
-    constants = [_constant(leaf) for leaf in leaves]
+    constants = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in leaves]
     return str(spec), tuple((tuple(c.shape), c.dtype) for c in constants), tuple(flags)
 
 

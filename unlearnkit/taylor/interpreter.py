@@ -94,7 +94,7 @@ class Interpreter:
         return _Instruction(node, node.target, rule, inputs, arguments, options, nested, self._slots[node], last_used)
 
     def peak_elements(self) -> int:
-        """Most tail elements alive at once, per direction and degree: what a run will need memory for, beside its inputs."""
+        """Most tail elements alive at once, per direction and degree: what a run needs memory for beside its inputs."""
         live: dict[int, int] = {}
         peak = 0
         for step in self._program:
@@ -189,7 +189,7 @@ def is_finite(value: Jet | Tensor) -> bool:
 def _verify_finite(node: fx.Node, result: object, inputs: Sequence[object]) -> None:
     """Raise where an operation makes non-finite coefficients out of finite ones.
 
-    Infinite constants are legitimate on the way (masks of -inf), so only tails are looked at, unless inputs were finite.
+    Infinite constants are legitimate on the way (masks of -inf), so only tails are looked at, and NaN constants.
     """
     outputs = result if isinstance(result, (tuple, list)) else (result,)
     broken = any(isinstance(r, Jet) and not bool(r.tail.isfinite().all()) for r in outputs)

@@ -2,8 +2,8 @@
 
 A jet is ``X(z) = X_0 + X_1 z + ... + X_k z^k  mod z^(k+1)`` for many directions at once. The constant term ``X_0`` is a
 real tensor of shape ``[*S]`` that all directions share; the tail holds ``X_1..X_k`` as ``[degree, directions, *S]``,
-complex along complex directions and real along real ones. Coefficients are normalised (``X_r = X^(r)(0) / r!``), so that
-products are plain convolutions (Griewank & Walther, Evaluating Derivatives, 2nd ed., chapter 13).
+complex along complex directions and real along real ones. Coefficients are normalised (``X_r = X^(r)(0) / r!``), so
+that products are plain convolutions (Griewank & Walther, Evaluating Derivatives, 2nd ed., chapter 13).
 
 Functions here take jets and plain tensors alike; a plain tensor is a jet whose tail is zero.
 """
@@ -125,7 +125,7 @@ def square(a: Jet) -> Jet:
 
 
 def accumulate_square(total: Tensor, tail: Tensor, factor: Number = 1) -> None:
-    """Add ``factor`` times the square of the series ``tail[0] z + tail[1] z^2 + ...`` to ``total``, which must be dense."""
+    """Add ``factor`` times the square of ``tail[0] z + tail[1] z^2 + ...`` to ``total``, which must be dense."""
     degree = tail.shape[0]
     for i in range(1, degree // 2 + 1):
         total[2 * i - 1].addcmul_(tail[i - 1], tail[i - 1], value=factor)
@@ -160,7 +160,7 @@ def power_sums(tail: Tensor, coefficients: Sequence[Tensor | Number]) -> Tensor:
     for j in range(2, degree + 1):
         terms = degree - j + 1
         if j == 2:
-            # The square of u / z, whose series starts with a constant term, so the symmetric shortcut is shifted by one.
+            # The square of u / z, whose series starts with a constant term: the symmetric shortcut shifts by one.
             following = _square_series(tail[:terms])
         else:
             following = tail[0].unsqueeze(0) * power[:terms]
@@ -202,7 +202,8 @@ def compose(expansion: Expansion, x: Jet) -> Jet:
 
 def power(x: Jet, exponent: Number) -> Jet:
     """``x ** exponent``. Whole exponents >= 0 are products and need no ``x != 0``; others are
-    ``x_0^p (1 + v)^p`` with ``v = tail / x_0``, which keeps the numbers in range where ``x_0^(p-k)`` would overflow."""
+    ``x_0^p (1 + v)^p`` with ``v = tail / x_0``, which keeps the numbers in range where ``x_0^(p-k)`` would overflow.
+    """
     if exponent >= 0 and float(exponent).is_integer():
         return _whole_power(x, int(exponent))
     ratio = divide_tail(x.tail, x.constant)

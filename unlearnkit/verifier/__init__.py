@@ -1,5 +1,6 @@
 """Predictions from sketches: pure numerics over arrays, without torch."""
 
+from unlearnkit.verifier.adjoint import AdjointSketch as AdjointSketch
 from unlearnkit.verifier.prediction import Prediction as Prediction
 from unlearnkit.verifier.prediction import Sketch as Sketch
 from unlearnkit.verifier.prediction import Term as Term

@@ -1,7 +1,7 @@
 """Predictions from reverse sweeps: the first order exact, the second by low rank (THEORY.md section 8).
 
-For one probe element ``f`` over ``n`` units a reverse sweep gives ``g = grad f(0)`` exactly, and products of its Hessian
-``H`` with chosen vectors. With ``Q`` an orthonormal basis of (most of) H's range and ``B = H Q``,
+For one probe element ``f`` over ``n`` units a reverse sweep gives ``g = grad f(0)`` exactly, and products of its
+Hessian ``H`` with chosen vectors. With ``Q`` an orthonormal basis of (most of) H's range and ``B = H Q``,
 
     x'Hx = 2 x'Q B'x - x'Q (Q'B) Q'x + x_perp' H x_perp,   x_perp = (I - Q Q') x,
 
@@ -83,14 +83,16 @@ class AdjointSketch:
     @property
     def rank(self) -> int:
         """Columns of the basis."""
-        return self.basis.shape[2]
+        return int(self.basis.shape[2])
 
     def first_order(self, sets: Array) -> Array:
         """``f_1(x) = <g, x>``, exact: ``[sets, E]``."""
         return np.asarray(sets @ self.gradient.T)
 
-    def second_order(self, sets: Array) -> tuple[Array, Array]:
+    def second_order(self, sets: Array, *, unbiased: bool = False) -> tuple[Array, Array]:
         """The low-rank part of ``f_2(x) = x'Hx / 2``, and an estimate of the size of what it leaves out: ``[sets, E]``.
+
+        unbiased: with the estimate of the rest added, and the standard error of that.
 
         As a point prediction the low-rank part alone is better than with the unbiased residual added, which is noisier
         than it is large; so the residual only sets the scale of the error: the larger of its estimate and the standard
@@ -100,4 +102,6 @@ class AdjointSketch:
         if not len(self.residual):
             return value, np.full_like(value, np.nan)
         mean, error = residual_form(sets, self.basis, self.directions, self.residual)
+        if unbiased:
+            return value + mean / 2, error / 2
         return value, np.maximum(np.abs(mean), error) / 2

@@ -31,14 +31,15 @@ TOLERANCE = 0.02
 """What choosing a degree may cost in general position: this share of the term's mean square, so 1 % of its rms."""
 
 
-def choose(terms: Sequence[tuple[Array, Array]], units: int, directions: int) -> list[Array]:
-    """Where to use each term: boolean arrays of the terms' shape; the first term is always used.
+def choose(terms: Sequence[tuple[Array, Array]], units: int, directions: int, given: int = 1) -> list[Array]:
+    """Where to use each term: boolean arrays of the terms' shape.
 
-    terms: estimates and standard errors of the degrees 1, 2, ...
+    terms: estimates and standard errors of the degrees 1, 2, ... given: how many of them are no averages over
+    directions, and are always used.
     """
-    used = [np.ones_like(terms[0][0], dtype=bool)]
+    used = [np.ones_like(value, dtype=bool) for value, _ in terms[:given]]
     left_out = np.zeros_like(terms[0][0])  # no more than this, in all likelihood, was left out so far
-    for degree, (value, error) in enumerate(terms[1:], start=2):
+    for degree, (value, error) in enumerate(terms[given:], start=given + 1):
         stands_out = significance(value, error, directions) >= required_significance(units, degree, directions)
         used.append(stands_out & (left_out <= np.abs(value) / 2))
         left_out += np.where(used[-1], 0, np.abs(value) + 2 * error)

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from unlearnkit.verifier.adjoint import AdjointSketch
 from unlearnkit.verifier.choice import choose
 from unlearnkit.verifier.estimators import averaged_term, minimum_norm_error, unbiased_error
 from unlearnkit.verifier.projection import DirectionSource, Projection, inner_products
@@ -16,6 +17,8 @@ from unlearnkit.verifier.projection import DirectionSource, Projection, inner_pr
 Array = np.ndarray[Any, Any]
 Unit: TypeAlias = str | int
 Delete: TypeAlias = Iterable[Unit] | Array
+
+_MINIMUM_NORM = "minimum norm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class Sketch:
 
     base: ``[*P]``, the probe of the trained model. coefficients: ``c_{j,r}``, complex ``[directions, degree, *P]``.
     projection: on the directions; one for all probes of a bundle. resolve: from unit names to positions.
+    adjoint: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Sketch:
     coefficients: Array
     projection: Projection
     resolve: Callable[[Sequence[Unit]], Array]
+    adjoint: AdjointSketch | None = None
 
     def __post_init__(self) -> None:
         expected = (self.directions.count, *self.coefficients.shape[1:2], *self.base.shape)
@@ -81,13 +86,21 @@ class Sketch:
     @property
     def degree(self) -> int:
         """Highest degree that was sketched."""
-        return int(self.coefficients.shape[1])
+        return max(int(self.coefficients.shape[1]), self._swept)
+
+    @property
+    def _swept(self) -> int:
+        """How many of the lowest degrees reverse sweeps answer for."""
+        return 0 if self.adjoint is None else 2 if self.adjoint.rank else 1
 
     def influences(self) -> Array:
         """First-order effect of deleting each unit alone: real ``[units, *P]``.
 
-        Exact when 2 x directions >= units; otherwise the minimum-norm gradient that explains the sketch.
+        Exact after reverse sweeps, or when 2 x directions >= units; otherwise the minimum-norm gradient that explains
+        the sketch.
         """
+        if self.adjoint is not None:
+            return self.adjoint.gradient.T.reshape(-1, *self.base.shape)
         return self.projection.gradient(self._gradient)
 
     def predict(
@@ -156,12 +169,26 @@ class Sketch:
 
     def _terms(self, sets: Array, degree: int, *, unbiased: bool) -> list[tuple[Array, Array]]:
         """Estimates and standard errors ``[sets, *P]`` of the terms 1..degree."""
-        products = None if degree == 1 else inner_products(self.directions, sets)
-        terms = [self._first_order(sets, products, unbiased=unbiased)]
+        terms = self._swept_terms(sets, unbiased=unbiased)[:degree]
+        products = None if degree <= max(1, len(terms)) else inner_products(self.directions, sets)
+        if not terms:
+            terms.append(self._first_order(sets, products, unbiased=unbiased))
         if products is not None:
             units, h = self.directions.units, products.conj()
-            terms.extend(averaged_term(h, self.coefficients[:, r - 1], units, r) for r in range(2, degree + 1))
+            lowest = len(terms) + 1
+            terms.extend(averaged_term(h, self.coefficients[:, r - 1], units, r) for r in range(lowest, degree + 1))
         return terms
+
+    def _swept_terms(self, sets: Array, *, unbiased: bool) -> list[tuple[Array, Array]]:
+        """The terms that reverse sweeps answer for."""
+        if self.adjoint is None:
+            return []
+        first = self.adjoint.first_order(sets)
+        terms = [(first, np.zeros_like(first))]
+        if self.adjoint.rank:
+            terms.append(self.adjoint.second_order(sets, unbiased=unbiased))
+        shape = (len(sets), *self.base.shape)
+        return [(value.reshape(shape), error.reshape(shape)) for value, error in terms]
 
     def _first_order(self, sets: Array, products: Array | None, *, unbiased: bool) -> tuple[Array, Array]:
         projection, units = self.projection, self.directions.units
@@ -177,7 +204,7 @@ class Sketch:
         return value, minimum_norm_error(squared_gradient, unseen, projection.rank)
 
     def _chosen(self, terms: Sequence[tuple[Array, Array]]) -> list[Array]:
-        return choose(terms, self.directions.units, self.directions.count)
+        return choose(terms, self.directions.units, self.directions.count, given=max(1, self._swept))
 
     def _prediction(
         self, terms: Sequence[tuple[Array, ...]], used: Sequence[Array], *, unbiased: bool, forced: bool
@@ -198,12 +225,15 @@ class Sketch:
         )
 
     def _method(self, degree: int, *, unbiased: bool) -> str:
+        if degree <= self._swept:
+            assert self.adjoint is not None
+            return "exact, by reverse sweeps" if degree == 1 else f"rank {self.adjoint.rank}, by reverse sweeps"
         if degree > 1:
             return f"average over {self.directions.count} directions"
         projection = self.projection
         if projection.is_exact:
             return "exact, by projection"
-        kind = "unbiased" if unbiased else "minimum norm"
+        kind = "unbiased" if unbiased else _MINIMUM_NORM
         return f"{kind}, by projection on {projection.rank} of {self.directions.units} dimensions"
 
 
@@ -231,6 +261,11 @@ def _explanation(terms: Sequence[Term], *, forced: bool) -> str:
         parts.append(
             "A degree above one is used where the sketch has more measurements than the term has dimensions, or where "
             "its estimate stands out of its own noise so far that using it is hardly ever a mistake."
+        )
+    if terms[0].method.startswith(_MINIMUM_NORM):
+        parts.append(
+            "The standard error of degree 1 supposes that the deletion is no better aligned with the gradient than a "
+            "random one; for a more coherent one it is too small."
         )
     parts.append(
         "Standard errors are asymptotic, over the randomness of the directions, and cover the terms that are used; "

@@ -29,7 +29,7 @@ def _right(tail: Tensor, b: Tensor) -> Tensor:
     b = b.to(tail.dtype)
     if b.dim() == 2:
         return torch.matmul(tail, b)
-    # One product per batch entry, with degrees and directions as further rows, so that b is not copied for each of them.
+    # One product per batch entry, with degrees and directions as further rows, so that b is not copied for each.
     degree, directions, batch, rows, _ = tail.shape
     folded = tail.permute(2, 0, 1, 3, 4).reshape(batch, degree * directions * rows, -1)
     return torch.bmm(folded, b).view(batch, degree, directions, rows, -1).permute(1, 2, 0, 3, 4)
