@@ -6,6 +6,7 @@ on is what the log says. All entries of one call are decided before any is writt
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, tzinfo
@@ -47,7 +48,7 @@ class Desk:
         self._actor = actor
         self._timezone = timezone
         self._key = key
-        self._forget()
+        self._register, self._position = Register(), START
 
     @property
     def today(self) -> date:
@@ -239,10 +240,12 @@ def _reference(key: PseudonymKey, number: str) -> str:
 
 
 def _checked(name: str) -> str:
-    """A name of a person or thing without surrounding spaces; control characters would be invisible differences."""
+    """A name of a person or thing without surrounding spaces. Errors do not repeat it."""
     name = name.strip()
-    if not name or len(name) > MAX_NAME or not name.isprintable():
-        raise ValueError(f"a name must have 1 to {MAX_NAME} printable characters: got {len(name)} characters")
+    if not 0 < len(name) <= MAX_NAME:
+        raise ValueError(f"a name must have 1 to {MAX_NAME} characters: got {len(name)}")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        raise ValueError("a name must be text without control characters")
     return name
 
 

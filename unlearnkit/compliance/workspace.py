@@ -1,0 +1,184 @@
+"""A workspace: a directory with a log, its keys, a trust store and a policy; found from wherever one is inside it. ::
+
+unlearnkit.toml     name of the log, policy, who works here, time zone
+trust.toml          whose signatures count
+audit/              the log
+keys/               secret: log.pem, signer.pem, pseudonym.key; to give away: log.vkey, signer.pub.pem
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import tomllib
+import zoneinfo
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.canonical import take_fields
+from unlearnkit.compliance import clock
+from unlearnkit.compliance.checkpoint import LogKey
+from unlearnkit.compliance.desk import Desk, fingerprint
+from unlearnkit.compliance.log import AuditLog
+from unlearnkit.compliance.policy import ROLES, Policy
+from unlearnkit.compliance.publication import publish_checkpoint
+from unlearnkit.compliance.requests import KEY_CREATED
+from unlearnkit.compliance.trust import Signer, TrustStore, format_trust, read_trust
+from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
+from unlearnkit.files import fsync_directory, write_new
+from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
+from unlearnkit.signing.note import NoteKey
+
+SCHEMA = "unlearnkit/workspace/v1"
+FILE_NAME = "unlearnkit.toml"
+_TRUST, _LOG, _KEYS = "trust.toml", "audit", "keys"
+
+_ORIGIN = re.compile(r"[!-*,-~]{1,200}")  # printable ASCII without space and plus sign
+_PATH = re.compile(r"[A-Za-z0-9_./-]{1,200}")
+_TEMPLATE = """\
+# A workspace of unlearnkit. Commands find it from any directory inside it.
+schema = "{schema}"
+origin = '{origin}'             # name of the audit log, unique among all logs; it is in every checkpoint
+policy = "{policy}"             # a packaged policy, or the path of a file from here: "policies/ours.toml"
+actor = "{actor}"               # who works here: a word from the policy's list of actors
+timezone = "{timezone}"         # where requests are received: days begin and end there
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """An opened workspace. policy_source: name of a packaged policy, or a path from ``root``."""
+
+    root: Path
+    origin: str
+    policy_source: str
+    actor: str
+    timezone: zoneinfo.ZoneInfo
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The workspace that ``start`` is in, by default the current directory; UnknownNameError if it is in none."""
+        begin = (start or Path.cwd()).resolve()
+        for folder in (begin, *begin.parents):
+            if (folder / FILE_NAME).is_file():
+                return cls.read(folder)
+        raise UnknownNameError(f"no workspace at {begin} or above", hint="`unlearnkit init` makes one")
+
+    @classmethod
+    def read(cls, root: Path) -> Workspace:
+        """The workspace in the directory ``root``; FormatError for settings that are malformed or unknown."""
+        where = str(root / FILE_NAME)
+        try:
+            record = tomllib.loads((root / FILE_NAME).read_text("utf-8"))
+        except ValueError as err:
+            raise FormatError(f"{where} is not TOML: {err}") from err
+        if record.get("schema", SCHEMA) != SCHEMA:
+            raise UnknownVersionError(f"{where}: schema is {record['schema']!r}, expected {SCHEMA!r}")
+        names = ("schema", "origin", "policy", "actor", "timezone")
+        fields = take_fields(record, where=where, required=dict.fromkeys(names, str))
+        try:
+            return cls(root, **_checked(fields["origin"], fields["policy"], fields["actor"], fields["timezone"]))
+        except ValueError as err:
+            raise FormatError(f"{where}: {err}") from err
+
+    @property
+    def log_path(self) -> Path:
+        """The directory of the audit log."""
+        return self.root / _LOG
+
+    @property
+    def pseudonym_key_path(self) -> Path:
+        """The file with the pseudonym key, until it is destroyed."""
+        return self.root / _KEYS / PseudonymKey.FILE_NAME
+
+    def policy(self) -> Policy:
+        """The policy that requests are handled under."""
+        is_file = "/" in self.policy_source or self.policy_source.endswith(".toml")
+        return Policy.load(self.root / self.policy_source if is_file else self.policy_source)
+
+    def trust(self) -> TrustStore:
+        """The trust store."""
+        return read_trust(self.root / _TRUST)
+
+    def log_public_key(self) -> NoteKey:
+        """What the log's checkpoints are verified with: the key under its name in the trust store."""
+        return self.trust().log(self.origin)
+
+    def log_key(self, passphrase: bytes | None = None) -> LogKey:
+        """What the log's checkpoints are signed with."""
+        return LogKey(self.origin, read_private_key(self.root / _KEYS / "log.pem", passphrase=passphrase))
+
+    def open_log(self) -> AuditLog:
+        """The audit log, ready for recording."""
+        return AuditLog.open(self.log_path, now=lambda: clock.utc_now())
+
+    def desk(self, *, actor: str | None = None, with_key: bool = False) -> Desk:
+        """The desk for the requests in the log; only taking and finding requests by name needs the pseudonym key."""
+        has_key = with_key and self.pseudonym_key_path.exists()
+        key = PseudonymKey.load(self.pseudonym_key_path) if has_key else None
+        log, policy = self.open_log(), self.policy()
+        return Desk(log, policy, actor=actor or self.actor, timezone=self.timezone, key=key)
+
+
+def create_workspace(
+    root: Path, *, origin: str, policy: str, actor: str | None, timezone: str, passphrase: bytes | None = None
+) -> Workspace:
+    """Make a workspace in ``root``, with new keys, a log and its first checkpoint; the last file is FILE_NAME.
+
+    passphrase: encrypts the log's and the signer's key; the pseudonym key is needed with every request, and is not.
+    Raises FileExistsError if any of its files is there already, ValueError for settings that make no sense.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
+    if found:
+        raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
+    is_file = "/" in policy or policy.endswith(".toml")
+    loaded = Policy.load(root / policy if is_file else policy)
+    who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
+    settings = _checked(origin, policy, who, timezone)
+    staging = Path(tempfile.mkdtemp(dir=root, prefix=".unlearnkit-init."))
+    try:
+        _fill(staging, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
+        for name in (_KEYS, _LOG, _TRUST):
+            (staging / name).rename(root / name)
+        fsync_directory(root)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    text = _TEMPLATE.format(schema=SCHEMA, origin=origin, policy=policy, actor=who, timezone=timezone)
+    write_new(root / FILE_NAME, text.encode())
+    return Workspace(root.resolve(), **settings)
+
+
+def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | None) -> None:
+    keys, signer, pseudonyms = folder / _KEYS, PrivateKey.generate(Algorithm.P256), PseudonymKey.generate()
+    keys.mkdir(mode=0o700)
+    write_private_key(keys / "log.pem", log_key.private, passphrase=passphrase)
+    write_new(keys / "log.vkey", f"{log_key.public.vkey}\n".encode())
+    write_private_key(keys / "signer.pem", signer, passphrase=passphrase)
+    write_public_key(keys / "signer.pub.pem", signer.public)
+    pseudonyms.save(keys / PseudonymKey.FILE_NAME)
+    own = Signer("this workspace", ROLES, signer.public)
+    write_new(folder / _TRUST, format_trust(TrustStore(signers=(own,), logs=(log_key.public,))).encode())
+    log = AuditLog.create(folder / _LOG, now=lambda: clock.utc_now())
+    body = {"log": log_key.public.vkey, "policy": policy.name, "policy_digest": policy.digest}
+    log.record("workspace-created", body)
+    log.record(KEY_CREATED, {"key": fingerprint(pseudonyms)})
+    publish_checkpoint(log, log_key)
+
+
+def _checked(origin: str, policy: str, actor: str, timezone: str) -> dict[str, Any]:
+    """Settings as the members of a Workspace; ValueError says which makes no sense."""
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError(f"origin must be printable ASCII without spaces, quotes and plus signs: got {origin!r}")
+    if not _PATH.fullmatch(policy):
+        raise ValueError(f"policy must be a name or a path of plain letters: got {policy!r}")
+    try:
+        zone = zoneinfo.ZoneInfo(timezone)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(
+            f"timezone must be one of the IANA database, such as Europe/Berlin: got {timezone!r}"
+        ) from None
+    return {"origin": origin, "policy_source": policy, "actor": actor, "timezone": zone}
