@@ -10,8 +10,12 @@ from .check import check
 from .demo import demo
 from .errors import errors_reported
 from .info import info
+from .init import init
+from .log import log
 from .output import Output
+from .policy import policy
 from .predict import predict
+from .requests import request_delete, requests
 from .sketch import sketch
 
 
@@ -51,5 +55,5 @@ def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> No
     ctx.obj = Output(json=as_json, verbosity=verbose - quiet)
 
 
-for command in (sketch, info, predict, check, demo):
+for command in (sketch, info, predict, check, demo, init, request_delete, requests, log, policy):
     main.add_command(command)

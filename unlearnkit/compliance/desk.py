@@ -19,7 +19,7 @@ from unlearnkit.compliance.log import AuditLog
 from unlearnkit.compliance.policy import FULFILMENTS, REFUSED, Policy
 from unlearnkit.compliance.requests import Register, Request
 from unlearnkit.compliance.steps import Event
-from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
+from unlearnkit.errors import RefusedError, UnknownNameError
 
 MAX_NAME = 1000
 """Characters in the name of a subject."""
@@ -58,10 +58,7 @@ class Desk:
     def register(self) -> Register:
         """What the log says now."""
         for entry in self._log.entries(self._position):
-            try:
-                self._register.apply(entry.index, entry.type, entry.body)
-            except (RefusedError, UnknownNameError) as err:
-                raise VerificationError(f"log entry {entry.index} is not a legal step: {err}") from err
+            self._register.replay(entry)
             self._position = advance(self._position, entry.line)
         return self._register
 

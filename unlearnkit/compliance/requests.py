@@ -14,8 +14,9 @@ from typing import Any
 
 from unlearnkit.canonical import take_fields
 from unlearnkit.compliance.deadlines import Due
+from unlearnkit.compliance.entry import Entry
 from unlearnkit.compliance.steps import FULFIL, REFUSE, Event, Step, parse_body
-from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
+from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 
 KEY_CREATED, KEY_DESTROYED = "pseudonym-key-created", "pseudonym-key-destroyed"
 CLOSING = frozenset({Event.REFUSED, Event.FULFILLED, Event.WITHDRAWN})
@@ -83,6 +84,13 @@ class Register:
         self.key_destroyed: int | None = None
         """The entry that says that the pseudonym key was destroyed."""
         self._latest: dict[str, str] = {}  # by subject, the last request that is no duplicate
+
+    def replay(self, entry: Entry) -> None:
+        """`apply` an entry that was recorded; VerificationError if it should not have been."""
+        try:
+            self.apply(entry.index, entry.type, entry.body)
+        except (RefusedError, UnknownNameError) as err:
+            raise VerificationError(f"log entry {entry.index} is not a legal step: {err}") from err
 
     def apply(self, index: int, kind: str, body: Mapping[str, Any]) -> Request | None:
         """Take in the entry ``index``, and return the request that it changes; entries about other things are let by.

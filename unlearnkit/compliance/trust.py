@@ -1,6 +1,6 @@
 """The trust store: whose signatures count for what, as a TOML file that people read and edit.
 
-An empty trust store verifies nothing. ::
+An empty trust store verifies nothing. An example::
 
     schema = "unlearnkit/trust/v1"
     witness_quorum = 1                      # so many known witnesses must have cosigned a checkpoint
@@ -22,6 +22,7 @@ An empty trust store verifies nothing. ::
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from unlearnkit.signing.keys import PublicKey, parse_public_key
 from unlearnkit.signing.note import NoteKey, NoteKind, parse_vkey
 
 SCHEMA = "unlearnkit/trust/v1"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,8 @@ def format_trust(store: TrustStore) -> str:
 
 def _signer(record: object, where: str) -> Signer:
     fields = take_fields(record, where=where, required={"name": str, "roles": list, "public_key": str})
+    if not _NAME.fullmatch(fields["name"]):
+        raise FormatError(f"{where}: name must be plain letters, digits and spaces: got {fields['name']!r}")
     unknown = [role for role in fields["roles"] if role not in ROLES]
     if unknown or not fields["roles"] or len(set(fields["roles"])) != len(fields["roles"]):
         raise FormatError(f"{where}: roles must be some of {', '.join(ROLES)}: got {fields['roles']}")

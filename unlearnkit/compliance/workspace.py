@@ -1,4 +1,4 @@
-"""A workspace: a directory with a log, its keys, a trust store and a policy; found from wherever one is inside it. ::
+"""A workspace: a directory with a log, its keys, a trust store and a policy, found from anywhere inside it.
 
 unlearnkit.toml     name of the log, policy, who works here, time zone
 trust.toml          whose signatures count
@@ -36,7 +36,7 @@ SCHEMA = "unlearnkit/workspace/v1"
 FILE_NAME = "unlearnkit.toml"
 _TRUST, _LOG, _KEYS = "trust.toml", "audit", "keys"
 
-_ORIGIN = re.compile(r"[!-*,-~]{1,200}")  # printable ASCII without space and plus sign
+_ORIGIN = re.compile(r"[!#-&(-*,-~]{1,200}")  # printable ASCII without spaces, quotes and plus signs
 _PATH = re.compile(r"[A-Za-z0-9_./-]{1,200}")
 _TEMPLATE = """\
 # A workspace of unlearnkit. Commands find it from any directory inside it.
@@ -113,7 +113,7 @@ class Workspace:
 
     def open_log(self) -> AuditLog:
         """The audit log, ready for recording."""
-        return AuditLog.open(self.log_path, now=lambda: clock.utc_now())
+        return AuditLog.open(self.log_path, now=clock.utc_now)
 
     def desk(self, *, actor: str | None = None, with_key: bool = False) -> Desk:
         """The desk for the requests in the log; only taking and finding requests by name needs the pseudonym key."""
@@ -162,7 +162,7 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     pseudonyms.save(keys / PseudonymKey.FILE_NAME)
     own = Signer("this workspace", ROLES, signer.public)
     write_new(folder / _TRUST, format_trust(TrustStore(signers=(own,), logs=(log_key.public,))).encode())
-    log = AuditLog.create(folder / _LOG, now=lambda: clock.utc_now())
+    log = AuditLog.create(folder / _LOG, now=clock.utc_now)
     body = {"log": log_key.public.vkey, "policy": policy.name, "policy_digest": policy.digest}
     log.record("workspace-created", body)
     log.record(KEY_CREATED, {"key": fingerprint(pseudonyms)})
@@ -176,7 +176,7 @@ def _checked(origin: str, policy: str, actor: str, timezone: str) -> dict[str, A
     if not _PATH.fullmatch(policy):
         raise ValueError(f"policy must be a name or a path of plain letters: got {policy!r}")
     try:
-        zone = zoneinfo.ZoneInfo(timezone)
+        zone = zoneinfo.ZoneInfo(timezone if _PATH.fullmatch(timezone) else "")
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
             f"timezone must be one of the IANA database, such as Europe/Berlin: got {timezone!r}"

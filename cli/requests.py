@@ -1,0 +1,278 @@
+"""``unlearnkit request-delete`` and ``unlearnkit requests``: deletion requests, from receipt to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from .errors import values_from_options
+from .output import Output, pass_output
+from .request_views import document_of, render_list, render_one
+
+if TYPE_CHECKING:
+    from unlearnkit.compliance.desk import Desk
+    from unlearnkit.compliance.policy import Policy
+    from unlearnkit.compliance.requests import Request
+
+
+class _Day(click.ParamType[date]):
+    name = "YYYY-MM-DD"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        if isinstance(value, date):
+            return value
+        try:
+            return date.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"got {value!r}, expected YYYY-MM-DD", param, ctx)
+
+
+_ON = click.option("--on", type=_Day(), help="The day it happened. Default: today.")
+_BY = click.option("--by", "actor", help="Who did it: a word of the policy. Default: the workspace's actor.")
+_EVIDENCE = click.option(
+    "--evidence",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="A document that shows it; only its SHA-256 is recorded. May be repeated.",
+)
+
+
+@click.command("request-delete")
+@click.argument("subjects", nargs=-1)
+@click.option(
+    "--from",
+    "file",
+    type=click.File(encoding="utf-8"),
+    help="One subject a line, from a file or from - (standard input).",
+)
+@click.option("--source", help="How it was made: a word of the policy. Default: the policy's first.")
+@click.option("--reference", help="Its number in another system; stored as a pseudonym.")
+@_ON
+@_BY
+@pass_output
+def request_delete(
+    output: Output,
+    *,
+    subjects: tuple[str, ...],
+    file: IO[str] | None,
+    source: str | None,
+    reference: str | None,
+    on: date | None,
+    actor: str | None,
+) -> None:
+    """Record deletion requests of SUBJECTS, all together or none of them.
+
+    Names are stored as pseudonyms only. Other users of this computer can see arguments: --from - keeps names to itself.
+
+    \b
+    Example:
+      unlearnkit request-delete person-017
+      unlearnkit request-delete --from people.txt --source email --on 2025-03-01
+    """
+    names = [*subjects, *(line for line in file or () if line.strip())]
+    if not names:
+        raise click.UsageError("no subject: give one, or a file with --from")
+    with values_from_options():
+        desk, policy = _desk(actor, with_key=True)
+        made = desk.receive(names, source=source or next(iter(policy.words.sources), ""), on=on, reference=reference)
+    _emit(output, desk, made)
+
+
+@click.group()
+def requests() -> None:
+    """Deletion requests: what is due, and each step from receipt to the answer."""
+
+
+@requests.command("list")
+@click.option("--all", "everything", is_flag=True, help="Closed requests too.")
+@click.option("--overdue", is_flag=True, help="Only those whose day has passed.")
+@click.option("--subject", help="Only those of this person; needs the pseudonym key.")
+@click.option("--reference", help="Only those with this number in another system; needs the pseudonym key.")
+@pass_output
+def list_requests(
+    output: Output, *, everything: bool, overdue: bool, subject: str | None, reference: str | None
+) -> None:
+    """List open requests, the most urgent first, with what is due when and by which rule.
+
+    \b
+    Example:
+      unlearnkit requests list --overdue
+    """
+    is_asked = subject is not None or reference is not None
+    with values_from_options():
+        desk, _ = _desk(None, with_key=is_asked)
+        register = desk.register()
+        found = desk.requests_of(subject=subject, reference=reference) if is_asked else [*register.requests.values()]
+    chosen = [item for item in found if everything or not register.original(item).is_closed]
+    if overdue:
+        chosen = [item for item in chosen if item.next_due and item.next_due.day < desk.today]
+    chosen.sort(key=lambda item: (item.next_due.day if item.next_due else date.max, item.steps[0].index))
+    _emit(output, desk, chosen)
+    late = sum(item.next_due is not None and item.next_due.day < desk.today for item in chosen)
+    output.say(f"{len(chosen)} requests, {late} overdue on {desk.today}")
+
+
+@requests.command()
+@click.argument("request")
+@pass_output
+def show(output: Output, *, request: str) -> None:
+    """Show everything that the log says about REQUEST.
+
+    \b
+    Example:
+      unlearnkit requests show R2
+    """
+    desk, _ = _desk(None)
+    found = desk.register().get(request)
+    document = {"schema": "unlearnkit/request/v1", **document_of(found, desk)}
+    output.emit(document, render_one)
+
+
+@requests.command()
+@click.argument("request")
+@_ON
+@_BY
+@pass_output
+def acknowledge(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+    """Record that receipt of REQUEST was confirmed to the person.
+
+    \b
+    Example:
+      unlearnkit requests acknowledge R2
+    """
+    _take_step(output, actor, "acknowledge", request, given)
+
+
+@requests.command("verify-identity")
+@click.argument("request")
+@click.option("--method", required=True, help="How: a word of the policy.")
+@_ON
+@_BY
+@pass_output
+def verify_identity(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+    """Record that the person behind REQUEST is who they say they are.
+
+    \b
+    Example:
+      unlearnkit requests verify-identity R2 --method account-login
+    """
+    _take_step(output, actor, "verify_identity", request, given)
+
+
+@requests.command()
+@click.argument("request")
+@click.option("--reason", required=True, help="Why it takes longer: a word of the policy.")
+@_ON
+@_BY
+@pass_output
+def extend(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+    """Record that the person behind REQUEST was told, with the reason, that it takes longer.
+
+    \b
+    Example:
+      unlearnkit requests extend R2 --reason complexity
+    """
+    _take_step(output, actor, "extend", request, given)
+
+
+@requests.command()
+@click.argument("request")
+@click.option("--decision", type=click.Choice(["fulfil", "refuse"]), required=True, help="What will be done.")
+@click.option("--ground", help="Why the data must go: a word of the policy.")
+@click.option("--records", type=click.IntRange(min=0), help="How many examples the person has in the data.")
+@_EVIDENCE
+@_ON
+@_BY
+@pass_output
+def assess(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+    """Record what was decided about REQUEST, before it is done. A later assessment replaces an earlier one.
+
+    \b
+    Example:
+      unlearnkit requests assess R2 --decision fulfil --ground art-17-1-b-consent-withdrawn --records 12
+    """
+    _take_step(output, actor, "assess", request, given)
+
+
+@requests.command()
+@click.argument("request")
+@click.option("--reason", required=True, help="Why: a word of the policy.")
+@_EVIDENCE
+@_ON
+@_BY
+@pass_output
+def refuse(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+    """Record that the person behind REQUEST was told that it is refused, and why.
+
+    \b
+    Example:
+      unlearnkit requests refuse R2 --reason no-data-held
+    """
+    _take_step(output, actor, "refuse", request, given)
+
+
+@requests.command()
+@click.argument("request")
+@click.option("--method", type=click.Choice(["retrained", "negligible-effect"]), required=True, help="How it was met.")
+@click.option("--records", type=click.IntRange(min=0), help="How many examples were deleted.")
+@click.option("--notified", multiple=True, help="Who else was told: a word of the policy. May be repeated.")
+@_EVIDENCE
+@_ON
+@_BY
+@pass_output
+def fulfil(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+    """Record that REQUEST was fulfilled, and the person told. Needs evidence, for example a certificate.
+
+    \b
+    Example:
+      unlearnkit requests fulfil R2 --method negligible-effect --evidence certificate.json
+    """
+    _take_step(output, actor, "fulfil", request, given)
+
+
+@requests.command()
+@click.argument("request")
+@click.option("--reason", required=True, help="Why: a word of the policy.")
+@_ON
+@_BY
+@pass_output
+def withdraw(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+    """Record that the person does not want REQUEST any more.
+
+    \b
+    Example:
+      unlearnkit requests withdraw R2 --reason requested-by-person
+    """
+    _take_step(output, actor, "withdraw", request, given)
+
+
+def _take_step(output: Output, actor: str | None, step: str, request: str, given: dict[str, object]) -> None:
+    """Let the desk do ``step``, the name of one of its methods, and print the request as it is then."""
+    from unlearnkit.canonical import file_sha256_hex
+
+    if isinstance(paths := given.get("evidence"), tuple):
+        given["evidence"] = [file_sha256_hex(path) for path in paths]
+    with values_from_options():
+        desk, _ = _desk(actor)
+        found = getattr(desk, step)(request, **given)
+    _emit(output, desk, [found])
+
+
+def _desk(actor: str | None, *, with_key: bool = False) -> tuple[Desk, Policy]:
+    from unlearnkit.compliance.workspace import Workspace
+
+    workspace = Workspace.find()
+    return workspace.desk(actor=actor, with_key=with_key), workspace.policy()
+
+
+def _emit(output: Output, desk: Desk, found: Sequence[Request]) -> None:
+    document = {
+        "schema": "unlearnkit/requests/v1",
+        "today": desk.today.isoformat(),
+        "requests": [document_of(request, desk) for request in found],
+    }
+    output.emit(document, render_list)
