@@ -59,7 +59,7 @@ def _story(recipe: Recipe, path: Path, output: Output) -> dict[str, Any]:
     )
     start = time.perf_counter()
     show = None if output.verbosity >= 0 else False
-    bundle = uk.sketch(recipe, path, directions=DIRECTIONS, degree=2, seed=0, progress=show)  # type: ignore[operator]
+    bundle = uk.sketch(recipe, path, directions=DIRECTIONS, degree=2, seed=0, progress=show)
     sketched = time.perf_counter() - start
     cases = _cases(recipe)
     output.say(f"retraining for real, {len(cases)} times, to compare")

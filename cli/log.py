@@ -168,6 +168,7 @@ def verify(
         register.replay(entry)
     document = {
         **_checkpoint_document(found.checkpoint),
+        "schema": "unlearnkit/log-verification/v1",
         "path": str(place),
         "entries": found.size,
         "unsigned": found.size - found.checkpoint.size,

@@ -49,7 +49,7 @@ class RecipeSource:
         return module
 
 
-class RecipeType(click.ParamType):
+class RecipeType(click.ParamType[RecipeSource]):
     """Parses ``FILE.py:NAME``; the file is read only by ``RecipeSource.load``."""
 
     name = "FILE.py:NAME"

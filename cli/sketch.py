@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,7 +14,7 @@ from .output import Document, Output, pass_output
 from .recipes import RecipeSource, RecipeType
 
 
-class _Chunk(click.ParamType):
+class _Chunk(click.ParamType[int | str]):
     name = "N|auto"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
@@ -37,7 +38,7 @@ class _Chunk(click.ParamType):
 @click.option("--chunk", type=_Chunk(), default="auto", show_default=True, help="Directions computed at once.")
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted run.")
 @pass_output
-def sketch(output: Output, recipe: RecipeSource, path: Path, **settings: object) -> None:
+def sketch(output: Output, /, recipe: RecipeSource, path: Path, **settings: Any) -> None:
     """Train RECIPE once and write its sketch bundle.
 
     An interrupted run is continued by the same command, to the same bundle.
@@ -52,7 +53,7 @@ def sketch(output: Output, recipe: RecipeSource, path: Path, **settings: object)
     had_key = key.exists()
     loaded = recipe.load()
     with values_from_options():
-        bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, **settings)  # type: ignore[operator]
+        bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, **settings)
     if not had_key:
         output.say(f"made {key}: whoever has it can ask by unit name; keep it, and keep it secret")
     output.emit(document_of(bundle), _render)

@@ -84,6 +84,8 @@ def recipe(optimizer: str = "momentum", *, dropout: float = 0.0, **settings: Any
         "batch_size": BATCH,
         "probes": {"probe": probe, "scalar": scalar_probe},
     }
+    if "optimizer_made" in settings:
+        settings["optimizer"] = settings.pop("optimizer_made")
     schedule = settings.pop("schedule", None)
     if schedule is not None:
         defaults["lr_schedule"] = schedule(defaults["optimizer"])

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,12 +197,16 @@ def test_explicit_directions_are_stored_and_said_to_be_explicit(tmp_path):
 
 
 def test_piecewise_operations_are_refused_or_listed(tmp_path):
-    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)).double()
-    other = replace(recipe(), model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), probes={})
+
+    def kinked(*, allow: bool) -> uk.Recipe:
+        model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3)).double()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        return recipe(model=model, optimizer_made=optimizer, probes={}, allow_piecewise=allow)
+
     with pytest.raises(PiecewiseOpsError, match="relu") as caught:
-        uk.sketch(other, tmp_path / "bundle", directions=1)
+        uk.sketch(kinked(allow=False), tmp_path / "bundle", directions=1)
     assert any("'1'" in str(problem) for problem in caught.value.problems)
-    bundle = uk.sketch(replace(other, allow_piecewise=True), tmp_path / "bundle", directions=1)
+    bundle = uk.sketch(kinked(allow=True), tmp_path / "bundle", directions=1)
     assert ("aten.relu", "1", "piecewise") in {(e["operation"], e["where"], e["kind"]) for e in bundle.manifest.piecewise}
 
 
