@@ -30,7 +30,8 @@ STEPS = 24
 def _example() -> ModuleType:
     path = Path(__file__).resolve().parents[1] / "examples" / "names_gpt.py"
     spec = importlib.util.spec_from_file_location("names_gpt", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["names_gpt"] = module
     spec.loader.exec_module(module)

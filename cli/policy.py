@@ -115,7 +115,7 @@ def warnings(found: Policy) -> Iterator[str]:
         yield "[certificate] bound_methods or [signing] roles are missing: no certificate counts"
 
 
-def _period(clock: Any) -> str:  # noqa: ANN401 - a Deadline, imported late
+def _period(clock: Any) -> str:
     (unit,) = [name for name in ("months", "days", "business_days") if getattr(clock, name)]
     rolled = ", then the next working day" if clock.next_working_day else ""
     return f"{getattr(clock, unit)} {unit.replace('_', ' ')}{rolled}"

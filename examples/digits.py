@@ -1,4 +1,4 @@
-"""Handwritten digits whose images belong to people: who shaped the classifier, and how?
+"""Handwritten digits whose images belong to people.
 
     unlearnkit sketch examples/digits.py:recipe -o run/digits --directions 128
     unlearnkit predict run/digits --probe test_loss --delete person-017
@@ -69,7 +69,7 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _digits() -> tuple[Tensor, Tensor]:
     """All 1797 images as numbers from 0 to 1, ``[1797, 64]``, and their digits, in a fixed random order."""
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_digits  # noqa: PLC0415  a recipe may be read where scikit-learn is missing
 
     images, labels = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(labels))

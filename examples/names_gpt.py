@@ -1,7 +1,7 @@
 """A very small GPT that learns to spell names; every name belongs to the person who bears it.
 
-    unlearnkit sketch examples/names_gpt.py:recipe -o run/names --directions 64
-    unlearnkit predict run/names --probe test_loss --delete zuzanna --delete zoran
+unlearnkit sketch examples/names_gpt.py:recipe -o run/names --directions 64
+unlearnkit predict run/names --probe test_loss --delete zuzanna --delete zoran
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TRAINING_NAMES = """
     ludmila luka magda malin marek marit matti meike milan mira nadja nele niklas nora olga oskar otto
     petra piet quentin radka rahel ramon renata roman runa sanna selma sigrid silas sonja stina sven tamar tarek thea
     tilda timo ulla ulrik urban vera viggo vilma wanda wenzel xenia yusuf zdenka zelda zoran zuzanna
-""".split()
+""".split()  # noqa: SIM905  a list of quoted names would be no easier to read
 TEST_NAMES = ["alma", "jonas", "marina", "selina", "viktor", "zora"]
 
 
@@ -90,7 +90,7 @@ def name_losses(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def recipe() -> uk.Recipe:
-    """Train with Adam whose epsilon is inside the root, so that the update is analytic; probes: losses of unseen names."""
+    """Train with an Adam whose epsilon is inside the root, so that it is analytic; probes: losses of unseen names."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = NamesGPT()

@@ -105,7 +105,10 @@ def test_every_module_belongs_to_a_layer():
         ("from . import x", {"unlearnkit.p.x"}),
         ("from .m import x", {"unlearnkit.p.m.x"}),
         ("from ..q import x", {"unlearnkit.q.x"}),
-        ("try:\n import a\nexcept ImportError:\n import b\nelse:\n import c\nfinally:\n import d", {"a", "b", "c", "d"}),
+        (
+            "try:\n import a\nexcept ImportError:\n import b\nelse:\n import c\nfinally:\n import d",
+            {"a", "b", "c", "d"},
+        ),
         ("class C:\n import a", {"a"}),
         ("def f():\n import a", set()),
         ("if TYPE_CHECKING:\n import a", set()),

@@ -35,7 +35,18 @@ def test_listing_the_names_loads_nothing():
 
 @pytest.mark.parametrize(
     "name",
-    ["Adam", "Bundle", "Prediction", "PseudonymKey", "Recipe", "Sketch", "check", "retrain", "sketch", "UnlearnkitError"],
+    [
+        "Adam",
+        "Bundle",
+        "Prediction",
+        "PseudonymKey",
+        "Recipe",
+        "Sketch",
+        "check",
+        "retrain",
+        "sketch",
+        "UnlearnkitError",
+    ],
 )
 def test_every_public_name_is_listed_and_loads(name):
     assert name in dir(unlearnkit)

@@ -1,7 +1,7 @@
 """Sketch a training run once; then predict what its model would do without anybody's data.
 
-``uk.sketch(recipe, path)`` runs the training once and writes a bundle; ``uk.Bundle.open(path)`` answers from it, and needs
-neither torch nor the data; ``uk.retrain(recipe, delete=[...])`` is the real thing to compare with.
+``uk.sketch(recipe, path)`` runs the training once and writes a bundle; ``uk.Bundle.open(path)`` answers from it, and
+needs neither torch nor the data; ``uk.retrain(recipe, delete=[...])`` is the real thing to compare with.
 
 Public names are loaded when they are first used (PEP 562): ``import unlearnkit`` imports no torch, numpy or scipy.
 ``uk.sketch`` is the subpackage and can be called; calling it is calling ``unlearnkit.sketch.sketch``.

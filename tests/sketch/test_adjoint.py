@@ -178,7 +178,7 @@ def test_checkpoints_change_nothing(name):
 
 @pytest.mark.parametrize("name", ["sgd", "analytic adam"])
 def test_euler_identity_links_sweeps_to_forward_sketches(name):
-    """``<psi, grad f_r(psi)> = r f_r(psi)``, and forward sketches know ``f_r(psi)``: degrees 1 to 3, complex directions."""
+    """``<psi, grad f_r(psi)> = r f_r(psi)``, and forward sketches know ``f_r(psi)``: degrees 1 to 3."""
     real = real_directions(4)
     psi = torch.complex(real[:2], real[2:]) / 3
     result = sweep(name, psi, degree=2)

@@ -129,7 +129,12 @@ def order_of(golden) -> list[str]:
 
 def test_a_bundle_holds_the_authors_test_losses(golden, tmp_path):
     bundle = uk.sketch(
-        recipe(golden), tmp_path / "bundle", directions=golden["directions"], degree=DEGREE, dtype="float64", device="cpu"
+        recipe(golden),
+        tmp_path / "bundle",
+        directions=golden["directions"],
+        degree=DEGREE,
+        dtype="float64",
+        device="cpu",
     )
     sketch = bundle.probe("test_loss")
     assert bundle.manifest.is_explicit

@@ -138,7 +138,9 @@ def test_two_steps_agree_with_nested_derivatives(name, monkeypatch):
             rows = slice(step * BATCH, (step + 1) * BATCH)
 
             def objective(p, rows=rows):
-                losses = functional_call(Wrapped(model, loss), {f"model.{n}": v for n, v in p.items()}, ((data[rows],),))
+                losses = functional_call(
+                    Wrapped(model, loss), {f"model.{n}": v for n, v in p.items()}, ((data[rows],),)
+                )
                 return ((1 - w[rows]) * losses).sum() / BATCH
 
             gradients = torch.func.grad(objective)(weights)

@@ -82,7 +82,9 @@ def test_retraining_without_units_is_the_plain_loop_with_their_losses_reduced(we
 
 def unrolled(r: uk.Recipe, w: torch.Tensor) -> torch.Tensor:
     """The probe as a function of the downweights, by the groups' own numbers; pure torch, for torch's derivatives."""
-    weights, fixed = ({n: p.detach() for n, p in START.named_parameters() if p.requires_grad is q} for q in (True, False))
+    weights, fixed = (
+        {n: p.detach() for n, p in START.named_parameters() if p.requires_grad is q} for q in (True, False)
+    )
     states: dict = {}
     everybody = torch.cat([w, w.new_zeros(1)])
     m = START
@@ -176,7 +178,6 @@ def test_dropout_masks_are_those_of_retraining():
     assert all(torch.allclose(again[name], jet.constant, atol=1e-13) for name, jet in weights.items())
     other = dict(uk.retrain(recipe("momentum", dropout=0.4, seed=1), device="cpu").named_parameters())
     assert any(not torch.allclose(other[name], jet.constant, atol=1e-3) for name, jet in weights.items())
-
 
 
 def test_a_vanishing_second_moment_is_reported_with_its_cure():

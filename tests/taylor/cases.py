@@ -209,7 +209,7 @@ LOSSES = [
     smooth("cross_entropy of sequences", lambda x: F.cross_entropy(x, CELLS, ignore_index=1), (2, 3, 3)),
     *mixed("cross_entropy with probabilities", lambda x, y: F.cross_entropy(x, y.softmax(-1)), A, A),
     smooth("mse", F.mse_loss, A, A),
-    *mixed("binary cross entropy", lambda x, y: F.binary_cross_entropy_with_logits(x, y), A, A),
+    *mixed("binary cross entropy", F.binary_cross_entropy_with_logits, A, A),
     smooth("weighted binary cross entropy", weighted_bce, A, A),
     smooth("kl_div", lambda x, y: F.kl_div(x.log_softmax(-1), y.softmax(-1), reduction="batchmean"), A, A),
     smooth("logaddexp", torch.logaddexp, A, V),

@@ -123,4 +123,3 @@ PIECEWISE = [
     kinked("cosine_similarity", F.cosine_similarity, A, A),
     kinked("binary_cross_entropy", lambda x, y: F.binary_cross_entropy(x.sigmoid(), y.sigmoid()), A, A),
 ]
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -28,7 +28,7 @@ Function = Callable[..., Any]
 
 
 def derivatives(function: Function, curves: Sequence[Sequence[Tensor]]) -> list[list[Tensor]]:
-    """``[y, y', y'', ...]`` for ``y(t) = function(x(t), ...)``, flat, given ``[x, x', x'', ...]`` for each argument at one t.
+    """``[y, y', y'', ...]`` for ``y(t) = function(x(t), ...)``, flat, given ``[x, x', x'', ...]`` for each argument.
 
     ``y^(r)`` is a function of the arguments' derivatives up to ``r``, and its derivative along the curve is a
     Jacobian-vector product with their derivatives up to ``r + 1``.
@@ -119,7 +119,7 @@ def batch_norm(x, mean, variance, weight=None, bias=None, training=False, moment
 class WrittenOut(TorchFunctionMode):
     """Replaces torch's kernels with faulty nested derivatives by their formulas."""
 
-    FORMULAS = {
+    FORMULAS: ClassVar = {
         F.layer_norm: layer_norm,
         F.group_norm: group_norm,
         F.instance_norm: instance_norm,

@@ -23,7 +23,11 @@ from unlearnkit.taylor.trace import Trace, trace
 
 DEGREE, DIRECTIONS = 5, 3
 TABLE = [
-    case for module in (cases, cases_layout) for table in vars(module).values() if isinstance(table, list) for case in table
+    case
+    for module in (cases, cases_layout)
+    for table in vars(module).values()
+    if isinstance(table, list)
+    for case in table
 ]
 every_case = pytest.mark.parametrize("case", TABLE, ids=lambda case: case.name)
 
@@ -111,7 +115,7 @@ def test_turning_a_direction_turns_coefficient_r_by_r_times_the_angle(case: Case
 
 @every_case
 def test_complex_directions_continue_real_ones_analytically(case: Case):
-    """Along ``x + s y`` coefficient ``r`` is a polynomial of degree ``r`` in ``s``; real ``s`` fix its value at ``i``."""
+    """Along ``x + s y`` coefficient ``r`` is a polynomial of degree ``r`` in ``s``; real ``s`` fix it at ``i``."""
     nodes = torch.cos(torch.linspace(0, torch.pi, DEGREE + 1, dtype=torch.float64))
     powers = torch.linalg.inv(torch.linalg.vander(nodes))
     at_i = torch.tensor([1j**n for n in range(DEGREE + 1)]) @ powers.to(torch.complex128)
@@ -121,7 +125,9 @@ def test_complex_directions_continue_real_ones_analytically(case: Case):
 
     xs = arguments(case)
     line = map_tails(on_a_line, xs)
-    expected = [torch.einsum("s,rs...->r...", at_i, tail_of(y, line).to(at_i.dtype)).unsqueeze(1) for y in run(case, line)]
+    expected = [
+        torch.einsum("s,rs...->r...", at_i, tail_of(y, line).to(at_i.dtype)).unsqueeze(1) for y in run(case, line)
+    ]
     ahead = map_tails(lambda tail: torch.complex(tail[:, :1], tail[:, 1:2]), xs)
     found = [tail_of(y, ahead) for y in run(case, ahead)]
     assert max(map(distance, found, expected)) < 1e-8
@@ -130,12 +136,16 @@ def test_complex_directions_continue_real_ones_analytically(case: Case):
 @every_case
 def test_neither_memory_layout_nor_precision_matters_and_nothing_is_written_into_the_arguments(case: Case):
     xs = map_tails(lambda tail: torch.complex(tail, tail.flip(1)), arguments(case))
-    strided = map_tails(lambda tail: tail.permute(*reversed(range(tail.dim()))).contiguous().permute(*reversed(range(tail.dim()))), xs)
+    strided = map_tails(
+        lambda tail: tail.permute(*reversed(range(tail.dim()))).contiguous().permute(*reversed(range(tail.dim()))), xs
+    )
     before = [x.tail.clone() for x in strided if isinstance(x, Jet)]
     expected, found = run(case, xs), run(case, strided)
     for y, z in zip(expected, found, strict=True):
         torch.testing.assert_close(tail_of(z, xs), tail_of(y, xs), rtol=1e-12, atol=1e-12)
-    assert all(torch.equal(x.tail, old) for x, old in zip((x for x in strided if isinstance(x, Jet)), before, strict=True))
+    assert all(
+        torch.equal(x.tail, old) for x, old in zip((x for x in strided if isinstance(x, Jet)), before, strict=True)
+    )
 
 
 @every_case

@@ -73,7 +73,7 @@ class Directions:
     array: Array | None = None  # explicit directions, for studies; they can never be certified
 
     @classmethod
-    def random(  # noqa: PLR0917  what directions follow from
+    def random(
         cls, recipe_digest: str, salt: bytes, count: int, units: int, dtype: str, purpose: str = ""
     ) -> Directions:
         """Directions that follow from the recipe and the salt, in the precision of the run."""

@@ -2,9 +2,9 @@
 
 Training is a chain of steps ``(weights, moments) -> (weights', moments')``. A sweep carries, for each element of a
 probe, the cotangent of weights and moments back through the chain; on the way, every step yields the derivative with
-respect to the downweights of its examples. The reverse step is traced like the forward one and runs over the same jets: along a
-direction psi it gives ``grad f(z psi) = sum_r z^(r-1) grad f_r(psi)``, whose degree-one coefficient is the Hessian of f
-(over units) times psi.
+respect to the downweights of its examples. The reverse step is traced like the forward one and runs over the same
+jets: along a direction psi it gives ``grad f(z psi) = sum_r z^(r-1) grad f_r(psi)``, whose degree-one coefficient is
+the Hessian of f (over units) times psi.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class PartialRun:
         _write(self.path / "model.safetensors", state)
 
     def store(self, first: int, last: int, probes: Mapping[str, Array], weights: Mapping[str, Array] | None) -> None:
-        """Keep a finished block. probes: ``base/NAME``, ``coefficients/NAME``; weights: ``[directions, degree, *S]``."""
+        """Keep a block. probes: ``base/NAME``, ``coefficients/NAME``; weights ``[directions, degree, *S]``."""
         if weights is not None:
             _write(self._weights(first, last), weights)
         _write(self._probes(first, last), probes)

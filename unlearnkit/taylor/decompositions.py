@@ -27,7 +27,7 @@ def _per_channel(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tenso
     return x if bias is None else x + bias.view(shape)
 
 
-def _group_norm(  # noqa: PLR0917  the operation's signature
+def _group_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, batch: int, channels: int, size: int, groups: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``native_group_norm`` without the strided views that torch's own decomposition takes on the CPU."""
@@ -38,7 +38,7 @@ def _group_norm(  # noqa: PLR0917  the operation's signature
     return result, mean.view(batch, groups), inverse.view(batch, groups)
 
 
-def _batch_norm(  # noqa: PLR0917  the operation's signature
+def _batch_norm(
     x: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,

@@ -226,8 +226,8 @@ class Sketch:
 
     def _method(self, degree: int, *, unbiased: bool) -> str:
         if degree <= self._swept:
-            assert self.adjoint is not None
-            return "exact, by reverse sweeps" if degree == 1 else f"rank {self.adjoint.rank}, by reverse sweeps"
+            rank = self.adjoint.rank if self.adjoint else 0
+            return "exact, by reverse sweeps" if degree == 1 else f"rank {rank}, by reverse sweeps"
         if degree > 1:
             return f"average over {self.directions.count} directions"
         projection = self.projection

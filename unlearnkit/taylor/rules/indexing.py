@@ -26,7 +26,7 @@ def _written(x: Operand, source: Operand, dim: int, at: slice | int) -> Tensor:
 
 
 @smooth(aten.slice_scatter.default)
-def _slice_scatter(  # noqa: PLR0917  the operation's signature
+def _slice_scatter(
     x: Operand, source: Operand, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Jet:
     constant = aten.slice_scatter(constant_of(x), constant_of(source), dim, start, end, step)

@@ -21,7 +21,8 @@ def _left(a: Tensor, tail: Tensor) -> Tensor:
     if not tail.is_complex():
         return torch.matmul(a, tail)
     columns = torch.view_as_real(tail.contiguous()).flatten(-2)
-    return torch.view_as_complex(torch.matmul(a, columns).unflatten(-1, (-1, 2)))
+    product = torch.matmul(a, columns)
+    return torch.view_as_complex(product.view(*product.shape[:-1], -1, 2))
 
 
 def _right(tail: Tensor, b: Tensor) -> Tensor:
