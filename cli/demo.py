@@ -134,5 +134,5 @@ def _render(document: Document) -> Iterable[str]:
     yield ""
     yield f"Test loss with everybody: {record['base_test_loss']:.6f}. predicted: from the sketch alone, without data or"
     yield "torch; real: the same training run with these people's loss weights at zero. Over all margins and deletions"
-    yield f"the predicted and real changes correlate at {agreement['margin_correlation']:.4f}, and the prediction is off"
+    yield f"predicted and real changes correlate at {agreement['margin_correlation']:.4f}, and the prediction is off"
     yield f"by {agreement['margin_error_over_change']:.1%} of the average change. Measured, not certified."
