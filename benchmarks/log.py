@@ -58,7 +58,7 @@ def throughput(folder: Path) -> None:
     lines = [log.record(KIND, BODY).line for _ in range(300)]
     loops: dict[str, tuple[Callable[[], None], int]] = {
         "record, one thread": (lambda: record(log, 300), 300),
-        f"record, {THREADS} threads": (lambda: record_in_threads(log, 50), 50 * THREADS),
+        f"record, {THREADS} threads": (lambda: record_in_threads(log, 100), 100 * THREADS),
         "record_many of 1000": (lambda: record_many(log, 1000), 1000),
     }
     for name, (loop, count) in loops.items():

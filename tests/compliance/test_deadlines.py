@@ -134,6 +134,11 @@ def test_tables_read_as_what_they_say():
     assert parse_due(Due(date(2025, 2, 28), "r").to_json(), where="x") == Due(date(2025, 2, 28), "r")
 
 
+def test_a_due_date_without_a_rule_is_refused():
+    with pytest.raises(FormatError, match="x: rule must be a short name of a provision: got ''"):
+        parse_due({"day": "2025-02-28", "rule": ""}, where="x")
+
+
 @pytest.mark.parametrize("text", ["2025-1-31", "20250131", "2025-02-29", "2025-01-31T00:00", "", "2025-W05-5"])
 def test_a_day_has_one_form(text):
     with pytest.raises(FormatError, match="x is not a day"):

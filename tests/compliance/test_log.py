@@ -80,7 +80,7 @@ def test_every_entry_is_synced_before_it_is_acknowledged(log, monkeypatch):
 def test_many_entries_are_brought_to_disk_with_one_sync_for_each_mebibyte(log, monkeypatch):
     synced = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
-    size = len(fill(log, 590, padding=5_000))
+    size = len(fill(log, 580, padding=5_000))
     sizes = [0, *synced]
     assert sizes[-1] == size > 2 * MAX_COMMIT
     assert len(synced) == 3
@@ -288,6 +288,19 @@ def test_an_error_reaches_every_thread_that_waits_and_the_log_goes_on(log, monke
     assert bodies(log) == []
     monkeypatch.setattr(os, "fsync", real)
     assert log.record("note", {"n": 1}).index == 0
+
+
+def test_an_error_before_the_first_byte_names_the_log(log, monkeypatch):
+    import fcntl
+
+    def failing(fd: int, operation: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", failing)
+    with pytest.raises(OSError, match=r"Input/output error: '.*log\.jsonl'"):
+        log.record("note", {"n": 0})
+    monkeypatch.undo()
+    assert log.record("note", {"n": 0}).index == 0
 
 
 def test_an_interrupted_commit_leaves_nobody_waiting(log, monkeypatch):

@@ -41,6 +41,16 @@ def test_a_checkpoint_is_signed_once_for_each_size(log, fill, key):
     assert (log.path / "checkpoint").read_bytes() == second.raw
 
 
+def test_an_open_log_signs_and_proves_with_its_key(log, fill, key):
+    fill(log, 3)
+    opened = AuditLog.open(log.path, key=key)
+    assert opened.checkpoint().size == 3
+    assert verify_proof(opened.prove(1), where="x", line=lines_of(log)[1], log=key.public).entry.index == 1
+    for asking in (log.checkpoint, lambda: log.prove(1)):
+        with pytest.raises(ValueError, match="was opened without its key"):
+            asking()
+
+
 def test_an_empty_log_can_be_signed(log, key):
     assert publish_checkpoint(log, key).root == EMPTY_ROOT
     assert verify_log(log.path, log=key.public).size == 0

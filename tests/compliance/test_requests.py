@@ -15,7 +15,7 @@ from unlearnkit.compliance.deadlines import Due
 from unlearnkit.compliance.desk import Desk, fingerprint
 from unlearnkit.compliance.erasure import destroy_key
 from unlearnkit.compliance.log import AuditLog
-from unlearnkit.compliance.policy import Policy, parse_policy
+from unlearnkit.compliance.policy import Policy, packaged_policies, parse_policy
 from unlearnkit.compliance.requests import KEY_CREATED, Register
 from unlearnkit.compliance.steps import Event
 from unlearnkit.errors import (
@@ -137,6 +137,14 @@ def test_a_second_request_of_the_same_person_is_linked_and_follows_the_first(des
     assert desk.register().original(desk.register().get("R3")).is_closed
     (third,) = desk.receive(["jane"], source="email")
     assert (third.follows, third.duplicate_of, third.state) == ("R1", None, "received")
+
+
+def test_an_extension_that_shortens_the_time_is_refused(log):
+    text = packaged_policies()["gdpr"].replace(b"months = 3\n", b"days = 5\n")
+    desk = desk_of(log, parse_policy(text, where="x"))
+    desk.receive(["jane"], source="email")
+    with pytest.raises(RefusedError, match="the new day 2025-03-10 is before the old one, 2025-04-07"):
+        desk.extend("R1", reason="complexity")
 
 
 ILLEGAL = [

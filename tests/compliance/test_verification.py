@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from unlearnkit.compliance.checkpoint import LogKey, sign_checkpoint
-from unlearnkit.compliance.entry import START, advance, draft, encode_line
+from unlearnkit.compliance.entry import START, Position, advance, draft, encode_line
 from unlearnkit.compliance.log import AuditLog
 from unlearnkit.compliance.merkle import Tree, leaf_hash
 from unlearnkit.compliance.publication import import_checkpoint, publish_checkpoint
-from unlearnkit.compliance.verification import verify_log
+from unlearnkit.compliance.verification import read_history, verify_log
 from unlearnkit.errors import (
     ChainError,
     ConsistencyError,
@@ -24,6 +24,7 @@ from unlearnkit.errors import (
     RollbackError,
     SignatureError,
     ThresholdError,
+    UnknownNameError,
     UnlearnkitError,
     VerificationError,
 )
@@ -199,6 +200,23 @@ def test_an_unfinished_last_line_is_counted_and_no_entry(signed, key):
         file.write(b'{"body":')
     found = verify_log(signed.path, log=key.public)
     assert (found.size, found.torn) == (10, 8)
+
+
+def test_lines_that_are_no_entries_do_not_hide_what_was_reordered(signed, key):
+    lines = lines_of(signed)
+    put(signed, [*lines[:3], lines[6], b"garbage\n", *lines[4:6], lines[3], *lines[7:]])
+    with pytest.raises(ChainError, match="line 4 has entry 6, and line 8 has entry 3"):
+        verify_log(signed.path, log=key.public)
+    put(signed, [*lines[:3], b"garbage\n", *lines[3:]])
+    with pytest.raises(FormatError, match="log entry 3 is not a canonical line"):
+        verify_log(signed.path, log=key.public)
+
+
+def test_a_history_can_be_read_up_to_a_place(signed):
+    whole = read_history(signed.path, {4})
+    assert read_history(signed.path, end=Position(4, len(b"".join(lines_of(signed)[:4])), "")).root == whole.roots[4]
+    with pytest.raises(UnknownNameError, match="no audit log at"):
+        read_history(signed.path / "other")
 
 
 @given(data=st.data())

@@ -78,6 +78,7 @@ def test_nothing_is_made_over_a_workspace_or_a_part_of_one(workspace):
         ({"origin": "my log"}, "origin must be printable ASCII without spaces"),
         ({"origin": "a+b"}, "origin must be"),
         ({"origin": "o'neill"}, "origin must be"),
+        ({"policy": "our policy.toml"}, "policy must be a name or a path of plain letters"),
         ({"timezone": "Mars/Olympus"}, "timezone must be one of the IANA database"),
         ({"timezone": "../../etc/passwd"}, "timezone must be one of the IANA database"),
     ],

@@ -15,9 +15,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from unlearnkit.compliance.checkpoint import Checkpoint, LogKey
 from unlearnkit.compliance.clock import Clock, utc_now
 from unlearnkit.compliance.entry import START, Draft, Entry, Position, advance, check_link, draft, parse_line
 from unlearnkit.compliance.logfile import LOG_FILE, read_lines
+from unlearnkit.compliance.publication import prove_entry, publish_checkpoint
 from unlearnkit.compliance.writer import Known, Writer
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.files import fsync_directory
@@ -37,10 +39,14 @@ class _Waiting:
 
 
 class AuditLog:
-    """An open log, for recording. Threads may share one; it keeps no file open between calls."""
+    """An open log, for recording. Threads may share one; it keeps no file open between calls.
 
-    def __init__(self, path: Path, *, now: Clock = utc_now) -> None:
+    key: needed to sign and prove only.
+    """
+
+    def __init__(self, path: Path, *, key: LogKey | None = None, now: Clock = utc_now) -> None:
         self.path = path
+        self._key = key
         self.now = now
         self._known: Known | None = None
         self._one_writer = Lock()  # held while committing
@@ -48,22 +54,22 @@ class AuditLog:
         self._queue_lock = Lock()
 
     @classmethod
-    def create(cls, path: Path | str, *, now: Clock = utc_now) -> AuditLog:
+    def create(cls, path: Path | str, *, key: LogKey | None = None, now: Clock = utc_now) -> AuditLog:
         """A new, empty log in the directory ``path``, on disk. FileExistsError if there is one already."""
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         fsync_directory(path)
         fsync_directory(path.resolve().parent)
-        return cls.open(path, now=now)
+        return cls.open(path, key=key, now=now)
 
     @classmethod
-    def open(cls, path: Path | str, *, now: Clock = utc_now) -> AuditLog:
+    def open(cls, path: Path | str, *, key: LogKey | None = None, now: Clock = utc_now) -> AuditLog:
         """The log in the directory ``path``, ready for recording: what a crash left at its end is cut off.
 
         Raises UnknownNameError if there is none; ChainError or FormatError if its last entries are not a chain.
         """
-        log = cls(Path(path), now=now)
+        log = cls(Path(path), key=key, now=now)
         if not (log.path / LOG_FILE).is_file():
             raise UnknownNameError(f"no audit log at {path}", hint="`unlearnkit init` makes a workspace with one")
         with log.exclusive():
@@ -102,6 +108,19 @@ class AuditLog:
     def entries(self, start: Position = START) -> Iterator[Entry]:
         """Entries from ``start`` on, each checked to continue the chain. Raises FormatError, ChainError."""
         return read_entries(self.path, start)
+
+    def checkpoint(self) -> Checkpoint:
+        """Verify the log and sign what it holds now: `publish_checkpoint`. ValueError if opened without key."""
+        return publish_checkpoint(self, self._required_key())
+
+    def prove(self, index: int) -> bytes:
+        """That entry ``index`` is under the checkpoint: `prove_entry`. ValueError if opened without key."""
+        return prove_entry(self.path, index, log=self._required_key().public)
+
+    def _required_key(self) -> LogKey:
+        if self._key is None:
+            raise ValueError(f"the log {self.path} was opened without its key: AuditLog.open(path, key=...)")
+        return self._key
 
     def _commit_queue(self) -> None:
         with self._queue_lock:

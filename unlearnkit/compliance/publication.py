@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from unlearnkit.compliance.checkpoint import (
     Checkpoint,
@@ -13,7 +14,6 @@ from unlearnkit.compliance.checkpoint import (
     sign_checkpoint,
     verify_checkpoint,
 )
-from unlearnkit.compliance.log import AuditLog
 from unlearnkit.compliance.logfile import read_lines
 from unlearnkit.compliance.merkle import Tree, leaf_hash
 from unlearnkit.compliance.proof import Growth, Proof, encode_growth, encode_proof
@@ -29,6 +29,9 @@ from unlearnkit.compliance.verification import (
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.files import fsync_directory, write_atomic
 from unlearnkit.signing.note import NoteKey, parse_note
+
+if TYPE_CHECKING:
+    from unlearnkit.compliance.log import AuditLog
 
 
 def publish_checkpoint(log: AuditLog, key: LogKey) -> Checkpoint:

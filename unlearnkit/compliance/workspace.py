@@ -80,9 +80,10 @@ class Workspace:
         names = ("schema", "origin", "policy", "actor", "timezone")
         fields = take_fields(record, where=where, required=dict.fromkeys(names, str))
         try:
-            return cls(root, **_checked(fields["origin"], fields["policy"], fields["actor"], fields["timezone"]))
+            settings = _checked(fields["origin"], fields["policy"], fields["timezone"])
         except ValueError as err:
             raise FormatError(f"{where}: {err}") from err
+        return cls(root, actor=fields["actor"], **settings)
 
     @property
     def log_path(self) -> Path:
@@ -96,8 +97,7 @@ class Workspace:
 
     def policy(self) -> Policy:
         """The policy that requests are handled under."""
-        is_file = "/" in self.policy_source or self.policy_source.endswith(".toml")
-        return Policy.load(self.root / self.policy_source if is_file else self.policy_source)
+        return _load_policy(self.root, self.policy_source)
 
     def trust(self) -> TrustStore:
         """The trust store."""
@@ -135,10 +135,9 @@ def create_workspace(
     found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
     if found:
         raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
-    is_file = "/" in policy or policy.endswith(".toml")
-    loaded = Policy.load(root / policy if is_file else policy)
+    settings = _checked(origin, policy, timezone)
+    loaded = _load_policy(root, policy)
     who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
-    settings = _checked(origin, policy, who, timezone)
     staging = Path(tempfile.mkdtemp(dir=root, prefix=".unlearnkit-init."))
     try:
         _fill(staging, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
@@ -149,7 +148,12 @@ def create_workspace(
         shutil.rmtree(staging, ignore_errors=True)
     text = _TEMPLATE.format(schema=SCHEMA, origin=origin, policy=policy, actor=who, timezone=timezone)
     write_new(root / FILE_NAME, text.encode())
-    return Workspace(root.resolve(), **settings)
+    return Workspace(root.resolve(), actor=who, **settings)
+
+
+def _load_policy(root: Path, source: str) -> Policy:
+    """By its name, or from a file, whose path is from ``root``."""
+    return Policy.load(root / source if "/" in source or source.endswith(".toml") else source)
 
 
 def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | None) -> None:
@@ -169,7 +173,7 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     publish_checkpoint(log, log_key)
 
 
-def _checked(origin: str, policy: str, actor: str, timezone: str) -> dict[str, Any]:
+def _checked(origin: str, policy: str, timezone: str) -> dict[str, Any]:
     """Settings as the members of a Workspace; ValueError says which makes no sense."""
     if not _ORIGIN.fullmatch(origin):
         raise ValueError(f"origin must be printable ASCII without spaces, quotes and plus signs: got {origin!r}")
@@ -181,4 +185,4 @@ def _checked(origin: str, policy: str, actor: str, timezone: str) -> dict[str, A
         raise ValueError(
             f"timezone must be one of the IANA database, such as Europe/Berlin: got {timezone!r}"
         ) from None
-    return {"origin": origin, "policy_source": policy, "actor": actor, "timezone": zone}
+    return {"origin": origin, "policy_source": policy, "timezone": zone}
