@@ -270,6 +270,19 @@ def test_two_desks_see_what_the_other_has_recorded(log):
         one.acknowledge("R1")
 
 
+@pytest.mark.parametrize("other", ["eve", "elizabeth"])
+def test_what_another_process_took_back_is_forgotten(desk, log, other):
+    desk_of(log).receive(["ann"], source="email")
+    before = raw(log)
+    desk_of(log).receive(["bob"], source="email")
+    assert list(desk.register().requests) == ["R1", "R2"]  # read before it was on disk, and then it did not get there
+    (log.path / "log.jsonl").write_bytes(before)
+    third = desk_of(AuditLog.open(log.path, now=log.now))
+    third.receive([other], source="web-form" if other == "eve" else "email")
+    assert [request.duplicate_of for request in desk.receive(["bob", other], source="email")] == [None, "R2"]
+    assert desk.register().requests == desk_of(log).register().requests
+
+
 def test_nothing_is_kept_of_a_call_whose_recording_failed(desk, log, monkeypatch):
     import os
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, tzinfo
 from typing import Any
 
 from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.compliance.deadlines import add_months, due
-from unlearnkit.compliance.entry import START, Draft, advance, draft
+from unlearnkit.compliance.entry import START, Draft, Position, advance, draft
 from unlearnkit.compliance.log import AuditLog
 from unlearnkit.compliance.policy import FULFILMENTS, REFUSED, Policy
 from unlearnkit.compliance.requests import Register, Request
 from unlearnkit.compliance.steps import Event
-from unlearnkit.errors import RefusedError, UnknownNameError
+from unlearnkit.errors import ChainError, FormatError, RefusedError, UnknownNameError
 
 MAX_NAME = 1000
 """Characters in the name of a subject."""
@@ -163,7 +163,7 @@ class Desk:
     def deciding(self) -> Iterator[_Record]:
         """Keep other writers out, and record everything that was given to the yielded function, or nothing."""
         with self._log.exclusive() as writer:
-            self.register()
+            self._catch_up(writer.end)
             drafts: list[Draft] = []
 
             def record(kind: str, body: Mapping[str, Any]) -> Request | None:
@@ -180,6 +180,14 @@ class Desk:
                     self._forget()
                 raise
             self._position = writer.end
+
+    def _catch_up(self, end: Position) -> None:
+        """Bring the register to the end of the log. What was read without the lock may have been taken back since."""
+        with suppress(ChainError, FormatError):
+            self.register()
+        if self._position != end:
+            self._forget()
+            self.register()
 
     def _received(self, source: str, day: date, reference: str | None) -> dict[str, Any]:
         """The members of an entry that are the same for all who ask on one day."""

@@ -39,9 +39,9 @@ class _Waiting:
 
 
 class AuditLog:
-    """An open log, for recording. Threads may share one; it keeps no file open between calls.
+    """A log, for recording. Threads may share one; it keeps no file open between calls.
 
-    key: needed to sign and prove only.
+    key: needed to sign and prove only. Made without `open`, it changes nothing before the first entry is recorded.
     """
 
     def __init__(self, path: Path, *, key: LogKey | None = None, now: Clock = utc_now) -> None:

@@ -119,8 +119,8 @@ class Workspace:
         """The desk for the requests in the log; only taking and finding requests by name needs the pseudonym key."""
         has_key = with_key and self.pseudonym_key_path.exists()
         key = PseudonymKey.load(self.pseudonym_key_path) if has_key else None
-        log, policy = self.open_log(), self.policy()
-        return Desk(log, policy, actor=actor or self.actor, timezone=self.timezone, key=key)
+        log = AuditLog(self.log_path, now=clock.utc_now)  # not repaired before somebody records: others only read
+        return Desk(log, self.policy(), actor=actor or self.actor, timezone=self.timezone, key=key)
 
 
 def create_workspace(
