@@ -46,6 +46,7 @@ def document_of(bundle: Bundle) -> dict[str, Any]:
         "degree": manifest.degree,
         "dtype": manifest.dtype,
         "probes": {probe.name: list(probe.shape) for probe in manifest.probes},
+        "adjoint": {entry.name: {"rank": entry.rank, "directions": entry.directions} for entry in manifest.adjoint},
         "weight_sketches": bool(manifest.weight_sketches),
         "piecewise": [dict(entry) for entry in manifest.piecewise],
         "versions": dict(manifest.versions),
@@ -67,6 +68,7 @@ def render_info(document: Document) -> Iterable[str]:
             ("directions", f"{record['directions']['count']} {record['directions']['kind']}"),
             ("degree", f"{record['degree']}, computed in {record['dtype']}"),
             ("probes", ", ".join(probes) or "none pinned"),
+            ("reverse", ", ".join(f"{name} (rank {a['rank']})" for name, a in record["adjoint"].items()) or "none"),
             ("weights", "kept: new probes can be evaluated" if record["weight_sketches"] else "not kept"),
             (
                 "piecewise",

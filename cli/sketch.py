@@ -26,6 +26,19 @@ class _Chunk(click.ParamType[int | str]):
             self.fail(f"got {value!r}, expected a whole number or 'auto'", param, ctx)
 
 
+class _Adjoint(click.ParamType[tuple[str, int, int]]):
+    name = "PROBE[:RANK[:DIRECTIONS]]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int, int]:
+        if isinstance(value, tuple):
+            return value
+        probe, *numbers = str(value).split(":")
+        if not probe or len(numbers) > 2 or not all(n.isdecimal() for n in numbers):
+            self.fail(f"got {value!r}, expected {self.name}, for example margins:64:32", param, ctx)
+        rank, directions = [*map(int, numbers), *(64, 32)[len(numbers) :]]
+        return probe, rank, directions if rank else 0
+
+
 @click.command()
 @click.argument("recipe", type=RecipeType())
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="Where the bundle goes.")
@@ -36,9 +49,14 @@ class _Chunk(click.ParamType[int | str]):
 @click.option("--device", help="A torch device. Default: a GPU when there is one.")
 @click.option("--keep-weights", is_flag=True, help="Keep the weights' sketches, for probes that nobody pinned.")
 @click.option("--chunk", type=_Chunk(), default="auto", show_default=True, help="Directions computed at once.")
+@click.option(
+    "--adjoint", type=_Adjoint(), multiple=True, help="Sketch a probe by reverse sweeps too. May be repeated."
+)
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted run.")
 @pass_output
-def sketch(output: Output, /, recipe: RecipeSource, path: Path, **settings: Any) -> None:
+def sketch(
+    output: Output, /, recipe: RecipeSource, path: Path, adjoint: tuple[tuple[str, int, int], ...], **settings: Any
+) -> None:
     """Train RECIPE once and write its sketch bundle.
 
     An interrupted run is continued by the same command, to the same bundle.
@@ -53,6 +71,7 @@ def sketch(output: Output, /, recipe: RecipeSource, path: Path, **settings: Any)
     had_key = key.exists()
     loaded = recipe.load()
     with values_from_options():
+        settings["adjoint"] = {p: uk.AdjointSettings(rank=rank, directions=count) for p, rank, count in adjoint}
         bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, **settings)
     if not had_key:
         output.say(f"made {key}: whoever has it can ask by unit name; keep it, and keep it secret")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 import pytest
+from unlearnkit.cli.main import main
 
 import unlearnkit
-from unlearnkit.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-
 from unlearnkit.cli.main import main
 
-RECIPE = '''
+RECIPE = """
 import torch
 import unlearnkit as uk
 
@@ -34,7 +33,7 @@ def make(activation):
 recipe = make(torch.nn.GELU())
 kinked = make(torch.nn.ReLU())
 nothing = 3
-'''
+"""
 
 
 def run(*arguments: object, stdin: str | None = None):
@@ -91,6 +90,17 @@ def test_predict_prints_the_same_record_as_text_and_as_json(folder):
     assert "UNVERIFIED" in text.stderr
 
 
+def test_reverse_sweeps_are_asked_for_by_probe(folder):
+    make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "swept", "--directions", 1, "--adjoint", "logits:6:2")
+    assert document(*make, "--adjoint", "loss:0")["adjoint"] == {
+        "logits": {"rank": 6, "directions": 2},
+        "loss": {"rank": 0, "directions": 0},
+    }
+    assert "logits (rank 6)" in run("info", folder / "swept").stdout
+    record = document("predict", folder / "swept", "--probe", "logits", "--delete", "p1")
+    assert record["terms"][1]["method"] == "rank 6, by reverse sweeps"
+
+
 def test_units_come_from_a_file_or_standard_input(folder):
     named = document("predict", folder / "bundle", "--probe", "loss", "--delete", "p1", "--delete", "p2")
     piped = document("predict", folder / "bundle", "--probe", "loss", "--delete-file", "-", stdin="p1\n\np2\n")
@@ -121,6 +131,8 @@ def test_predict_takes_weight_and_degree(folder):
         (["sketch", "{folder}/tiny.py:nothing", "-o", "{folder}/x"], 2, "got int"),
         (["sketch", "{folder}/tiny.py:kinked", "-o", "{folder}/x", "--directions", "2"], 1, "aten.relu"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--chunk", "many"], 2, "whole number or 'auto'"),
+        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "loss:a"], 2, "margins:64:32"),
+        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "other"], 1, "no probe 'other'"),
         (["-q", "-v", "info", "{bundle}"], 2, "exclude each other"),
         (["nonsense"], 2, "No such command"),
     ],

@@ -274,7 +274,7 @@ def test_two_desks_see_what_the_other_has_recorded(log):
 def test_what_another_process_took_back_is_forgotten(desk, log, other):
     desk_of(log).receive(["ann"], source="email")
     before = raw(log)
-    desk_of(log).receive(["bob"], source="email")
+    desk_of(AuditLog.open(log.path, now=log.now)).receive(["bob"], source="email")
     assert list(desk.register().requests) == ["R1", "R2"]  # read before it was on disk, and then it did not get there
     (log.path / "log.jsonl").write_bytes(before)
     third = desk_of(AuditLog.open(log.path, now=log.now))

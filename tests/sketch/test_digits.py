@@ -55,3 +55,22 @@ def test_forward_sketches_predict_the_margins(truth, tmp_path, directions):
         assert lds is None or reached[0] >= lds
         assert error is None or reached[1] <= error
         assert reached[1] < nothing[kind]
+
+
+def test_reverse_sweeps_give_the_exact_first_order(truth, tmp_path):
+    """As good as the best a first order can be, from a single forward direction."""
+    exact = uk.AdjointSettings(rank=0, directions=0)
+    bundle = uk.sketch(
+        make_recipe(truth),
+        tmp_path / "bundle",
+        directions=1,
+        degree=1,
+        seed=0,
+        device="cpu",
+        adjoint={"margins": exact},
+    )
+    sketch = bundle.probe("margins")
+    for kind, (lds, error) in (("rand", (0.97, 0.19)), ("class", (0.94, 0.18))):
+        reached = scores(truth, kind, lambda masks: sketch.predict(masks).change)
+        assert reached[0] >= lds
+        assert reached[1] <= error
