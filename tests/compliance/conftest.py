@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from compliance.desks import Clock
 
 from unlearnkit.compliance.checkpoint import LogKey
 from unlearnkit.compliance.entry import draft
@@ -35,6 +36,12 @@ def witness(witness_key):
 def log(tmp_path):
     """An empty log whose clock stands still."""
     return AuditLog.create(tmp_path / "log", now=lambda: datetime(2025, 1, 31, 12, tzinfo=UTC))
+
+
+@pytest.fixture
+def clock():
+    """Stands still until a test moves it."""
+    return Clock()
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 An entry is acknowledged, by returning it, when it is on disk. Each commit is one write and one fsync, for all the
 threads that wait; what a commit costs does not depend on the length of the log. A commit that fails is taken back; one
-that a crash cut short is taken back by the next writer.
+that a crash cut short is taken back by the next writer. Needs a file system with working `flock` and `fsync`: local
+ones, and not every network file system.
 """
 
 from __future__ import annotations
