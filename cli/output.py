@@ -23,7 +23,9 @@ class Output:
     def emit(self, document: Document, render: Callable[[Document], Iterable[str]]) -> None:
         """Print ``document`` on stdout: whole as JSON, or as the lines that ``render`` makes of it."""
         if self.json:
-            click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+            click.echo(
+                orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY, default=_as_list)
+            )
         else:
             click.echo("\n".join(render(document)))
 
@@ -36,6 +38,13 @@ class Output:
         """Talk that only ``-v`` asks for, on stderr."""
         if self.verbosity >= 1:
             click.echo(message, err=True)
+
+
+def _as_list(value: object) -> object:
+    """Arrays that orjson does not take as they are: without dimensions, or not in row order."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no place in a JSON document")
 
 
 pass_output = click.make_pass_decorator(Output)

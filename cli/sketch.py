@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from unlearnkit.errors import UnlearnkitError
+
 from .errors import values_from_options
 from .info import document_of, render_info
-from .output import Document, Output, pass_output
+from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
 
 
@@ -20,10 +23,9 @@ class _Chunk(click.ParamType[int | str]):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
         if value == "auto" or isinstance(value, int):
             return value
-        try:
-            return int(str(value))
-        except ValueError:
+        if not str(value).isdecimal() or int(str(value)) < 1:
             self.fail(f"got {value!r}, expected a whole number or 'auto'", param, ctx)
+        return int(str(value))
 
 
 class _Adjoint(click.ParamType[tuple[str, int, int]]):
@@ -70,13 +72,27 @@ def sketch(
     key = path.resolve().parent / "pseudonym.key"
     had_key = key.exists()
     loaded = recipe.load()
-    with values_from_options():
+    _see_that_it_works(settings["device"])
+    with values_from_options(), _interruptible():
         settings["adjoint"] = {p: uk.AdjointSettings(rank=rank, directions=count) for p, rank, count in adjoint}
         bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, **settings)
     if not had_key:
         output.say(f"made {key}: whoever has it can ask by unit name; keep it, and keep it secret")
-    output.emit(document_of(bundle), _render)
+    output.emit(document_of(bundle), render_info)
 
 
-def _render(document: Document) -> Iterable[str]:
-    yield from render_info(document)
+def _see_that_it_works(device: str | None) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as err:  # an unknown name; a device that this build of torch cannot use
+        raise click.BadParameter(str(err).splitlines()[0], param_hint="'--device'") from err
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as err:
+        raise UnlearnkitError("interrupted", hint="the same command goes on from what was finished") from err

@@ -24,6 +24,8 @@ from unlearnkit.errors import VerificationError as VerificationError
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle as Bundle
     from unlearnkit.bundle import PseudonymKey as PseudonymKey
+    from unlearnkit.compliance.log import AuditLog as AuditLog
+    from unlearnkit.compliance.policy import Policy as Policy
     from unlearnkit.sketch import Adam as Adam
     from unlearnkit.sketch import AdjointSettings as AdjointSettings
     from unlearnkit.sketch import Recipe as Recipe
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 _HOME = {
     "Adam": "unlearnkit.sketch",
     "AdjointSettings": "unlearnkit.sketch",
+    "AuditLog": "unlearnkit.compliance.log",
     "Bundle": "unlearnkit.bundle",
+    "Policy": "unlearnkit.compliance.policy",
     "Prediction": "unlearnkit.verifier",
     "PseudonymKey": "unlearnkit.bundle",
     "Recipe": "unlearnkit.sketch",

@@ -131,6 +131,8 @@ def test_predict_takes_weight_and_degree(folder):
         (["sketch", "{folder}/tiny.py:nothing", "-o", "{folder}/x"], 2, "got int"),
         (["sketch", "{folder}/tiny.py:kinked", "-o", "{folder}/x", "--directions", "2"], 1, "aten.relu"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--chunk", "many"], 2, "whole number or 'auto'"),
+        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--chunk", "0"], 2, "whole number or 'auto'"),
+        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--device", "nosuch"], 2, "--device"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "loss:a"], 2, "margins:64:32"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "other"], 1, "no probe 'other'"),
         (["-q", "-v", "info", "{bundle}"], 2, "exclude each other"),

@@ -66,9 +66,15 @@ def coefficients(function: Function, arguments: Sequence[Jet | Tensor]) -> list[
             for jet, tail in zip(jets, tails, strict=True)
         ]
         found = derivatives(of_jets, curves)
-        return [torch.stack([y / math.factorial(r) for r, y in enumerate(ys) if r]) for ys in zip(*found, strict=True)]
+        nothing = 0 * sum(tail.sum() for tail in tails)  # so that results which are constant have a batch dimension too
+        return [
+            torch.stack([y / math.factorial(r) for r, y in enumerate(ys) if r]) + nothing
+            for ys in zip(*found, strict=True)
+        ]
 
-    return torch.vmap(along, in_dims=1, out_dims=1, randomness="same")(*(jet.tail for jet in jets))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        return torch.vmap(along, in_dims=1, out_dims=1, randomness="same")(*(jet.tail for jet in jets))
 
 
 def tail_of(value: Jet | Tensor, like: Sequence[Jet | Tensor]) -> Tensor:
