@@ -68,8 +68,9 @@ def sketch(
       unlearnkit sketch examples/digits.py:recipe -o run/bundle --directions 128
     """
     import unlearnkit as uk
+    from unlearnkit.bundle import PseudonymKey
 
-    key = path.resolve().parent / "pseudonym.key"
+    key = PseudonymKey.path_for(path)
     had_key = key.exists()
     loaded = recipe.load()
     _see_that_it_works(settings["device"])

@@ -90,8 +90,8 @@ def test_a_file_that_is_no_key_is_refused_without_showing_it(tmp_path, text):
 
 
 def test_the_key_beside_a_bundle_is_made_once(tmp_path):
-    first = PseudonymKey.beside(tmp_path / "bundle")
-    again = PseudonymKey.beside(tmp_path / "other")
+    first = PseudonymKey.for_bundle(tmp_path / "bundle")
+    again = PseudonymKey.for_bundle(tmp_path / "other")
     assert first.pseudonym("ann") == again.pseudonym("ann")
     assert [file.name for file in tmp_path.iterdir()] == ["pseudonym.key"]
 
@@ -105,4 +105,17 @@ def test_a_process_that_comes_second_takes_the_key_of_the_first(tmp_path, monkey
         save(self, path)
 
     monkeypatch.setattr(PseudonymKey, "save", overtaken)
-    assert PseudonymKey.beside(tmp_path / "bundle").pseudonym("ann") == winner.pseudonym("ann")
+    assert PseudonymKey.for_bundle(tmp_path / "bundle").pseudonym("ann") == winner.pseudonym("ann")
+
+
+def test_a_bundle_in_a_workspace_uses_the_workspaces_key(tmp_path):
+    bundle = tmp_path / "office" / "run" / "bundle"
+    (tmp_path / "office" / "unlearnkit.toml").parent.mkdir()
+    (tmp_path / "office" / "unlearnkit.toml").touch()
+    path = PseudonymKey.path_for(bundle)
+    assert path == tmp_path / "office" / "keys" / "pseudonym.key"
+    with pytest.raises(UnknownNameError, match="no pseudonym key"):  # destroyed keys are not replaced
+        PseudonymKey.for_bundle(bundle)
+    path.parent.mkdir()
+    PseudonymKey(bytes(32)).save(path)
+    assert PseudonymKey.for_bundle(bundle).pseudonym("a") == PseudonymKey(bytes(32)).pseudonym("a")

@@ -273,7 +273,7 @@ def _difference(own: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[i
 
 
 def _key_beside(path: Path) -> PseudonymKey | None:
-    file = PseudonymKey.path_beside(path)
+    file = PseudonymKey.path_for(path)
     return PseudonymKey.load(file) if file.exists() else None
 
 

@@ -23,6 +23,10 @@ _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
 
 
+WORKSPACE, KEYS = "unlearnkit.toml", "keys"
+"""The file that makes a folder a workspace, and the folder in it that holds its keys."""
+
+
 class PseudonymKey:
     """A secret key of 32 bytes. Its representation never shows it."""
 
@@ -63,18 +67,22 @@ class PseudonymKey:
         write_new(path, self._secret.hex().encode() + b"\n", mode=PRIVATE_MODE)
 
     @classmethod
-    def beside(cls, bundle: Path) -> PseudonymKey:
-        """The key in the folder that holds the bundle; made on first use."""
-        path = cls.path_beside(bundle)
-        if not path.exists():
+    def for_bundle(cls, bundle: Path) -> PseudonymKey:
+        """The key of a bundle. Outside a workspace it is made on first use; a workspace's that is gone stays gone."""
+        path = cls.path_for(bundle)
+        if not path.exists() and path.parent == bundle.resolve().parent:
             with contextlib.suppress(FileExistsError):  # another process was faster: then its key is the key
                 cls.generate().save(path)
         return cls.load(path)
 
     @classmethod
-    def path_beside(cls, bundle: Path) -> Path:
-        """Where the key of a bundle lies outside a workspace: beside it, never inside."""
-        return bundle.resolve().parent / cls.FILE_NAME
+    def path_for(cls, bundle: Path) -> Path:
+        """Where the key of a bundle lies: among the keys of the workspace around it, else beside it, never inside."""
+        folder = bundle.resolve().parent
+        for above in (folder, *folder.parents):
+            if (above / WORKSPACE).is_file():
+                return above / KEYS / cls.FILE_NAME
+        return folder / cls.FILE_NAME
 
     def pseudonym(self, name: str | int) -> str:
         """HMAC-SHA256("unlearnkit/pseudonym/v1" 0x00 name), 64 hexadecimal digits.

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
 from unlearnkit.canonical import take_fields
 from unlearnkit.compliance import clock
 from unlearnkit.compliance.checkpoint import LogKey
@@ -33,8 +33,8 @@ from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, wri
 from unlearnkit.signing.note import NoteKey
 
 SCHEMA = "unlearnkit/workspace/v1"
-FILE_NAME = "unlearnkit.toml"
-_TRUST, _LOG, _KEYS = "trust.toml", "audit", "keys"
+FILE_NAME = WORKSPACE
+_TRUST, _LOG, _KEYS = "trust.toml", "audit", KEYS
 
 _ORIGIN = re.compile(r"[!#-&(-*,-~]{1,200}")  # printable ASCII without spaces, quotes and plus signs
 _PATH = re.compile(r"[A-Za-z0-9_./-]{1,200}")

@@ -147,9 +147,10 @@ def sketch(
     settled = _settle(asked, final, sketching.prepare() * degree * 2 * run.dtype.itemsize, memory_budget, resume=resume)
     with open_partial(final, settled, resume=resume) as partial:
         source = _directions(partial.settings, recipe, explicit)
+        key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         _compute(sketching, partial, source, progress=progress)
         swept = _sweep(sketching, partial, adjoint or {}, memory_budget, progress=progress)
-        _publish(final, sketching, partial, source, swept)
+        _publish(final, sketching, partial, source, swept, key)
     remove_stale(final)
     return Bundle.open(final)
 
@@ -271,10 +272,14 @@ def _sweep(
 
 
 def _publish(
-    final: Path, sketching: Sketching, partial: PartialRun, source: Directions, swept: dict[str, dict[str, Array]]
+    final: Path,
+    sketching: Sketching,
+    partial: PartialRun,
+    source: Directions,
+    swept: dict[str, dict[str, Array]],
+    key: PseudonymKey,
 ) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
-    key = PseudonymKey.beside(final)
     manifest = Manifest(
         recipe_digest=recipe.digest,
         recipe=recipe.description,
