@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,21 @@ from typing import Any
 import numpy as np
 from verifier.polynomials import Polynomial
 
-from unlearnkit.bundle import Directions, Manifest, PseudonymKey, real_pairs, salt_from_seed, write_bundle
+from unlearnkit.bundle import (
+    RESIDUAL,
+    Directions,
+    Manifest,
+    PseudonymKey,
+    real_pairs,
+    salt_from_seed,
+    write_bundle,
+)
 from unlearnkit.bundle.tensors import tensor_bytes
+from unlearnkit.canonical import canonicalize
 
 UNITS = ["ann", "ben", "cat", "dan", "17"]
 COUNT, DEGREE = 6, 2
+RANK, LEFT = 2, 5  # of the reverse sweeps: columns of the low rank, directions for what that leaves
 DIGEST = "ab" * 32
 KEY = PseudonymKey(bytes(range(32)))
 
@@ -33,7 +45,9 @@ class Small:
         return final
 
 
-def small(folder: Path, *, dtype: str = "float64", explicit: bool = False, weights: bool = True) -> Small:
+def small(
+    folder: Path, *, dtype: str = "float64", explicit: bool = False, weights: bool = True, swept: bool = False
+) -> Small:
     """folder: for the weight sketches that a training run would have left."""
     rng = np.random.default_rng(0)
     salt = salt_from_seed(1)
@@ -68,8 +82,18 @@ def small(folder: Path, *, dtype: str = "float64", explicit: bool = False, weigh
         "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
         "directions": directions.array,
         "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights else (),
+        "adjoint": {"margins": _reverse_sweeps(polynomial, rng, salt)} if swept else None,
     }
     return Small(polynomial, directions, contents, manifest)
+
+
+def _reverse_sweeps(polynomial: Polynomial, rng, salt: bytes) -> dict[str, np.ndarray]:
+    """Exact: gradient, and products of the Hessian with a basis of part of its range and with directions."""
+    hessian = 2 * polynomial.tensors[1]
+    basis = np.linalg.qr(hessian @ rng.standard_normal((len(UNITS), RANK)))[0]
+    psi = Directions.random(DIGEST, salt, LEFT, len(UNITS), "float64", RESIDUAL).block(0, LEFT)
+    residual = np.einsum("euv,jv->jeu", hessian, psi)
+    return {"gradient": polynomial.tensors[0], "basis": basis, "product": hessian @ basis, "residual": residual}
 
 
 def _weight_sketches(folder: Path, rng, model, kind) -> list[tuple[int, int, Path]]:
@@ -81,3 +105,14 @@ def _weight_sketches(folder: Path, rng, model, kind) -> list[tuple[int, int, Pat
         path.write_bytes(tensor_bytes({name: real_pairs(tail) for name, tail in tails.items()}))
         blocks.append((first, last, path))
     return blocks
+
+
+def rewrite(path: Path, name: str, raw: bytes) -> None:
+    """Put other bytes into a bundle, with a manifest that agrees."""
+    (path / name).unlink()  # weight sketches are links
+    (path / name).write_bytes(raw)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    for file in manifest["files"]:
+        if file["path"] == name:
+            file |= {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
+    (path / "manifest.json").write_bytes(canonicalize(manifest))

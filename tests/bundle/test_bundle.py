@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bundle.small import DIGEST, KEY, UNITS, small
 
+import unlearnkit.bundle.pseudonym
 from unlearnkit.bundle import Bundle, PseudonymKey
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 
@@ -74,6 +75,22 @@ def test_the_key_that_is_given_goes_before_the_one_beside_the_bundle(path):
         other.unit_indices(["ann"])
     (path.parent / "pseudonym.key").unlink()
     np.testing.assert_array_equal(Bundle.open(path, pseudonym_key=KEY).unit_indices(["ann"]), [0])
+
+
+def test_a_key_that_only_its_owner_can_read_keeps_nobody_from_asking_by_pseudonym(path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(unlearnkit.bundle.pseudonym, "read_private", refuse)
+    bundle = Bundle.open(path)
+    np.testing.assert_array_equal(bundle.unit_indices([KEY.pseudonym("ben")]), [1])
+    with pytest.raises(RefusedError, match="only with the pseudonym key: got 'ann'"):
+        bundle.unit_indices(["ann"])
+
+
+def test_a_text_is_no_list_of_units(path):
+    with pytest.raises(TypeError, match="units: got '17', expected a list of names"):
+        Bundle.open(path).unit_indices("17")
 
 
 @pytest.mark.parametrize("key", [True, False])

@@ -46,6 +46,11 @@ def direction(key: bytes, j: int, units: int) -> list[complex]:
     [
         ([0] * 4, [0] * 2, "16554d9eca36314c db20fe9d672d0fdc d7e772cee186176b 7e68b68aec7ba23b"),
         ([2**64 - 1] * 4, [2**64 - 1] * 2, "87b092c3013fe90b 438c3c67be8d0224 9cc7d7c69cd777b6 a09caebf594f0ba0"),
+        (
+            [0x243F6A8885A308D3, 0x13198A2E03707344, 0xA4093822299F31D0, 0x082EFA98EC4E6C89],
+            [0x452821E638D01377, 0xBE5466CF34E90C6C],
+            "a528f45403e61d95 38c72dbd566e9788 a5a1610e72fd18b5 57bd43b5e52b7fe6",
+        ),
     ],
 )
 def test_the_independent_generator_gives_the_published_answers(counter, key, expected):
@@ -93,6 +98,15 @@ def test_directions_do_not_depend_on_the_chunking(cuts, units):
     edges = [0, *sorted(cuts), 9]
     parts = [random_directions(KEY, a, b, units) for a, b in pairwise(edges)]
     assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+def test_directions_do_not_depend_on_the_number_of_threads():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    made = []
+    for threads in (1, 2):
+        with threadpoolctl.threadpool_limits(threads):
+            made.append(random_directions(KEY, 0, 1, 100_003).tobytes())
+    assert made[0] == made[1]
 
 
 def test_a_direction_has_norm_one():

@@ -5,12 +5,23 @@ from __future__ import annotations
 import copy
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from bundle.small import DIGEST
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unlearnkit.bundle import Manifest
-from unlearnkit.bundle.manifest import File, WeightSketch, probe_file
+from unlearnkit.bundle.manifest import (
+    Adjoint,
+    File,
+    Shape,
+    WeightSketch,
+    adjoint_file,
+    probe_file,
+    weight_sketch_file,
+)
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import FormatError, UnknownVersionError
 
@@ -26,6 +37,57 @@ def test_the_manifest_is_canonical_json_and_comes_back(path):
     manifest = Manifest.from_bytes(raw)
     assert manifest.to_bytes() == raw
     assert Manifest.from_bytes(manifest.to_bytes()) == manifest
+
+
+NAMES = st.from_regex(r"[a-z0-9_][a-z0-9_.-]{0,8}", fullmatch=True)
+SHAPES = st.lists(st.integers(0, 2**53 - 1), max_size=3).map(tuple)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(-1e9, 1e9) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
+
+
+@st.composite
+def manifests(draw) -> Manifest:
+    """Any manifest that holds together."""
+    count, explicit = draw(st.integers(1, 99_999)), draw(st.booleans())
+    probes = draw(st.dictionaries(NAMES, SHAPES, max_size=3))
+    swept = [] if explicit else [name for name in sorted(probes) if draw(st.booleans())]
+    cuts = sorted(draw(st.sets(st.integers(1, count), max_size=3)) | {count}) if draw(st.booleans()) else []
+    sketches = [WeightSketch(weight_sketch_file(a, b), a, b) for a, b in pairwise([0, *cuts])]
+    paths = ["units.json", "model.safetensors", *map(probe_file, probes), *map(adjoint_file, swept)]
+    paths += [sketch.path for sketch in sketches] + ["sketch/directions.safetensors"] * explicit
+    return Manifest(
+        recipe_digest=draw(DIGESTS),
+        recipe=draw(st.dictionaries(st.text(), JSON, max_size=3)),
+        counterfactual=draw(st.text()),
+        units=draw(st.integers(1, 2**53 - 1)),
+        degree=draw(st.integers(1, 9)),
+        direction_count=count,
+        salt="" if explicit else draw(DIGESTS),
+        key="" if explicit else draw(DIGESTS)[:32],
+        dtype=draw(st.sampled_from(["float32", "float64"])),
+        piecewise=tuple(
+            {"operation": draw(st.text()), "where": "", "kind": ""} for _ in range(draw(st.integers(0, 2)))
+        ),
+        versions=draw(st.dictionaries(st.text(), st.text(), max_size=2)),
+        probes=tuple(Shape(name, shape) for name, shape in sorted(probes.items())),
+        adjoint=tuple(Adjoint(name, draw(st.integers(0, 9)), draw(st.integers(0, 9))) for name in swept),
+        weights=tuple(Shape(n, s) for n, s in sorted(draw(st.dictionaries(st.text(), SHAPES, max_size=3)).items())),
+        weight_sketches=tuple(sketches),
+        files=tuple(File(path, draw(st.integers(0, 2**53 - 1)), draw(DIGESTS)) for path in sorted(paths)),
+    )
+
+
+@given(manifests())
+def test_any_manifest_comes_back_with_the_same_bytes(manifest):
+    raw = manifest.to_bytes()
+    back = Manifest.from_bytes(raw)
+    assert back == manifest
+    assert back.to_bytes() == raw
+    assert back.is_explicit == (json.loads(raw)["directions"]["kind"] == "explicit")
 
 
 def test_the_manifest_says_what_was_computed(record):
@@ -124,7 +186,14 @@ def test_a_wrong_value_is_refused_and_named(record, where, value, message):
 
 def test_files_in_another_order_or_too_few_or_too_many_are_refused(path):
     manifest = Manifest.from_bytes((path / "manifest.json").read_bytes())
-    for files in (manifest.files[::-1], manifest.files[1:], (*manifest.files, File("z", 0, LONG))):
+    units, own = manifest.files[-1], File("manifest.json", 0, LONG)
+    for files in (
+        manifest.files[::-1],
+        manifest.files[1:],
+        (*manifest.files, File("z", 0, LONG)),
+        (*manifest.files, units),
+        tuple(sorted((*manifest.files, own), key=lambda file: file.path)),
+    ):
         with pytest.raises(FormatError, match="files are"):
             Manifest.from_bytes(replace(manifest, files=files).to_bytes())
 

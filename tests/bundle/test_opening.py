@@ -9,7 +9,7 @@ import shutil
 
 import numpy as np
 import pytest
-from bundle.small import small
+from bundle.small import rewrite, small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,17 +17,6 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import DigestMismatchError, FormatError, RefusedError, VerificationError
-
-
-def rewrite(path, name: str, raw: bytes) -> None:
-    """Put other bytes into a bundle, with a manifest that agrees."""
-    (path / name).unlink()  # weight sketches are links
-    (path / name).write_bytes(raw)
-    manifest = json.loads((path / "manifest.json").read_bytes())
-    for file in manifest["files"]:
-        if file["path"] == name:
-            file |= {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-    (path / "manifest.json").write_bytes(canonicalize(manifest))
 
 
 @pytest.mark.parametrize(

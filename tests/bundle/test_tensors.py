@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unlearnkit.bundle import complex_numbers, real_pairs
-from unlearnkit.bundle.tensors import parse_tensors, read_tensors, tensor_bytes
+from unlearnkit.bundle.tensors import misfit, parse_tensors, read_tensors, tensor_bytes
 from unlearnkit.errors import FormatError
 
 
@@ -58,6 +58,21 @@ def test_arrays_come_back_as_they_went():
 def test_anything_else_is_refused(raw):
     with pytest.raises(FormatError, match=r"f\.safetensors is not a safetensors file"):
         parse_tensors(raw, where="f.safetensors")
+
+
+def test_no_change_of_a_byte_of_the_header_is_anything_but_refused_or_read():
+    arrays = {"b": np.array([1.5, 2.5], np.float32), "a": np.arange(6.0).reshape(2, 3)}
+    raw = tensor_bytes(arrays)
+    (length,) = struct.unpack("<Q", raw[:8])
+    expected, refused = {name: array.shape for name, array in arrays.items()}, 0
+    for at in range(8 + length):
+        for bit in range(8):
+            try:
+                found = parse_tensors(raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :], where="f")
+                assert misfit(found, expected, "float64")  # one of them is float32
+            except FormatError:
+                refused += 1
+    assert refused > 7 * length
 
 
 def test_a_type_that_numpy_lacks_is_refused():

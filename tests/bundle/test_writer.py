@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +133,53 @@ def test_a_crash_leaves_no_bundle_and_the_next_call_writes_it(tmp_path, monkeypa
     Bundle.open(final)
 
 
+def fail(*_) -> None:
+    raise OSError("No space left on device")
+
+
+def count_fsyncs(monkeypatch, failing: int | None = None) -> list[int]:
+    """Counts calls of fsync; the one with the given number fails."""
+    calls, fsync = [], os.fsync
+
+    def counted(descriptor):
+        calls.append(descriptor)
+        if len(calls) - 1 == failing:
+            fail()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    return calls
+
+
+def test_whatever_step_of_publishing_fails_there_is_no_bundle_or_a_whole_one(tmp_path, monkeypatch):
+    contents = small(tmp_path)
+    with monkeypatch.context() as patch:
+        calls = count_fsyncs(patch)
+        contents.write(tmp_path / "whole")
+    assert len(calls) == 7 + 3 + 1  # files, folders, and the folder around
+    for failing in range(len(calls)):
+        final = tmp_path / f"bundle-{failing}"
+        with monkeypatch.context() as patch:
+            count_fsyncs(patch, failing)
+            with pytest.raises(OSError, match="No space left"):
+                contents.write(final)
+        assert final.exists() == (failing == len(calls) - 1)  # only its name may still be lost by then
+        if not final.exists():
+            contents.write(final)
+        Bundle.open(final)
+
+
+@pytest.mark.parametrize("step", ["rename", "write_bytes"])
+def test_a_disk_that_fails_leaves_no_bundle_and_the_next_call_writes_it(tmp_path, monkeypatch, step):
+    contents, final = small(tmp_path), tmp_path / "bundle"
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, step, fail)
+        with pytest.raises(OSError, match="No space left"):
+            contents.write(final)
+    assert not final.exists()
+    Bundle.open(contents.write(final))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -152,6 +200,7 @@ def test_a_probe_that_does_not_fit_the_manifest_is_refused(tmp_path, contents, c
     [
         ({"units": ["a" * 64] * 5}, "units: got 1 different pseudonyms in 5, expected 5"),
         ({"units": ["a" * 64]}, "units: got 1 different pseudonyms in 1, expected 5"),
+        ({"units": ["ann", "ben", "cat", "dan", "17"]}, "units: got something else than pseudonyms"),
         ({"model": {"w": np.array([np.inf])}}, "model: 'w' holds numbers that are not finite"),
         ({"directions": np.ones((6, 4))}, r"directions: 'directions' has shape \(6, 4, 2\), expected \(6, 5, 2\)"),
     ],

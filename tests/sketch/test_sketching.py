@@ -17,10 +17,23 @@ from small import OWNERS, recipe, scalar_probe
 import unlearnkit as uk
 from unlearnkit.errors import PiecewiseOpsError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.sketch import sketching
-from unlearnkit.sketch.partial import open_partial, stored_settings
+from unlearnkit.sketch.partial import Settings, open_partial
 
 HERE = Path(__file__).parent
 CALL = {"directions": 6, "degree": 2, "seed": 1, "dtype": "float64", "device": "cpu", "chunk": 2, "keep_weights": True}
+
+SETTINGS = Settings(
+    recipe="0" * 64,
+    degree=1,
+    directions=1,
+    explicit="",
+    salt="0" * 64,
+    dtype="float64",
+    device="cpu",
+    keep_weights=False,
+    chunk=1,
+    adjoint="{}",
+)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -123,8 +136,7 @@ def test_two_processes_do_not_share_a_run(place, monkeypatch):
     with pytest.raises(Stop):
         make(place)
     monkeypatch.undo()
-    settings = stored_settings(place)
-    with open_partial(place, settings, resume=True), pytest.raises(RefusedError, match="another process"):
+    with open_partial(place, SETTINGS, SETTINGS, resume=False), pytest.raises(RefusedError, match="another process"):
         make(place)
 
 

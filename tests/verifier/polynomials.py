@@ -42,9 +42,8 @@ class Polynomial:
 
     def term(self, degree: int, points: Array) -> Array:
         """``f_r`` at each point ``[points, units]``, real or complex: ``[points, elements]``."""
-        value = self.tensors[degree - 1]
-        value = np.broadcast_to(value, (len(points), *value.shape))
-        for _ in range(degree):
+        value = np.tensordot(points, self.tensors[degree - 1], axes=(1, -1))
+        for _ in range(degree - 1):
             value = np.einsum("se...u,su->se...", value, points)
         return value
 

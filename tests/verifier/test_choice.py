@@ -7,7 +7,8 @@ from itertools import product
 
 import numpy as np
 import pytest
-from verifier.polynomials import indicators, uniform_directions
+from verifier.polynomials import Polynomial, indicators, uniform_directions
+from verifier.sketches import sketch_of
 
 from unlearnkit.verifier.choice import TOLERANCE, choose, required_significance, significance
 from unlearnkit.verifier.estimators import averaged_term, symmetric_dimension
@@ -129,6 +130,37 @@ def test_in_general_position_choosing_is_as_good_as_degree_one(units, directions
         baseline += (true**2).sum()
         error += ((np.where(used, term[0], 0) - true) ** 2).sum()
     assert math.sqrt(error / baseline) < 1.02
+
+
+@pytest.mark.parametrize(
+    ("units", "directions", "runs"),
+    [(20, 16, 60), (20, 64, 60), (20, 128, 60), (20, 512, 20), (60, 16, 3), (60, 512, 3)],
+)
+@pytest.mark.parametrize("degree", [2, 3])
+@pytest.mark.parametrize("scale", [0.05, 1.0])
+def test_in_general_position_the_default_is_never_worse_than_degree_one(units, directions, runs, degree, scale):
+    """The whole prediction, of polynomials whose higher terms are small and large: within 2 % in rms."""
+    rng = RNG([units, directions, degree])
+    error = baseline = 0.0
+    for _ in range(runs):
+        polynomial = Polynomial.random(rng, units=units, elements=4, degree=degree, scale=scale)
+        sketch = sketch_of(polynomial, uniform_directions(rng, directions, units))
+        x = indicators(rng, 20, units, int(rng.integers(1, units // 3)))
+        true, prediction = polynomial.change(x), sketch.predict(x)
+        error += ((prediction.change - true) ** 2).sum()
+        baseline += ((prediction.terms[0].value - true) ** 2).sum()
+    assert math.sqrt(error / baseline) < 1.02
+
+
+def test_noise_of_a_few_times_the_spread_hardly_ever_enters():
+    """As on the digits benchmark: a true term of size 1 under noise of 2 to 6; and with the term nothing is lost."""
+    rng = RNG(5)
+    for directions, noise in ((128, 6.0), (256, 4.0), (512, 2.0)):
+        true, z = rng.standard_normal(20_000), rng.standard_normal((20_000, directions))
+        term = mean_and_error(true[:, None] + noise * math.sqrt(directions) * z)
+        used = choose([(true, np.zeros_like(true)), term], 1000, directions)[1]
+        assert used.mean() < 5e-4
+        assert np.mean((np.where(used, term[0], 0) - true) ** 2) < 1.02 * np.mean(true**2)
 
 
 @pytest.mark.parametrize(("units", "directions"), [(20, 512), (60, 2048)])

@@ -5,6 +5,8 @@ z-bounds are 4 standard errors of the simulation: with a fixed seed a test eithe
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -54,6 +56,24 @@ def test_an_averaged_term_is_the_mean_of_z_over_the_directions(degree):
         np.testing.assert_allclose(error[s], z.std(0, ddof=1) / np.sqrt(11), rtol=1e-9)
 
 
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+def test_mean_and_error_are_those_of_exact_rationals(degree):
+    """Inputs are Gaussian integers, so the mean and the sample variance of the Z are rationals, and known exactly."""
+    rng = np.random.default_rng(degree)
+    h, c = (rng.integers(-9, 10, 8) + 1j * rng.integers(-9, 10, 8) for _ in range(2))
+    z = []
+    for base, value in zip(h, c, strict=True):
+        a, b, real, imaginary = (int(part) for part in (base.real, base.imag, value.real, value.imag))
+        for _ in range(degree):
+            real, imaginary = real * a - imaginary * b, real * b + imaginary * a
+        z.append(Fraction(symmetric_dimension(5, degree) * real))
+    mean = sum(z) / 8
+    variance = sum((value - mean) ** 2 for value in z) / 7 / 8
+    found, error = averaged_term(h[None], c, 5, degree)
+    assert found.item() == pytest.approx(float(mean), rel=1e-14)
+    assert error.item() == pytest.approx(math.sqrt(variance), rel=1e-12)
+
+
 def test_one_direction_tells_nothing_of_its_error():
     mean, error = averaged_term(np.ones((1, 1), complex), np.full((1, 1), 2 + 1j), 3, 2)
     assert mean.item() == 12
@@ -65,7 +85,7 @@ def test_a_scalar_probe_has_estimates_without_dimensions_of_its_own():
     assert mean.shape == error.shape == (4,)
 
 
-@pytest.mark.parametrize("degree", [1, 2, 3])
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
 def test_an_averaged_term_is_unbiased_and_knows_its_error(degree):
     rng = np.random.default_rng(10 + degree)
     polynomial = Polynomial.random(rng, units=6, elements=3, degree=degree)

@@ -42,6 +42,14 @@ def test_a_kept_set_predicts_the_base():
     np.testing.assert_array_equal(kept.standard_error, 0)
 
 
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("directions", [4, 20])
+def test_no_sets_have_no_predictions(directions, unbiased):
+    _, sketch = case(directions=directions)
+    prediction = sketch.predict(np.zeros((0, 12)), unbiased=unbiased)
+    assert {array.shape for array in arrays(prediction).values()} == {(0, 4)}
+
+
 @pytest.mark.parametrize("names", [("ann", "ben"), {"ann", "ben"}, iter(["ann", "ben"]), np.array(["ann", "ben"])])
 def test_units_may_be_named_in_any_collection(names):
     _, sketch = case(directions=20)
@@ -55,6 +63,12 @@ def test_units_may_be_named_in_any_collection(names):
         (["ann"], {"degree": 0}, ValueError, r"degree=0: the sketch of 'f' has degrees 1 to 3"),
         (["ann"], {"weight": 1.5}, ValueError, r"weight: got 1\.5, expected numbers from 0 \(kept\) to 1 \(deleted\)"),
         (["ann"], {"weight": -0.1}, ValueError, r"weight: got -0\.1"),
+        (
+            ["ann"],
+            {"weight": [0.5, 1.0]},
+            ValueError,
+            r"weight: got \[0\.5, 1\.0\], expected one number; `curve` takes",
+        ),
         (["ann"], {"weight": float("nan")}, ValueError, r"weight: got nan"),
         ([], {}, ValueError, "no units were named"),
         (["ann", "zoe"], {}, UnknownNameError, "zoe"),

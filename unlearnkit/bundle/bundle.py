@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from unlearnkit.bundle.directions import Directions, direction_key
+from unlearnkit.bundle.integrity import listed, verify_digest, verify_files
 from unlearnkit.bundle.manifest import (
     EXPLICIT_DIRECTIONS,
     FILE_NAME,
     MODEL,
     UNITS,
     Adjoint,
-    File,
     Manifest,
     Shape,
     adjoint_file,
@@ -25,8 +25,8 @@ from unlearnkit.bundle.manifest import (
 )
 from unlearnkit.bundle.pseudonym import PSEUDONYM, PseudonymKey
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
-from unlearnkit.canonical import file_sha256_hex, parse_canonical, sha256_hex
-from unlearnkit.errors import DigestMismatchError, FormatError, RefusedError, UnknownNameError, VerificationError
+from unlearnkit.canonical import parse_canonical, sha256_hex
+from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.verifier import AdjointSketch, Projection, Sketch
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ Array = np.ndarray[Any, Any]
 
 # Purposes of the directions that belong to reverse sweeps (`directions.direction_key`).
 RANGE, RESIDUAL = "range", "residual"
-SIGNATURE = "model.sig"  # OpenSSF model signing; not listed in the manifest, because it signs the manifest
 
 
 class _Recipe(Protocol):
@@ -60,14 +59,14 @@ class Bundle:
         self.manifest = Manifest.from_bytes(raw_manifest)
         self.digest = sha256_hex(raw_manifest)
         self._key = key
-        _verify_files(path, self.manifest)
+        verify_files(path, self.manifest)
         self.units = _parse_units(self._bytes(UNITS), self.manifest.units)
 
     @classmethod
     def open(cls, path: str | Path, *, pseudonym_key: PseudonymKey | None = None) -> Bundle:
         """Check every file of a bundle, then open it. No signature is looked at.
 
-        pseudonym_key: lets callers name units; None takes ``pseudonym.key`` beside the bundle, if there is one.
+        pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
         Raises FileNotFoundError, FormatError for malformed contents, DigestMismatchError for altered ones,
         VerificationError for directions that do not follow from recipe and salt.
         """
@@ -102,7 +101,7 @@ class Bundle:
         """A listed file, which still has the bytes that the manifest promises."""
         file = next(file for file in self.manifest.files if file.path == name)
         raw = (self.path / name).read_bytes()
-        _verify_digest(file, len(raw), sha256_hex(raw))
+        verify_digest(file, len(raw), sha256_hex(raw))
         return raw
 
     def _probe_arrays(self, probe: Shape) -> dict[str, Array]:
@@ -117,16 +116,9 @@ class Bundle:
         if entry is None:
             return None
         manifest, name = self.manifest, adjoint_file(probe.name)
-        elements, units = math.prod(probe.shape), manifest.units
-        low_rank = (elements, units, entry.rank)
-        shapes = {
-            "gradient": (elements, units),
-            "basis": low_rank,
-            "product": low_rank,
-            "residual": (entry.directions, elements, units, 2),
-        }
+        shapes = entry.shapes(math.prod(probe.shape), manifest.units)
         arrays = read_tensors(self._bytes(name), shapes, manifest.dtype, where=name)
-        salt, dtype = bytes.fromhex(manifest.salt), manifest.dtype
+        salt, units, dtype = bytes.fromhex(manifest.salt), manifest.units, manifest.dtype
         return AdjointSketch(
             gradient=arrays["gradient"].astype(np.float64),
             basis=arrays["basis"].astype(np.float64),
@@ -194,8 +186,10 @@ class Bundle:
         """Positions of units ``[len(names)]``, given by name (which takes the pseudonym key) or by pseudonym.
 
         Raises UnknownNameError with all units that are not there, RefusedError for names without the key, ValueError
-        for none at all and for a unit named twice.
+        for none at all and for a unit named twice, TypeError for a text.
         """
+        if isinstance(names, str):
+            raise TypeError(f"units: got {names!r}, expected a list of names")
         if len(names) == 0:
             raise ValueError("no units were named")
         found = [self._position(name) for name in names]
@@ -203,7 +197,7 @@ class Bundle:
             raise self._unknown(unknown)
         if len(set(found)) < len(found):
             twice = [name for name, i in zip(names, found, strict=True) if found.count(i) > 1]
-            raise ValueError(f"units named more than once: {_listed(twice)}")
+            raise ValueError(f"units named more than once: {listed(twice)}")
         return np.array(found, dtype=np.int64)
 
     @cached_property
@@ -219,9 +213,9 @@ class Bundle:
         plain = [name for name in names if not PSEUDONYM.fullmatch(str(name))]
         if plain and self._key is None:
             hint = f"pass pseudonym_key=, put {PseudonymKey.FILE_NAME} beside the bundle, or ask by pseudonym"
-            return RefusedError(f"units can be named only with the pseudonym key: got {_listed(plain)}", hint=hint)
+            return RefusedError(f"units can be named only with the pseudonym key: got {listed(plain)}", hint=hint)
         hint = "only units that own training examples, and are not None, can be deleted"
-        return UnknownNameError(f"the bundle has no unit {_listed(names)}", hint=hint)
+        return UnknownNameError(f"the bundle has no unit {listed(names)}", hint=hint)
 
     def model_state(self) -> dict[str, Array]:
         """The trained model: the constant term of the sketch, by state-dict name."""
@@ -255,18 +249,13 @@ class Bundle:
             yield entry.first, entry.last, {name: complex_numbers(array) for name, array in tensors.items()}
 
 
-def _listed(names: Sequence[object]) -> str:
-    shown = ", ".join(repr(name) for name in names[:10])
-    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
-
-
 def _difference(own: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]) -> str:
     """How a model's weights differ from the stored ones; empty when they do not."""
     parts = []
     if missing := sorted(stored.keys() - own.keys()):
-        parts.append(f"it lacks {_listed(missing)}")
+        parts.append(f"it lacks {listed(missing)}")
     if extra := sorted(own.keys() - stored.keys()):
-        parts.append(f"the bundle lacks {_listed(extra)}")
+        parts.append(f"the bundle lacks {listed(extra)}")
     reshaped = sorted(name for name in own.keys() & stored.keys() if own[name] != stored[name])
     parts.extend(f"{name!r} has shape {own[name]}, the bundle's {stored[name]}" for name in reshaped[:10])
     return "; ".join(parts)
@@ -274,32 +263,10 @@ def _difference(own: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[i
 
 def _key_beside(path: Path) -> PseudonymKey | None:
     file = PseudonymKey.path_for(path)
-    return PseudonymKey.load(file) if file.exists() else None
-
-
-def _verify_files(path: Path, manifest: Manifest) -> None:
-    """Every file that is listed, nothing that is not, no links, and the right bytes."""
-    present = set()
-    for entry in path.rglob("*"):
-        name = entry.relative_to(path).as_posix()
-        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-            raise FormatError(f"{name} is not a plain file or folder")
-        if entry.is_file():
-            present.add(name)
-    listed = {file.path for file in manifest.files} | {FILE_NAME}
-    if missing := sorted(listed - present):
-        raise FormatError(f"files of the bundle are missing: {_listed(missing)}")
-    if extra := sorted(present - listed - {SIGNATURE}):
-        raise FormatError(f"files are not in the bundle's manifest: {_listed(extra)}")
-    for file in manifest.files:
-        _verify_digest(file, (path / file.path).stat().st_size, file_sha256_hex(path / file.path))
-
-
-def _verify_digest(file: File, size: int, digest: str) -> None:
-    if size != file.size:
-        raise DigestMismatchError(f"{file.path} has {size} bytes, the manifest says {file.size}")
-    if digest != file.sha256:
-        raise DigestMismatchError(f"{file.path} has SHA-256 {digest}, the manifest says {file.sha256}")
+    try:
+        return PseudonymKey.load(file) if file.exists() else None
+    except PermissionError:  # somebody else's key: whoever may read the bundle still asks by pseudonym
+        return None
 
 
 def _parse_units(raw: bytes, count: int) -> tuple[str, ...]:

@@ -14,8 +14,9 @@ Direction ``j`` over ``n`` units is then
    ``x_u = ((a_u >> 11) + 1) 2^-53`` in (0, 1] and ``y_u = (b_u >> 11) 2^-53`` in [0, 1);
 3. ``psi_j = z / |z|``, uniform on the unit sphere of C^n.
 
-Each direction has its own stream, so nothing depends on how many are made at once. Logarithm, sine and the order of a
-sum may differ in the last bit between machines; everything that compares directions allows for that.
+Each direction has its own stream, so nothing depends on how many are made at once, or by how many threads. Logarithm,
+sine and the order of a sum may differ in the last bit between machines; everything that compares directions allows for
+that.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def random_directions(key: bytes, first: int, last: int, units: int) -> Array:
         radius = np.sqrt(-2 * np.log(((raw[0::2] >> 11) + 1) * 2.0**-53))
         angle = (2 * np.pi) * ((raw[1::2] >> 11) * 2.0**-53)
         z = radius * np.cos(angle) + 1j * (radius * np.sin(angle))
-        result[row] = z / np.linalg.norm(z)
+        # Summed by numpy: BLAS, behind np.linalg.norm, splits a long sum over as many threads as there happen to be.
+        result[row] = z / np.sqrt((z.real**2 + z.imag**2).sum())
     return result
 
 

@@ -74,6 +74,16 @@ class Adjoint:
     rank: int
     directions: int
 
+    def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""
+        low_rank = (elements, units, self.rank)
+        return {
+            "gradient": (elements, units),
+            "basis": low_rank,
+            "product": low_rank,
+            "residual": (self.directions, elements, units, 2),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:

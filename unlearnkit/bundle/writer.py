@@ -25,6 +25,7 @@ from unlearnkit.bundle.manifest import (
     probe_file,
     weight_sketch_file,
 )
+from unlearnkit.bundle.pseudonym import PSEUDONYM
 from unlearnkit.bundle.tensors import ShapeMap, misfit, real_pairs, tensor_bytes
 from unlearnkit.canonical import canonicalize, file_sha256_hex
 from unlearnkit.files import publish_directory
@@ -52,15 +53,19 @@ def write_bundle(
     adjoint: of some probes with E elements, ``gradient`` ``[E, units]``, ``basis`` and ``product``
     ``[E, units, rank]``, ``residual`` complex ``[directions, E, units]``.
 
-    Raises FileExistsError when something is at ``final`` already, ValueError for arrays that do not fit the manifest.
+    Raises FileExistsError when something is at ``final`` already, ValueError for units that are no pseudonyms and for
+    arrays that do not fit the manifest.
     """
     if final.exists():
         raise FileExistsError(f"{final} exists already")
     staging = final.with_name(f".{final.name}.assembling")
     shutil.rmtree(staging, ignore_errors=True)  # left over from a crash; nothing else refers to it
     adjoint = adjoint or {}
+    swept = [
+        Adjoint(name, arrays["basis"].shape[2], len(arrays["residual"])) for name, arrays in sorted(adjoint.items())
+    ]
     files = _contents(manifest, units, model, probes, directions)
-    files |= {adjoint_file(name): _adjoint_bytes(manifest, arrays) for name, arrays in adjoint.items()}
+    files |= {adjoint_file(entry.name): _adjoint_bytes(manifest, entry, probes, adjoint[entry.name]) for entry in swept}
     for name, raw in files.items():
         _place(staging / name).write_bytes(raw)
     for first, last, source in weight_sketch_files:
@@ -68,9 +73,7 @@ def write_bundle(
     complete = replace(
         manifest,
         probes=_shapes({name: base for name, (base, _) in probes.items()}),
-        adjoint=tuple(
-            Adjoint(name, arrays["basis"].shape[2], len(arrays["residual"])) for name, arrays in sorted(adjoint.items())
-        ),
+        adjoint=tuple(swept),
         weights=_shapes(model),
         weight_sketches=tuple(WeightSketch(weight_sketch_file(a, b), a, b) for a, b, _ in weight_sketch_files),
         files=tuple(_files(staging)),
@@ -91,6 +94,8 @@ def _contents(
     count, n = manifest.direction_count, manifest.units
     if len(set(units)) != len(units) or len(units) != n:
         raise ValueError(f"units: got {len(set(units))} different pseudonyms in {len(units)}, expected {n}")
+    if not all(PSEUDONYM.fullmatch(unit) for unit in units):
+        raise ValueError("units: got something else than pseudonyms, 64 hexadecimal digits each")  # it may be a name
     files = {UNITS: canonicalize(list(units))}
     files[MODEL] = _tensors("model", model, {name: array.shape for name, array in model.items()}, None)
     for name, (base, coefficients) in probes.items():
@@ -105,9 +110,15 @@ def _contents(
     return files
 
 
-def _adjoint_bytes(manifest: Manifest, arrays: Mapping[str, Array]) -> bytes:
-    stored = {**arrays, "residual": real_pairs(arrays["residual"])}
-    return tensor_bytes({name: array.astype(manifest.dtype) for name, array in stored.items()})
+def _adjoint_bytes(
+    manifest: Manifest, entry: Adjoint, probes: Mapping[str, tuple[Array, Array]], arrays: Mapping[str, Array]
+) -> bytes:
+    what = f"reverse sweeps of {entry.name!r}"
+    if entry.name not in probes:
+        raise ValueError(f"{what}, which is not a pinned probe")
+    pairs = {**arrays, "residual": real_pairs(arrays["residual"])}
+    stored = {name: array.astype(manifest.dtype) for name, array in pairs.items()}
+    return _tensors(what, stored, entry.shapes(np.size(probes[entry.name][0]), manifest.units), manifest.dtype)
 
 
 def _tensors(what: str, tensors: Mapping[str, Array], shapes: ShapeMap, dtype: str | None) -> bytes:

@@ -68,7 +68,9 @@ class Adjoint:
         trajectory = _Trajectory(self.trainer, directions, memory_budget, progress)
         final = trajectory.final()
         with torch.no_grad():
-            cotangents = self._start(final, pull_probe(merged(final), self.run.fixed, basis), len(basis))
+            with self.run.random_numbers(self.run.recipe.steps):
+                pulled = pull_probe(merged(final), self.run.fixed, basis)
+            cotangents = self._start(final, pulled, len(basis))
             total = self._zeros((len(basis), len(self.run.recipe.unit_names) + 1), final)
             for step, states in trajectory.backwards():
                 downweights = self.trainer.downweights(step, directions)
@@ -131,7 +133,7 @@ def probe_pullback(run: Run, probe: Probe) -> JetFunction:
 
     def pull(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Tensor]:
         with run.evaluating():
-            back = vjp(lambda w: run.call(probe, w, fixed), weights)[1]
+            back = vjp(lambda w: run.call(probe, w, fixed).to(run.dtype), weights)[1]
             return vmap(back)(basis)[0]  # type: ignore[no-any-return]
 
     return JetFunction(pull, model=run.model, allow_piecewise=run.recipe.allow_piecewise)

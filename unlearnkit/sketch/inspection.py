@@ -6,7 +6,7 @@ import torch
 
 from unlearnkit.sketch.probes import probe_function
 from unlearnkit.sketch.recipe import Recipe
-from unlearnkit.sketch.run import make_run
+from unlearnkit.sketch.run import DTYPES, make_run, own_precision
 from unlearnkit.sketch.trainer import ACTIVE, Trainer
 from unlearnkit.taylor.check import Problem
 
@@ -16,7 +16,8 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
 
     Nothing is trained; the first batch is traced. Raises TraceError when torch cannot trace the loss or a probe.
     """
-    run = make_run(recipe, "float32", "cpu")
+    own = own_precision(recipe)
+    run = make_run(recipe, own if own in DTYPES else "float32", "cpu")
     weights = run.initial_weights()
     downweights = torch.zeros(recipe.batch_size, dtype=run.dtype)
     gradient = Trainer(run, degree=1).gradient

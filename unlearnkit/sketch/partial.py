@@ -3,7 +3,7 @@
 .NAME.partial/run.json                               what is being computed; another call must ask for the same
 .NAME.partial/blocks/00000-00032.safetensors         pinned probes along directions 0..31, written last
 .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
-.NAME.partial/model.safetensors                      the trained model, with the first block
+.NAME.partial/model.safetensors, piecewise.json      the trained model and its reservations, with the first block
 .NAME.partial/adjoint/margins-range-0-40-0-32.safetensors  a finished reverse sweep
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,6 +47,7 @@ class Settings:
 
 
 _OPEN = frozenset({"salt", "chunk"})  # a later call may leave these to the first one
+_FOLDERS = ("blocks", "sketch", "adjoint")
 
 
 class PartialRun:
@@ -71,9 +72,10 @@ class PartialRun:
     def _weights(self, first: int, last: int) -> Path:
         return self.path / "sketch" / f"directions-{first:05d}-{last:05d}.safetensors"
 
-    def store_model(self, state: Mapping[str, Array]) -> None:
-        """Keep the trained model; later blocks compute the same one."""
+    def store_model(self, state: Mapping[str, Array], piecewise: Sequence[Mapping[str, str]]) -> None:
+        """Keep the trained model, and the operations that the manifest must list; later blocks find the same."""
         _write(self.path / "model.safetensors", state)
+        write_atomic(self.path / "piecewise.json", canonicalize([dict(entry) for entry in piecewise]))
 
     def store(self, first: int, last: int, probes: Mapping[str, Array], weights: Mapping[str, Array] | None) -> None:
         """Keep a block. probes: ``base/NAME``, ``coefficients/NAME``; weights ``[directions, degree, *S]``."""
@@ -84,6 +86,12 @@ class PartialRun:
     def model(self) -> dict[str, Array]:
         """The trained model."""
         return dict(safetensors.numpy.load_file(self.path / "model.safetensors"))
+
+    def piecewise(self) -> list[dict[str, str]]:
+        """Operations that the manifest must list."""
+        file = self.path / "piecewise.json"
+        entries = parse_json(file.read_bytes(), where=str(file))
+        return [dict(entry) for entry in entries] if isinstance(entries, list) else []
 
     def probes(self) -> dict[str, tuple[Array, Array]]:
         """Base and coefficients of every probe, over all directions. Every block must be finished."""
@@ -115,10 +123,10 @@ def _write(path: Path, tensors: Mapping[str, Array]) -> None:
 
 
 @contextmanager
-def open_partial(final: Path, settings: Settings, *, resume: bool) -> Iterator[PartialRun]:
+def open_partial(final: Path, asked: Settings, fresh: Settings, *, resume: bool) -> Iterator[PartialRun]:
     """Begin, or go on with, the sketch that will become ``final``.
 
-    settings: an empty ``salt`` or a ``chunk`` of 0 means: whatever the first call settled.
+    asked: an empty ``salt`` or a ``chunk`` of 0 means: whatever the first call settled. fresh: what a first call takes.
     Raises RefusedError when the folder belongs to another computation, or another process is at work in it.
     """
     path = final.with_name(f".{final.name}.partial")
@@ -130,16 +138,17 @@ def open_partial(final: Path, settings: Settings, *, resume: bool) -> Iterator[P
             raise RefusedError(
                 f"another process is sketching to {final}", hint="wait for it, or write elsewhere"
             ) from None
-        for folder in ("blocks", "sketch", "adjoint"):
-            if not resume:
+        file = path / "run.json"
+        settled = _read(file) if resume else None
+        if settled is None:
+            settled = fresh
+            for folder in _FOLDERS:  # left over from another computation
                 shutil.rmtree(path / folder, ignore_errors=True)
+            write_atomic(file, canonicalize({"schema": SCHEMA, **asdict(fresh)}))
+        _verify_same(path, settled, asked)
+        for folder in _FOLDERS:
             (path / folder).mkdir(exist_ok=True)
-        yield PartialRun(path, _settle(path / "run.json", settings, resume=resume))
-
-
-def stored_settings(final: Path) -> Settings | None:
-    """What an interrupted call has settled for ``final``, if there was one."""
-    return _read(final.with_name(f".{final.name}.partial") / "run.json")
+        yield PartialRun(path, settled)
 
 
 def _read(file: Path) -> Settings | None:
@@ -152,22 +161,13 @@ def _read(file: Path) -> Settings | None:
     return Settings(**fields)
 
 
-def _settle(file: Path, asked: Settings, *, resume: bool) -> Settings:
-    stored = _read(file) if resume else None
-    if stored is None:
-        write_atomic(file, canonicalize({"schema": SCHEMA, **asdict(asked)}))
-        return asked
+def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:
     for name, value in asdict(asked).items():
-        if value != getattr(stored, name) and not (name in _OPEN and not value):
-            message = (
-                f"{file.parent} holds an unfinished sketch with {name}={getattr(stored, name)}, this call has {value}"
-            )
+        if value != getattr(settled, name) and not (name in _OPEN and not value):
+            message = f"{path} holds an unfinished sketch with {name}={getattr(settled, name)}, this call has {value}"
             raise RefusedError(message, hint="repeat the first call, or start over with resume=False")
-    return stored
 
 
 def remove_stale(final: Path) -> None:
     """Remove what a run killed just after its bundle was published has left behind."""
-    path = final.with_name(f".{final.name}.partial")
-    if path.exists():
-        shutil.rmtree(path)
+    shutil.rmtree(final.with_name(f".{final.name}.partial"), ignore_errors=True)  # another process may be doing so too

@@ -29,7 +29,7 @@ def probe_function(run: Run, name: str, probe: Probe) -> JetFunction:
         if not isinstance(result, Tensor) or not result.is_floating_point():
             kind = str(result.dtype) if isinstance(result, Tensor) else type(result).__name__
             raise RecipeError(f"probe {name!r} returned {kind}, expected a tensor of real numbers")
-        return result
+        return result.to(run.dtype)  # what a probe brings along may be in another precision
 
     return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
 
@@ -37,8 +37,8 @@ def probe_function(run: Run, name: str, probe: Probe) -> JetFunction:
 def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Array, Array]:
     """What a bundle stores of a probe: base ``[*P]`` and coefficients ``[directions, degree, *P]``."""
     if not isinstance(result, Jet):  # the probe does not depend on any trained weight
-        zeros = np.zeros((directions, degree, *result.shape), dtype=np.complex64)
-        return result.detach().cpu().numpy(), zeros
+        base: Array = result.detach().cpu().numpy()
+        return base, np.zeros((directions, degree, *base.shape), dtype=np.result_type(base, np.complex64))
     return result.constant.detach().cpu().numpy(), result.tail.detach().transpose(0, 1).contiguous().cpu().numpy()
 
 
@@ -53,7 +53,7 @@ def evaluate(recipe: Recipe, bundle: Bundle, probe: Probe) -> Sketch:
     weights = {name: state[name] for name in run.trained_names}
     base: Array = np.empty(0)
     blocks = []
-    with torch.no_grad():
+    with torch.no_grad(), run.random_numbers(recipe.steps):
         for first, last, tails in bundle.weight_sketches():
             jets = {
                 name: Jet(weights[name], torch.from_numpy(tails[name]).to(run.device).transpose(0, 1))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearnkit.sketch.recipe import Recipe
-from unlearnkit.sketch.run import Run, make_run
+from unlearnkit.sketch.run import Run, make_run, own_precision
 
 
 def retrain(
@@ -25,8 +25,7 @@ def retrain(
     delete: units; none of them gives the recipe's own run. dtype: "float32" or "float64"; None: the model's own.
     Returns a trained copy of the recipe's model. Raises UnknownNameError for units that the recipe does not have.
     """
-    own = next(recipe.model.parameters()).dtype
-    run = make_run(recipe, dtype or str(own).removeprefix("torch."), device)
+    run = make_run(recipe, dtype or own_precision(recipe), device)
     # Position -1, "nobody", is the extra zero at the end.
     downweights = torch.zeros(len(recipe.unit_names) + 1, dtype=run.dtype, device=run.device)
     downweights[:-1] = torch.from_numpy(recipe.weights_of(delete, weight))

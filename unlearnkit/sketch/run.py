@@ -30,6 +30,11 @@ def dtype_named(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
+def own_precision(recipe: Recipe) -> str:
+    """The precision of the recipe's model as it is."""
+    return str(next(recipe.model.parameters()).dtype).removeprefix("torch.")
+
+
 def default_device() -> str:
     """A GPU when there is one, the CPU otherwise."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,10 +7,10 @@ import os
 import platform
 import secrets
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,68 +29,16 @@ from unlearnkit.bundle import (
 )
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
-from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove_stale, stored_settings
-from unlearnkit.sketch.probes import coefficients, probe_function
+from unlearnkit.sketch.forward import Sketching
+from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove_stale
 from unlearnkit.sketch.recipe import COUNTERFACTUAL, Array, Recipe
-from unlearnkit.sketch.run import Run, make_run, numpy_state
+from unlearnkit.sketch.run import make_run
 from unlearnkit.sketch.second_order import AdjointSettings, AdjointSketching, Keys, complete
-from unlearnkit.sketch.state import constant_of
-from unlearnkit.sketch.trainer import ACTIVE, Trainer
-from unlearnkit.taylor.function import JetFunction
 
 # More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
 LARGEST_CHUNK = 256
 # Share of the free memory that a block of directions may take when nobody says how much.
 MEMORY_SHARE = 0.25
-
-
-class Sketching:
-    """One sketch in the making: a run, its probes, and the directions it is pushed along."""
-
-    def __init__(self, run: Run, degree: int) -> None:
-        self.run = run
-        self.degree = degree
-        self.trainer = Trainer(run, degree)
-        self.probes = {name: probe_function(run, name, probe) for name, probe in run.recipe.probes.items()}
-
-    def prepare(self) -> int:
-        """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
-        run, weights = self.run, self.run.initial_weights()
-        arguments = (
-            weights,
-            run.fixed,
-            run.batch(0),
-            torch.zeros(len(run.units(0)), dtype=run.dtype, device=run.device),
-        )
-        with run.random_numbers(0):
-            peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
-        peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
-        size = sum(tensor.numel() for tensor in weights.values())
-        states = 2 + max(group.rule.states for group in run.recipe.groups)
-        return states * size + max([peak, *peaks])
-
-    def reservations(self) -> tuple[dict[str, str], ...]:
-        """Operations that the manifest must list: by name and module, so that the machine's paths stay out of it."""
-        functions: list[JetFunction] = [self.trainer.gradient, *self.probes.values()]
-        found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
-        return tuple({"operation": operation, "where": where, "kind": kind} for operation, where, kind in sorted(found))
-
-    def block(self, partial: PartialRun, first: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
-        """Train along some directions and keep the outcome."""
-        weights = self.trainer.train(directions, lambda _: bar.update(len(directions)))
-        probes: dict[str, Array] = {}
-        with torch.no_grad():
-            for name, function in self.probes.items():
-                base, block = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
-                probes |= {f"base/{name}": base, f"coefficients/{name}": block}
-        tails = None
-        if partial.settings.keep_weights:
-            tails = {name: coefficients(jet, self.degree, len(directions))[1] for name, jet in weights.items()}
-        if first == 0:
-            partial.store_model(
-                numpy_state(self.run.model, {name: constant_of(leaf) for name, leaf in weights.items()})
-            )
-        partial.store(first, first + len(directions), probes, tails)
 
 
 def sketch(
@@ -126,14 +74,16 @@ def sketch(
     final = Path(path)
     explicit = None if isinstance(directions, int) else _explicit(directions, recipe)
     count = directions if isinstance(directions, int) else len(directions)
-    if count < 1 or degree < 1:
-        raise ValueError(f"directions={count}, degree={degree}: expected whole numbers >= 1")
+    if count < 1 or degree < 1 or (chunk != "auto" and chunk < 1):
+        raise ValueError(f"directions={count}, degree={degree}, chunk={chunk}: expected whole numbers >= 1")
+    if explicit is not None and seed is not None:
+        raise ValueError(f"seed={seed}: explicit directions leave nothing to a seed")
     run = make_run(recipe, dtype, device)
     asked = Settings(
         recipe=recipe.digest,
         degree=degree,
         directions=count,
-        explicit="" if explicit is None else hashlib.sha256(explicit.tobytes()).hexdigest(),
+        explicit="" if explicit is None else _digest(explicit),
         salt="" if seed is None else salt_from_seed(seed).hex(),
         dtype=dtype,
         device=run.device.type,
@@ -144,11 +94,13 @@ def sketch(
     if final.exists():
         return _already_there(final, asked)
     sketching = Sketching(run, degree)
-    settled = _settle(asked, final, sketching.prepare() * degree * 2 * run.dtype.itemsize, memory_budget, resume=resume)
-    with open_partial(final, settled, resume=resume) as partial:
+    fresh = _settled(asked, sketching.prepare() * degree * 2 * run.dtype.itemsize, memory_budget)
+    with open_partial(final, asked, fresh, resume=resume) as partial:
+        if final.exists():  # another process has just finished it
+            return _already_there(final, asked)
         source = _directions(partial.settings, recipe, explicit)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
-        _compute(sketching, partial, source, progress=progress)
+        sketching.compute(partial, source, progress=progress)
         swept = _sweep(sketching, partial, adjoint or {}, memory_budget, progress=progress)
         _publish(final, sketching, partial, source, swept, key)
     remove_stale(final)
@@ -163,6 +115,10 @@ def _explicit(directions: Array, recipe: Recipe) -> Array:
     if not np.isfinite(array).all():
         raise ValueError("directions: not all numbers are finite")
     return array
+
+
+def _digest(directions: Array) -> str:
+    return hashlib.sha256(np.ascontiguousarray(directions, dtype="<c16").tobytes()).hexdigest()
 
 
 def _adjoint_settings(adjoint: Mapping[str, AdjointSettings], recipe: Recipe, explicit: Array | None) -> str:
@@ -188,22 +144,19 @@ def _already_there(final: Path, asked: Settings) -> Bundle:
         canonicalize({a.name: {"rank": a.rank, "directions": a.directions} for a in manifest.adjoint}).decode(),
     )
     wanted = (asked.recipe, asked.degree, asked.directions, asked.dtype, asked.keep_weights, asked.adjoint)
-    if there != wanted or (asked.salt and asked.salt != manifest.salt) or bool(asked.explicit) != manifest.is_explicit:
+    explicit = "" if bundle.directions.array is None else _digest(bundle.directions.array)
+    if there != wanted or asked.explicit != explicit or (asked.salt and asked.salt != manifest.salt):
         raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
     remove_stale(final)
     return bundle
 
 
-def _settle(asked: Settings, final: Path, per_direction: int, budget: int | None, *, resume: bool) -> Settings:
-    """Fill in what the caller left open: from an interrupted call, else afresh."""
-    if resume and stored_settings(final) is not None:
-        return asked
+def _settled(asked: Settings, per_direction: int, budget: int | None) -> Settings:
+    """Fill in what the caller left open. per_direction: bytes."""
     fitting = max(1, int(budget if budget is not None else MEMORY_SHARE * _free_memory(asked.device)) // per_direction)
     blocks = -(-asked.directions // min(fitting, LARGEST_CHUNK))
-    values = {name: getattr(asked, name) for name in Settings.__annotations__}
-    values["salt"] = asked.salt or ("" if asked.explicit else secrets.token_hex(32))
-    values["chunk"] = asked.chunk or -(-asked.directions // blocks)
-    return Settings(**values)
+    salt = asked.salt or ("" if asked.explicit else secrets.token_hex(32))
+    return replace(asked, salt=salt, chunk=asked.chunk or -(-asked.directions // blocks))
 
 
 def _free_memory(device: str) -> int:
@@ -222,27 +175,6 @@ def _directions(settings: Settings, recipe: Recipe, explicit: Array | None) -> D
         return Directions.explicit(explicit)
     salt = bytes.fromhex(settings.salt)
     return Directions.random(recipe.digest, salt, settings.directions, len(recipe.unit_names), settings.dtype)
-
-
-def _compute(sketching: Sketching, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
-    """Work through the blocks that are not on disk yet."""
-    run, blocks = sketching.run, partial.blocks()
-    todo = [block for block in blocks if not partial.is_finished(*block)]
-    steps = run.recipe.steps
-    done = sum(last - first for first, last in blocks) - sum(last - first for first, last in todo)
-    dtype = torch.complex64 if run.dtype is torch.float32 else torch.complex128
-    # Counted in directions times steps, because the last block may be smaller; finished blocks are no part of the rate.
-    with tqdm(
-        total=partial.settings.directions * steps,
-        initial=done * steps,
-        disable=None if progress is None else not progress,
-        unit="direction-step",
-        unit_scale=True,
-        desc=run.recipe.name,
-    ) as bar:
-        for first, last in todo:
-            psi = torch.from_numpy(source.block(first, last)).to(device=run.device, dtype=dtype)
-            sketching.block(partial, first, psi, bar)
 
 
 def _sweep(
@@ -290,7 +222,7 @@ def _publish(
         salt=source.salt.hex(),
         key=source.key.hex(),
         dtype=settings.dtype,
-        piecewise=sketching.reservations(),
+        piecewise=tuple(partial.piecewise()),
         versions={
             "python": platform.python_version(),
             "torch": str(torch.__version__),

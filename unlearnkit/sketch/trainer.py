@@ -47,12 +47,13 @@ class Trainer:
         return merged(states)
 
     @cached_property
-    def _idle(self) -> frozenset[str]:
+    def idle(self) -> frozenset[str]:
+        """Parameters that no step moves. Raises RecipeError when the run cannot be the one that is traced."""
         return idle_parameters(self.run)
 
     def start(self, directions: Tensor | None) -> list[GroupState]:
         """The state before the first step; without directions, of plain tensors."""
-        _ = self._idle  # before any work is done
+        _ = self.idle  # before any work is done
         weights = self.run.initial_weights()
         states = []
         for group in self.run.recipe.groups:
@@ -100,7 +101,7 @@ class Trainer:
         if not state.moments and not state.group.rule.weight_decay:
             return
         for name in state.group.parameters:
-            if isinstance(gradients[name], Jet) is (name in self._idle):
+            if isinstance(gradients[name], Jet) is (name in self.idle):
                 message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
                 hint = "let every step involve it, or use SGD without momentum and weight decay"
                 raise RecipeError(message, hint=hint)

@@ -118,6 +118,8 @@ class Sketch:
         Raises ValueError and TypeError for an empty deletion, settings out of range and malformed masks; unknown units
         are the resolver's error (for a bundle: UnknownNameError).
         """
+        if np.ndim(weight):
+            raise ValueError(f"weight: got {weight!r}, expected one number; `curve` takes several")
         _verify_weights("weight", np.asarray(weight, dtype=float))
         sets, single = self._sets(delete)
         terms = self._terms(weight * sets, self._checked_degree(degree), unbiased=unbiased)

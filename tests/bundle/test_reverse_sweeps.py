@@ -1,0 +1,137 @@
+"""Reverse sweeps in a bundle: stored, checked, and asked before the forward sketch is."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from bundle.small import LEFT, RANK, UNITS, Small, rewrite, small
+from safetensors.numpy import load_file
+
+from unlearnkit.bundle import RESIDUAL, Bundle, Directions, write_bundle
+from unlearnkit.bundle.tensors import tensor_bytes
+from unlearnkit.canonical import canonicalize
+from unlearnkit.errors import FormatError
+
+FILE = "adjoint/margins.safetensors"
+
+
+@pytest.fixture
+def swept(tmp_path) -> Small:
+    return small(tmp_path, swept=True)
+
+
+def masks() -> np.ndarray:
+    return np.array([[1.0, 0, 0, 1, 0], [0, 1, 1, 1, 1]])
+
+
+def test_the_manifest_lists_them_and_their_file_holds_them(tmp_path, swept):
+    path = swept.write(tmp_path / "bundle")
+    record = json.loads((path / "manifest.json").read_bytes())
+    assert record["adjoint"] == [{"name": "margins", "rank": RANK, "directions": LEFT}]
+    assert FILE in [file["path"] for file in record["files"]]
+    stored, arrays = load_file(path / FILE), swept.contents["adjoint"]["margins"]
+    assert stored.keys() == arrays.keys()
+    for name in ("gradient", "basis", "product"):
+        np.testing.assert_array_equal(stored[name], arrays[name])
+    np.testing.assert_array_equal(stored["residual"][..., 0] + 1j * stored["residual"][..., 1], arrays["residual"])
+
+
+def test_a_probe_with_reverse_sweeps_is_answered_by_them(tmp_path, swept):
+    sketch = Bundle.open(swept.write(tmp_path / "bundle")).probe("margins")
+    prediction = sketch.predict(masks())
+    np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)
+    assert [term.method for term in prediction.terms] == ["exact, by reverse sweeps", "rank 2, by reverse sweeps"]
+    arrays = swept.contents["adjoint"]["margins"]
+    q, b = arrays["basis"], arrays["product"]
+    inside = np.einsum("su,eur,evr->sev", masks(), q, q)  # Q Q'x
+    hessian_inside = np.einsum("eur,evr,sev->seu", b, q, inside)  # H Q Q'x
+    second = np.einsum("su,seu->se", masks(), hessian_inside) - np.einsum("seu,seu->se", inside, hessian_inside) / 2
+    np.testing.assert_allclose(prediction.terms[1].value, second, rtol=1e-10)
+    np.testing.assert_allclose(sketch.influences(), swept.polynomial.tensors[0].T, rtol=1e-12)
+
+
+def test_a_probe_without_is_answered_by_the_forward_sketch(tmp_path, swept):
+    bundle = Bundle.open(swept.write(tmp_path / "bundle"))
+    assert bundle.probe("test_loss").adjoint is None
+    assert bundle.probe("test_loss").predict(masks()).terms[0].method == "exact, by projection"
+
+
+def test_their_directions_are_their_own(tmp_path, swept):
+    """The residual must not read directions that anything else has read."""
+    bundle = Bundle.open(swept.write(tmp_path / "bundle"))
+    manifest, found = bundle.manifest, bundle.probe("margins").adjoint.directions
+    salt = bytes.fromhex(manifest.salt)
+    own = Directions.random(manifest.recipe_digest, salt, LEFT, len(UNITS), "float64", RESIDUAL)
+    np.testing.assert_array_equal(found.block(0, LEFT), own.block(0, LEFT))
+    assert not np.isclose(found.block(0, LEFT), bundle.directions.block(0, LEFT)).any()
+
+
+def test_they_are_stored_in_the_precision_of_the_run(tmp_path):
+    path = small(tmp_path, dtype="float32", swept=True).write(tmp_path / "bundle")
+    assert {array.dtype for array in load_file(path / FILE).values()} == {np.dtype(np.float32)}
+    adjoint = Bundle.open(path).probe("margins").adjoint
+    assert {array.dtype for array in (adjoint.gradient, adjoint.basis, adjoint.product)} == {np.dtype(np.float64)}
+    assert adjoint.residual.dtype == np.complex128
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("gradient", np.zeros((2, 4)), r"'gradient' has shape \(2, 4\), expected \(2, 5\)"),
+        ("gradient", np.full((2, 5), np.nan), "'gradient' holds numbers that are not finite"),
+        ("product", np.zeros((2, 5, 3)), r"'product' has shape \(2, 5, 3\), expected \(2, 5, 2\)"),
+        ("residual", np.zeros((5, 1, 5), complex), r"'residual' has shape \(5, 1, 5, 2\), expected \(5, 2, 5, 2\)"),
+        ("surplus", np.zeros(1), "got .*'surplus'"),
+    ],
+)
+def test_what_a_reader_would_refuse_is_not_written(tmp_path, swept, name, array, message):
+    adjoint = {"margins": {**swept.contents["adjoint"]["margins"], name: array}}
+    with pytest.raises(ValueError, match=rf"reverse sweeps of 'margins': {message}"):
+        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": adjoint})
+    assert not (tmp_path / "b").exists()
+
+
+def test_only_a_pinned_probe_can_have_them(tmp_path, swept):
+    adjoint = {"accuracy": swept.contents["adjoint"]["margins"]}
+    with pytest.raises(ValueError, match="reverse sweeps of 'accuracy', which is not a pinned probe"):
+        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": adjoint})
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"rank": -1}, "the rank or the directions of 'margins' are negative"),
+        ({"directions": -1}, "the rank or the directions of 'margins' are negative"),
+        ({"name": "accuracy"}, "reverse sweeps of 'accuracy', which is not a pinned probe"),
+        ({"rank": 3}, r"'basis' has shape \(2, 5, 2\), expected \(2, 5, 3\)"),
+        ({"directions": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
+        ({"name": "test_loss"}, "files are"),
+    ],
+)
+def test_a_manifest_that_says_something_else_is_refused(tmp_path, swept, entry, message):
+    path = swept.write(tmp_path / "bundle")
+    record = json.loads((path / "manifest.json").read_bytes())
+    record["adjoint"][0] |= entry
+    (path / "manifest.json").write_bytes(canonicalize(record))
+    with pytest.raises(FormatError, match=message):
+        Bundle.open(path)
+
+
+def test_explicit_directions_have_none(tmp_path, swept):
+    """Their own directions follow from the salt, and there is none."""
+    explicit = small(tmp_path, explicit=True)
+    with pytest.raises(FormatError, match="reverse sweeps of 'margins' beside explicit directions"):
+        write_bundle(
+            tmp_path / "b",
+            manifest=explicit.manifest,
+            **{**explicit.contents, "adjoint": swept.contents["adjoint"]},
+        )
+
+
+def test_numbers_that_are_not_finite_are_refused_on_opening(tmp_path, swept):
+    path = swept.write(tmp_path / "bundle")
+    rewrite(path, FILE, tensor_bytes({**load_file(path / FILE), "gradient": np.full((2, 5), np.inf)}))
+    with pytest.raises(FormatError, match=rf"{FILE}: 'gradient' holds numbers that are not finite"):
+        Bundle.open(path)
