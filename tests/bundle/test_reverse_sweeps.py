@@ -135,3 +135,14 @@ def test_numbers_that_are_not_finite_are_refused_on_opening(tmp_path, swept):
     rewrite(path, FILE, tensor_bytes({**load_file(path / FILE), "gradient": np.full((2, 5), np.inf)}))
     with pytest.raises(FormatError, match=rf"{FILE}: 'gradient' holds numbers that are not finite"):
         Bundle.open(path)
+
+
+def test_the_gradient_alone_leaves_the_second_order_to_the_forward_sketch(tmp_path, swept):
+    none = {"basis": np.zeros((2, 5, 0)), "product": np.zeros((2, 5, 0)), "residual": np.zeros((0, 2, 5), complex)}
+    adjoint = {"margins": {**swept.contents["adjoint"]["margins"], **none}}
+    write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": adjoint})
+    prediction = Bundle.open(tmp_path / "b").probe("margins").predict(masks())
+    assert [term.method for term in prediction.terms] == ["exact, by reverse sweeps", "average over 6 directions"]
+    np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)
+    forward = Bundle.open(small(tmp_path).write(tmp_path / "forward")).probe("margins").predict(masks())
+    np.testing.assert_array_equal(prediction.terms[1].value, forward.terms[1].value)

@@ -47,6 +47,12 @@ def test_the_order_of_the_arrays_does_not_show():
     assert tensor_bytes(arrays) == tensor_bytes(dict(reversed(arrays.items())))
 
 
+def test_arrays_come_back_by_name_every_time():
+    raw = tensor_bytes({name: np.ones(i) for i, name in enumerate("cadb")})
+    for _ in range(20):
+        assert list(parse_tensors(raw, where="f")) == ["a", "b", "c", "d"]
+
+
 def test_arrays_come_back_as_they_went():
     arrays = {"scalar": np.array(2.5), "strided": np.arange(12.0).reshape(3, 4)[:, ::2], "none": np.ones((0, 3))}
     back = read_tensors(tensor_bytes(arrays), {name: a.shape for name, a in arrays.items()}, "float64", where="f")

@@ -32,9 +32,12 @@ def tensor_bytes(tensors: Mapping[str, Array]) -> bytes:
 
 
 def parse_tensors(raw: bytes, *, where: str) -> dict[str, Array]:
-    """The arrays of a safetensors file; FormatError for anything else."""
+    """The arrays of a safetensors file, by name (the library's own order changes from call to call).
+
+    FormatError for anything else.
+    """
     try:
-        return dict(safetensors.numpy.load(raw))
+        return dict(sorted(safetensors.numpy.load(raw).items()))
     except (safetensors.SafetensorError, KeyError, ValueError) as err:
         raise FormatError(f"{where} is not a safetensors file with numbers that numpy knows: {err}") from err
 
