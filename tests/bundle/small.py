@@ -14,7 +14,9 @@ from verifier.polynomials import Polynomial
 
 from unlearnkit.bundle import (
     RESIDUAL,
+    Adjoint,
     Directions,
+    InformedDirections,
     Manifest,
     PseudonymKey,
     real_pairs,
@@ -26,9 +28,10 @@ from unlearnkit.canonical import canonicalize
 
 UNITS = ["ann", "ben", "cat", "dan", "17"]
 COUNT, DEGREE = 6, 2
-RANK, LEFT = 2, 5  # of the reverse sweeps: columns of the low rank, directions for what that leaves
+RANK, LEFT = 2, 5  # of the reverse sweeps: columns of the basis, directions for what that leaves
 DIGEST = "ab" * 32
 KEY = PseudonymKey(bytes(range(32)))
+TRAINED = ("layer.weight", "layer.bias")
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,23 @@ class Small:
 
 
 def small(
-    folder: Path, *, dtype: str = "float64", explicit: bool = False, weights: bool = True, swept: bool = False
+    folder: Path,
+    *,
+    dtype: str = "float64",
+    explicit: bool = False,
+    weights: bool = True,
+    swept: bool = False,
+    informed: int = 0,
+    count: int = COUNT,
 ) -> Small:
-    """folder: for the weight sketches that a training run would have left."""
+    """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind."""
     rng = np.random.default_rng(0)
     salt = salt_from_seed(1)
-    directions = Directions.random(DIGEST, salt, COUNT, len(UNITS), dtype)
+    directions = Directions.random(DIGEST, salt, count, len(UNITS), dtype)
     if explicit:
-        directions = Directions.explicit(directions.block(0, COUNT))
+        directions = Directions.explicit(directions.block(0, count))
     polynomial = Polynomial.random(rng, units=len(UNITS), elements=2, degree=DEGREE, scale=0.1)
-    coefficients = polynomial.coefficients(directions.block(0, COUNT))
+    coefficients = polynomial.coefficients(directions.block(0, count))
     real, complex_ = (np.float32, np.complex64) if dtype == "float32" else (np.float64, np.complex128)
     base, coefficients = polynomial.base.astype(real), coefficients.astype(complex_)
     model = {
@@ -69,37 +79,54 @@ def small(
         counterfactual="loss weight zero, same schedule",
         units=len(UNITS),
         degree=DEGREE,
-        direction_count=COUNT,
+        direction_count=count,
         salt="" if explicit else salt.hex(),
         key="" if explicit else directions.key.hex(),
         dtype=dtype,
         piecewise=({"operation": "aten.relu", "where": "layer", "kind": "kink"},),
         versions={"unlearnkit": "0", "numpy": "2"},
+        informed=InformedDirections(informed, min(informed, 1)),
+        adjoint=(Adjoint("margins", RANK, LEFT),) if swept else (),
     )
     contents = {
         "units": [KEY.pseudonym(name) for name in UNITS],
         "model": model,
         "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
         "directions": directions.array,
-        "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights else (),
+        "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights and count else (),
         "adjoint": {"margins": _reverse_sweeps(polynomial, rng, salt)} if swept else None,
+        "informed": _informed(polynomial, rng, model, informed) if informed else None,
     }
     return Small(polynomial, directions, contents, manifest)
 
 
 def _reverse_sweeps(polynomial: Polynomial, rng, salt: bytes) -> dict[str, np.ndarray]:
-    """Exact: gradient, and products of the Hessian with a basis of part of its range and with directions."""
+    """Exact: gradient, the Hessian's largest eigenpairs, and its products with directions."""
     hessian = 2 * polynomial.tensors[1]
-    basis = np.linalg.qr(hessian @ rng.standard_normal((len(UNITS), RANK)))[0]
+    values, vectors = np.linalg.eigh(hessian)
+    order = np.argsort(-np.abs(values), axis=1)[:, : 2 * RANK]
     psi = Directions.random(DIGEST, salt, LEFT, len(UNITS), "float64", RESIDUAL).block(0, LEFT)
-    residual = np.einsum("euv,jv->jeu", hessian, psi)
-    return {"gradient": polynomial.tensors[0], "basis": basis, "product": hessian @ basis, "residual": residual}
+    return {
+        "gradient": polynomial.tensors[0],
+        "vectors": np.take_along_axis(vectors, order[:, None], axis=2),
+        "values": np.take_along_axis(values, order, axis=1),
+        "residual": np.einsum("euv,jv->jeu", hessian, psi),
+    }
+
+
+def _informed(polynomial: Polynomial, rng, model, count: int) -> dict[str, np.ndarray]:
+    """Random orthonormal directions, the polynomial's slopes along them, and those of weights that move linearly."""
+    directions = np.linalg.qr(rng.standard_normal((len(UNITS), count)))[0].T
+    margins = directions @ polynomial.tensors[0].T
+    jacobian = {name: rng.standard_normal((len(UNITS), *model[name].shape)) for name in TRAINED}
+    slopes = {f"weights/{name}": np.tensordot(directions, array, axes=1) for name, array in jacobian.items()}
+    return {"directions": directions, "probes/margins": margins, "probes/test_loss": margins[:, 0], **slopes}
 
 
 def _weight_sketches(folder: Path, rng, model, kind) -> list[tuple[int, int, Path]]:
     blocks = []
     for first, last in ((0, 4), (4, 6)):
-        shapes = {name: (last - first, DEGREE, *model[name].shape) for name in ("layer.weight", "layer.bias")}
+        shapes = {name: (last - first, DEGREE, *model[name].shape) for name in TRAINED}
         tails = {n: (rng.standard_normal(s) + 1j * rng.standard_normal(s)).astype(kind) for n, s in shapes.items()}
         path = folder / f"{first}-{last}"
         path.write_bytes(tensor_bytes({name: real_pairs(tail) for name, tail in tails.items()}))

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from bundle.small import DIGEST
+from bundle.small import DIGEST, small
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +16,7 @@ from unlearnkit.bundle import Manifest
 from unlearnkit.bundle.manifest import (
     Adjoint,
     File,
+    InformedDirections,
     Shape,
     WeightSketch,
     adjoint_file,
@@ -52,18 +53,21 @@ DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
 @st.composite
 def manifests(draw) -> Manifest:
     """Any manifest that holds together."""
-    count, explicit = draw(st.integers(1, 99_999)), draw(st.booleans())
+    count, units, explicit = draw(st.integers(0, 99_999)), draw(st.integers(1, 2**53 - 1)), draw(st.booleans())
     probes = draw(st.dictionaries(NAMES, SHAPES, max_size=3))
     swept = [] if explicit else [name for name in sorted(probes) if draw(st.booleans())]
-    cuts = sorted(draw(st.sets(st.integers(1, count), max_size=3)) | {count}) if draw(st.booleans()) else []
+    keeps = count > 0 and draw(st.booleans())
+    cuts = sorted(draw(st.sets(st.integers(1, count), max_size=3)) | {count}) if keeps else []
+    informed = 0 if explicit else draw(st.integers(0, min(units, 999)))
     sketches = [WeightSketch(weight_sketch_file(a, b), a, b) for a, b in pairwise([0, *cuts])]
     paths = ["units.json", "model.safetensors", *map(probe_file, probes), *map(adjoint_file, swept)]
     paths += [sketch.path for sketch in sketches] + ["sketch/directions.safetensors"] * explicit
+    paths += ["sketch/informed.safetensors"] * bool(informed)
     return Manifest(
         recipe_digest=draw(DIGESTS),
         recipe=draw(st.dictionaries(st.text(), JSON, max_size=3)),
         counterfactual=draw(st.text()),
-        units=draw(st.integers(1, 2**53 - 1)),
+        units=units,
         degree=draw(st.integers(1, 9)),
         direction_count=count,
         salt="" if explicit else draw(DIGESTS),
@@ -73,6 +77,7 @@ def manifests(draw) -> Manifest:
             {"operation": draw(st.text()), "where": "", "kind": ""} for _ in range(draw(st.integers(0, 2)))
         ),
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=2)),
+        informed=InformedDirections(informed, draw(st.integers(0, 9)) if informed else 0),
         probes=tuple(Shape(name, shape) for name, shape in sorted(probes.items())),
         adjoint=tuple(Adjoint(name, draw(st.integers(0, 9)), draw(st.integers(0, 9))) for name in swept),
         weights=tuple(Shape(n, s) for n, s in sorted(draw(st.dictionaries(st.text(), SHAPES, max_size=3)).items())),
@@ -148,11 +153,17 @@ CHANGES = [
     (("units",), 5.5, "'units' must be an integer"),
     (("degree",), -1, "degree is -1, expected at least 1"),
     (("dtype",), "float16", "dtype is 'float16', expected float32 or float64"),
-    (("directions", "count"), 0, "direction_count is 0, expected at least 1"),
+    (("directions", "count"), -1, "direction_count is -1, expected at least 0"),
     (("directions", "kind"), "chosen", "directions are of kind 'chosen'"),
     (("directions", "kind"), "explicit", "explicit directions have a salt or a key"),
     (("directions", "salt"), "", "the salt of random directions is not 64 hexadecimal digits"),
     (("directions", "key"), "00", "the key of random directions is not 32 hexadecimal digits"),
+    (("informed", "count"), -1, "informed has negative numbers"),
+    (("informed", "power_iterations"), -1, "informed has negative numbers"),
+    (("informed", "power_iterations"), 1, "power iterations of no directions"),
+    (("informed", "count"), 6, "there are more informed directions than units"),
+    (("informed", "count"), 2, "files are"),
+    (("informed",), {"count": 2}, "informed lacks 'power_iterations'"),
     (("versions", "numpy"), 2, "'numpy' must be a string"),
     (("piecewise", 0), {"operation": "relu"}, r"piecewise\[0\] lacks"),
     (("probes", 0, "name"), "../up", r"probe name '\.\./up' cannot be a file name"),
@@ -164,6 +175,7 @@ CHANGES = [
     (("weight_sketches", 1, "first"), 3, "weight sketch '.*' does not continue at direction 4"),
     (("weight_sketches", 1, "last"), 4, "weight sketch '.*' does not continue at direction 4"),
     (("weight_sketches", 1, "last"), 7, "weight sketch at 'sketch/directions-00004-00006.safetensors'"),
+    (("directions", "count"), 0, "weight sketches end at direction 6 of 0"),
     (("directions", "count"), 7, "weight sketches end at direction 6 of 7"),
     (("files", 0, "path"), "model.sig", "files are"),
     (("files", 0, "path"), "../model.safetensors", "files are"),
@@ -196,6 +208,12 @@ def test_files_in_another_order_or_too_few_or_too_many_are_refused(path):
     ):
         with pytest.raises(FormatError, match="files are"):
             Manifest.from_bytes(replace(manifest, files=files).to_bytes())
+
+
+def test_explicit_directions_have_no_informed_ones_beside_them(tmp_path):
+    manifest = small(tmp_path, explicit=True).manifest
+    with pytest.raises(FormatError, match="informed directions beside explicit ones"):
+        Manifest.from_bytes(replace(manifest, informed=InformedDirections(2, 1)).to_bytes())
 
 
 def test_weight_sketches_without_files_are_refused(path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from bundle.small import LEFT, RANK, UNITS, Small, rewrite, small
 from safetensors.numpy import load_file
 
-from unlearnkit.bundle import RESIDUAL, Bundle, Directions, write_bundle
+from unlearnkit.bundle import RESIDUAL, Adjoint, Bundle, Directions, write_bundle
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import FormatError
@@ -33,7 +34,7 @@ def test_the_manifest_lists_them_and_their_file_holds_them(tmp_path, swept):
     assert FILE in [file["path"] for file in record["files"]]
     stored, arrays = load_file(path / FILE), swept.contents["adjoint"]["margins"]
     assert stored.keys() == arrays.keys()
-    for name in ("gradient", "basis", "product"):
+    for name in ("gradient", "vectors", "values"):
         np.testing.assert_array_equal(stored[name], arrays[name])
     np.testing.assert_array_equal(stored["residual"][..., 0] + 1j * stored["residual"][..., 1], arrays["residual"])
 
@@ -42,13 +43,13 @@ def test_a_probe_with_reverse_sweeps_is_answered_by_them(tmp_path, swept):
     sketch = Bundle.open(swept.write(tmp_path / "bundle")).probe("margins")
     prediction = sketch.predict(masks())
     np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)
-    assert [term.method for term in prediction.terms] == ["exact, by reverse sweeps", "rank 2, by reverse sweeps"]
+    methods = ["exact, by reverse sweeps", "4 eigenpairs, by reverse sweeps"]
+    assert [term.method for term in prediction.terms] == methods
     arrays = swept.contents["adjoint"]["margins"]
-    q, b = arrays["basis"], arrays["product"]
-    inside = np.einsum("su,eur,evr->sev", masks(), q, q)  # Q Q'x
-    hessian_inside = np.einsum("eur,evr,sev->seu", b, q, inside)  # H Q Q'x
-    second = np.einsum("su,seu->se", masks(), hessian_inside) - np.einsum("seu,seu->se", inside, hessian_inside) / 2
+    form = np.einsum("euk,ek,evk->euv", arrays["vectors"], arrays["values"], arrays["vectors"])
+    second = np.einsum("su,euv,sv->se", masks(), form, masks()) / 2
     np.testing.assert_allclose(prediction.terms[1].value, second, rtol=1e-10)
+    assert (prediction.terms[1].standard_error > 0).all()
     np.testing.assert_allclose(sketch.influences(), swept.polynomial.tensors[0].T, rtol=1e-12)
 
 
@@ -72,7 +73,7 @@ def test_they_are_stored_in_the_precision_of_the_run(tmp_path):
     path = small(tmp_path, dtype="float32", swept=True).write(tmp_path / "bundle")
     assert {array.dtype for array in load_file(path / FILE).values()} == {np.dtype(np.float32)}
     adjoint = Bundle.open(path).probe("margins").adjoint
-    assert {array.dtype for array in (adjoint.gradient, adjoint.basis, adjoint.product)} == {np.dtype(np.float64)}
+    assert {array.dtype for array in (adjoint.gradient, adjoint.vectors, adjoint.values)} == {np.dtype(np.float64)}
     assert adjoint.residual.dtype == np.complex128
 
 
@@ -81,7 +82,8 @@ def test_they_are_stored_in_the_precision_of_the_run(tmp_path):
     [
         ("gradient", np.zeros((2, 4)), r"'gradient' has shape \(2, 4\), expected \(2, 5\)"),
         ("gradient", np.full((2, 5), np.nan), "'gradient' holds numbers that are not finite"),
-        ("product", np.zeros((2, 5, 3)), r"'product' has shape \(2, 5, 3\), expected \(2, 5, 2\)"),
+        ("vectors", np.zeros((2, 5, 2)), r"'vectors' has shape \(2, 5, 2\), expected \(2, 5, 4\)"),
+        ("values", np.zeros((2, 5)), r"'values' has shape \(2, 5\), expected \(2, 4\)"),
         ("residual", np.zeros((5, 1, 5), complex), r"'residual' has shape \(5, 1, 5, 2\), expected \(5, 2, 5, 2\)"),
         ("surplus", np.zeros(1), "got .*'surplus'"),
     ],
@@ -95,8 +97,17 @@ def test_what_a_reader_would_refuse_is_not_written(tmp_path, swept, name, array,
 
 def test_only_a_pinned_probe_can_have_them(tmp_path, swept):
     adjoint = {"accuracy": swept.contents["adjoint"]["margins"]}
+    manifest = replace(swept.manifest, adjoint=(Adjoint("accuracy", RANK, LEFT),))
     with pytest.raises(ValueError, match="reverse sweeps of 'accuracy', which is not a pinned probe"):
-        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": adjoint})
+        write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "adjoint": adjoint})
+
+
+def test_arrays_and_manifest_agree_on_whose_they_are(tmp_path, swept):
+    with pytest.raises(ValueError, match=r"reverse sweeps of \[\], but the manifest has .*margins"):
+        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": None})
+    with pytest.raises(ValueError, match=r"reverse sweeps of \['margins'\], but the manifest has \(\)"):
+        write_bundle(tmp_path / "b", manifest=replace(swept.manifest, adjoint=()), **swept.contents)
+    assert not (tmp_path / "b").exists()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +116,7 @@ def test_only_a_pinned_probe_can_have_them(tmp_path, swept):
         ({"rank": -1}, "the rank or the directions of 'margins' are negative"),
         ({"directions": -1}, "the rank or the directions of 'margins' are negative"),
         ({"name": "accuracy"}, "reverse sweeps of 'accuracy', which is not a pinned probe"),
-        ({"rank": 3}, r"'basis' has shape \(2, 5, 2\), expected \(2, 5, 3\)"),
+        ({"rank": 3}, r"'values' has shape \(2, 4\), expected \(2, 5\)|'vectors' has shape"),
         ({"directions": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
         ({"name": "test_loss"}, "files are"),
     ],
@@ -122,12 +133,14 @@ def test_a_manifest_that_says_something_else_is_refused(tmp_path, swept, entry, 
 def test_explicit_directions_have_none(tmp_path, swept):
     """Their own directions follow from the salt, and there is none."""
     explicit = small(tmp_path, explicit=True)
+    manifest = replace(explicit.manifest, adjoint=swept.manifest.adjoint)
     with pytest.raises(FormatError, match="reverse sweeps of 'margins' beside explicit directions"):
-        write_bundle(
-            tmp_path / "b",
-            manifest=explicit.manifest,
-            **{**explicit.contents, "adjoint": swept.contents["adjoint"]},
-        )
+        write_bundle(tmp_path / "b", manifest=manifest, **{**explicit.contents, "adjoint": swept.contents["adjoint"]})
+
+
+@pytest.mark.parametrize(("rank", "pairs"), [(0, 0), (2, 4), (3, 5), (9, 5)])
+def test_a_basis_gives_two_eigenpairs_for_each_column_but_no_more_than_units(rank, pairs):
+    assert Adjoint("margins", rank, 0).eigenpairs(5) == pairs
 
 
 def test_numbers_that_are_not_finite_are_refused_on_opening(tmp_path, swept):
@@ -138,9 +151,10 @@ def test_numbers_that_are_not_finite_are_refused_on_opening(tmp_path, swept):
 
 
 def test_the_gradient_alone_leaves_the_second_order_to_the_forward_sketch(tmp_path, swept):
-    none = {"basis": np.zeros((2, 5, 0)), "product": np.zeros((2, 5, 0)), "residual": np.zeros((0, 2, 5), complex)}
+    none = {"vectors": np.zeros((2, 5, 0)), "values": np.zeros((2, 0)), "residual": np.zeros((0, 2, 5), complex)}
     adjoint = {"margins": {**swept.contents["adjoint"]["margins"], **none}}
-    write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": adjoint})
+    manifest = replace(swept.manifest, adjoint=(Adjoint("margins", 0, 0),))
+    write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "adjoint": adjoint})
     prediction = Bundle.open(tmp_path / "b").probe("margins").predict(masks())
     assert [term.method for term in prediction.terms] == ["exact, by reverse sweeps", "average over 6 directions"]
     np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)

@@ -98,7 +98,7 @@ def test_reverse_sweeps_are_asked_for_by_probe(folder):
     }
     assert "logits (rank 6)" in run("info", folder / "swept").stdout
     record = document("predict", folder / "swept", "--probe", "logits", "--delete", "p1")
-    assert record["terms"][1]["method"] == "rank 6, by reverse sweeps"
+    assert record["terms"][1]["method"] == "6 eigenpairs, by reverse sweeps"
 
 
 def test_units_come_from_a_file_or_standard_input(folder):
@@ -132,7 +132,7 @@ def test_predict_takes_weight_and_degree(folder):
         (["sketch", "{folder}/tiny.py:kinked", "-o", "{folder}/x", "--directions", "2"], 1, "aten.relu"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--chunk", "many"], 2, "whole number or 'auto'"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--chunk", "0"], 2, "whole number or 'auto'"),
-        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--device", "nosuch"], 2, "--device"),
+        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--device", "nosuch"], 2, "device='nosuch'"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "loss:a"], 2, "margins:64:32"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "other"], 1, "no probe 'other'"),
         (["-q", "-v", "info", "{bundle}"], 2, "exclude each other"),

@@ -33,6 +33,9 @@ SETTINGS = Settings(
     keep_weights=False,
     chunk=1,
     adjoint="{}",
+    informed=0,
+    power_iterations=0,
+    lanes=1,
 )
 
 
@@ -262,6 +265,6 @@ def test_reverse_sweeps_are_stored_resumed_and_used(place, monkeypatch):
         prediction = sketch.predict(units, weight=weight, degree=2)
         errors.append(np.abs(prediction.value - real).max())
     assert errors[1] / errors[0] == pytest.approx(8, rel=0.1)
-    assert "rank 8, by reverse sweeps" in sketch.predict(units).explanation
+    assert "8 eigenpairs, by reverse sweeps" in sketch.predict(units).explanation
     assert np.allclose(bundle.probe("scalar").influences(), make(other, adjoint=adjoint).probe("scalar").influences())
     assert bundle.probe("scalar").predict(units, degree=1).standard_error == 0

@@ -1,5 +1,6 @@
 """Sketch bundles: their files, their directions, their pseudonyms. Without torch."""
 
+from unlearnkit.bundle.bundle import INFORMED_START as INFORMED_START
 from unlearnkit.bundle.bundle import RANGE as RANGE
 from unlearnkit.bundle.bundle import RESIDUAL as RESIDUAL
 from unlearnkit.bundle.bundle import Bundle as Bundle
@@ -7,6 +8,8 @@ from unlearnkit.bundle.directions import Directions as Directions
 from unlearnkit.bundle.directions import direction_key as direction_key
 from unlearnkit.bundle.directions import random_directions as random_directions
 from unlearnkit.bundle.directions import salt_from_seed as salt_from_seed
+from unlearnkit.bundle.manifest import Adjoint as Adjoint
+from unlearnkit.bundle.manifest import InformedDirections as InformedDirections
 from unlearnkit.bundle.manifest import Manifest as Manifest
 from unlearnkit.bundle.pseudonym import PseudonymKey as PseudonymKey
 from unlearnkit.bundle.tensors import complex_numbers as complex_numbers

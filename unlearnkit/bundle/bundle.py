@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from unlearnkit.bundle.directions import Directions, direction_key
+from unlearnkit.bundle.informed import Informed
 from unlearnkit.bundle.integrity import listed, verify_digest, verify_files
 from unlearnkit.bundle.manifest import (
     EXPLICIT_DIRECTIONS,
     FILE_NAME,
+    INFORMED,
     MODEL,
     UNITS,
     Adjoint,
@@ -23,10 +25,12 @@ from unlearnkit.bundle.manifest import (
     adjoint_file,
     probe_file,
 )
-from unlearnkit.bundle.pseudonym import PSEUDONYM, PseudonymKey
+from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
-from unlearnkit.canonical import parse_canonical, sha256_hex
-from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
+from unlearnkit.bundle.units import Units
+from unlearnkit.bundle.unlearned import UnlearnedState, unlearned_state
+from unlearnkit.canonical import sha256_hex
+from unlearnkit.errors import FormatError, UnknownNameError, VerificationError
 from unlearnkit.verifier import AdjointSketch, Projection, Sketch
 
 if TYPE_CHECKING:
@@ -34,8 +38,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-# Purposes of the directions that belong to reverse sweeps (`directions.direction_key`).
-RANGE, RESIDUAL = "range", "residual"
+# Purposes of random vectors beside the sketch's own directions (`directions.direction_key`): of reverse sweeps' ranges,
+# of what those leave out, and of the search for informed directions.
+RANGE, RESIDUAL, INFORMED_START = "range", "residual", "informed"
 
 
 class _Recipe(Protocol):
@@ -51,16 +56,14 @@ class Bundle:
     """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data.
 
     path: its directory. manifest: what it holds. digest: SHA-256 of the manifest, and so of everything in the bundle.
-    units: pseudonyms, in the order of the units.
     """
 
     def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None) -> None:
         self.path = path
         self.manifest = Manifest.from_bytes(raw_manifest)
         self.digest = sha256_hex(raw_manifest)
-        self._key = key
         verify_files(path, self.manifest)
-        self.units = _parse_units(self._bytes(UNITS), self.manifest.units)
+        self._units = Units.from_bytes(self._bytes(UNITS), self.manifest.units, key)
 
     @classmethod
     def open(cls, path: str | Path, *, pseudonym_key: PseudonymKey | None = None) -> Bundle:
@@ -95,7 +98,7 @@ class Bundle:
         for probe in manifest.probes:
             self._probe_arrays(probe)
             self._adjoint(probe)
-        _ = self.directions
+        _ = self.directions, self.informed
 
     def _bytes(self, name: str) -> bytes:
         """A listed file, which still has the bytes that the manifest promises."""
@@ -121,8 +124,8 @@ class Bundle:
         salt, units, dtype = bytes.fromhex(manifest.salt), manifest.units, manifest.dtype
         return AdjointSketch(
             gradient=arrays["gradient"].astype(np.float64),
-            basis=arrays["basis"].astype(np.float64),
-            product=arrays["product"].astype(np.float64),
+            vectors=arrays["vectors"].astype(np.float64),
+            values=arrays["values"].astype(np.float64),
             residual=complex_numbers(arrays["residual"]).astype(np.complex128),
             directions=Directions.random(manifest.recipe_digest, salt, entry.directions, units, dtype, RESIDUAL),
         )
@@ -141,8 +144,23 @@ class Bundle:
         return Directions.explicit(complex_numbers(tensors["directions"]))
 
     @cached_property
+    def informed(self) -> Informed | None:
+        """The directions that were found from the data, if there are any."""
+        return Informed.from_bytes(self._bytes(INFORMED), self.manifest) if self.manifest.informed.count else None
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether probes that nobody pinned can be sketched."""
+        return bool(self.manifest.weight_sketches) or self.informed is not None
+
+    @cached_property
     def _projection(self) -> Projection:
-        return Projection(self.directions)
+        return Projection(self.directions, None if self.informed is None else self.informed.basis)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units' pseudonyms, in the order of the units."""
+        return self._units.pseudonyms
 
     @property
     def probe_names(self) -> tuple[str, ...]:
@@ -155,19 +173,35 @@ class Bundle:
             if probe.name == name:
                 arrays = self._probe_arrays(probe)
                 coefficients = complex_numbers(arrays["coefficients"])
-                return self.new_sketch(name, arrays["base"], coefficients, self._adjoint(probe))
+                slopes = None if self.informed is None else self.informed.probes[name]
+                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._adjoint(probe))
         known = ", ".join(self.probe_names) or "none"
         hint = "pin it in the recipe, or use bundle.evaluate(recipe, fn) on a bundle that kept its weights"
         raise UnknownNameError(f"the bundle has no probe {name!r}; it has: {known}", hint=hint)
 
-    def new_sketch(self, name: str, base: Array, coefficients: Array, adjoint: AdjointSketch | None = None) -> Sketch:
-        """A sketch along this bundle's directions: base ``[*P]``, coefficients ``[directions, degree, *P]``."""
+    def new_sketch(
+        self,
+        name: str,
+        base: Array,
+        coefficients: Array,
+        slopes: Array | None = None,
+        adjoint: AdjointSketch | None = None,
+    ) -> Sketch:
+        """A sketch along this bundle's directions: base ``[*P]``, coefficients ``[directions, degree, *P]``.
+
+        slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs. Where there are
+        no coefficients at all, the informed directions answer alone.
+        """
+        projection = self._projection
+        if not len(coefficients) and self.directions.count:
+            projection = Projection(Directions(0, self.manifest.units), projection.informed)
         return Sketch(
             name=name,
             base=np.asarray(base, dtype=np.float64),
             coefficients=np.asarray(coefficients, dtype=np.complex128),
-            projection=self._projection,
+            projection=projection,
             resolve=self.unit_indices,
+            slopes=None if self.informed is None or slopes is None else self.informed.in_basis(slopes),
             adjoint=adjoint,
         )
 
@@ -183,39 +217,8 @@ class Bundle:
         return recipe.evaluate(self, probe)
 
     def unit_indices(self, names: Sequence[str | int]) -> Array:
-        """Positions of units ``[len(names)]``, given by name (which takes the pseudonym key) or by pseudonym.
-
-        Raises UnknownNameError with all units that are not there, RefusedError for names without the key, ValueError
-        for none at all and for a unit named twice, TypeError for a text.
-        """
-        if isinstance(names, str):
-            raise TypeError(f"units: got {names!r}, expected a list of names")
-        if len(names) == 0:
-            raise ValueError("no units were named")
-        found = [self._position(name) for name in names]
-        if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
-            raise self._unknown(unknown)
-        if len(set(found)) < len(found):
-            twice = [name for name, i in zip(names, found, strict=True) if found.count(i) > 1]
-            raise ValueError(f"units named more than once: {listed(twice)}")
-        return np.array(found, dtype=np.int64)
-
-    @cached_property
-    def _positions(self) -> dict[str, int]:
-        return {pseudonym: i for i, pseudonym in enumerate(self.units)}
-
-    def _position(self, name: str | int) -> int | None:
-        if str(name) in self._positions or self._key is None:
-            return self._positions.get(str(name))
-        return self._positions.get(self._key.pseudonym(name))
-
-    def _unknown(self, names: Sequence[str | int]) -> UnknownNameError | RefusedError:
-        plain = [name for name in names if not PSEUDONYM.fullmatch(str(name))]
-        if plain and self._key is None:
-            hint = f"pass pseudonym_key=, put {PseudonymKey.FILE_NAME} beside the bundle, or ask by pseudonym"
-            return RefusedError(f"units can be named only with the pseudonym key: got {listed(plain)}", hint=hint)
-        hint = "only units that own training examples, and are not None, can be deleted"
-        return UnknownNameError(f"the bundle has no unit {listed(names)}", hint=hint)
+        """Positions of units ``[len(names)]``; see `Units.indices` for what it raises."""
+        return self._units.indices(names)
 
     def model_state(self) -> dict[str, Array]:
         """The trained model: the constant term of the sketch, by state-dict name."""
@@ -230,11 +233,27 @@ class Bundle:
 
         ValueError for a model with other weights, which then stays as it is.
         """
+        self._verify_fits(model)
         own, stored = model.state_dict(), self.model_state()
-        if wrong := _difference({name: tuple(tensor.shape) for name, tensor in own.items()}, self._weight_shapes):
-            raise ValueError(f"the model does not fit the bundle: {wrong}")
         model.load_state_dict({name: own[name].new_tensor(array) for name, array in stored.items()})
         return model
+
+    def _verify_fits(self, model: torch.nn.Module) -> None:
+        own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        if wrong := _difference(own, self._weight_shapes):
+            raise ValueError(f"the model does not fit the bundle: {wrong}")
+
+    def unlearned_model(
+        self, model: torch.nn.Module, delete: Iterable[str | int], *, degree: int = 1
+    ) -> UnlearnedState:
+        """The trained weights predicted without some units' data, as a state dict for a model of the recipe's class.
+
+        degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds. The result
+        states its sampling noise. Raises RefusedError when the bundle kept no weight sketches, ValueError for a model
+        that does not fit or a degree that was not sketched, and what `unit_indices` raises.
+        """
+        self._verify_fits(model)
+        return unlearned_state(self, model, delete, degree)
 
     def weight_sketches(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
         """Block by block: first and last direction, and each trained weight's complex ``[directions, degree, *S]``."""
@@ -267,12 +286,3 @@ def _key_beside(path: Path) -> PseudonymKey | None:
         return PseudonymKey.load(file) if file.exists() else None
     except PermissionError:  # somebody else's key: whoever may read the bundle still asks by pseudonym
         return None
-
-
-def _parse_units(raw: bytes, count: int) -> tuple[str, ...]:
-    units = parse_canonical(raw, where=UNITS)
-    if not isinstance(units, list) or not all(isinstance(u, str) and PSEUDONYM.fullmatch(u) for u in units):
-        raise FormatError(f"{UNITS}: expected a list of pseudonyms, 64 hexadecimal digits each")
-    if len(set(units)) != len(units) or len(units) != count:
-        raise FormatError(f"{UNITS}: got {len(set(units))} different pseudonyms in {len(units)}, expected {count}")
-    return tuple(units)

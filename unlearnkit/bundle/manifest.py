@@ -16,6 +16,7 @@ FILE_NAME = "manifest.json"
 UNITS = "units.json"
 MODEL = "model.safetensors"
 EXPLICIT_DIRECTIONS = "sketch/directions.safetensors"
+INFORMED = "sketch/informed.safetensors"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -68,21 +69,42 @@ def adjoint_file(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Adjoint:
-    """A pinned probe that was sketched by reverse sweeps: rank of its second order, directions for what that leaves."""
+    """A pinned probe that was sketched by reverse sweeps.
+
+    rank: columns of the basis that the second order was found with. directions: for what that leaves out.
+    """
 
     name: str
     rank: int
     directions: int
 
+    def eigenpairs(self, units: int) -> int:
+        """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
+        return min(2 * self.rank, units)
+
     def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""
-        low_rank = (elements, units, self.rank)
+        pairs = self.eigenpairs(units)
         return {
             "gradient": (elements, units),
-            "basis": low_rank,
-            "product": low_rank,
+            "vectors": (elements, units, pairs),
+            "values": (elements, pairs),
             "residual": (self.directions, elements, units, 2),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class InformedDirections:
+    """How many directions were found from the data, which are therefore stored, and how often they were refined."""
+
+    count: int = 0
+    power_iterations: int = 0
+
+    def shapes(self, units: int, weights: Sequence[Shape], probes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays in their file: the directions, and along each the slopes of weights and probes."""
+        slopes = {f"weights/{weight.name}": weight.shape for weight in weights}
+        slopes |= {f"probes/{probe.name}": probe.shape for probe in probes}
+        return {"directions": (self.count, units)} | {name: (self.count, *shape) for name, shape in slopes.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +122,7 @@ class Manifest:
     dtype: str
     piecewise: tuple[Mapping[str, str], ...]  # operation, where, kind
     versions: Mapping[str, str]
+    informed: InformedDirections = InformedDirections()
     probes: tuple[Shape, ...] = ()
     adjoint: tuple[Adjoint, ...] = ()
     weights: tuple[Shape, ...] = ()
@@ -126,6 +149,7 @@ class Manifest:
                     "salt": self.salt,
                     "key": self.key,
                 },
+                "informed": asdict(self.informed),
                 "dtype": self.dtype,
                 "piecewise": [dict(entry) for entry in self.piecewise],
                 "versions": dict(self.versions),
@@ -142,6 +166,7 @@ class Manifest:
         fields = take_fields(record, where=FILE_NAME, required=_FIELDS)
         recipe = take_fields(fields["recipe"], where=f"{FILE_NAME}: recipe", required=_RECIPE)
         directions = take_fields(fields["directions"], where=f"{FILE_NAME}: directions", required=_DIRECTIONS)
+        informed = take_fields(fields["informed"], where=f"{FILE_NAME}: informed", required=_INFORMED)
         versions = fields["versions"]
         manifest = cls(
             recipe_digest=recipe["digest"],
@@ -149,6 +174,7 @@ class Manifest:
             direction_count=directions["count"],
             salt=directions["salt"],
             key=directions["key"],
+            informed=InformedDirections(**informed),
             versions=take_fields(versions, where=f"{FILE_NAME}: versions", required=dict.fromkeys(versions, str)),
             piecewise=_each(fields["piecewise"], "piecewise", dict, operation=str, where=str, kind=str),
             probes=_each(fields["probes"], "probes", _shape, name=str, shape=list),
@@ -173,6 +199,7 @@ _FIELDS: dict[str, type] = {
     "units": int,
     "degree": int,
     "directions": dict,
+    "informed": dict,
     "dtype": str,
     "piecewise": list,
     "versions": dict,
@@ -180,6 +207,7 @@ _FIELDS: dict[str, type] = {
 }
 _RECIPE: dict[str, type] = {"digest": str, "description": dict}
 _DIRECTIONS: dict[str, type] = {"kind": str, "count": int, "salt": str, "key": str}
+_INFORMED: dict[str, type] = {"count": int, "power_iterations": int}
 
 
 def _each(entries: Sequence[object], name: str, make: Callable[..., T], /, **types: type) -> tuple[T, ...]:
@@ -202,8 +230,12 @@ def _verify_values(manifest: Manifest, kind: str) -> None:
     else:
         _expect(kind == "explicit", f"directions are of kind {kind!r}, expected random or explicit")
         _expect(not manifest.salt + manifest.key, "explicit directions have a salt or a key")
-    for name in ("units", "degree", "direction_count"):
-        _expect(getattr(manifest, name) >= 1, f"{name} is {getattr(manifest, name)}, expected at least 1")
+    for name, least in (("units", 1), ("degree", 1), ("direction_count", 0)):
+        _expect(getattr(manifest, name) >= least, f"{name} is {getattr(manifest, name)}, expected at least {least}")
+    _expect(min(manifest.informed.count, manifest.informed.power_iterations) >= 0, "informed has negative numbers")
+    _expect(manifest.informed.count or not manifest.informed.power_iterations, "power iterations of no directions")
+    _expect(manifest.informed.count <= manifest.units, "there are more informed directions than units")
+    _expect(not (manifest.informed.count and manifest.is_explicit), "informed directions beside explicit ones")
     _expect(manifest.dtype in ("float32", "float64"), f"dtype is {manifest.dtype!r}, expected float32 or float64")
     for probe in manifest.probes:
         _expect(_PROBE.fullmatch(probe.name), f"probe name {probe.name!r} cannot be a file name")
@@ -235,6 +267,7 @@ def _verify_contents(manifest: Manifest) -> None:
         _expect(entry.name in pinned, f"reverse sweeps of {entry.name!r}, which is not a pinned probe")
         expected.append(adjoint_file(entry.name))
     expected += [EXPLICIT_DIRECTIONS] if manifest.is_explicit else []
+    expected += [INFORMED] if manifest.informed.count else []
     paths = [file.path for file in manifest.files]
     _expect(paths == sorted(expected), f"files are {paths}, expected {sorted(expected)}")
 

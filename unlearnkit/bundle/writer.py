@@ -14,6 +14,7 @@ import numpy as np
 from unlearnkit.bundle.manifest import (
     EXPLICIT_DIRECTIONS,
     FILE_NAME,
+    INFORMED,
     MODEL,
     UNITS,
     Adjoint,
@@ -43,15 +44,17 @@ def write_bundle(
     directions: Array | None = None,
     weight_sketch_files: Sequence[tuple[int, int, Path]] = (),
     adjoint: Mapping[str, Mapping[str, Array]] | None = None,
+    informed: Mapping[str, Array] | None = None,
 ) -> None:
     """Write a bundle directory, all or nothing. The same contents give the same bytes.
 
-    manifest: its lists of contents are filled in here. units: pseudonyms. model: the trained weights, by name.
+    manifest: the lists of its other contents are filled in here. units: pseudonyms. model: the trained weights.
     probes: base ``[*P]`` and complex coefficients ``[directions, degree, *P]``, stored in the run's precision.
     directions: explicit ones, ``[directions, units]``. weight_sketch_files: first and last direction and a safetensors
     file with ``[directions, degree, *S, 2]`` for each weight; linked, not copied, where the file system can.
-    adjoint: of some probes with E elements, ``gradient`` ``[E, units]``, ``basis`` and ``product``
-    ``[E, units, rank]``, ``residual`` complex ``[directions, E, units]``.
+    adjoint: of the probes that the manifest says, with E elements, ``gradient`` ``[E, units]``, ``vectors``
+    ``[E, units, k]`` and ``values`` ``[E, k]``, ``residual`` complex ``[directions, E, units]``.
+    informed: the arrays of `unlearnkit.bundle.informed`, as many as the manifest says.
 
     Raises FileExistsError when something is at ``final`` already, ValueError for units that are no pseudonyms and for
     arrays that do not fit the manifest.
@@ -61,11 +64,12 @@ def write_bundle(
     staging = final.with_name(f".{final.name}.assembling")
     shutil.rmtree(staging, ignore_errors=True)  # left over from a crash; nothing else refers to it
     adjoint = adjoint or {}
-    swept = [
-        Adjoint(name, arrays["basis"].shape[2], len(arrays["residual"])) for name, arrays in sorted(adjoint.items())
-    ]
     files = _contents(manifest, units, model, probes, directions)
-    files |= {adjoint_file(entry.name): _adjoint_bytes(manifest, entry, probes, adjoint[entry.name]) for entry in swept}
+    if informed:
+        files[INFORMED] = _informed_bytes(manifest, informed, model, probes)
+    if adjoint.keys() != {entry.name for entry in manifest.adjoint}:
+        raise ValueError(f"reverse sweeps of {sorted(adjoint)}, but the manifest has {manifest.adjoint}")
+    files |= {adjoint_file(e.name): _adjoint_bytes(manifest, e, probes, adjoint[e.name]) for e in manifest.adjoint}
     for name, raw in files.items():
         _place(staging / name).write_bytes(raw)
     for first, last, source in weight_sketch_files:
@@ -73,7 +77,6 @@ def write_bundle(
     complete = replace(
         manifest,
         probes=_shapes({name: base for name, (base, _) in probes.items()}),
-        adjoint=tuple(swept),
         weights=_shapes(model),
         weight_sketches=tuple(WeightSketch(weight_sketch_file(a, b), a, b) for a, b, _ in weight_sketch_files),
         files=tuple(_files(staging)),
@@ -119,6 +122,19 @@ def _adjoint_bytes(
     pairs = {**arrays, "residual": real_pairs(arrays["residual"])}
     stored = {name: array.astype(manifest.dtype) for name, array in pairs.items()}
     return _tensors(what, stored, entry.shapes(np.size(probes[entry.name][0]), manifest.units), manifest.dtype)
+
+
+def _informed_bytes(
+    manifest: Manifest,
+    arrays: Mapping[str, Array],
+    model: Mapping[str, Array],
+    probes: Mapping[str, tuple[Array, Array]],
+) -> bytes:
+    trained = {name: array for name, array in model.items() if f"weights/{name}" in arrays}
+    bases = {name: base for name, (base, _) in probes.items()}
+    shapes = manifest.informed.shapes(manifest.units, _shapes(trained), _shapes(bases))
+    stored = {name: array.astype(manifest.dtype) for name, array in arrays.items()}
+    return _tensors("informed directions", stored, shapes, manifest.dtype)
 
 
 def _tensors(what: str, tensors: Mapping[str, Array], shapes: ShapeMap, dtype: str | None) -> bytes:

@@ -50,7 +50,7 @@ class Adjoint:
 
     def sweep(
         self,
-        pull_probe: JetFunction,
+        pull_probe: Callable[..., Mapping[str, Leaf]],
         basis: Tensor,
         directions: Tensor | None,
         *,

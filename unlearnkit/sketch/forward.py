@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -12,9 +15,23 @@ from unlearnkit.sketch.partial import PartialRun
 from unlearnkit.sketch.probes import coefficients, probe_function
 from unlearnkit.sketch.recipe import Array
 from unlearnkit.sketch.run import Run, numpy_state
-from unlearnkit.sketch.state import constant_of
+from unlearnkit.sketch.state import Leaf, constant_of
 from unlearnkit.sketch.trainer import ACTIVE, Trainer
 from unlearnkit.taylor.function import JetFunction
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What training along some directions gave: weights by name, and each probe's base and coefficients."""
+
+    weights: dict[str, Leaf]
+    probes: dict[str, tuple[Array, Array]]
+    degree: int
+    directions: int
+
+    def tail(self, weight: str) -> Array:
+        """A weight's coefficients, ``[directions, degree, *S]``."""
+        return coefficients(self.weights[weight], self.degree, self.directions)[1]
 
 
 class Sketching:
@@ -52,21 +69,28 @@ class Sketching:
         found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
         return [{"operation": operation, "where": where, "kind": kind} for operation, where, kind in sorted(found)]
 
-    def block(self, partial: PartialRun, first: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
-        """Train along some directions and keep the outcome."""
-        weights = self.trainer.train(directions, lambda _: bar.update(len(directions)))
-        probes: dict[str, Array] = {}
+    def along(self, directions: torch.Tensor, progress: Callable[[int], None] = lambda _: None) -> Outcome:
+        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes."""
+        weights = self.trainer.train(directions, progress)
+        probes = {}
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
-                base, block = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
-            probes |= {f"base/{name}": base, f"coefficients/{name}": block}
+                probes[name] = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+        return Outcome(weights, probes, self.degree, len(directions))
+
+    def block(self, partial: PartialRun, first: int, last: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
+        """Train along directions ``first`` to ``last`` and keep the outcome."""
+        outcome = self.along(directions, lambda _: bar.update(last - first))
+        probes: dict[str, Array] = {}
+        for name, (base, block) in outcome.probes.items():
+            probes |= {f"base/{name}": base, f"coefficients/{name}": block[: last - first]}
         tails = None
-        if partial.settings.keep_weights:
-            tails = {name: coefficients(jet, self.degree, len(directions))[1] for name, jet in weights.items()}
+        if partial.settings.keep_weights and last > first:
+            tails = {name: outcome.tail(name) for name in outcome.weights}
         if first == 0:
-            constants = {name: constant_of(leaf) for name, leaf in weights.items()}
+            constants = {name: constant_of(leaf) for name, leaf in outcome.weights.items()}
             partial.store_model(numpy_state(self.run.model, constants), self.reservations())
-        partial.store(first, first + len(directions), probes, tails)
+        partial.store(first, last, probes, tails)
 
     def compute(self, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
         """Work through the blocks that are not on disk yet."""
@@ -83,5 +107,7 @@ class Sketching:
             desc=self.run.recipe.name,
         ) as bar:
             for first, last in todo:
-                psi = torch.from_numpy(source.block(first, last))
-                self.block(partial, first, psi.to(device=self.run.device, dtype=self.run.dtype.to_complex()), bar)
+                # Without any direction, one that leads nowhere finds base, model, and what is piecewise.
+                psi = torch.from_numpy(source.block(first, last) if total else np.zeros((1, source.units)))
+                directions = psi.to(device=self.run.device, dtype=self.run.dtype.to_complex())
+                self.block(partial, first, last, directions, bar)

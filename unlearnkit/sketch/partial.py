@@ -5,6 +5,7 @@
 .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
 .NAME.partial/model.safetensors, piecewise.json      the trained model and its reservations, with the first block
 .NAME.partial/adjoint/margins-range-0-40-0-32.safetensors  a finished reverse sweep
+.NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SCHEMA = "unlearnkit/partial/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What decides every byte of the bundle. ``salt`` and ``chunk`` are settled by the first call."""
+    """What decides every byte of the bundle. ``salt``, ``chunk`` and ``lanes`` are settled by the first call."""
 
     recipe: str  # digest
     degree: int
@@ -44,10 +45,13 @@ class Settings:
     keep_weights: bool
     chunk: int
     adjoint: str  # canonical JSON of each probe's rank and directions, "{}" for none
+    informed: int
+    power_iterations: int
+    lanes: int  # cotangents, or real directions, or one of each combined, of one reverse sweep
 
 
-_OPEN = frozenset({"salt", "chunk"})  # a later call may leave these to the first one
-_FOLDERS = ("blocks", "sketch", "adjoint")
+_OPEN = frozenset({"salt", "chunk", "lanes"})  # a later call may leave these to the first one
+_FOLDERS = ("blocks", "sketch", "adjoint", "informed")
 
 
 class PartialRun:
@@ -58,8 +62,10 @@ class PartialRun:
         self.settings = settings
 
     def blocks(self) -> list[tuple[int, int]]:
-        """All blocks of directions, ``first`` up to but not including ``last``."""
+        """All blocks of directions, ``first`` up to but not including ``last``; an empty one where there are none."""
         count, chunk = self.settings.directions, self.settings.chunk
+        if not count:
+            return [(0, 0)]
         return [(first, min(first + chunk, count)) for first in range(0, count, chunk)]
 
     def is_finished(self, first: int, last: int) -> bool:
@@ -100,21 +106,23 @@ class PartialRun:
         joined = {name: np.concatenate([block[f"coefficients/{name}"] for block in loaded]) for name in names}
         return {name: (loaded[0][f"base/{name}"], complex_numbers(joined[name])) for name in names}
 
-    def _sweep(self, probe: str, sweep: str) -> Path:
-        return self.path / "adjoint" / f"{probe}-{sweep}.safetensors"
+    def _piece(self, folder: str, name: str) -> Path:
+        return self.path / folder / f"{name}.safetensors"
 
-    def store_sweep(self, probe: str, sweep: str, arrays: Mapping[str, Array]) -> None:
-        """Keep a finished reverse sweep of a probe."""
-        _write(self._sweep(probe, sweep), arrays)
+    def store_piece(self, folder: str, name: str, arrays: Mapping[str, Array]) -> None:
+        """Keep a finished piece of the work on reverse sweeps or informed directions."""
+        _write(self._piece(folder, name), arrays)
 
-    def load_sweep(self, probe: str, sweep: str) -> dict[str, Array] | None:
-        """A reverse sweep, if it is finished; complex arrays as pairs."""
-        file = self._sweep(probe, sweep)
+    def load_piece(self, folder: str, name: str) -> dict[str, Array] | None:
+        """Such a piece, if it is finished; complex arrays as pairs."""
+        file = self._piece(folder, name)
         return dict(safetensors.numpy.load_file(file)) if file.exists() else None
 
     def weight_files(self) -> list[tuple[int, int, Path]]:
         """First and last direction and file of each weight sketch, in order; none where weights are not kept."""
-        return [(*block, self._weights(*block)) for block in self.blocks()] if self.settings.keep_weights else []
+        if not (self.settings.keep_weights and self.settings.directions):
+            return []
+        return [(*block, self._weights(*block)) for block in self.blocks()]
 
 
 def _write(path: Path, tensors: Mapping[str, Array]) -> None:

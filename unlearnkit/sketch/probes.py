@@ -43,22 +43,27 @@ def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Ar
 
 
 def evaluate(recipe: Recipe, bundle: Bundle, probe: Probe) -> Sketch:
-    """Sketch a probe from the weight sketches of a bundle, block by block of directions."""
-    if not bundle.manifest.weight_sketches:
-        hint = "sketch with keep_weights=True, or pin the probe in the recipe"
+    """Sketch a probe from the weight sketches of a bundle, block by block of directions, random and informed ones."""
+    if not bundle.keeps_weights:
+        hint = "sketch with keep_weights=True or informed=, or pin the probe in the recipe"
         raise RefusedError("the bundle kept no weight sketches, so it cannot answer for a new probe", hint=hint)
     run = make_run(recipe, bundle.manifest.dtype, None)
     function = probe_function(run, "evaluate", probe)
     state = {name: torch.from_numpy(array).to(run.device) for name, array in bundle.model_state().items()}
     weights = {name: state[name] for name in run.trained_names}
-    base: Array = np.empty(0)
-    blocks = []
-    with torch.no_grad(), run.random_numbers(recipe.steps):
-        for first, last, tails in bundle.weight_sketches():
-            jets = {
-                name: Jet(weights[name], torch.from_numpy(tails[name]).to(run.device).transpose(0, 1))
-                for name in run.trained_names
-            }
-            base, block = coefficients(function(jets, run.fixed), bundle.manifest.degree, last - first)
-            blocks.append(block)
-    return bundle.new_sketch("evaluate", base, np.concatenate(blocks))
+
+    def along(tails: Mapping[str, Array], degree: int) -> tuple[Array, Array]:
+        """Base and coefficients from the weights' ``[directions, degree, *S]``."""
+        moved = {name: torch.from_numpy(tails[name]).to(run.device).transpose(0, 1) for name in run.trained_names}
+        with torch.no_grad(), run.random_numbers(recipe.steps):
+            value = function({name: Jet(weights[name], moved[name]) for name in run.trained_names}, run.fixed)
+        return coefficients(value, degree, len(tails[run.trained_names[0]]))
+
+    found = [along(tails, bundle.manifest.degree) for _, _, tails in bundle.weight_sketches()]
+    slopes = None
+    if bundle.informed is not None:
+        tails = {name: array[:, None].astype(bundle.manifest.dtype) for name, array in bundle.informed.weights.items()}
+        base, block = along(tails, 1)
+        slopes = block[:, 0]
+        found = found or [(base, np.zeros((0, bundle.manifest.degree, *base.shape), dtype=np.complex128))]
+    return bundle.new_sketch("evaluate", found[0][0], np.concatenate([block for _, block in found]), slopes)

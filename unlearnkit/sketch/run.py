@@ -60,6 +60,11 @@ class Run:
     dtype: torch.dtype
     device: torch.device
 
+    @property
+    def precision(self) -> str:
+        """The dtype's name: "float32" or "float64"."""
+        return str(self.dtype).removeprefix("torch.")
+
     @cached_property
     def model(self) -> nn.Module:
         """A copy of the recipe's model, to compute with."""
@@ -152,8 +157,13 @@ class Run:
 
 
 def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> Run:
-    """A run on ``device`` (None: a GPU when there is one)."""
-    return Run(recipe, dtype_named(dtype), torch.device(default_device() if device is None else device))
+    """A run on ``device`` (None: a GPU when there is one); ValueError for one that this machine or torch does not have."""
+    chosen = default_device() if device is None else device
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as err:  # an unknown name; a device that this build of torch cannot use
+        raise ValueError(f"device={str(chosen)!r}: {str(err).splitlines()[0]}") from err
+    return Run(recipe, dtype_named(dtype), torch.device(chosen))
 
 
 def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any]:

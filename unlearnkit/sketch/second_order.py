@@ -1,17 +1,18 @@
 """Sketching a probe by reverse sweeps: exact gradients, low-rank Hessians, residual products (THEORY.md section 8).
 
 The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory and a
-finished one can be kept:
+finished one can be kept. All elements go along the same directions, which costs little more than one of them alone:
 
-1. *range*: products of the Hessians with random real vectors, shared by all elements; their span is the basis ``Q``;
-2. *product*: for each element, its Hessian times its own ``Q``;
-3. *residual*: products with independent random complex directions, for the error of what ``Q`` leaves out.
+1. *range*: products of the Hessians with random real vectors, from which the shared basis ``Q`` is made;
+2. *product*: products with Q;
+3. *residual*: products with independent random complex directions, for the error of what the low rank leaves out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,20 +20,22 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from unlearnkit.bundle import Adjoint as AdjointEntry
 from unlearnkit.bundle import Directions, complex_numbers, random_directions
 from unlearnkit.sketch.adjoint import Adjoint, probe_pullback
 from unlearnkit.sketch.partial import PartialRun
 from unlearnkit.sketch.recipe import Array, Probe
 from unlearnkit.sketch.run import Run
 from unlearnkit.taylor.jet import Jet
-from unlearnkit.verifier.adjoint import range_basis
+from unlearnkit.verifier.low_rank import eigenpairs, shared_basis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdjointSettings:
     """How a probe is sketched by reverse sweeps.
 
-    rank: columns of the basis for the second order; 0: first order alone.
+    rank: columns of the basis for the second order, which takes twice as many products with each element's Hessian and
+    keeps twice as many of its eigenpairs; 0: first order alone.
     directions: random directions for the error of the second order; 0: it is not known.
     """
 
@@ -96,23 +99,23 @@ class AdjointSketching:
 
     def sweeps(self, chunk: int) -> Iterator[Sweep]:
         """All the work, in an order that can be followed. chunk: elements times directions of one sweep, about."""
-        rank, elements = self.settings.rank, min(self.elements, chunk)
-        for e0 in range(0, self.elements, elements):
-            e1 = min(e0 + elements, self.elements)
-            if not rank:
-                yield Sweep("gradient", e0, e1, 0, 0)
-            width = max(1, chunk // (e1 - e0))
-            yield from (Sweep("range", e0, e1, d, min(d + width, rank)) for d in range(0, rank, width))
-        if rank:
-            yield from (Sweep("product", e, e + 1, 0, rank) for e in range(self.elements))
-        for e0 in range(0, self.elements, elements):
-            e1, count = min(e0 + elements, self.elements), self.settings.directions
-            width = max(1, chunk // (2 * (e1 - e0)))  # complex directions are two real ones
-            yield from (Sweep("residual", e0, e1, d, min(d + width, count)) for d in range(0, count, width))
+        settings = self.settings
+        if not settings.rank:
+            yield from self._stage("gradient", 0, chunk)
+        yield from self._stage("range", settings.rank, chunk)
+        yield from self._stage("product", settings.rank, chunk)
+        yield from self._stage("residual", settings.directions, chunk // 2)  # complex directions are two real ones
 
-    def steps(self) -> int:
+    def _stage(self, stage: Stage, directions: int, lanes: int) -> Iterator[Sweep]:
+        elements = max(1, min(self.elements, lanes))
+        width = max(1, lanes // elements)
+        for e0 in range(0, self.elements, elements):
+            for d0 in range(0, directions or (stage == "gradient"), width):
+                yield Sweep(stage, e0, min(e0 + elements, self.elements), d0, min(d0 + width, directions))
+
+    def steps(self, lanes: int) -> int:
         """Training steps of all sweeps, forward and backward, when nothing has to be computed twice."""
-        return 2 * self.run.recipe.steps * sum(1 for _ in self.sweeps(SWEEP_LANES))
+        return 2 * self.run.recipe.steps * sum(1 for _ in self.sweeps(lanes))
 
     def run_sweep(
         self, sweep: Sweep, directions: Array | None, memory_budget: int, progress: Callable[[], None] = lambda: None
@@ -132,31 +135,40 @@ class AdjointSketching:
         return torch.from_numpy(directions).to(device=self.run.device, dtype=dtype)
 
 
-def basis_of(pieces: list[tuple[Sweep, Piece]], element: int) -> Array:
-    """The orthonormal basis ``[units, rank]`` of an element, from all pieces of the range."""
-    found = [(s.d0, p.products[:, element - s.e0]) for s, p in pieces if s.stage == "range" and s.e0 <= element < s.e1]
-    stacked = np.concatenate([products for _, products in sorted(found, key=lambda item: item[0])])
-    return np.asarray(range_basis(stacked.T[None])[0])
+class Pieces:
+    """The pieces of one probe that are finished."""
 
+    def __init__(self, sketching: AdjointSketching, start: Array) -> None:
+        elements, units, settings = sketching.elements, start.shape[1], sketching.settings
+        self._precision = sketching.run.precision
+        self.start = start
+        self._gradient = np.empty((elements, units))
+        self._range = np.empty((elements, units, settings.rank), dtype=self._precision)
+        self._product = np.empty_like(self._range)
+        self._residual = np.empty((settings.directions, elements, units), dtype=np.complex128)
 
-def assemble(
-    pieces: list[tuple[Sweep, Piece]], elements: int, units: int, settings: AdjointSettings
-) -> dict[str, Array]:
-    """Gradient, basis, product and residual of all elements, from all pieces, as ``AdjointSketch`` takes them."""
-    gradient = np.empty((elements, units))
-    basis = np.empty((elements, units, settings.rank))
-    product = np.empty_like(basis)
-    residual = np.empty((settings.directions, elements, units), dtype=np.complex128)
-    for sweep, piece in pieces:
-        if sweep.stage in ("gradient", "range"):
-            gradient[sweep.e0 : sweep.e1] = piece.gradient
-        elif sweep.stage == "product":
-            product[sweep.e0] = piece.products[:, 0].T
-        else:
-            residual[sweep.d0 : sweep.d1, sweep.e0 : sweep.e1] = piece.products
-    if settings.rank:
-        basis = np.stack([basis_of(pieces, element) for element in range(elements)])
-    return {"gradient": gradient, "basis": basis, "product": product, "residual": residual}
+    def add(self, sweep: Sweep, piece: Piece) -> None:
+        """Put a piece in its place."""
+        elements, directions = slice(sweep.e0, sweep.e1), slice(sweep.d0, sweep.d1)
+        self._gradient[elements] = piece.gradient
+        if sweep.stage == "residual":
+            self._residual[directions, elements] = piece.products
+        elif sweep.stage != "gradient":
+            place = self._range if sweep.stage == "range" else self._product
+            place[elements, :, directions] = piece.products.transpose(1, 2, 0)
+
+    @cached_property
+    def basis(self) -> Array:
+        """The shared basis as training goes along it: ``[units, rank]``. Takes the whole range."""
+        return shared_basis(self._range, self._range.shape[2]).astype(self._precision)
+
+    def arrays(self, count: int) -> dict[str, Array]:
+        """Everything that ``AdjointSketch`` takes, with ``count`` eigenpairs of each Hessian."""
+        elements, units = self._gradient.shape
+        vectors, values = np.zeros((elements, units, count)), np.zeros((elements, count))
+        for e in range(elements if count else 0):
+            vectors[e], values[e] = eigenpairs(self.basis, self._product[e], self.start.T, self._range[e], count)
+        return {"gradient": self._gradient, "vectors": vectors, "values": values, "residual": self._residual}
 
 
 def complete(
@@ -166,29 +178,26 @@ def complete(
 
     keys: of the random vectors of the range and of the residual. bar: counts steps, forward and backward.
     """
-    pieces: list[tuple[Sweep, Piece]] = []
-    for sweep in sketching.sweeps(SWEEP_LANES):
-        stored = partial.load_sweep(name, str(sweep))
+    units = len(sketching.run.recipe.unit_names)
+    start = random_directions(keys.range, 0, sketching.settings.rank, units).real
+    pieces = Pieces(sketching, start.astype(sketching.run.precision))
+    for sweep in sketching.sweeps(partial.settings.lanes):
+        stored = partial.load_piece("adjoint", f"{name}-{sweep}")
         if stored is None:
-            piece = sketching.run_sweep(sweep, _directions(sketching, sweep, keys, pieces), memory_budget, bar.update)
-            partial.store_sweep(name, str(sweep), {"gradient": piece.gradient, "products": piece.products})
+            piece = sketching.run_sweep(sweep, _directions(sweep, keys, pieces), memory_budget, bar.update)
+            partial.store_piece("adjoint", f"{name}-{sweep}", {"gradient": piece.gradient, "products": piece.products})
         else:
             products = stored["products"]
             complex_products = complex_numbers(products) if sweep.stage == "residual" else products
             piece = Piece(stored["gradient"], complex_products)
-        pieces.append((sweep, piece))
-    units = len(sketching.run.recipe.unit_names)
-    return assemble(pieces, sketching.elements, units, sketching.settings)
+        pieces.add(sweep, piece)
+    return pieces.arrays(AdjointEntry(name, sketching.settings.rank, 0).eigenpairs(units))
 
 
-def _directions(
-    sketching: AdjointSketching, sweep: Sweep, keys: Keys, pieces: list[tuple[Sweep, Piece]]
-) -> Array | None:
-    units = len(sketching.run.recipe.unit_names)
+def _directions(sweep: Sweep, keys: Keys, pieces: Pieces) -> Array | None:
     if sweep.stage == "gradient":
         return None
-    if sweep.stage == "product":
-        return np.ascontiguousarray(basis_of(pieces, sweep.e0).T)
-    if sweep.stage == "range":
-        return np.ascontiguousarray(random_directions(keys.range, sweep.d0, sweep.d1, units).real)
-    return keys.residual.block(sweep.d0, sweep.d1)
+    if sweep.stage == "residual":
+        return keys.residual.block(sweep.d0, sweep.d1)
+    vectors = pieces.start if sweep.stage == "range" else pieces.basis.T
+    return np.ascontiguousarray(vectors[sweep.d0 : sweep.d1])

@@ -17,10 +17,13 @@ import torch
 from tqdm import tqdm
 
 from unlearnkit.bundle import (
+    INFORMED_START,
     RANGE,
     RESIDUAL,
+    Adjoint,
     Bundle,
     Directions,
+    InformedDirections,
     Manifest,
     PseudonymKey,
     direction_key,
@@ -30,10 +33,11 @@ from unlearnkit.bundle import (
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.sketch.forward import Sketching
+from unlearnkit.sketch.informed import InformedSettings, InformedSketching
 from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove_stale
 from unlearnkit.sketch.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.sketch.run import make_run
-from unlearnkit.sketch.second_order import AdjointSettings, AdjointSketching, Keys, complete
+from unlearnkit.sketch.second_order import SWEEP_LANES, AdjointSettings, AdjointSketching, Keys, complete
 
 # More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
 LARGEST_CHUNK = 256
@@ -51,6 +55,8 @@ def sketch(
     dtype: Literal["float32", "float64"] = "float32",
     device: str | torch.device | None = None,
     keep_weights: bool = False,
+    informed: int = 0,
+    power_iterations: int = 1,
     chunk: int | Literal["auto"] = "auto",
     memory_budget: int | None = None,
     adjoint: Mapping[str, AdjointSettings] | None = None,
@@ -59,10 +65,13 @@ def sketch(
 ) -> Bundle:
     """Train the recipe once while pushing truncated power series through it; write a bundle (THEORY.md section 2).
 
-    directions: how many random directions, or an explicit complex array ``[directions, units]`` for studies.
+    directions: how many random directions, or an explicit complex array ``[directions, units]`` for studies; 0 where
+    reverse sweeps or informed directions are to answer alone.
     degree: highest power kept. seed: fixes the random directions, which also depend on the recipe; None: a fresh one.
     dtype: precision of the run. device: None takes a GPU when there is one.
     keep_weights: store the weights' sketches too, for probes that nobody pinned.
+    informed: so many directions along which the trained weights move most, found with ``power_iterations`` rounds of
+    refinement, for first orders of any probe (THEORY.md section 9); their weights' sketches are always kept.
     chunk: directions at once; "auto" fits ``memory_budget`` bytes (None: a quarter of the free memory).
     adjoint: pinned probes that are to be sketched by reverse sweeps too: exact first order, low-rank second order.
     resume: finished blocks of an interrupted call are kept; the same call goes on to the same bundle, byte for byte.
@@ -74,8 +83,13 @@ def sketch(
     final = Path(path)
     explicit = None if isinstance(directions, int) else _explicit(directions, recipe)
     count = directions if isinstance(directions, int) else len(directions)
-    if count < 1 or degree < 1 or (chunk != "auto" and chunk < 1):
-        raise ValueError(f"directions={count}, degree={degree}, chunk={chunk}: expected whole numbers >= 1")
+    if degree < 1 or (chunk != "auto" and chunk < 1):
+        raise ValueError(f"degree={degree}, chunk={chunk}: expected whole numbers >= 1")
+    if count < 0 or not (count or adjoint or informed):
+        raise ValueError(f"directions={count}: expected at least 1, or 0 together with adjoint= or informed=")
+    if not 0 <= informed <= len(recipe.unit_names) or power_iterations < 0:
+        n = len(recipe.unit_names)
+        raise ValueError(f"informed={informed}, power_iterations={power_iterations}: expected 0 to units={n}, and >= 0")
     if explicit is not None and seed is not None:
         raise ValueError(f"seed={seed}: explicit directions leave nothing to a seed")
     run = make_run(recipe, dtype, device)
@@ -89,20 +103,27 @@ def sketch(
         device=run.device.type,
         keep_weights=keep_weights,
         chunk=0 if chunk == "auto" else min(chunk, count),
-        adjoint=_adjoint_settings(adjoint or {}, recipe, explicit),
+        adjoint=_adjoint_settings(adjoint or {}, recipe),
+        informed=informed,
+        power_iterations=power_iterations if informed else 0,
+        lanes=0,
     )
+    if explicit is not None and (adjoint or informed):
+        raise ValueError("reverse sweeps and informed directions go with random directions, got explicit ones")
     if final.exists():
         return _already_there(final, asked)
     sketching = Sketching(run, degree)
-    fresh = _settled(asked, sketching.prepare() * degree * 2 * run.dtype.itemsize, memory_budget)
+    fresh = _settled(asked, sketching.prepare() * run.dtype.itemsize, _memory(asked.device, memory_budget))
     with open_partial(final, asked, fresh, resume=resume) as partial:
         if final.exists():  # another process has just finished it
             return _already_there(final, asked)
         source = _directions(partial.settings, recipe, explicit)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         sketching.compute(partial, source, progress=progress)
-        swept = _sweep(sketching, partial, adjoint or {}, memory_budget, progress=progress)
-        _publish(final, sketching, partial, source, swept, key)
+        memory = _memory(asked.device, memory_budget)
+        swept = _sweep(sketching, partial, adjoint or {}, memory, progress=progress)
+        found = _inform(sketching, partial, memory, progress=progress)
+        _publish(final, sketching, partial, source, adjoint or {}, swept, found, key)
     remove_stale(final)
     return Bundle.open(final)
 
@@ -121,13 +142,14 @@ def _digest(directions: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(directions, dtype="<c16").tobytes()).hexdigest()
 
 
-def _adjoint_settings(adjoint: Mapping[str, AdjointSettings], recipe: Recipe, explicit: Array | None) -> str:
+def _adjoint_settings(adjoint: Mapping[str, AdjointSettings], recipe: Recipe) -> str:
     """The settings of all reverse sweeps as text, for comparison."""
     unknown = sorted(set(adjoint) - set(recipe.probes))
     if unknown:
         raise UnknownNameError(f"adjoint: the recipe has no probe {', '.join(map(repr, unknown))}")
-    if adjoint and explicit is not None:
-        raise ValueError("adjoint: reverse sweeps need random directions, got explicit ones")
+    units = len(recipe.unit_names)
+    if too_high := [name for name, settings in adjoint.items() if settings.rank > units]:
+        raise ValueError(f"adjoint: the rank of {', '.join(too_high)} is above the number of units, {units}")
     return canonicalize({name: asdict(settings) for name, settings in adjoint.items()}).decode()
 
 
@@ -142,8 +164,17 @@ def _already_there(final: Path, asked: Settings) -> Bundle:
         manifest.dtype,
         bool(manifest.weight_sketches),
         canonicalize({a.name: {"rank": a.rank, "directions": a.directions} for a in manifest.adjoint}).decode(),
+        manifest.informed,
     )
-    wanted = (asked.recipe, asked.degree, asked.directions, asked.dtype, asked.keep_weights, asked.adjoint)
+    wanted = (
+        asked.recipe,
+        asked.degree,
+        asked.directions,
+        asked.dtype,
+        asked.keep_weights and asked.directions > 0,
+        asked.adjoint,
+        InformedDirections(asked.informed, asked.power_iterations),
+    )
     explicit = "" if bundle.directions.array is None else _digest(bundle.directions.array)
     if there != wanted or asked.explicit != explicit or (asked.salt and asked.salt != manifest.salt):
         raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
@@ -151,12 +182,21 @@ def _already_there(final: Path, asked: Settings) -> Bundle:
     return bundle
 
 
-def _settled(asked: Settings, per_direction: int, budget: int | None) -> Settings:
-    """Fill in what the caller left open. per_direction: bytes."""
-    fitting = max(1, int(budget if budget is not None else MEMORY_SHARE * _free_memory(asked.device)) // per_direction)
-    blocks = -(-asked.directions // min(fitting, LARGEST_CHUNK))
-    salt = asked.salt or ("" if asked.explicit else secrets.token_hex(32))
-    return replace(asked, salt=salt, chunk=asked.chunk or -(-asked.directions // blocks))
+def _settled(asked: Settings, per_lane: int, budget: int) -> Settings:
+    """Fill in what the caller left open. per_lane: bytes of one real tail of degree one."""
+    complex_tails = max(1, budget // (2 * asked.degree * per_lane))
+    blocks = max(1, -(-asked.directions // min(complex_tails, LARGEST_CHUNK)))
+    return replace(
+        asked,
+        salt=asked.salt or ("" if asked.explicit else secrets.token_hex(32)),
+        chunk=asked.chunk or max(1, -(-asked.directions // blocks)),
+        lanes=min(SWEEP_LANES, max(1, budget // (2 * per_lane))),  # a reverse step holds about twice what a step does
+    )
+
+
+def _memory(device: str, budget: int | None) -> int:
+    """Bytes that a block of directions or a reverse sweep may take."""
+    return budget if budget is not None else int(MEMORY_SHARE * _free_memory(device))
 
 
 def _free_memory(device: str) -> int:
@@ -181,14 +221,13 @@ def _sweep(
     sketching: Sketching,
     partial: PartialRun,
     adjoint: Mapping[str, AdjointSettings],
-    budget: int | None,
+    memory: int,
     *,
     progress: bool | None,
 ) -> dict[str, dict[str, Array]]:
     """The reverse sweeps of all probes that ask for them."""
     run, settings = sketching.run, partial.settings
     recipe, salt = run.recipe, bytes.fromhex(settings.salt)
-    memory = budget if budget is not None else int(MEMORY_SHARE * _free_memory(run.device.type))
     bases = {name: base for name, (base, _) in partial.probes().items()}
     found = {}
     for name, wanted in sorted(adjoint.items()):
@@ -198,9 +237,26 @@ def _sweep(
         )
         keys = Keys(direction_key(recipe.digest, salt, RANGE), residual)
         disable = None if progress is None else not progress
-        with tqdm(total=work.steps(), disable=disable, unit="step", desc=f"{recipe.name}: {name}, reverse") as bar:
+        with tqdm(
+            total=work.steps(settings.lanes), disable=disable, unit="step", desc=f"{recipe.name}: {name}, reverse"
+        ) as bar:
             found[name] = complete(work, partial, name, keys, memory, bar)
     return found
+
+
+def _inform(
+    sketching: Sketching, partial: PartialRun, memory: int, *, progress: bool | None
+) -> dict[str, Array] | None:
+    """The informed directions and the slopes along them."""
+    run, settings = sketching.run, partial.settings
+    if not settings.informed:
+        return None
+    wanted = InformedSettings(count=settings.informed, power_iterations=settings.power_iterations)
+    total = wanted.passes() * run.recipe.steps * -(-wanted.count // settings.lanes)
+    disable = None if progress is None else not progress
+    with tqdm(total=total, disable=disable, unit="step", desc=f"{run.recipe.name}: informed directions") as bar:
+        work = InformedSketching(run, wanted, partial, memory, bar.update)
+        return work.compute(direction_key(run.recipe.digest, bytes.fromhex(settings.salt), INFORMED_START))
 
 
 def _publish(
@@ -208,7 +264,9 @@ def _publish(
     sketching: Sketching,
     partial: PartialRun,
     source: Directions,
+    adjoint: Mapping[str, AdjointSettings],
     swept: dict[str, dict[str, Array]],
+    informed: dict[str, Array] | None,
     key: PseudonymKey,
 ) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
@@ -222,6 +280,8 @@ def _publish(
         salt=source.salt.hex(),
         key=source.key.hex(),
         dtype=settings.dtype,
+        informed=InformedDirections(settings.informed, settings.power_iterations),
+        adjoint=tuple(Adjoint(name, wanted.rank, wanted.directions) for name, wanted in sorted(adjoint.items())),
         piecewise=tuple(partial.piecewise()),
         versions={
             "python": platform.python_version(),
@@ -239,4 +299,5 @@ def _publish(
         directions=source.array,
         weight_sketch_files=partial.weight_files(),
         adjoint=swept,
+        informed=informed,
     )

@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from unlearnkit.errors import EstimationError
 from unlearnkit.verifier.adjoint import AdjointSketch
 from unlearnkit.verifier.choice import choose
-from unlearnkit.verifier.estimators import averaged_term, minimum_norm_error, unbiased_error
+from unlearnkit.verifier.estimators import averaged_term
+from unlearnkit.verifier.first_order import MINIMUM_NORM, FirstOrder
 from unlearnkit.verifier.projection import DirectionSource, Projection, inner_products
 
 Array = np.ndarray[Any, Any]
 Unit: TypeAlias = str | int
 Delete: TypeAlias = Iterable[Unit] | Array
-
-_MINIMUM_NORM = "minimum norm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,11 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Sketch:
-    """A probe's power series along random directions.
+    """A probe's power series along random directions, and what else is known of it.
 
     base: ``[*P]``, the probe of the trained model. coefficients: ``c_{j,r}``, complex ``[directions, degree, *P]``.
     projection: on the directions; one for all probes of a bundle. resolve: from unit names to positions.
+    slopes: the gradient along the projection's informed basis, ``[q, *P]``, where it has one.
     adjoint: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
     """
 
@@ -64,6 +65,7 @@ class Sketch:
     coefficients: Array
     projection: Projection
     resolve: Callable[[Sequence[Unit]], Array]
+    slopes: Array | None = None
     adjoint: AdjointSketch | None = None
 
     def __post_init__(self) -> None:
@@ -85,8 +87,9 @@ class Sketch:
 
     @property
     def degree(self) -> int:
-        """Highest degree that was sketched."""
-        return max(int(self.coefficients.shape[1]), self._swept)
+        """Highest degree that was sketched; 0 for a probe that nothing is known of but its base."""
+        forward = int(self.coefficients.shape[1]) if self.directions.count else int(self.slopes is not None)
+        return max(forward, self._swept)
 
     @property
     def _swept(self) -> int:
@@ -101,7 +104,8 @@ class Sketch:
         """
         if self.adjoint is not None:
             return self.adjoint.gradient.T.reshape(-1, *self.base.shape)
-        return self.projection.gradient(self._gradient)
+        self._checked_degree(1)
+        return self._first_order.influences()
 
     def predict(
         self, delete: Delete, *, weight: float = 1.0, degree: int | None = None, unbiased: bool = False
@@ -141,12 +145,15 @@ class Sketch:
         x, single = self._sets(delete)
         if not single:
             raise ValueError(f"curve: got masks for {len(x)} sets, expected the names of one set of units")
-        full = self._terms(x, self.degree, unbiased=False)
+        full = self._terms(x, self._checked_degree(None), unbiased=False)
         terms = [tuple(np.multiply.outer(steps**r, array[0]) for array in term) for r, term in enumerate(full, start=1)]
         used = [np.broadcast_to(u, value.shape) for u, (value, _) in zip(self._chosen(full), terms, strict=True)]
         return steps, self._prediction(terms, used, unbiased=False, forced=False)
 
     def _checked_degree(self, degree: int | None) -> int:
+        if not self.degree:
+            hint = "sketch it along directions, or with adjoint= or informed="
+            raise EstimationError(f"{self.name!r}: the bundle has its base only, no sketch of it", hint=hint)
         if degree is not None and not 1 <= degree <= self.degree:
             raise ValueError(f"degree={degree}: the sketch of {self.name!r} has degrees 1 to {self.degree}")
         return degree or self.degree
@@ -165,16 +172,15 @@ class Sketch:
         return sets, True
 
     @cached_property
-    def _gradient(self) -> Array:
-        """Coordinates of ``g_P`` in the projection's basis, ``[rank, *P]``."""
-        return self.projection.gradient_coordinates(self.coefficients[:, 0])
+    def _first_order(self) -> FirstOrder:
+        return FirstOrder(self.projection, self.coefficients[:, 0], self.slopes)
 
     def _terms(self, sets: Array, degree: int, *, unbiased: bool) -> list[tuple[Array, Array]]:
         """Estimates and standard errors ``[sets, *P]`` of the terms 1..degree."""
         terms = self._swept_terms(sets, unbiased=unbiased)[:degree]
         products = None if degree <= max(1, len(terms)) else inner_products(self.directions, sets)
         if not terms:
-            terms.append(self._first_order(sets, products, unbiased=unbiased))
+            terms.append(self._first_order.term(sets, products, unbiased=unbiased))
         if products is not None:
             units, h = self.directions.units, products.conj()
             lowest = len(terms) + 1
@@ -191,19 +197,6 @@ class Sketch:
             terms.append(self.adjoint.second_order(sets, unbiased=unbiased))
         shape = (len(sets), *self.base.shape)
         return [(value.reshape(shape), error.reshape(shape)) for value, error in terms]
-
-    def _first_order(self, sets: Array, products: Array | None, *, unbiased: bool) -> tuple[Array, Array]:
-        projection, units = self.projection, self.directions.units
-        coordinates = projection.coordinates(sets, products)
-        value = np.tensordot(coordinates, self._gradient, axes=1)
-        if projection.is_exact:
-            return value, np.zeros_like(value)
-        length, squared_gradient = (sets**2).sum(1), (self._gradient**2).sum(0)
-        if unbiased:
-            value = value * (units / projection.rank)
-            return value, unbiased_error(value, squared_gradient, length, projection.rank, units)
-        unseen = np.maximum(length - (coordinates**2).sum(1), 0)
-        return value, minimum_norm_error(squared_gradient, unseen, projection.rank)
 
     def _chosen(self, terms: Sequence[tuple[Array, Array]]) -> list[Array]:
         return choose(terms, self.directions.units, self.directions.count, given=max(1, self._swept))
@@ -229,14 +222,10 @@ class Sketch:
     def _method(self, degree: int, *, unbiased: bool) -> str:
         if degree <= self._swept:
             rank = self.adjoint.rank if self.adjoint else 0
-            return "exact, by reverse sweeps" if degree == 1 else f"rank {rank}, by reverse sweeps"
+            return "exact, by reverse sweeps" if degree == 1 else f"{rank} eigenpairs, by reverse sweeps"
         if degree > 1:
             return f"average over {self.directions.count} directions"
-        projection = self.projection
-        if projection.is_exact:
-            return "exact, by projection"
-        kind = "unbiased" if unbiased else _MINIMUM_NORM
-        return f"{kind}, by projection on {projection.rank} of {self.directions.units} dimensions"
+        return self._first_order.method(unbiased=unbiased)
 
 
 def _masks(delete: Array, units: int) -> Array:
@@ -257,6 +246,8 @@ def _verify_weights(name: str, weights: Array) -> None:
 
 def _explanation(terms: Sequence[Term], *, forced: bool) -> str:
     parts = [f"Degree {term.degree} ({term.method}): {_share(term.used)}." for term in terms]
+    if any(np.isnan(term.standard_error).any() for term in terms):
+        parts.append("A standard error of NaN is not known: no random directions were sketched that could tell.")
     if forced:
         parts.append("The degrees are those that were asked for.")
     elif len(terms) > 1:
@@ -264,7 +255,7 @@ def _explanation(terms: Sequence[Term], *, forced: bool) -> str:
             "A degree above one is used where the sketch has more measurements than the term has dimensions, or where "
             "its estimate stands out of its own noise so far that using it is hardly ever a mistake."
         )
-    if terms[0].method.startswith(_MINIMUM_NORM):
+    if terms[0].method.startswith(MINIMUM_NORM):
         parts.append(
             "The standard error of degree 1 supposes that the deletion is no better aligned with the gradient than a "
             "random one; for a more coherent one it is too small."

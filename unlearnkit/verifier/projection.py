@@ -9,6 +9,7 @@ the rows of A, and nothing else. Everything here is written in one orthonormal b
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -54,16 +55,50 @@ def inner_products(source: DirectionSource, x: Array) -> Array:
     return np.concatenate([x @ psi.T for _, _, psi in blocks(source)], axis=1)
 
 
+@dataclass(frozen=True, eq=False)
+class Deflated:
+    """Directions without their parts in the span of ``basis``, real orthonormal ``[units, rank]``."""
+
+    source: DirectionSource
+    basis: Array
+
+    @property
+    def count(self) -> int:
+        """Number of directions."""
+        return self.source.count
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return self.source.units
+
+    def block(self, first: int, last: int) -> Array:
+        """``(I - Q Q') psi`` for directions ``first`` up to but not including ``last``."""
+        psi = self.source.block(first, last)
+        return np.asarray(psi - (psi @ self.basis) @ self.basis.T)
+
+
 class Projection:
     """The projection on the span of some directions. Factored once, when first needed, for every probe and deletion.
+
+    informed: an orthonormal basis Q ``[units, q]`` of dimensions in which the gradient is known anyhow. Then all this is
+    about the others: directions, gradients and deletions without their parts in the span of Q (THEORY.md section 9). For
+    random directions that is the same in n - q dimensions: the span of what is left of them is as random there.
 
     Takes memory for the smaller of a 2m x 2m and an n x n matrix, and for two blocks of directions.
     """
 
-    def __init__(self, source: DirectionSource) -> None:
+    def __init__(self, source: DirectionSource, informed: Array | None = None) -> None:
         self.source = source
+        self.informed = informed
+        self._seen = source if informed is None else Deflated(source, informed)
         # The smaller Gram matrix, A'A or AA', has the same information.
         self._by_units = 2 * source.count >= source.units
+
+    @property
+    def dimension(self) -> int:
+        """Dimensions in which the gradient is to be found: n, or n - q."""
+        return self.source.units - (0 if self.informed is None else self.informed.shape[1])
 
     @property
     def rank(self) -> int:
@@ -73,14 +108,14 @@ class Projection:
     @property
     def is_exact(self) -> bool:
         """Whether the span is everything, so that ``g_P = g``."""
-        return self.rank == self.source.units
+        return self.rank == self.dimension
 
     def coordinates(self, x: Array, products: Array | None = None) -> Array:
         """Coordinates ``xi`` of ``P x``, ``[sets, rank]``. products: `inner_products` of x, if they are at hand."""
         values, vectors = self._factors
         if self._by_units:
             return np.asarray(x @ vectors)
-        measured = inner_products(self.source, x) if products is None else products
+        measured = inner_products(self._seen, x) if products is None or self.informed is not None else products
         return np.asarray(np.concatenate([measured.real, measured.imag], axis=1) @ (vectors / np.sqrt(values)))
 
     def gradient_coordinates(self, coefficients: Array) -> Array:
@@ -107,13 +142,15 @@ class Projection:
     def _back(self, measurements: Array) -> Array:
         """``A' [Re v; Im v] = Re(Psi^H v)`` for complex v ``[directions, p]``."""
         total = np.zeros((self.source.units, measurements.shape[1]))
-        for first, last, psi in blocks(self.source):
+        for first, last, psi in blocks(self._seen):
             total += (psi.conj().T @ measurements[first:last]).real
         return total
 
     @cached_property
     def _factors(self) -> tuple[Array, Array]:
         """Eigenvalues ``[rank]`` and eigenvectors ``[n or 2m, rank]`` of the Gram matrix, without the null space."""
+        if not self.source.count or not self.dimension:
+            return np.zeros(0), np.zeros((0, 0))
         gram = self._gram_of_units() if self._by_units else self._gram_of_measurements()
         values, vectors = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True)
         kept = values > _CUT * values[-1]
@@ -122,7 +159,7 @@ class Projection:
     def _gram_of_units(self) -> Array:
         """``A'A``."""
         total = np.zeros((self.source.units, self.source.units))
-        for _, _, psi in blocks(self.source):
+        for _, _, psi in blocks(self._seen):
             total += psi.real.T @ psi.real + psi.imag.T @ psi.imag
         return total
 
@@ -130,8 +167,8 @@ class Projection:
         """``AA'``; blocks are made again for each pair, so that only two are there at any time."""
         count = self.source.count
         gram = np.empty((2, count, 2, count))
-        for first, last, psi in blocks(self.source):
-            for other_first, other_last, other in blocks(self.source, first):
+        for first, last, psi in blocks(self._seen):
+            for other_first, other_last, other in blocks(self._seen, first):
                 for i, part in enumerate((psi.real, psi.imag)):
                     for j, other_part in enumerate((other.real, other.imag)):
                         product = part @ other_part.T

@@ -1,0 +1,132 @@
+"""The unlearned model: every trained weight predicted, in a state dict that loads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from bundle.small import COUNT, KEY, TRAINED, UNITS, Small, small
+
+from unlearnkit.bundle import Bundle, complex_numbers
+from unlearnkit.bundle.tensors import parse_tensors
+from unlearnkit.errors import RefusedError, UnknownNameError
+
+torch = pytest.importorskip("torch")
+N = len(UNITS)
+GONE = ["ben", "17"]
+X = np.array([0.0, 1, 0, 0, 1])
+
+
+def model(dtype=None) -> torch.nn.Module:
+    made = torch.nn.Module()
+    made.layer = torch.nn.Linear(2, 3, dtype=dtype or torch.float64)
+    made.register_buffer("steps", torch.tensor(0))
+    return made
+
+
+def opened(tmp_path, **settings) -> tuple[Small, Bundle]:
+    contents = small(tmp_path, **settings)
+    return contents, Bundle.open(contents.write(tmp_path / "bundle"), pseudonym_key=KEY)
+
+
+def coefficients(contents: Small, name: str) -> np.ndarray:
+    """``[directions, degree, *S]``, read from the files that a training run left."""
+    files = [path for _, _, path in contents.contents["weight_sketch_files"]]
+    blocks = [parse_tensors(path.read_bytes(), where="")[name] for path in files]
+    return complex_numbers(np.concatenate(blocks))
+
+
+def by_informed(contents: Small, name: str) -> np.ndarray:
+    arrays = contents.contents["informed"]
+    return contents.contents["model"][name] + np.tensordot(arrays["directions"] @ X, arrays[f"weights/{name}"], axes=1)
+
+
+def test_informed_directions_move_the_weights_by_their_slopes(tmp_path):
+    """``theta_0 + (J Q) Q'x``."""
+    contents, bundle = opened(tmp_path, informed=3, count=0)
+    state = bundle.unlearned_model(model(), GONE)
+    for name in TRAINED:
+        np.testing.assert_allclose(state[name].numpy(), by_informed(contents, name), rtol=1e-12)
+        assert np.isnan(state.standard_error[name]).all()
+        assert state.standard_error[name].shape == state[name].shape
+    assert state["steps"] == 7
+    assert np.isnan(state.sampling_noise)
+    assert "exact along 3 informed directions" in state.explanation
+
+
+def test_random_directions_give_the_projection(tmp_path):
+    """Six directions are twelve measurements of five slopes: least squares finds the gradient of any weight."""
+    contents, bundle = opened(tmp_path)
+    state = bundle.unlearned_model(model(), GONE)
+    psi = contents.directions.block(0, COUNT)
+    a = np.concatenate([psi.real, psi.imag])
+    for name in TRAINED:
+        measured = coefficients(contents, name)[:, 0].reshape(COUNT, -1)
+        slopes = np.linalg.lstsq(a, np.concatenate([measured.real, measured.imag]), rcond=None)[0]
+        expected = contents.contents["model"][name] + (X @ slopes).reshape(contents.contents["model"][name].shape)
+        np.testing.assert_allclose(state[name].numpy(), expected, rtol=1e-10)
+
+
+def test_degree_two_adds_the_average_over_the_directions(tmp_path):
+    contents, bundle = opened(tmp_path)
+    first, both = (bundle.unlearned_model(model(), GONE, degree=degree) for degree in (1, 2))
+    h = contents.directions.block(0, COUNT).conj() @ X
+    squares = 0.0
+    for name in TRAINED:
+        tails = coefficients(contents, name)[:, 1]
+        samples = N * (N + 1) / 2 * np.real(np.multiply.outer(h**2, np.ones(tails.shape[1:])) * tails)
+        np.testing.assert_allclose((both[name] - first[name]).numpy(), samples.mean(0), rtol=1e-9)
+        error = samples.std(0, ddof=1) / COUNT**0.5
+        np.testing.assert_allclose(both.standard_error[name], error, rtol=1e-9)
+        squares += (error**2).sum()
+    assert both.sampling_noise == pytest.approx(squares**0.5, rel=1e-9)
+    assert first.sampling_noise == 0
+
+
+def test_informed_directions_and_random_weights_go_together(tmp_path):
+    """As `predict` does it for a probe that is a weight."""
+    contents, bundle = opened(tmp_path, informed=2, weights=True)
+    state = bundle.unlearned_model(model(), GONE)
+    for name in TRAINED:
+        slopes, base = bundle.informed.weights[name], contents.contents["model"][name]
+        probe = bundle.new_sketch(name, base, coefficients(contents, name), slopes)
+        np.testing.assert_allclose(state[name].numpy(), probe.predict(GONE, degree=1).value, rtol=1e-12)
+
+
+def test_random_directions_whose_weights_were_not_kept_are_left_alone(tmp_path):
+    contents, bundle = opened(tmp_path, informed=3, weights=False)
+    state = bundle.unlearned_model(model(), GONE)
+    for name in TRAINED:
+        np.testing.assert_allclose(state[name].numpy(), by_informed(contents, name), rtol=1e-12)
+
+
+def test_it_loads_in_the_precision_of_the_model(tmp_path):
+    contents, bundle = opened(tmp_path, informed=3, count=0)
+    m = model(torch.float32)
+    before = {name: value.clone() for name, value in m.state_dict().items()}
+    state = bundle.unlearned_model(m, GONE)
+    assert {name: value.dtype for name, value in state.items()} == {n: v.dtype for n, v in before.items()}
+    assert all(torch.equal(m.state_dict()[name], value) for name, value in before.items())  # untouched until loaded
+    m.load_state_dict(state)
+    for name in TRAINED:
+        np.testing.assert_allclose(m.state_dict()[name].numpy(), by_informed(contents, name), rtol=1e-6)
+
+
+def test_bundles_without_weight_sketches_refuse(tmp_path):
+    _, bundle = opened(tmp_path, weights=False)
+    with pytest.raises(RefusedError, match="kept no weight sketches") as caught:
+        bundle.unlearned_model(model(), GONE)
+    assert "keep_weights=True or informed=" in caught.value.hint
+
+
+def test_bad_questions_are_refused(tmp_path):
+    _, bundle = opened(tmp_path, informed=3, count=0)
+    with pytest.raises(ValueError, match="does not fit the bundle"):
+        bundle.unlearned_model(torch.nn.Linear(2, 3), GONE)
+    with pytest.raises(ValueError, match=r"degree=2: the sketch of 'layer\.bias' has degrees 1 to 1"):
+        bundle.unlearned_model(model(), GONE, degree=2)
+    with pytest.raises(UnknownNameError, match="no unit 'zoe'"):
+        bundle.unlearned_model(model(), ["zoe"])
+    with pytest.raises(ValueError, match="no units were named"):
+        bundle.unlearned_model(model(), [])
+    with pytest.raises(TypeError, match="expected a list of units"):
+        bundle.unlearned_model(model(), "ann")
