@@ -93,6 +93,8 @@ def document_of(found: Policy) -> dict[str, Any]:
             "probes": list(certificate.probes),
             "tolerances": {name: str(value) for name, value in certificate.tolerances.items()},
             "bound_methods": list(certificate.bound_methods),
+            "must_cover": list(certificate.must_cover),
+            "stability": {name: str(value) for name, value in certificate.stability.items()},
             "minimum_directions": certificate.minimum_directions,
             **{name: None if (value := getattr(certificate, name)) is None else str(value) for name in numbers},
         },
@@ -130,7 +132,9 @@ def _render_check(document: Document) -> Iterable[str]:
     record: dict[str, Any] = dict(document)
     certificate, signing = record["certificate"], record["signing"]
     clocks = {name: clock and f"{clock['period']} ({clock['rule']})" for name, clock in record["deadlines"].items()}
-    tolerances = ", ".join(f"{name} {value}" for name, value in certificate["tolerances"].items())
+    tolerances, declared = (
+        ", ".join(f"{name} {value}" for name, value in certificate[table].items()) for table in ("tolerances", "stability")
+    )
     return fields(
         [
             ("policy", record["name"]),
@@ -140,6 +144,8 @@ def _render_check(document: Document) -> Iterable[str]:
             ("accepts", ", ".join(record["accepted"]) or "nothing"),
             ("records kept", f"{record['retention_months']} months"),
             ("bounds", ", ".join(certificate["bound_methods"]) or "none"),
+            ("covering", ", ".join(certificate["must_cover"]) or "nothing"),
+            ("decay", declared or "none"),
             ("tolerances", tolerances or "none"),
             ("directions", f"at least {certificate['minimum_directions']}"),
             ("epsilon", f"at most {certificate['largest_epsilon']}"),

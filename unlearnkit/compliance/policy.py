@@ -24,6 +24,8 @@ FULFILMENTS = ("retrained", "negligible-effect")
 REFUSED = "refused"
 BOUND_METHODS = ("certified", "audited")
 """Which kinds of bounds can count: proved; or conformal, from retrainings."""
+ERRORS = ("sampling", "rounding", "truncation")
+"""What a bound can cover: the chance of the directions, float arithmetic, and the degrees beyond the last one."""
 ROLES = ("sketch-signer", "certificate-signer")
 
 _TOKEN = re.compile(r"[a-z][a-z0-9-]{0,63}")
@@ -51,12 +53,17 @@ class CertificateRules:
     """What a certificate must show to count.
 
     probes: those it must cover. tolerances: largest change of a probe, in the probe's unit, that is negligible.
+    must_cover: the errors that a bound has to cover; all of them, unless the policy says which.
+    stability: by probe, the factor by which the parts of each further degree are declared to shrink (THEORY.md section
+    4.4a); a certified bound covers truncation only where this is declared, and what was measured does not contradict it.
     delta_budget: sum of the deltas of all certificates from one bundle.
     """
 
     probes: tuple[str, ...] = ()
     tolerances: Mapping[str, Decimal] = field(default_factory=dict)
     bound_methods: tuple[str, ...] = ()
+    must_cover: tuple[str, ...] = ERRORS
+    stability: Mapping[str, Decimal] = field(default_factory=dict)
     minimum_directions: int | None = None
     largest_epsilon: Decimal | None = None
     largest_delta: Decimal | None = None
@@ -73,13 +80,14 @@ class SigningRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A validated policy. digest: SHA-256 of the file. A deadline that is None is not known to this policy.
+    """A validated policy. digest: SHA-256 of the file, ``text``. A deadline that is None is not known to this policy.
 
     extended: the whole time from receipt once it was extended. accepted: fulfilments that count, and "refused".
     """
 
     name: str
     digest: str
+    text: str = field(default="", repr=False)
     title: str = ""
     jurisdiction: str = ""
     working_days: WorkingDays = field(default_factory=WorkingDays)
@@ -165,6 +173,7 @@ def parse_policy(raw: bytes, *, where: str) -> Policy:
     return Policy(
         name=fields["name"],
         digest=sha256_hex(raw),
+        text=raw.decode(),
         title=fields.get("title", ""),
         jurisdiction=jurisdiction,
         certificate=_certificate(fields.get("certificate", {}), where=f"{where}: [certificate]"),
@@ -223,6 +232,8 @@ def _certificate(record: object, *, where: str) -> CertificateRules:
         "probes": list,
         "tolerances": dict,
         "bound_methods": list,
+        "must_cover": list,
+        "stability": dict,
         "minimum_directions": int,
         **dict.fromkeys(numbers, _NUMBER),
     }
@@ -240,8 +251,15 @@ def _certificate(record: object, *, where: str) -> CertificateRules:
     }
     if missing := [name for name in probes if name not in tolerances]:
         raise FormatError(f"{where}: no tolerance for {', '.join(missing)}: what change is negligible?")
+    stability = {
+        name: _positive(value, f"{where}: stability of {name}") for name, value in fields.get("stability", {}).items()
+    }
+    if any(factor >= 1 for factor in stability.values()):
+        raise FormatError(f"{where}: stability must be less than 1: the parts of each further degree shrink by it")
     return CertificateRules(
         probes=probes,
+        stability=stability,
+        must_cover=_listed(fields, "must_cover", where, allowed=ERRORS) if "must_cover" in fields else ERRORS,
         tolerances=tolerances,
         bound_methods=_listed(fields, "bound_methods", where, allowed=BOUND_METHODS),
         minimum_directions=fields.get("minimum_directions"),
