@@ -24,17 +24,26 @@ MARGIN_IMAGES = 40
 
 def recipe() -> uk.Recipe:
     """Train a small classifier on 1000 images by 200 people; probes: the test loss, and 40 margins."""
+    return _recipe("digits", owners(_digits()[1][:TRAINING_IMAGES].numpy()))
+
+
+def images_as_units() -> uk.Recipe:
+    """The same training, with every image a unit of its own: for benchmarks."""
+    return _recipe("digits, image by image", [f"image-{i:04d}" for i in range(TRAINING_IMAGES)])
+
+
+def _recipe(name: str, units: list[str]) -> uk.Recipe:
     images, labels = _digits()
     train, test = slice(TRAINING_IMAGES), slice(TRAINING_IMAGES, TRAINING_IMAGES + TEST_IMAGES)
     some = slice(TRAINING_IMAGES, TRAINING_IMAGES + MARGIN_IMAGES)
     model = _classifier()
     return uk.Recipe(
-        name="digits",
+        name=name,
         model=model,
         loss=lambda model, batch: cross_entropy(model(batch[0]), batch[1], reduction="none"),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
         data=(images[train], labels[train]),
-        units=owners(labels[train].numpy()),
+        units=units,
         epochs=10,
         batch_size=50,
         probes={

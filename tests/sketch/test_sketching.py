@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,31 +81,6 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(whole, place, monkeypatch,
     assert len(calls) == 3 - finished
     assert contents(place) == contents(whole.path)
     assert sorted(p.name for p in place.parent.iterdir()) == ["bundle", "pseudonym.key"]
-
-
-SCRIPT = """
-import sys
-sys.path[:0] = [{here!r}, {above!r}]
-from pathlib import Path
-from small import recipe
-import unlearnkit as uk
-uk.sketch(recipe(), Path({path!r}), **{call!r})
-"""
-
-
-def script(path: Path) -> list[str]:
-    code = SCRIPT.format(here=str(HERE), above=str(HERE.parent), path=str(path), call=CALL)
-    return [sys.executable, "-c", code]
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize(("call", "when"), [("rename", 2), ("rename", 6), ("fsync", 9), ("link", 2)])
-def test_a_run_killed_at_a_system_call_goes_on_to_the_same_bytes(whole, place, call, when):
-    inject = ["strace", "-f", "-o", os.devnull, "-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"]
-    killed = subprocess.run([*inject, *script(place)], capture_output=True, check=False)
-    assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
-    make(place)
-    assert contents(place) == contents(whole.path)
 
 
 def test_repeating_a_finished_call_computes_nothing(whole, monkeypatch):
@@ -235,36 +206,3 @@ def test_bad_calls_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UnknownNameError, match="no probe 'other'"):
         make(tmp_path / "bundle", adjoint={"other": uk.AdjointSettings()})
     assert not list(tmp_path.iterdir())
-
-
-def test_reverse_sweeps_are_stored_resumed_and_used(place, monkeypatch):
-    """Rank equal to the number of units: the second order is exact, so only the third is missing."""
-    adjoint = {"probe": uk.AdjointSettings(rank=8, directions=3), "scalar": uk.AdjointSettings(rank=0, directions=0)}
-    run_sweep = sketching.AdjointSketching.run_sweep
-    calls = []
-
-    def until(self, *args):
-        calls.append(args)
-        if len(calls) > 3:
-            raise Stop
-        return run_sweep(self, *args)
-
-    monkeypatch.setattr(sketching.AdjointSketching, "run_sweep", until)
-    with pytest.raises(Stop):
-        make(place, adjoint=adjoint)
-    monkeypatch.undo()
-    bundle = make(place, adjoint=adjoint)
-    other = place.with_name("other")
-    assert contents(make(other, adjoint=adjoint).path) == contents(bundle.path)
-
-    sketch, units = bundle.probe("probe"), ["b"]
-    errors = []
-    for weight in (0.02, 0.04):
-        with torch.no_grad():
-            real = recipe().probes["probe"](uk.retrain(recipe(), units, weight=weight, device="cpu")).numpy()
-        prediction = sketch.predict(units, weight=weight, degree=2)
-        errors.append(np.abs(prediction.value - real).max())
-    assert errors[1] / errors[0] == pytest.approx(8, rel=0.1)
-    assert "8 eigenpairs, by reverse sweeps" in sketch.predict(units).explanation
-    assert np.allclose(bundle.probe("scalar").influences(), make(other, adjoint=adjoint).probe("scalar").influences())
-    assert bundle.probe("scalar").predict(units, degree=1).standard_error == 0

@@ -63,7 +63,7 @@ class Adjoint:
         directions: ``[directions, units]``, real or complex, or None for the plain gradient.
         Returns ``[elements, units]``; along directions a jet, whose tail, ``[degree, directions, elements, units]``,
         holds ``grad f_2(psi), grad f_3(psi), ...``.
-        progress: called after each step, forward or backward.
+        progress: called after each step, forward or backward; not where a step is computed again.
         """
         trajectory = _Trajectory(self.trainer, directions, memory_budget, progress)
         final = trajectory.final()
@@ -204,20 +204,20 @@ class _Trajectory:
         for step in range(last):
             if step % self.stretch == 0:
                 self._checkpoints.append((step, [state.copy() for state in self._states]))
-            self._advance(step, self._states)
-        self._recorded = self._record(last, self.steps, self._states)
+            self.trainer.advance(step, self._states, self.directions)
+            self.progress()
+        self._recorded = self._record(last, self.steps, self._states, self.progress)
         return self._states
 
-    def _advance(self, step: int, states: list[GroupState]) -> None:
-        self.trainer.advance(step, states, self.directions)
-        self.progress()
-
-    def _record(self, first: int, last: int, states: list[GroupState]) -> list[list[GroupState]]:
+    def _record(
+        self, first: int, last: int, states: list[GroupState], progress: Callable[[], None] = lambda: None
+    ) -> list[list[GroupState]]:
         """The states before each step, with the gradient that the step used; ``states`` ends after the last one."""
         recorded = []
         for step in range(first, last):
             before = [state.copy() for state in states]
-            self._advance(step, states)
+            self.trainer.advance(step, states, self.directions)
+            progress()
             for kept, state in zip(before, states, strict=True):
                 assign(kept.gradient, state.gradient)
             recorded.append(before)

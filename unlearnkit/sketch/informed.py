@@ -36,9 +36,14 @@ class InformedSettings:
     count: int
     power_iterations: int
 
-    def passes(self) -> int:
-        """Trainings of a whole set of directions, forward or backward; a pull trains forward once too."""
-        return 3 * self.power_iterations + 3
+    def stages(self) -> dict[str, int]:
+        """Names of the stages in order, and how often each goes through the training: a pull goes there and back."""
+        rounds = range(1, self.power_iterations + 1)
+        return (
+            {"pull-0": 2}
+            | {f"{stage}-{i}": n for i in rounds for stage, n in (("push", 1), ("pull", 2))}
+            | {"final": 1}
+        )
 
 
 class InformedSketching:
@@ -50,13 +55,12 @@ class InformedSketching:
         settings: InformedSettings,
         partial: PartialRun,
         memory_budget: int,
-        progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.run = run
         self.settings = settings
         self._partial = partial
         self._memory_budget = memory_budget
-        self._progress = progress
+        self._progress: Callable[[], None] = lambda: None
         self._forward = Sketching(run, 1)
         self._adjoint = Adjoint(run, 1)
 
@@ -65,8 +69,22 @@ class InformedSketching:
         count, lanes = self.settings.count, self._partial.settings.lanes
         return [slice(first, min(first + lanes, count)) for first in range(0, count, lanes)]
 
-    def compute(self, key: bytes) -> dict[str, Array]:
-        """All arrays that a bundle holds of informed directions (`unlearnkit.bundle.informed`). key: of ``Omega``."""
+    def steps(self) -> tuple[int, int]:
+        """Training steps of all the work, forward and backward, and of what is finished of it."""
+        passes = [
+            (n, self._partial.has_piece(FOLDER, _name(stage, piece)))
+            for stage, n in self.settings.stages().items()
+            for piece in self.pieces()
+        ]
+        steps = self.run.recipe.steps
+        return steps * sum(n for n, _ in passes), steps * sum(n for n, finished in passes if finished)
+
+    def compute(self, key: bytes, progress: Callable[[], None] = lambda: None) -> dict[str, Array]:
+        """All arrays that a bundle holds of informed directions (`unlearnkit.bundle.informed`). key: of ``Omega``.
+
+        progress: called after each step, forward or backward; not where a step is computed again.
+        """
+        self._progress = progress
         directions = self._directions("pull-0", lambda piece: self._random(key, piece))
         for number in range(1, self.settings.power_iterations + 1):
             moved = [self._push(f"push-{number}", directions, piece) for piece in self.pieces()]
@@ -126,9 +144,13 @@ class InformedSketching:
 
     def _kept(self, stage: str, piece: slice, work: Callable[[], dict[str, Array]]) -> dict[str, Array]:
         """The arrays of a finished piece, from disk if they are there."""
-        name = f"{stage}-{piece.start}-{piece.stop}"
+        name = _name(stage, piece)
         arrays = self._partial.load_piece(FOLDER, name)
         if arrays is None:
             arrays = work()
             self._partial.store_piece(FOLDER, name, arrays)
         return arrays
+
+
+def _name(stage: str, piece: slice) -> str:
+    return f"{stage}-{piece.start}-{piece.stop}"

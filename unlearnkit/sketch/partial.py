@@ -113,6 +113,10 @@ class PartialRun:
         """Keep a finished piece of the work on reverse sweeps or informed directions."""
         _write(self._piece(folder, name), arrays)
 
+    def has_piece(self, folder: str, name: str) -> bool:
+        """Whether such a piece is finished."""
+        return self._piece(folder, name).exists()
+
     def load_piece(self, folder: str, name: str) -> dict[str, Array] | None:
         """Such a piece, if it is finished; complex arrays as pairs."""
         file = self._piece(folder, name)

@@ -10,7 +10,7 @@ finished one can be kept. All elements go along the same directions, which costs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -113,9 +113,9 @@ class AdjointSketching:
             for d0 in range(0, directions or (stage == "gradient"), width):
                 yield Sweep(stage, e0, min(e0 + elements, self.elements), d0, min(d0 + width, directions))
 
-    def steps(self, lanes: int) -> int:
-        """Training steps of all sweeps, forward and backward, when nothing has to be computed twice."""
-        return 2 * self.run.recipe.steps * sum(1 for _ in self.sweeps(lanes))
+    def steps(self, sweeps: Iterable[Sweep]) -> int:
+        """Training steps of some sweeps, forward and backward, not counting what has to be computed again."""
+        return 2 * self.run.recipe.steps * sum(1 for _ in sweeps)
 
     def run_sweep(
         self, sweep: Sweep, directions: Array | None, memory_budget: int, progress: Callable[[], None] = lambda: None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -123,7 +124,8 @@ def _as_strided_scatter(
     return written.view(ordered.shape).permute([order.index(d) for d in range(x.dim())])
 
 
-def table() -> dict[OpOverload, Callable[..., Any]]:
+@cache  # torch looks through all its operations each time
+def table() -> Mapping[OpOverload, Callable[..., Any]]:
     """The core decompositions, less every operation that has a Taylor rule of its own or draws random numbers.
 
     Random numbers must be drawn by the kernels that the plain program calls, or a dropout mask would be another one.

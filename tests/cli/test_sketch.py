@@ -1,0 +1,120 @@
+"""``unlearnkit sketch`` without random directions: reverse sweeps and informed directions on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from unlearnkit.cli.main import main
+
+from unlearnkit.bundle import Bundle
+
+RECIPE = """
+import torch
+import unlearnkit as uk
+
+torch.manual_seed(0)
+x, y = torch.randn(12, 3), torch.randint(2, (12,))
+model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.GELU(), torch.nn.Linear(4, 2))
+recipe = uk.Recipe(
+    name="tiny", model=model,
+    loss=lambda model, b: torch.nn.functional.cross_entropy(model(b[0]), b[1], reduction="none"),
+    optimizer=torch.optim.SGD(model.parameters(), lr=0.1), data=(x, y), units=[f"p{i % 6}" for i in range(12)],
+    epochs=1, batch_size=4,
+    probes={"loss": lambda m: torch.nn.functional.cross_entropy(m(x), y), "logits": lambda m: m(x[:5])},
+)
+"""
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def document(*arguments: object) -> dict:
+    """The one JSON document that a command prints."""
+    result = run("--json", *arguments)
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "tiny.py").write_text(RECIPE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def informed(folder) -> dict:
+    """What the command prints of a bundle with informed directions alone."""
+    make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "informed", "--directions", 0, "--seed", 1)
+    return document(*make, "--informed", 3, "--power-iterations", 2)
+
+
+def test_informed_directions_are_made_and_said(folder, informed):
+    assert informed["informed"] == {"count": 3, "power_iterations": 2}
+    assert informed["directions"] == {"kind": "random", "count": 0}
+    assert informed["weight_sketches"] is True
+    assert Bundle.open(folder / "informed").manifest.informed.count == 3
+
+
+def test_info_tells_them_from_random_ones(folder, informed):
+    assert document("info", folder / "informed") == informed
+    text = run("info", folder / "informed").stdout
+    assert "0 random, 3 informed" in text
+    assert "kept: new probes can be evaluated" in text
+
+
+def test_predict_says_that_their_error_is_not_known(folder, informed):
+    ask = ("predict", folder / "informed", "--probe", "loss", "--delete", "p1")
+    record = document(*ask)
+    expected = Bundle.open(folder / "informed").probe("loss").predict(["p1"])
+    assert record["change"] == pytest.approx(float(expected.change))
+    assert record["standard_error"] is None
+    assert [term["method"] for term in record["terms"]] == ["exact along 3 informed directions"]
+    assert "A standard error of NaN is not known" in run(*ask).stdout
+
+
+def test_as_many_as_there_are_units_are_exact(folder):
+    make = ("sketch", folder / "tiny.py:recipe", "--directions", 0, "--seed", 1)
+    document(*make, "-o", folder / "complete", "--informed", 6)
+    swept = document(*make, "-o", folder / "swept", "--adjoint", "loss:0")
+    assert swept["adjoint"] == {"loss": {"rank": 0, "directions": 0}}
+    assert swept["informed"] == {"count": 0, "power_iterations": 0}
+    assert swept["weight_sketches"] is False
+    ask = ("--probe", "loss", "--delete", "p1", "--delete", "p4")
+    one, other = (document("predict", folder / name, *ask) for name in ("complete", "swept"))
+    assert one["change"] == pytest.approx(other["change"], rel=1e-4)
+    assert one["standard_error"] == other["standard_error"] == 0
+
+
+def test_a_probe_without_a_sketch_is_an_error_with_a_cure(folder):
+    make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "one", "--directions", 0, "--seed", 1)
+    document(*make, "--adjoint", "loss:0")
+    result = run("predict", folder / "one", "--probe", "logits", "--delete", "p1")
+    assert result.exit_code == 1
+    assert "'logits': the bundle has its base only" in result.stderr
+    assert "adjoint= or informed=" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "directions=0: expected at least 1, or 0 together with adjoint= or informed="),
+        (["--informed", 7], "informed=7, power_iterations=1: expected 0 to units=6"),
+        (["--informed", -1], "-1 is not in the range x>=0"),
+        (["--informed", 2, "--power-iterations", -1], "-1 is not in the range x>=0"),
+        (["--adjoint", "loss:7"], "the rank of loss is above the number of units, 6"),
+        (["--adjoint", "loss"], "the rank of loss is above the number of units, 6"),  # 64, unless said otherwise
+    ],
+)
+def test_bad_options_are_refused_and_nothing_is_written(folder, options, message):
+    result = run("sketch", folder / "tiny.py:recipe", "-o", folder / "bad", "--directions", 0, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert not (folder / "bad").exists()
+    assert not (folder / ".bad.partial").exists()
