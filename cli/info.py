@@ -9,26 +9,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import Document, Output, fields, pass_output
+from .trust import UNVERIFIED, open_bundle, trust_option
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
-
-UNVERIFIED = "UNVERIFIED: every file fits the manifest, but no signature was checked"
+    from unlearnkit.compliance.trust import TrustStore
 
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
+@trust_option
 @pass_output
-def info(output: Output, bundle: Path) -> None:
-    """Say what BUNDLE holds, after checking every file against its manifest.
+def info(output: Output, *, bundle: Path, trust: TrustStore | None) -> None:
+    """Say what BUNDLE holds, after checking its signature and every file against its manifest.
+
+    Without --trust and outside a workspace, no signature is checked.
 
     \b
     Example:
       unlearnkit info run/bundle
     """
-    from unlearnkit.bundle import Bundle
-
-    output.emit(document_of(Bundle.open(bundle)), render_info)
+    output.emit(document_of(open_bundle(bundle, trust)), render_info)
 
 
 def document_of(bundle: Bundle) -> dict[str, Any]:
@@ -37,17 +38,19 @@ def document_of(bundle: Bundle) -> dict[str, Any]:
     return {
         "schema": "unlearnkit/info/v1",
         "path": str(bundle.path),
-        "verified": False,
+        "verified": bool(bundle.signers),
+        "signers": list(bundle.signers),
         "digest": bundle.digest,
         "recipe": {"name": manifest.recipe.get("name"), "digest": manifest.recipe_digest},
         "counterfactual": manifest.counterfactual,
         "units": manifest.units,
         "directions": {"kind": "explicit" if manifest.is_explicit else "random", "count": manifest.direction_count},
+        "informed": {"count": manifest.informed.count, "power_iterations": manifest.informed.power_iterations},
         "degree": manifest.degree,
         "dtype": manifest.dtype,
         "probes": {probe.name: list(probe.shape) for probe in manifest.probes},
         "adjoint": {entry.name: {"rank": entry.rank, "directions": entry.directions} for entry in manifest.adjoint},
-        "weight_sketches": bool(manifest.weight_sketches),
+        "weight_sketches": bundle.keeps_weights,
         "piecewise": [dict(entry) for entry in manifest.piecewise],
         "versions": dict(manifest.versions),
         "bytes": sum(file.size for file in manifest.files),
@@ -58,14 +61,17 @@ def render_info(document: Document) -> Iterable[str]:
     """The same as text."""
     record: dict[str, Any] = dict(document)
     probes = [f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in record["probes"].items()]
-    yield UNVERIFIED
+    directions = (
+        f"{record['directions']['count']} {record['directions']['kind']}, {record['informed']['count']} informed"
+    )
+    yield f"VERIFIED: signed by {', '.join(record['signers'])}" if record["verified"] else UNVERIFIED
     yield from fields(
         [
             ("bundle", record["path"]),
             ("digest", record["digest"]),
             ("recipe", f"{record['recipe']['name']} ({record['recipe']['digest']})"),
             ("units", record["units"]),
-            ("directions", f"{record['directions']['count']} {record['directions']['kind']}"),
+            ("directions", directions),
             ("degree", f"{record['degree']}, computed in {record['dtype']}"),
             ("probes", ", ".join(probes) or "none pinned"),
             ("reverse", ", ".join(f"{name} (rank {a['rank']})" for name, a in record["adjoint"].items()) or "none"),

@@ -6,17 +6,22 @@ from typing import Any
 
 import click
 
+from .audit import audit
+from .certify import certify
 from .check import check
 from .demo import demo
 from .errors import errors_reported
 from .info import info
 from .init import init
+from .keys import keys
 from .log import log
 from .output import Output
 from .policy import policy
 from .predict import predict
+from .report import report
 from .requests import request_delete, requests
 from .sketch import sketch
+from .verify import verify
 
 
 class RootGroup(click.Group):
@@ -55,5 +60,21 @@ def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> No
     ctx.obj = Output(json=as_json, verbosity=verbose - quiet)
 
 
-for command in (sketch, info, predict, check, demo, init, request_delete, requests, log, policy):
+for command in (
+    sketch,
+    info,
+    predict,
+    check,
+    demo,
+    init,
+    request_delete,
+    requests,
+    certify,
+    verify,
+    report,
+    audit,
+    log,
+    policy,
+    keys,
+):
     main.add_command(command)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from .errors import values_from_options
-from .info import UNVERIFIED
 from .output import Document, Output, fields, pass_output, values
+from .trust import UNVERIFIED, open_bundle, trust_option
+
+if TYPE_CHECKING:
+    from unlearnkit.compliance.trust import TrustStore
 
 
 @click.command()
@@ -22,16 +25,19 @@ from .output import Document, Output, fields, pass_output, values
 @click.option("--weight", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="1 deletes, less partly.")
 @click.option("--degree", type=click.IntRange(min=1), help="Use the degrees 1 to this. Default: chosen by the noise.")
 @click.option("--unbiased", is_flag=True, help="The unbiased estimate, noisier than the default.")
+@trust_option
 @pass_output
 def predict(  # the options of the command
     output: Output,
+    *,
     bundle: Path,
     probe: str,
     delete: tuple[str, ...],
     delete_file: Iterable[str] | None,
     weight: float,
     degree: int | None,
-    unbiased: bool,  # noqa: FBT001  a flag
+    unbiased: bool,
+    trust: TrustStore | None,
 ) -> None:
     """Predict what a probe would be had BUNDLE's model been trained without some units.
 
@@ -39,18 +45,19 @@ def predict(  # the options of the command
     Example:
       unlearnkit predict run/bundle --probe test_loss --delete person-017
     """
-    from unlearnkit.bundle import Bundle
-
     units = [*delete, *(line.strip() for line in delete_file or () if line.strip())]
     if not units:
         raise click.UsageError("name at least one unit with --delete or --delete-file")
-    output.say(UNVERIFIED)
-    sketch = Bundle.open(bundle).probe(probe)
+    opened = open_bundle(bundle, trust)
+    if not opened.signers:
+        output.say(UNVERIFIED)
+    sketch = opened.probe(probe)
     with values_from_options():
         prediction = sketch.predict(units, weight=weight, degree=degree, unbiased=unbiased)
     document = {
         "schema": "unlearnkit/prediction/v1",
-        "verified": False,
+        "verified": bool(opened.signers),
+        "signers": list(opened.signers),
         "probe": probe,
         "units": len(units),
         "weight": weight,

@@ -14,4 +14,5 @@ from unlearnkit.bundle.manifest import Manifest as Manifest
 from unlearnkit.bundle.pseudonym import PseudonymKey as PseudonymKey
 from unlearnkit.bundle.tensors import complex_numbers as complex_numbers
 from unlearnkit.bundle.tensors import real_pairs as real_pairs
+from unlearnkit.bundle.writer import sign_bundle as sign_bundle
 from unlearnkit.bundle.writer import write_bundle as write_bundle

@@ -12,7 +12,13 @@ import numpy as np
 
 from unlearnkit.bundle.directions import Directions, direction_key
 from unlearnkit.bundle.informed import Informed
-from unlearnkit.bundle.integrity import listed, verify_digest, verify_files
+from unlearnkit.bundle.integrity import (
+    listed,
+    verify_digest,
+    verify_files,
+    verify_listing_agrees,
+    verify_signature,
+)
 from unlearnkit.bundle.manifest import (
     EXPLICIT_DIRECTIONS,
     FILE_NAME,
@@ -36,6 +42,9 @@ from unlearnkit.verifier import AdjointSketch, Projection, Sketch
 if TYPE_CHECKING:
     import torch
 
+    from unlearnkit.signing.keys import PublicKey
+    from unlearnkit.signing.model_signature import SignedListing
+
 Array = np.ndarray[Any, Any]
 
 # Purposes of random vectors beside the sketch's own directions (`directions.direction_key`): of reverse sweeps' ranges,
@@ -56,28 +65,44 @@ class Bundle:
     """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data.
 
     path: its directory. manifest: what it holds. digest: SHA-256 of the manifest, and so of everything in the bundle.
+    signers: key ids of the trusted keys that signed it; none when no signature was looked at.
     """
 
-    def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None) -> None:
+    def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None, signed: SignedListing | None) -> None:
         self.path = path
+        self.signers = () if signed is None else tuple(key.key_id for key in signed.keys)
         self.manifest = Manifest.from_bytes(raw_manifest)
         self.digest = sha256_hex(raw_manifest)
+        if signed is not None:
+            verify_listing_agrees(signed, raw_manifest, self.manifest)
         verify_files(path, self.manifest)
         self._units = Units.from_bytes(self._bytes(UNITS), self.manifest.units, key)
 
     @classmethod
-    def open(cls, path: str | Path, *, pseudonym_key: PseudonymKey | None = None) -> Bundle:
-        """Check every file of a bundle, then open it. No signature is looked at.
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        trust: Sequence[PublicKey] | None = None,
+        threshold: int = 1,
+        pseudonym_key: PseudonymKey | None = None,
+    ) -> Bundle:
+        """Verify the signature, check every file of a bundle, then open it.
 
+        trust: the keys that may have signed it, ``threshold`` of which must; none of them verify nothing. None: no
+        signature is looked at, and ``signers`` stays empty.
         pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
-        Raises FileNotFoundError, FormatError for malformed contents, DigestMismatchError for altered ones,
-        VerificationError for directions that do not follow from recipe and salt.
+
+        Raises FileNotFoundError, FormatError for malformed contents, SignatureError, ThresholdError,
+        DigestMismatchError for altered contents, VerificationError for directions that do not follow from recipe and
+        salt.
         """
         path = Path(path)
         if not (path / FILE_NAME).is_file():
             raise FileNotFoundError(f"{path} is not a bundle: it has no {FILE_NAME}" if path.exists() else f"no {path}")
         key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
-        bundle = cls(path, (path / FILE_NAME).read_bytes(), key)
+        signed = None if trust is None else verify_signature(path, keys=trust, threshold=threshold)
+        bundle = cls(path, (path / FILE_NAME).read_bytes(), key, signed)
         bundle._verify_contents()
         return bundle
 

@@ -1,16 +1,54 @@
-"""The files of a bundle against its manifest: all of them, nothing else, and the promised bytes."""
+"""The files of a bundle: signed as a whole, all there, nothing else, and with the promised bytes.
+
+The signature (OpenSSF model signing) lists every file with its digest; the manifest does so too. Both lists must be the
+same, and the folder must hold exactly these files, whatever paths the signature says it ignores.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from unlearnkit.bundle.manifest import FILE_NAME, File, Manifest
-from unlearnkit.canonical import file_sha256_hex
-from unlearnkit.errors import DigestMismatchError, FormatError
+from unlearnkit.canonical import file_sha256_hex, sha256_hex
+from unlearnkit.errors import DigestMismatchError, FormatError, SignatureError, VerificationError
+from unlearnkit.signing.keys import PrivateKey, PublicKey
+from unlearnkit.signing.model_signature import SIGNATURE_NAME, SignedListing, sign_listing, verify_listing
 
-SIGNATURE = "model.sig"
+SIGNATURE = SIGNATURE_NAME
 """OpenSSF model signing; not listed in the manifest, because it signs the manifest."""
+
+
+def sign_files(raw_manifest: bytes, *, name: str, signer: PrivateKey) -> bytes:
+    """The signature of a bundle, ``model.sig``, for the files that its manifest lists, and itself."""
+    return sign_listing(_digests(raw_manifest, Manifest.from_bytes(raw_manifest)), name=name, signers=[signer])
+
+
+def verify_signature(path: Path, *, keys: Sequence[PublicKey], threshold: int) -> SignedListing:
+    """Check the signature in the directory ``path``, and that the manifest there is the signed one.
+
+    Raises SignatureError where there is none or nobody is trusted, ThresholdError, FormatError, DigestMismatchError.
+    """
+    if not keys:
+        raise SignatureError("no key is trusted: that verifies nothing", hint="name the signer's public key")
+    file = path / SIGNATURE
+    if not file.is_file():
+        raise SignatureError(f"{path} is not signed: it has no {SIGNATURE}", hint="sign it when it is made: --key")
+    signed = verify_listing(file.read_bytes(), where=SIGNATURE, keys=keys, threshold=threshold)
+    if signed.digests.get(FILE_NAME) != file_sha256_hex(path / FILE_NAME):
+        raise DigestMismatchError(f"{FILE_NAME} is not the one that was signed")
+    return signed
+
+
+def verify_listing_agrees(signed: SignedListing, raw_manifest: bytes, manifest: Manifest) -> None:
+    """VerificationError unless the signature covers the very files that the manifest lists."""
+    expected = _digests(raw_manifest, manifest)
+    if differing := sorted(p for p in {*expected, *signed.digests} if expected.get(p) != signed.digests.get(p)):
+        raise VerificationError(f"{SIGNATURE} and {FILE_NAME} list different files: {listed(differing)}")
+
+
+def _digests(raw_manifest: bytes, manifest: Manifest) -> Mapping[str, str]:
+    return {file.path: file.sha256 for file in manifest.files} | {FILE_NAME: sha256_hex(raw_manifest)}
 
 
 def verify_files(path: Path, manifest: Manifest) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from unlearnkit.bundle.integrity import SIGNATURE, sign_files
 from unlearnkit.bundle.manifest import (
     EXPLICIT_DIRECTIONS,
     FILE_NAME,
@@ -29,7 +30,8 @@ from unlearnkit.bundle.manifest import (
 from unlearnkit.bundle.pseudonym import PSEUDONYM
 from unlearnkit.bundle.tensors import ShapeMap, misfit, real_pairs, tensor_bytes
 from unlearnkit.canonical import canonicalize, file_sha256_hex
-from unlearnkit.files import publish_directory
+from unlearnkit.files import publish_directory, write_new
+from unlearnkit.signing.keys import PrivateKey
 
 Array = np.ndarray[Any, Any]
 
@@ -45,6 +47,7 @@ def write_bundle(
     weight_sketch_files: Sequence[tuple[int, int, Path]] = (),
     adjoint: Mapping[str, Mapping[str, Array]] | None = None,
     informed: Mapping[str, Array] | None = None,
+    signer: PrivateKey | None = None,
 ) -> None:
     """Write a bundle directory, all or nothing. The same contents give the same bytes.
 
@@ -55,6 +58,7 @@ def write_bundle(
     adjoint: of the probes that the manifest says, with E elements, ``gradient`` ``[E, units]``, ``vectors``
     ``[E, units, k]`` and ``values`` ``[E, k]``, ``residual`` complex ``[directions, E, units]``.
     informed: the arrays of `unlearnkit.bundle.informed`, as many as the manifest says.
+    signer: a P-256 key; None leaves the bundle unsigned.
 
     Raises FileExistsError when something is at ``final`` already, ValueError for units that are no pseudonyms and for
     arrays that do not fit the manifest.
@@ -83,7 +87,14 @@ def write_bundle(
     ).to_bytes()
     Manifest.from_bytes(complete)  # nothing is published that could not be opened
     (staging / FILE_NAME).write_bytes(complete)
+    if signer is not None:
+        (staging / SIGNATURE).write_bytes(sign_files(complete, name=final.name, signer=signer))
     publish_directory(staging, final)
+
+
+def sign_bundle(path: Path, signer: PrivateKey) -> None:
+    """Sign a finished bundle that nobody has signed yet. FileExistsError for one that is signed."""
+    write_new(path / SIGNATURE, sign_files((path / FILE_NAME).read_bytes(), name=path.name, signer=signer))
 
 
 def _contents(

@@ -74,6 +74,11 @@ def verify_checkpoint(
     return Checkpoint(origin, int(rest[0]), root, note.cosignatures, raw)
 
 
+def unverified_origin(raw: bytes, *, where: str) -> str:
+    """The log that a checkpoint claims to be of: to find the key that it is then verified with. FormatError."""
+    return parse_note(raw, where=where).unverified_text.split("\n", 1)[0]
+
+
 def merge_cosignatures(raw: bytes, cosigned: Checkpoint) -> bytes:
     """The note ``raw`` with those verified cosignatures that it lacks; both must have the same text."""
     text, _, lines = raw.rpartition(_SEPARATOR)

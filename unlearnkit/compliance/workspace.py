@@ -111,6 +111,10 @@ class Workspace:
         """What the log's checkpoints are signed with."""
         return LogKey(self.origin, read_private_key(self.root / _KEYS / "log.pem", passphrase=passphrase))
 
+    def signer_key(self, passphrase: bytes | None = None) -> PrivateKey:
+        """What bundles, evidence and certificates are signed with."""
+        return read_private_key(self.root / _KEYS / "signer.pem", passphrase=passphrase)
+
     def open_log(self) -> AuditLog:
         """The audit log, ready for recording."""
         return AuditLog.open(self.log_path, now=clock.utc_now)

@@ -28,10 +28,13 @@ from unlearnkit.bundle import (
     PseudonymKey,
     direction_key,
     salt_from_seed,
+    sign_bundle,
     write_bundle,
 )
+from unlearnkit.bundle.integrity import SIGNATURE
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
+from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.sketch.forward import Sketching
 from unlearnkit.sketch.informed import InformedSettings, InformedSketching
 from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove_stale
@@ -60,6 +63,7 @@ def sketch(
     chunk: int | Literal["auto"] = "auto",
     memory_budget: int | None = None,
     adjoint: Mapping[str, AdjointSettings] | None = None,
+    signer: PrivateKey | None = None,
     resume: bool = True,
     progress: bool | None = None,
 ) -> Bundle:
@@ -74,6 +78,7 @@ def sketch(
     refinement, for first orders of any probe (THEORY.md section 9); their weights' sketches are always kept.
     chunk: directions at once; "auto" fits ``memory_budget`` bytes (None: a quarter of the free memory).
     adjoint: pinned probes that are to be sketched by reverse sweeps too: exact first order, low-rank second order.
+    signer: signs the bundle (P-256); None leaves it unsigned.
     resume: finished blocks of an interrupted call are kept; the same call goes on to the same bundle, byte for byte.
     progress: show a progress bar; None: on a terminal.
 
@@ -111,21 +116,21 @@ def sketch(
     if explicit is not None and (adjoint or informed):
         raise ValueError("reverse sweeps and informed directions go with random directions, got explicit ones")
     if final.exists():
-        return _already_there(final, asked)
+        return _already_there(final, asked, signer)
     sketching = Sketching(run, degree)
     fresh = _settled(asked, sketching.prepare() * run.dtype.itemsize, _memory(asked.device, memory_budget))
     with open_partial(final, asked, fresh, resume=resume) as partial:
         if final.exists():  # another process has just finished it
-            return _already_there(final, asked)
+            return _already_there(final, asked, signer)
         source = _directions(partial.settings, recipe, explicit)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         sketching.compute(partial, source, progress=progress)
         memory = _memory(asked.device, memory_budget)
         swept = _sweep(sketching, partial, adjoint or {}, memory, progress=progress)
         found = _inform(sketching, partial, memory, progress=progress)
-        _publish(final, sketching, partial, source, adjoint or {}, swept, found, key)
+        _publish(final, sketching, partial, source, adjoint or {}, swept, found, key, signer)
     remove_stale(final)
-    return Bundle.open(final)
+    return _opened(final, signer)
 
 
 def _explicit(directions: Array, recipe: Recipe) -> Array:
@@ -153,7 +158,11 @@ def _adjoint_settings(adjoint: Mapping[str, AdjointSettings], recipe: Recipe) ->
     return canonicalize({name: asdict(settings) for name, settings in adjoint.items()}).decode()
 
 
-def _already_there(final: Path, asked: Settings) -> Bundle:
+def _opened(final: Path, signer: PrivateKey | None) -> Bundle:
+    return Bundle.open(final, trust=None if signer is None else [signer.public])
+
+
+def _already_there(final: Path, asked: Settings, signer: PrivateKey | None) -> Bundle:
     """A finished bundle at the path: the same call has nothing left to do, any other must not overwrite it."""
     bundle = Bundle.open(final)
     manifest = bundle.manifest
@@ -179,7 +188,9 @@ def _already_there(final: Path, asked: Settings) -> Bundle:
     if there != wanted or asked.explicit != explicit or (asked.salt and asked.salt != manifest.salt):
         raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
     remove_stale(final)
-    return bundle
+    if signer is not None and not (final / SIGNATURE).exists():
+        sign_bundle(final, signer)
+    return _opened(final, signer)
 
 
 def _settled(asked: Settings, per_lane: int, budget: int) -> Settings:
@@ -236,9 +247,14 @@ def _sweep(
             recipe.digest, salt, wanted.directions, len(recipe.unit_names), settings.dtype, RESIDUAL
         )
         keys = Keys(direction_key(recipe.digest, salt, RANGE), residual)
-        disable = None if progress is None else not progress
+        sweeps = list(work.sweeps(settings.lanes))
+        finished = [sweep for sweep in sweeps if partial.has_piece("adjoint", f"{name}-{sweep}")]
         with tqdm(
-            total=work.steps(settings.lanes), disable=disable, unit="step", desc=f"{recipe.name}: {name}, reverse"
+            total=work.steps(sweeps),
+            initial=work.steps(finished),  # no part of the rate
+            disable=None if progress is None else not progress,
+            unit="step",
+            desc=f"{recipe.name}: {name}, reverse",
         ) as bar:
             found[name] = complete(work, partial, name, keys, memory, bar)
     return found
@@ -252,11 +268,17 @@ def _inform(
     if not settings.informed:
         return None
     wanted = InformedSettings(count=settings.informed, power_iterations=settings.power_iterations)
-    total = wanted.passes() * run.recipe.steps * -(-wanted.count // settings.lanes)
-    disable = None if progress is None else not progress
-    with tqdm(total=total, disable=disable, unit="step", desc=f"{run.recipe.name}: informed directions") as bar:
-        work = InformedSketching(run, wanted, partial, memory, bar.update)
-        return work.compute(direction_key(run.recipe.digest, bytes.fromhex(settings.salt), INFORMED_START))
+    work = InformedSketching(run, wanted, partial, memory)
+    total, finished = work.steps()
+    with tqdm(
+        total=total,
+        initial=finished,  # no part of the rate
+        disable=None if progress is None else not progress,
+        unit="step",
+        desc=f"{run.recipe.name}: informed directions",
+    ) as bar:
+        key = direction_key(run.recipe.digest, bytes.fromhex(settings.salt), INFORMED_START)
+        return work.compute(key, bar.update)
 
 
 def _publish(
@@ -268,6 +290,7 @@ def _publish(
     swept: dict[str, dict[str, Array]],
     informed: dict[str, Array] | None,
     key: PseudonymKey,
+    signer: PrivateKey | None,
 ) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
     manifest = Manifest(
@@ -300,4 +323,5 @@ def _publish(
         weight_sketch_files=partial.weight_files(),
         adjoint=swept,
         informed=informed,
+        signer=signer,
     )
