@@ -24,6 +24,8 @@ from unlearnkit.errors import VerificationError as VerificationError
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle as Bundle
     from unlearnkit.bundle import PseudonymKey as PseudonymKey
+    from unlearnkit.compliance.deletions import GroupDeletions as GroupDeletions
+    from unlearnkit.compliance.deletions import UnitDeletions as UnitDeletions
     from unlearnkit.compliance.log import AuditLog as AuditLog
     from unlearnkit.compliance.policy import Policy as Policy
     from unlearnkit.sketch import Adam as Adam
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from unlearnkit.sketch import check as check
     from unlearnkit.sketch import retrain as retrain
     from unlearnkit.sketch import sketch as sketch
+    from unlearnkit.sketch.retraining_audit import audit_retraining as audit_retraining
     from unlearnkit.verifier import Prediction as Prediction
     from unlearnkit.verifier import Sketch as Sketch
 
@@ -40,11 +43,14 @@ _HOME = {
     "AdjointSettings": "unlearnkit.sketch",
     "AuditLog": "unlearnkit.compliance.log",
     "Bundle": "unlearnkit.bundle",
+    "GroupDeletions": "unlearnkit.compliance.deletions",
     "Policy": "unlearnkit.compliance.policy",
     "Prediction": "unlearnkit.verifier",
     "PseudonymKey": "unlearnkit.bundle",
     "Recipe": "unlearnkit.sketch",
     "Sketch": "unlearnkit.verifier",
+    "UnitDeletions": "unlearnkit.compliance.deletions",
+    "audit_retraining": "unlearnkit.sketch.retraining_audit",
     "check": "unlearnkit.sketch",
     "retrain": "unlearnkit.sketch",
 }
