@@ -81,9 +81,9 @@ class Deflated:
 class Projection:
     """The projection on the span of some directions. Factored once, when first needed, for every probe and deletion.
 
-    informed: an orthonormal basis Q ``[units, q]`` of dimensions in which the gradient is known anyhow. Then all this is
-    about the others: directions, gradients and deletions without their parts in the span of Q (THEORY.md section 9). For
-    random directions that is the same in n - q dimensions: the span of what is left of them is as random there.
+    informed: an orthonormal basis Q ``[units, q]`` of dimensions in which the gradient is known anyhow. Then all this
+    is about the others: directions, gradients and deletions without their parts in the span of Q (THEORY.md section 9).
+    For random directions that is the same in n - q dimensions: the span of what is left of them is as random there.
 
     Takes memory for the smaller of a 2m x 2m and an n x n matrix, and for two blocks of directions.
     """
