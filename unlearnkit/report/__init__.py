@@ -1,1 +1,16 @@
-"""Reports for people: pages and figures made of certificates. Empty so far."""
+"""Reports for people: pages and figures made of certificates. Needs Jinja, which ``unlearnkit[report]`` brings."""
+
+from __future__ import annotations
+
+from unlearnkit.errors import UnlearnkitError
+
+try:
+    from unlearnkit.report.html import Verified, render_report
+except ModuleNotFoundError as err:
+    if err.name not in ("jinja2", "markupsafe"):
+        raise
+    raise UnlearnkitError(
+        "a report needs Jinja, which is not installed", hint='pip install "unlearnkit[report]"'
+    ) from err
+
+__all__ = ["Verified", "render_report"]
