@@ -133,7 +133,8 @@ def _render_check(document: Document) -> Iterable[str]:
     certificate, signing = record["certificate"], record["signing"]
     clocks = {name: clock and f"{clock['period']} ({clock['rule']})" for name, clock in record["deadlines"].items()}
     tolerances, declared = (
-        ", ".join(f"{name} {value}" for name, value in certificate[table].items()) for table in ("tolerances", "stability")
+        ", ".join(f"{name} {value}" for name, value in certificate[table].items())
+        for table in ("tolerances", "stability")
     )
     return fields(
         [

@@ -68,7 +68,9 @@ numbers = st.decimals("-1", "1", places=4)
 
 @given(numbers, numbers, st.decimals("0", "0.01", places=5))
 def test_negligible_means_that_the_whole_interval_is_within_tolerance(base, predicted, epsilon):
-    outcome = decide([claim(base=(str(base),), predicted=(str(predicted),), epsilon=(str(epsilon),))], RULES, 16).outcome
+    outcome = decide(
+        [claim(base=(str(base),), predicted=(str(predicted),), epsilon=(str(epsilon),))], RULES, 16
+    ).outcome
     ends = [abs(predicted + sign * epsilon - base) for sign in (-1, 1)]
     tolerance = Decimal("0.02")
     assert (outcome == NEGLIGIBLE) == (max(ends) <= tolerance)

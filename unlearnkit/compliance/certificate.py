@@ -243,7 +243,9 @@ def _verify(certificate: Certificate, deleted: str, policy: str, where: str) -> 
     if deleted != certificate.deleted_digest or policy != certificate.policy_digest:
         raise FormatError(f"{where}: the digest of the deleted pseudonyms or of the policy does not fit them")
     if certificate.decision.outcome not in DECISIONS:
-        raise FormatError(f"{where}: the decision is {certificate.decision.outcome!r}, expected {' or '.join(DECISIONS)}")
+        raise FormatError(
+            f"{where}: the decision is {certificate.decision.outcome!r}, expected {' or '.join(DECISIONS)}"
+        )
     names = [claim.probe for claim in certificate.claims]
     if len(set(names)) != len(names) or min(certificate.index, certificate.units, certificate.directions) < 0:
         raise FormatError(f"{where}: a probe is claimed twice, or a count is negative")

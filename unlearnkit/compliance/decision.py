@@ -1,4 +1,4 @@
-"""What a policy makes of claims: may a request be fulfilled as negligible, or must the model be trained again?
+"""What a policy makes of claims: whether a request is fulfilled as negligible, or the model must be trained again.
 
 Fail-closed: only claims that meet every rule, about every probe that the policy names, show an effect to be negligible.
 """
