@@ -143,6 +143,18 @@ def _verify(office: Office, issued: Issuance) -> list[tuple[str, str]]:
 
 def _report(office: Office, issued: Issuance, checks: list[tuple[str, str]]) -> None:
     """A page for people who do not read JSON."""
+    from unlearnkit.canonical import sha256_hex
+    from unlearnkit.files import write_atomic
+    from unlearnkit.report import Verified, render_report
+
+    page = render_report(
+        issued.certificate,
+        checks,
+        verified=Verified.EVERYTHING,
+        file=f"{issued.certificate.request}.certificate.json",
+        digest=sha256_hex(issued.raw),
+    )
+    write_atomic(office.root / "report.html", page.encode())
 
 
 def _row(office: Office, person: str, issued: Issuance, checks: list[tuple[str, str]]) -> dict[str, Any]:
@@ -173,7 +185,7 @@ def compare(office: Office) -> list[dict[str, Any]]:
     largest = _by_images(office.recipe)
     groups = [(f"{size} people at random", random.choice(len(names), size, replace=False)) for size in GROUP_SIZES]
     likers = [i for i, name in enumerate(names) if int(str(name)[-3:]) % 10 == LIKED_DIGIT]
-    cases = [
+    cases: list[tuple[str, Any]] = [
         ("one person", largest[:1]),
         ("another person", largest[3:4]),
         *groups,

@@ -95,6 +95,7 @@ def document_of(found: Policy) -> dict[str, Any]:
             "bound_methods": list(certificate.bound_methods),
             "must_cover": list(certificate.must_cover),
             "stability": {name: str(value) for name, value in certificate.stability.items()},
+            "rounding": {name: str(value) for name, value in certificate.rounding.items()},
             "minimum_directions": certificate.minimum_directions,
             **{name: None if (value := getattr(certificate, name)) is None else str(value) for name in numbers},
         },
@@ -134,7 +135,7 @@ def _render_check(document: Document) -> Iterable[str]:
     clocks = {name: clock and f"{clock['period']} ({clock['rule']})" for name, clock in record["deadlines"].items()}
     tolerances, declared = (
         ", ".join(f"{name} {value}" for name, value in certificate[table].items())
-        for table in ("tolerances", "stability")
+        for table in ("tolerances", "stability", "rounding")
     )
     return fields(
         [

@@ -228,6 +228,7 @@ class Bundle:
             resolve=self.unit_indices,
             slopes=None if self.informed is None or slopes is None else self.informed.in_basis(slopes),
             adjoint=adjoint,
+            is_random=not self.manifest.is_explicit,
         )
 
     def evaluate(self, recipe: _Recipe, probe: Callable[[Any], Any]) -> Sketch:

@@ -43,7 +43,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Norm:
-    """One degree of the stability profile: the size of the degree's part, and an asymptotic 95 % interval."""
+    """One degree of the stability profile: the size of the degree's part, and a certified 95 % interval."""
 
     degree: int
     norm: str

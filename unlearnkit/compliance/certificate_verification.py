@@ -175,7 +175,7 @@ def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, aud
             claim.probe,
             delta=Decimal(claim.delta),
             audit=audit,
-            decay=policy.certificate.stability.get(claim.probe),
+            rules=policy.certificate,
         )
         for difference in disagreements(claim, again):
             raise VerificationError(f"{claim.probe}: {difference}")

@@ -6,6 +6,7 @@ may be larger by its rounding up, not smaller.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.certificate import Claim, Curve, Norm, question_digest
 from unlearnkit.compliance.evidence import Evidence
-from unlearnkit.compliance.policy import Policy
+from unlearnkit.compliance.policy import CertificateRules, Policy
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.verifier import Prediction, Sketch
 from unlearnkit.verifier.bound import Bound
@@ -48,19 +49,24 @@ def make_claims(
         )
     audits = {name: audit for audit in evidence for name in audit.probes} if AUDITED in rules.bound_methods else {}
     return tuple(
-        make_claim(bundle, deleted, name, delta=delta, audit=audits.get(name), decay=rules.stability.get(name))
-        for name in rules.probes
+        make_claim(bundle, deleted, name, delta=delta, audit=audits.get(name), rules=rules) for name in rules.probes
     )
 
 
 def make_claim(
-    bundle: Bundle, deleted: Sequence[str], probe: str, *, delta: Decimal, audit: Evidence | None, decay: Decimal | None
+    bundle: Bundle,
+    deleted: Sequence[str],
+    probe: str,
+    *,
+    delta: Decimal,
+    audit: Evidence | None,
+    rules: CertificateRules,
 ) -> Claim:
     """The claim about one probe: audited where there is evidence, else certified."""
     sketch = bundle.probe(probe)
     prediction = sketch.predict(deleted)
     kind, evidence = (CERTIFIED, ()) if audit is None else (AUDITED, (audit.digest,))
-    bound = _bound(sketch, deleted, delta, audit, decay)
+    bound = _bound(sketch, deleted, delta, audit, rules)
     text = format(delta, "f")
     return Claim(
         probe=probe,
@@ -85,11 +91,15 @@ def make_claim(
 
 
 def _bound(
-    sketch: Sketch, deleted: Sequence[str], delta: Decimal, audit: Evidence | None, decay: Decimal | None
+    sketch: Sketch, deleted: Sequence[str], delta: Decimal, audit: Evidence | None, rules: CertificateRules
 ) -> Bound:
     if audit is not None:
         return audit.bound(sketch, deleted, delta=float(delta))
-    return sketch.bound(deleted, delta=float(delta), decay=None if decay is None else float(decay))
+    decay, rounding = (
+        None if table.get(sketch.name) is None else float(table[sketch.name])
+        for table in (rules.stability, rules.rounding)
+    )
+    return sketch.bound(deleted, delta=float(delta), decay=decay, rounding=rounding)
 
 
 def _around(bound: Bound, prediction: Prediction) -> Array:
@@ -110,10 +120,11 @@ def _curve(sketch: Sketch, deleted: Sequence[str], prediction: Prediction) -> Cu
 
 
 def _stability(sketch: Sketch) -> tuple[Norm, ...]:
-    """The profile of the element that changes most is not asked for: the root mean square over all of them is."""
+    """The degrees of which the size is known."""
     return tuple(
         Norm(degree=row.degree, norm=_decimal(row.norm), low=_decimal(row.low), high=_decimal(row.high))
         for row in sketch.stability()
+        if math.isfinite(row.high)
     )
 
 

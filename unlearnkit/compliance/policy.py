@@ -56,6 +56,7 @@ class CertificateRules:
     must_cover: the errors that a bound has to cover; all of them, unless the policy says which.
     stability: by probe, the factor by which the parts of each further degree are declared to shrink (THEORY.md section
     4.4a); a certified bound covers truncation only where this is declared, and the measured does not contradict it.
+    rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
     delta_budget: sum of the deltas of all certificates from one bundle.
     """
 
@@ -64,6 +65,7 @@ class CertificateRules:
     bound_methods: tuple[str, ...] = ()
     must_cover: tuple[str, ...] = ERRORS
     stability: Mapping[str, Decimal] = field(default_factory=dict)
+    rounding: Mapping[str, Decimal] = field(default_factory=dict)
     minimum_directions: int | None = None
     largest_epsilon: Decimal | None = None
     largest_delta: Decimal | None = None
@@ -234,6 +236,7 @@ def _certificate(record: object, *, where: str) -> CertificateRules:
         "bound_methods": list,
         "must_cover": list,
         "stability": dict,
+        "rounding": dict,
         "minimum_directions": int,
         **dict.fromkeys(numbers, _NUMBER),
     }
@@ -251,14 +254,16 @@ def _certificate(record: object, *, where: str) -> CertificateRules:
     }
     if missing := [name for name in probes if name not in tolerances]:
         raise FormatError(f"{where}: no tolerance for {', '.join(missing)}: what change is negligible?")
-    stability = {
-        name: _positive(value, f"{where}: stability of {name}") for name, value in fields.get("stability", {}).items()
-    }
+    stability, rounding = (
+        {name: _positive(value, f"{where}: {table} of {name}") for name, value in fields.get(table, {}).items()}
+        for table in ("stability", "rounding")
+    )
     if any(factor >= 1 for factor in stability.values()):
         raise FormatError(f"{where}: stability must be less than 1: the parts of each further degree shrink by it")
     return CertificateRules(
         probes=probes,
         stability=stability,
+        rounding=rounding,
         must_cover=_listed(fields, "must_cover", where, allowed=ERRORS) if "must_cover" in fields else ERRORS,
         tolerances=tolerances,
         bound_methods=_listed(fields, "bound_methods", where, allowed=BOUND_METHODS),

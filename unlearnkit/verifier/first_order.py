@@ -58,7 +58,7 @@ class FirstOrder:
         products: `inner_products` of the sets with the random directions, if they are at hand. unbiased: without the
         shrinking of the minimum norm. Where informed directions are all there is, the error is not known, and NaN.
         """
-        known, length = self._informed(sets)
+        known, length = self.informed_part(sets)
         projection = self.projection
         if not projection.rank:
             return known, np.full_like(known, 0.0 if projection.is_exact else np.nan)
@@ -74,7 +74,7 @@ class FirstOrder:
         unseen = np.maximum(length - (coordinates**2).sum(1), 0)
         return known + value, minimum_norm_error(squared_gradient, unseen, projection.rank)
 
-    def _informed(self, sets: Array) -> tuple[Array, Array]:
+    def informed_part(self, sets: Array) -> tuple[Array, Array]:
         """The part that is known, ``[sets, *P]``, and the squared length of what is left of the sets, ``[sets]``."""
         length = (sets**2).sum(1)
         if self.slopes is None or self.projection.informed is None:

@@ -7,15 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from unlearnkit.verifier.bounds import (
-    Method,
-    best_constants,
-    least_count,
-    pilot_variance,
-    projection_constants,
-    settled_radius,
-    variance_bound,
-)
+from unlearnkit.verifier.averaging import Method, best_constants, least_count, pilot_variance, settled_radius
+from unlearnkit.verifier.bounds import moment_ratio, projection_constants, variance_bound
 
 
 def planned_epsilon(
@@ -30,7 +23,7 @@ def planned_epsilon(
     if degree == 1:
         constants = projection_constants(min(2 * count, units), units, delta)
         return constants.spread * math.sqrt(min(2 * count / units, 1)) * norm * length
-    found = best_constants(units, degree, count, delta, method)
+    found = best_constants(moment_ratio(units, degree), count, delta, method)
     if found is None:
         return math.inf
     upper, reach = np.asarray(norm**2 / found.retained), np.asarray(norm * length**degree)

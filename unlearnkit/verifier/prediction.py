@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 
 from unlearnkit.errors import EstimationError
 from unlearnkit.verifier.adjoint import AdjointSketch
+from unlearnkit.verifier.averaging import Method
+from unlearnkit.verifier.bound import Bound, certified_bound
 from unlearnkit.verifier.choice import choose
 from unlearnkit.verifier.estimators import averaged_term
 from unlearnkit.verifier.first_order import MINIMUM_NORM, FirstOrder
 from unlearnkit.verifier.projection import DirectionSource, Projection, inner_products
+from unlearnkit.verifier.stability import Size, profile
 
 Array = np.ndarray[Any, Any]
 Unit: TypeAlias = str | int
@@ -58,6 +61,7 @@ class Sketch:
     projection: on the directions; one for all probes of a bundle. resolve: from unit names to positions.
     slopes: the gradient along the projection's informed basis, ``[q, *P]``, where it has one.
     adjoint: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
+    is_random: whether the directions were drawn at random; no bound is certified for others.
     """
 
     name: str
@@ -67,6 +71,7 @@ class Sketch:
     resolve: Callable[[Sequence[Unit]], Array]
     slopes: Array | None = None
     adjoint: AdjointSketch | None = None
+    is_random: bool = True
 
     def __post_init__(self) -> None:
         expected = (self.directions.count, *self.coefficients.shape[1:2], *self.base.shape)
@@ -89,10 +94,10 @@ class Sketch:
     def degree(self) -> int:
         """Highest degree that was sketched; 0 for a probe that nothing is known of but its base."""
         forward = int(self.coefficients.shape[1]) if self.directions.count else int(self.slopes is not None)
-        return max(forward, self._swept)
+        return max(forward, self.swept)
 
     @property
-    def _swept(self) -> int:
+    def swept(self) -> int:
         """How many of the lowest degrees reverse sweeps answer for."""
         return 0 if self.adjoint is None else 2 if self.adjoint.rank else 1
 
@@ -105,7 +110,7 @@ class Sketch:
         if self.adjoint is not None:
             return self.adjoint.gradient.T.reshape(-1, *self.base.shape)
         self._checked_degree(1)
-        return self._first_order.influences()
+        return self.first_order.influences()
 
     def predict(
         self, delete: Delete, *, weight: float = 1.0, degree: int | None = None, unbiased: bool = False
@@ -150,6 +155,50 @@ class Sketch:
         used = [np.broadcast_to(u, value.shape) for u, (value, _) in zip(self._chosen(full), terms, strict=True)]
         return steps, self._prediction(terms, used, unbiased=False, forced=False)
 
+    def bound(
+        self,
+        delete: Delete,
+        delta: float,
+        *,
+        method: Method = "catoni",
+        degree: int | None = None,
+        decay: float | None = None,
+        rounding: float | None = None,
+    ) -> Bound:
+        """A certified bound, for all elements together, but for probability ``delta`` (THEORY.md section 4).
+
+        delete: as for `predict`. method: for degrees that are averaged. degree: of what is bounded; None: the degrees
+        that reverse sweeps answered for, otherwise 1. decay: declares ``||f_(r+1)|| <= decay ||f_r||`` from that
+        degree on, which covers the truncation. rounding: declared size of rounding errors, in the probe's unit.
+
+        The estimate is not `predict`'s, but the centre of the interval. Raises EstimationError for too few directions,
+        with the number that would do, for directions that are not random, and for a decay that the sketch contradicts.
+        """
+        if not 0 < delta < 1:
+            raise ValueError(f"delta={delta}: expected a probability, above 0 and below 1")
+        if decay is not None and not 0 < decay < 1:
+            raise ValueError(f"decay={decay}: expected a factor above 0 and below 1")
+        if rounding is not None and not 0 <= rounding < np.inf:
+            raise ValueError(f"rounding={rounding}: expected a size, not negative")
+        if method not in get_args(Method):
+            raise ValueError(f"method={method!r}: expected one of {', '.join(get_args(Method))}")
+        self._checked_degree(degree)
+        sets, single = self._sets(delete)
+        found = certified_bound(
+            self,
+            sets,
+            delta=delta,
+            method=method,
+            degree=degree or max(1, self.swept),
+            decay=decay,
+            rounding=rounding,
+        )
+        return replace(found, estimate=found.estimate[0], epsilon=found.epsilon[0]) if single else found
+
+    def stability(self) -> list[Size]:
+        """How large each degree's part is, as far as the sketch tells (`unlearnkit.verifier.stability`)."""
+        return profile(self.coefficients, self.directions.units, self.adjoint)
+
     def _checked_degree(self, degree: int | None) -> int:
         if not self.degree:
             hint = "sketch it along directions, or with adjoint= or informed="
@@ -172,7 +221,8 @@ class Sketch:
         return sets, True
 
     @cached_property
-    def _first_order(self) -> FirstOrder:
+    def first_order(self) -> FirstOrder:
+        """What the forward sketch knows of the gradient."""
         return FirstOrder(self.projection, self.coefficients[:, 0], self.slopes)
 
     def _terms(self, sets: Array, degree: int, *, unbiased: bool) -> list[tuple[Array, Array]]:
@@ -180,7 +230,7 @@ class Sketch:
         terms = self._swept_terms(sets, unbiased=unbiased)[:degree]
         products = None if degree <= max(1, len(terms)) else inner_products(self.directions, sets)
         if not terms:
-            terms.append(self._first_order.term(sets, products, unbiased=unbiased))
+            terms.append(self.first_order.term(sets, products, unbiased=unbiased))
         if products is not None:
             units, h = self.directions.units, products.conj()
             lowest = len(terms) + 1
@@ -199,7 +249,7 @@ class Sketch:
         return [(value.reshape(shape), error.reshape(shape)) for value, error in terms]
 
     def _chosen(self, terms: Sequence[tuple[Array, Array]]) -> list[Array]:
-        return choose(terms, self.directions.units, self.directions.count, given=max(1, self._swept))
+        return choose(terms, self.directions.units, self.directions.count, given=max(1, self.swept))
 
     def _prediction(
         self, terms: Sequence[tuple[Array, ...]], used: Sequence[Array], *, unbiased: bool, forced: bool
@@ -220,12 +270,12 @@ class Sketch:
         )
 
     def _method(self, degree: int, *, unbiased: bool) -> str:
-        if degree <= self._swept:
+        if degree <= self.swept:
             rank = self.adjoint.rank if self.adjoint else 0
             return "exact, by reverse sweeps" if degree == 1 else f"{rank} eigenpairs, by reverse sweeps"
         if degree > 1:
             return f"average over {self.directions.count} directions"
-        return self._first_order.method(unbiased=unbiased)
+        return self.first_order.method(unbiased=unbiased)
 
 
 def _masks(delete: Array, units: int) -> Array:
