@@ -211,6 +211,8 @@ def _claim(record: object, where: str) -> Claim:
         raise FormatError(f"{where}: {', '.join(wrong)} must have one number for each of {size} elements")
     curve = take_fields(fields["curve"], where=f"{where}: curve", required=_CURVE)
     lists = {n: _decimals(curve[n], f"{where}: curve: {n}") for n in ("weights", "values", "standard_errors")}
+    if len({len(values) for values in lists.values()}) != 1 or not 0 <= curve["element"] < size:
+        raise FormatError(f"{where}: curve must be of one of {size} elements, with as many values as weights")
     return Claim(
         **{
             **fields,

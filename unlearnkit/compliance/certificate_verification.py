@@ -167,6 +167,9 @@ def _verified_evidence(files: Sequence[bytes], bundle: Bundle, trust: TrustStore
 
 
 def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: dict[str, Evidence]) -> None:
+    claimed = tuple(claim.probe for claim in certificate.claims)
+    wanted = policy.certificate.probes
+    _require(claimed == wanted, f"it claims something of {claimed}, the policy names the probes {wanted}")
     for claim in certificate.claims:
         audit = _audit_of(claim, audits)
         again = make_claim(
