@@ -16,11 +16,13 @@ from .init import init
 from .keys import keys
 from .log import log
 from .output import Output
+from .plan import plan
 from .policy import policy
 from .predict import predict
 from .report import report
 from .requests import request_delete, requests
 from .sketch import sketch
+from .stability import stability
 from .verify import verify
 
 
@@ -64,6 +66,8 @@ for command in (
     sketch,
     info,
     predict,
+    stability,
+    plan,
     check,
     demo,
     init,

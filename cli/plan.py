@@ -1,0 +1,104 @@
+"""``unlearnkit plan``: how many directions a certified bound will take, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import values_from_options
+from .output import Document, Output, fields, pass_output
+
+_ABOVE_ZERO = click.FloatRange(0, min_open=True)
+
+
+@click.command()
+@click.option("--epsilon", type=_ABOVE_ZERO, required=True, help="The certified error to reach, in the probe's unit.")
+@click.option("--delta", type=click.FloatRange(0, 1, min_open=True, max_open=True), required=True, help="Its chance.")
+@click.option("--degree", type=click.IntRange(min=1), default=1, show_default=True, help="Of the part to be bounded.")
+@click.option("--size", type=click.IntRange(min=1), default=1, show_default=True, help="Units deleted at once.")
+@click.option("--units", type=click.IntRange(min=2), help="Units in the training data. Default: the bundle's.")
+@click.option("--norm", type=_ABOVE_ZERO, help="||f_r||, see 'unlearnkit stability'. Default: the bundle's.")
+@click.option("--elements", type=click.IntRange(min=1), help="Numbers in the probe. Default: the bundle's, or 1.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="A pilot sketch with a few directions.")
+@click.option("--probe", help="Which of its probes.")
+@click.option("--method", type=click.Choice(["catoni", "median-of-means"]), default="catoni", show_default=True)
+@pass_output
+def plan(
+    output: Output,
+    *,
+    epsilon: float,
+    delta: float,
+    degree: int,
+    size: int,
+    units: int | None,
+    norm: float | None,
+    elements: int | None,
+    bundle: Path | None,
+    probe: str | None,
+    method: Any,
+) -> None:
+    """Say how many random directions make the certified error of a degree's part at most EPSILON.
+
+    That is what to expect of a deletion in general position; one that is aligned with the change may need more.
+
+    \b
+    Example:
+      unlearnkit plan --epsilon 0.01 --delta 0.05 --units 1000 --norm 0.002 --degree 2
+      unlearnkit plan --epsilon 0.01 --delta 0.05 --bundle run/pilot --probe test_loss
+    """
+    from unlearnkit.verifier.planning import directions_needed, planned_epsilon
+
+    if (bundle is None) != (probe is None):
+        raise click.UsageError("--bundle and --probe belong together")
+    if bundle is not None and probe is not None:
+        units, norm, elements = _pilot(bundle, probe, degree, units, norm, elements)
+    if units is None or norm is None:
+        raise click.UsageError("give --units and --norm, or a pilot sketch with --bundle and --probe")
+    elements = elements or 1
+    settings: dict[str, Any] = {"degree": degree, "units": units, "size": size, "norm": norm, "method": method}
+    with values_from_options():
+        count = directions_needed(epsilon, delta, elements=elements, **settings)
+        reached = planned_epsilon(count, delta=delta / elements, **settings)
+    document = {
+        "schema": "unlearnkit/plan/v1",
+        **settings,
+        "elements": elements,
+        "delta": delta,
+        "epsilon": epsilon,
+        "directions": count,
+        "planned_epsilon": reached,
+    }
+    output.emit(document, _render)
+
+
+def _pilot(
+    path: Path, probe: str, degree: int, units: int | None, norm: float | None, elements: int | None
+) -> tuple[int, float, int]:
+    """What the options do not say, from a sketch."""
+    from unlearnkit.bundle import Bundle
+    from unlearnkit.errors import EstimationError
+
+    sketch = Bundle.open(path).probe(probe)
+    found = next((row.norm for row in sketch.stability() if row.degree == degree), None)
+    if norm is None and found is None:
+        raise EstimationError(f"{path} does not tell the size of degree {degree} of {probe}", hint="give --norm")
+    return units or sketch.directions.units, norm or found or 0.0, elements or int(sketch.base.size)
+
+
+def _render(document: Document) -> Iterable[str]:
+    record: dict[str, Any] = dict(document)
+    yield f"{record['directions']} random directions"
+    yield from fields(
+        [
+            (
+                "bounds",
+                f"degree {record['degree']} for {record['elements']} number(s), {record['size']} unit(s) deleted",
+            ),
+            ("epsilon", f"{record['planned_epsilon']:.4g} expected, {record['epsilon']:g} asked"),
+            ("delta", f"{record['delta']:g}"),
+            ("given", f"{record['units']} units, ||f_{record['degree']}|| = {record['norm']:.4g}"),
+        ]
+    )
