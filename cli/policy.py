@@ -133,7 +133,7 @@ def _render_check(document: Document) -> Iterable[str]:
     record: dict[str, Any] = dict(document)
     certificate, signing = record["certificate"], record["signing"]
     clocks = {name: clock and f"{clock['period']} ({clock['rule']})" for name, clock in record["deadlines"].items()}
-    tolerances, declared = (
+    tolerances, decays, rounding = (
         ", ".join(f"{name} {value}" for name, value in certificate[table].items())
         for table in ("tolerances", "stability", "rounding")
     )
@@ -147,7 +147,8 @@ def _render_check(document: Document) -> Iterable[str]:
             ("records kept", f"{record['retention_months']} months"),
             ("bounds", ", ".join(certificate["bound_methods"]) or "none"),
             ("covering", ", ".join(certificate["must_cover"]) or "nothing"),
-            ("decay", declared or "none"),
+            ("decay", decays or "none declared"),
+            ("rounding", rounding or "none declared"),
             ("tolerances", tolerances or "none"),
             ("directions", f"at least {certificate['minimum_directions']}"),
             ("epsilon", f"at most {certificate['largest_epsilon']}"),
