@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from unlearnkit.bundle import PseudonymKey as PseudonymKey
     from unlearnkit.compliance.deletions import GroupDeletions as GroupDeletions
     from unlearnkit.compliance.deletions import UnitDeletions as UnitDeletions
+    from unlearnkit.compliance.issuing import certify as certify
     from unlearnkit.compliance.log import AuditLog as AuditLog
     from unlearnkit.compliance.policy import Policy as Policy
     from unlearnkit.sketch import Adam as Adam
@@ -51,6 +52,7 @@ _HOME = {
     "Sketch": "unlearnkit.verifier",
     "UnitDeletions": "unlearnkit.compliance.deletions",
     "audit_retraining": "unlearnkit.sketch.retraining_audit",
+    "certify": "unlearnkit.compliance.issuing",
     "check": "unlearnkit.sketch",
     "retrain": "unlearnkit.sketch",
 }

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from digits import PROBED, images, make_recipe, margins, scores
+from scipy.stats import betabinom
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
+from unlearnkit.verifier.conformal import conformal_quantile, scale
 
 
 def test_retraining_reproduces_every_reference_run(truth):
@@ -66,7 +68,7 @@ def swept(truth, tmp_path_factory) -> uk.Bundle:
         directions=0,
         seed=0,
         device="cpu",
-        adjoint={"margins": uk.AdjointSettings(rank=64, directions=0)},
+        adjoint={"margins": uk.AdjointSettings(rank=64, directions=32)},
     )
 
 
@@ -84,6 +86,37 @@ def test_reverse_sweeps_predict_the_margins(truth, swept, degree):
         reached = scores(truth, kind, lambda masks: sketch.predict(masks, degree=degree).change)
         assert reached[0] >= lds
         assert reached[1] <= error
+
+
+@pytest.mark.parametrize(("kind", "delta", "widest"), [("rand", 0.1, 0.5), ("class", 0.2, 0.9)])
+def test_real_margins_fall_inside_audited_intervals_of_degree_two(truth, swept, kind, delta, widest):
+    """Every other retraining calibrates; of those between them, the promised share has all 40 margins inside."""
+    sketch, masks = swept.probe("margins"), truth[f"masks_{kind}"].astype(float)
+    changes = truth[f"{kind}_margin"] - truth["base_margin"][:PROBED]
+    prediction = sketch.predict(masks)
+    sigma = scale(sketch, masks, prediction)
+    errors = np.abs(sketch.base + changes - prediction.value)
+    quantile = conformal_quantile((errors / sigma).max(1)[::2], delta)
+    epsilon, tested = quantile * sigma[1::2], len(masks[1::2])
+    inside = int((errors[1::2] <= epsilon).all(1).sum())
+    calibrated = len(masks[::2])
+    rank = int(np.ceil((calibrated + 1) * (1 - delta)))
+    # The law of the count is a beta mixture of binomials; fewer than its 0.1 % quantile is not chance.
+    assert inside >= betabinom(tested, rank, calibrated + 1 - rank).ppf(0.001)
+    width = float(np.mean(epsilon / changes.std(0)))
+        f"{kind}: {inside} of {tested} inside, promised {1 - delta:.0%}, mean epsilon {width:.2f} standard deviations"
+    )
+    assert width <= widest
+
+
+def test_certified_intervals_of_degree_two_are_of_the_size_of_the_changes(truth, swept):
+    """What the low rank leaves out is small, and the 32 directions that bound it were not used to find it."""
+    sketch, masks = swept.probe("margins"), truth["masks_rand"].astype(float)
+    bound = sketch.bound(masks, 0.05)
+    assert bound.degree == 2
+    assert bound.covers == ("sampling",)
+    width = float(np.mean(bound.epsilon / truth["rand_margin"].std(0)))
+    assert width <= 1.5
 
 
 # informed directions: the same, of margins that nobody named when they were found
