@@ -92,11 +92,11 @@ def _everything(
     from unlearnkit.compliance.certificate_verification import verify_certificate
     from unlearnkit.errors import SignatureError, UnknownNameError
 
-    from .verify import _log_of_workspace
+    from .trust import log_of_workspace
 
     if trust is None:
         raise SignatureError("no key is trusted: that verifies nothing", hint="give --trust, or be in a workspace")
-    if (log := log or _log_of_workspace()) is None:
+    if (log := log or log_of_workspace()) is None:
         raise UnknownNameError("the log that the certificate is in is not there", hint="give its folder: --log")
     checks: _Checks = []
     verified = verify_certificate(

@@ -13,8 +13,12 @@ from unlearnkit.errors import UnlearnkitError
 
 from .errors import values_from_options
 from .info import document_of, render_info
+from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
+from .trust import bundle_signer
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 class _Chunk(click.ParamType[int | str]):
@@ -57,11 +61,20 @@ class _Adjoint(click.ParamType[tuple[str, int, int]]):
     "--adjoint", type=_Adjoint(), multiple=True, help="Sketch a probe by reverse sweeps too. May be repeated."
 )
 @click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted run.")
+@click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs the bundle. Default: the workspace's.")
+@passphrase_options
 @pass_output
 def sketch(
-    output: Output, /, recipe: RecipeSource, path: Path, adjoint: tuple[tuple[str, int, int], ...], **settings: Any
+    output: Output,
+    /,
+    recipe: RecipeSource,
+    path: Path,
+    adjoint: tuple[tuple[str, int, int], ...],
+    key: Path | None,
+    passphrase: PassphraseSource,
+    **settings: Any,
 ) -> None:
-    """Train RECIPE once and write its sketch bundle.
+    """Train RECIPE once and write its sketch bundle, signed with --key or, in a workspace, with its key.
 
     An interrupted run is continued by the same command, to the same bundle.
 
@@ -72,14 +85,17 @@ def sketch(
     import unlearnkit as uk
     from unlearnkit.bundle import PseudonymKey
 
-    key = PseudonymKey.path_for(path)
-    had_key = key.exists()
+    pseudonyms = PseudonymKey.path_for(path)
+    had_key = pseudonyms.exists()
+    signer = bundle_signer(key, passphrase)
     loaded = recipe.load()
     with values_from_options(), _interruptible():
         settings["adjoint"] = {p: uk.AdjointSettings(rank=rank, directions=count) for p, rank, count in adjoint}
-        bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, **settings)
+        bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, signer=signer, **settings)
+    if signer is None:
+        output.say("UNSIGNED: nobody can tell whose bundle this is; --key signs it, and so does a workspace")
     if not had_key:
-        output.say(f"made {key}: whoever has it can ask by unit name; keep it, and keep it secret")
+        output.say(f"made {pseudonyms}: whoever has it can ask by unit name; keep it, and keep it secret")
     output.emit(document_of(bundle), render_info)
 
 

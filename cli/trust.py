@@ -12,6 +12,10 @@ import click
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
     from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.workspace import Workspace
+    from unlearnkit.signing.keys import PrivateKey
+
+    from .init import PassphraseSource
 
 _Command = Callable[..., None]
 
@@ -63,15 +67,36 @@ def _read(file: Path) -> TrustStore:
     return TrustStore(logs=(key,)) if key.kind is NoteKind.SIGNATURE else TrustStore(witnesses=(key,))
 
 
-def _of_workspace() -> TrustStore | None:
+def found_workspace() -> Workspace | None:
+    """The workspace that one is in, if any."""
     from unlearnkit.compliance.workspace import Workspace
     from unlearnkit.errors import UnknownNameError
 
     try:
-        workspace = Workspace.find()
+        return Workspace.find()
     except UnknownNameError:
         return None
-    return workspace.trust()
+
+
+def _of_workspace() -> TrustStore | None:
+    workspace = found_workspace()
+    return None if workspace is None else workspace.trust()
+
+
+def log_of_workspace() -> Path | None:
+    """Where the workspace's log is."""
+    workspace = found_workspace()
+    return None if workspace is None else workspace.log_path
+
+
+def bundle_signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey | None:
+    """The key in a file, else the workspace's; None outside of one."""
+    from unlearnkit.signing.keys import read_private_key
+
+    if key is not None:
+        return read_private_key(key, passphrase=passphrase.read())
+    workspace = found_workspace()
+    return None if workspace is None else workspace.signer_key(passphrase.read())
 
 
 def open_bundle(path: Path, trust: TrustStore | None) -> Bundle:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import Document, Output, pass_output
-from .trust import trust_option
+from .trust import log_of_workspace, trust_option
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.trust import TrustStore
@@ -82,7 +82,7 @@ def verify(
 
     if trust is None:
         raise SignatureError("no key is trusted: that verifies nothing", hint="give --trust, or be in a workspace")
-    beside = Beside(trust=trust, bundle=bundle, log=log or _log_of_workspace(), evidence=evidence)
+    beside = Beside(trust=trust, bundle=bundle, log=log or log_of_workspace(), evidence=evidence)
     found = [Verification(path) for path in paths]
     for item in found:
         try:
@@ -93,16 +93,6 @@ def verify(
     output.emit(_document(found), _render)
     for failure in (item.error for item in found if item.error is not None):
         raise failure
-
-
-def _log_of_workspace() -> Path | None:
-    from unlearnkit.compliance.workspace import Workspace
-    from unlearnkit.errors import UnknownNameError
-
-    try:
-        return Workspace.find().log_path
-    except UnknownNameError:
-        return None
 
 
 def _recognise(path: Path) -> tuple[str, _Verifier]:
