@@ -42,7 +42,7 @@ def test_a_weight_sketch_that_does_not_fit_is_refused(path, tensors, message):
 def test_a_folder_that_is_not_there_or_not_a_bundle_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no .*nowhere"):
         Bundle.open(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"is not a bundle: it has no manifest\.json"):
+    with pytest.raises(FormatError, match=r"is not a bundle: it has no manifest\.json"):
         Bundle.open(tmp_path)
 
 

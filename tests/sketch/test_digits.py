@@ -104,8 +104,6 @@ def test_real_margins_fall_inside_audited_intervals_of_degree_two(truth, swept, 
     # The law of the count is a beta mixture of binomials; fewer than its 0.1 % quantile is not chance.
     assert inside >= betabinom(tested, rank, calibrated + 1 - rank).ppf(0.001)
     width = float(np.mean(epsilon / changes.std(0)))
-        f"{kind}: {inside} of {tested} inside, promised {1 - delta:.0%}, mean epsilon {width:.2f} standard deviations"
-    )
     assert width <= widest
 
 

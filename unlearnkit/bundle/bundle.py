@@ -98,8 +98,10 @@ class Bundle:
         salt.
         """
         path = Path(path)
+        if not path.exists():
+            raise FileNotFoundError(f"no {path}")
         if not (path / FILE_NAME).is_file():
-            raise FileNotFoundError(f"{path} is not a bundle: it has no {FILE_NAME}" if path.exists() else f"no {path}")
+            raise FormatError(f"{path} is not a bundle: it has no {FILE_NAME}")
         key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
         signed = None if trust is None else verify_signature(path, keys=trust, threshold=threshold)
         bundle = cls(path, (path / FILE_NAME).read_bytes(), key, signed)

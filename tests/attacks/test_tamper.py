@@ -1,0 +1,138 @@
+"""The tamper matrix of a signed bundle: every change raises FormatError or VerificationError, and none passes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bundle.small import small
+
+from unlearnkit.bundle import Bundle, write_bundle
+from unlearnkit.errors import FormatError, VerificationError
+from unlearnkit.signing.keys import Algorithm, PrivateKey
+
+REFUSED = (FormatError, VerificationError)
+JSON = ("manifest.json", "units.json", "model.sig")
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return PrivateKey.generate(Algorithm.P256)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory, signer) -> tuple[Path, Path]:
+    """Two valid bundles by one signer, with every kind of file."""
+    made = []
+    for dtype in ("float64", "float32"):
+        folder = tmp_path_factory.mktemp(dtype)
+        (folder / "run").mkdir()
+        contents = small(folder / "run", dtype=dtype, swept=True, informed=2)
+        write_bundle(folder / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
+        for name in files(folder / "bundle"):  # weight sketches are links: their other name must stay as it is
+            file = folder / "bundle" / name
+            raw = file.read_bytes()
+            file.unlink()
+            file.write_bytes(raw)
+        made.append(folder / "bundle")
+    return made[0], made[1]
+
+
+@pytest.fixture
+def path(bundles, tmp_path) -> Path:
+    return Path(shutil.copytree(bundles[0], tmp_path / "bundle"))
+
+
+def files(path: Path) -> list[str]:
+    return sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+
+
+def refused(path: Path, signer: PrivateKey) -> bool:
+    """Nothing but these errors: any other fails the test, and so does an open bundle."""
+    try:
+        Bundle.open(path, trust=[signer.public])
+    except REFUSED:
+        return True
+    return False
+
+
+def changes(raw: bytes, positions: Iterator[int] | range) -> Iterator[tuple[str, int, bytes]]:
+    for at in positions:
+        yield "flip", at, raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :]
+        yield "insert", at, raw[:at] + bytes([raw[at]]) + raw[at:]
+        yield "delete", at, raw[:at] + raw[at + 1 :]
+        yield "truncate", at, raw[:at]
+
+
+def test_the_untouched_bundles_verify(bundles, signer):
+    for bundle in bundles:
+        assert Bundle.open(bundle, trust=[signer.public]).signers == (signer.public.key_id,)
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_no_byte_of_a_json_file_can_be_changed(path, signer, name):
+    """Every position. The only spelling left free is that of an outside format: none is."""
+    file = path / name
+    raw = file.read_bytes()
+    passed = []
+    for kind, at, changed in changes(raw, range(len(raw))):
+        file.write_bytes(changed)
+        if changed != raw and not refused(path, signer):
+            passed.append((kind, at))
+    assert passed == []
+
+
+def test_no_byte_of_a_tensor_file_can_be_changed(path, signer):
+    """Every byte of the headers, and samples of the numbers."""
+    for name in files(path):
+        if name in JSON:
+            continue
+        file = path / name
+        raw = file.read_bytes()
+        header = 8 + int.from_bytes(raw[:8], "little")
+        for kind, at, changed in changes(raw, iter([*range(header), *range(header, len(raw), 61), len(raw) - 1])):
+            if kind in ("flip", "delete") or at % 16 == 0:
+                file.write_bytes(changed)
+                assert changed == raw or refused(path, signer), (name, kind, at)
+        file.write_bytes(raw)
+    assert not refused(path, signer)
+
+
+def test_no_file_can_be_swapped_with_that_of_another_valid_bundle(bundles, path, signer):
+    for name in files(path):
+        original, other = (path / name).read_bytes(), (bundles[1] / name).read_bytes()
+        assert original != other or name == "units.json"
+        (path / name).write_bytes(other)
+        assert original == other or refused(path, signer), name
+        (path / name).write_bytes(original)
+    for pair in (("manifest.json", "model.sig"),):  # the signed description of other files
+        for name in pair:
+            shutil.copyfile(bundles[1] / name, path / name)
+        assert refused(path, signer)
+
+
+def test_no_file_can_be_removed_renamed_doubled_or_linked(path, signer, tmp_path):
+    for name in files(path):
+        file, aside = path / name, tmp_path / "aside"
+        file.rename(aside)
+        assert refused(path, signer), f"without {name}"
+        file.with_name(file.name + "x").write_bytes(aside.read_bytes())
+        assert refused(path, signer), f"renamed {name}"
+        file.with_name(file.name + "x").unlink()
+        file.symlink_to(aside)
+        assert refused(path, signer), f"linked {name}"
+        file.unlink()
+        aside.rename(file)
+        (path / "probes" / f"copy-{file.name}").write_bytes(file.read_bytes())
+        assert refused(path, signer), f"doubled {name}"
+        (path / "probes" / f"copy-{file.name}").unlink()
+    assert not refused(path, signer)
+
+
+@pytest.mark.parametrize("name", [".git", ".gitignore", ".gitattributes", ".hidden", "model.sig.bak", "..."])
+def test_no_name_is_ignored(path, signer, name):
+    """The outside tool passes over some; we do not."""
+    (path / name).write_bytes(b"x")
+    assert refused(path, signer)
