@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .init import PassphraseSource
 
 _Command = Callable[..., None]
+
+_VKEY = re.compile(rb"[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+\s*")
 
 UNVERIFIED = "UNVERIFIED: every file fits the manifest, but no signature was checked"
 
@@ -53,6 +56,7 @@ def _joined(files: tuple[Path, ...]) -> TrustStore:
 
 
 def _read(file: Path) -> TrustStore:
+    """Told by content. Messages quote nothing of a file that is none of the three: it may be a secret."""
     from unlearnkit.compliance.policy import ROLES
     from unlearnkit.compliance.trust import Signer, TrustStore, parse_trust
     from unlearnkit.signing.keys import parse_public_key
@@ -61,7 +65,7 @@ def _read(file: Path) -> TrustStore:
     raw = file.read_bytes()
     if b"-----BEGIN PUBLIC KEY-----" in raw[:100]:
         return TrustStore(signers=(Signer(file.name, ROLES, parse_public_key(raw, where=str(file))),))
-    if b"schema" in raw or b"\n" in raw.strip():
+    if not _VKEY.fullmatch(raw):
         return parse_trust(raw, where=str(file))
     key = parse_vkey(raw.decode("utf-8", "replace").strip(), where=str(file))
     return TrustStore(logs=(key,)) if key.kind is NoteKind.SIGNATURE else TrustStore(witnesses=(key,))
