@@ -72,24 +72,34 @@ def averaged(products: Array, coefficients: Array, sets: Array, degree: int, del
     """A degree above one from forward directions. products: ``h``, ``[sets, m]``. coefficients: ``c_r``, ``[m, E]``."""
     units, count = sets.shape[1], len(coefficients)
     constants = averaging_constants(moment_ratio(units, degree), count, delta, method)
-    upper = squared_norm(coefficients, units, degree) / constants.retained
-    pilot = squared_norm(coefficients[: constants.pilot], units, degree) if constants.pilot else upper
-    scale = float(symmetric_dimension(units, degree))
-
-    def one_set(h: Array, squared_length: float) -> tuple[Array, Array]:
-        samples = scale * ((h**degree)[:, None] * coefficients).real
-        return robust_mean(
-            samples,
-            constants,
-            pilot=pilot_variance(pilot, np.asarray(squared_length), units, degree),
-            reach=np.sqrt(upper * squared_length**degree),
-            variance=lambda square: variance_bound(upper, np.asarray(squared_length), square, units, degree),
-        )
-
     lengths = (sets**2).sum(1)
-    found = [one_set(h, float(squared)) for h, squared in zip(products, lengths, strict=True)]
+    found = [
+        averaged_bound(h[:, None], coefficients, float(squared), units, degree, constants)
+        for h, squared in zip(products, lengths, strict=True)
+    ]
     estimate, epsilon = (np.stack(arrays) for arrays in zip(*found, strict=True))
-    return Part(estimate, epsilon, np.sqrt(upper), f"{_name(method)} of {count} directions")
+    norm = np.sqrt(squared_norm(coefficients, units, degree) / constants.retained)
+    return Part(estimate, epsilon, norm, f"{_name(method)} of {count} directions")
+
+
+def averaged_bound(
+    h: Array, coefficients: Array, squared_length: float, units: int, degree: int, constants: AveragingConstants
+) -> tuple[Array, Array]:
+    """Robust mean of ``Re(N_r h^r c_r)`` and a bound on its error, each ``[*S]``.
+
+    h, coefficients: ``[m, *S]``, or shapes that broadcast.
+    """
+    length = np.asarray(squared_length)
+    upper = squared_norm(coefficients, units, degree) / constants.retained
+    first = coefficients[: constants.pilot] if constants.pilot else coefficients
+    pilot = squared_norm(first, units, degree) / constants.retained
+    return robust_mean(
+        float(symmetric_dimension(units, degree)) * (h**degree * coefficients).real,
+        constants,
+        pilot=pilot_variance(pilot, length, units, degree),
+        reach=np.sqrt(upper * squared_length**degree),
+        variance=lambda square: variance_bound(upper, length, square, units, degree),
+    )
 
 
 def swept_second(adjoint: AdjointSketch, sets: Array, delta: float, method: Method) -> Part:
@@ -106,9 +116,7 @@ def swept_second(adjoint: AdjointSketch, sets: Array, delta: float, method: Meth
     for element, residual in enumerate(adjoint.residual_products()):
         along = sets @ residual.T  # <x, M psi_j>, [sets, m]
         for i, h in enumerate(conjugate):
-            mean, radius = _rest(
-                units * (h * along[i]).real, units * np.abs(along[i]) ** 2, squared[i], units, constants
-            )
+            mean, radius = residual_bound(h, along[i], float(squared[i]), units, constants)
             estimate[i, element] += mean / 2
             epsilon[i, element] = radius / 2
     norm = np.sqrt(_squared_frobenius(adjoint, delta / 10)) / 2
@@ -117,24 +125,28 @@ def swept_second(adjoint: AdjointSketch, sets: Array, delta: float, method: Meth
     )
 
 
-def _rest(
-    samples: Array, images: Array, length: float, units: int, constants: AveragingConstants
+def residual_bound(
+    h: Array, along: Array, squared_length: float, units: int, constants: AveragingConstants
 ) -> tuple[Array, Array]:
-    """Robust mean of ``n Re(conj(h_j) <x, M psi_j>)``, and its radius. images: ``n |<x, M psi_j>|^2``."""
-    upper = images.mean() / constants.retained
-    pilot = images[: constants.pilot].mean() if constants.pilot else upper
-    general = residual_variance(np.asarray(pilot), length, np.zeros(()), units)
-    aligned = residual_variance(np.asarray(pilot), length, np.asarray(length * pilot), units)
+    """Robust mean of ``n Re(conj(h) <x, M psi>)``, ``x'Mx`` on average, and a bound on its error, each ``[*S]``.
+
+    h: ``conj(<psi_j, x>)``, along: ``<x, M psi_j>``, each ``[m, *S]``. ``n |along|^2`` is ``|Mx|^2`` on average.
+    """
+    length, images = np.asarray(squared_length), units * np.abs(along) ** 2
+    upper = images.mean(axis=0) / constants.retained
+    pilot = (images[: constants.pilot] if constants.pilot else images).mean(axis=0) / constants.retained
+    general = residual_variance(pilot, length, np.zeros(()), units)
+    aligned = residual_variance(pilot, length, length * pilot, units)
     return robust_mean(
-        samples,
+        units * (h * along).real,
         constants,
         pilot=np.sqrt(general * aligned),
-        reach=np.sqrt(np.asarray(upper * length)),
-        variance=lambda square: residual_variance(np.asarray(upper), length, square, units),
+        reach=np.sqrt(upper * length),
+        variance=lambda square: residual_variance(upper, length, square, units),
     )
 
 
-def residual_variance(squared_image: Array, squared_length: float, squared_value: Array, units: int) -> Array:
+def residual_variance(squared_image: Array, squared_length: Array, squared_value: Array, units: int) -> Array:
     """The variance of ``Y = n Re(conj(h) <x, M psi>)``, ``h = <psi, x>``, whose mean is ``x'Mx``, for real symmetric M.
 
         Var Y = (n / (2 (n+1))) (|x|^2 |Mx|^2 + 3 (x'Mx)^2) - (x'Mx)^2
