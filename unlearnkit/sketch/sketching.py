@@ -37,6 +37,7 @@ from unlearnkit.errors import UnknownNameError
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.sketch.forward import Sketching
 from unlearnkit.sketch.informed import InformedSettings, InformedSketching
+from unlearnkit.sketch.memory import memory_for
 from unlearnkit.sketch.partial import PartialRun, Settings, open_partial, remove_stale
 from unlearnkit.sketch.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.sketch.run import make_run
@@ -44,8 +45,6 @@ from unlearnkit.sketch.second_order import SWEEP_LANES, AdjointSettings, Adjoint
 
 # More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
 LARGEST_CHUNK = 256
-# Share of the free memory that a block of directions may take when nobody says how much.
-MEMORY_SHARE = 0.25
 
 
 def sketch(
@@ -118,14 +117,14 @@ def sketch(
     if final.exists():
         return _already_there(final, asked, signer)
     sketching = Sketching(run, degree)
-    fresh = _settled(asked, sketching.prepare() * run.dtype.itemsize, _memory(asked.device, memory_budget))
+    fresh = _settled(asked, sketching.prepare() * run.dtype.itemsize, memory_for(asked.device, memory_budget))
     with open_partial(final, asked, fresh, resume=resume) as partial:
         if final.exists():  # another process has just finished it
             return _already_there(final, asked, signer)
         source = _directions(partial.settings, recipe, explicit)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         sketching.compute(partial, source, progress=progress)
-        memory = _memory(asked.device, memory_budget)
+        memory = memory_for(asked.device, memory_budget)
         swept = _sweep(sketching, partial, adjoint or {}, memory, progress=progress)
         found = _inform(sketching, partial, memory, progress=progress)
         _publish(final, sketching, partial, source, adjoint or {}, swept, found, key, signer)
@@ -203,22 +202,6 @@ def _settled(asked: Settings, per_lane: int, budget: int) -> Settings:
         chunk=asked.chunk or max(1, -(-asked.directions // blocks)),
         lanes=min(SWEEP_LANES, max(1, budget // (2 * per_lane))),  # a reverse step holds about twice what a step does
     )
-
-
-def _memory(device: str, budget: int | None) -> int:
-    """Bytes that a block of directions or a reverse sweep may take."""
-    return budget if budget is not None else int(MEMORY_SHARE * _free_memory(device))
-
-
-def _free_memory(device: str) -> int:
-    """Bytes that are free on the device."""
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except OSError:  # not Linux
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 def _directions(settings: Settings, recipe: Recipe, explicit: Array | None) -> Directions:
