@@ -14,7 +14,7 @@ from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, fields, number, pass_output
 from .recipes import RecipeSource, RecipeType
-from .trust import UNVERIFIED, open_bundle, trust_option
+from .trust import UNVERIFIED, file_or_workspace_signer, open_bundle, trust_option
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
@@ -233,11 +233,8 @@ def retrain(
 
 def _signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey:
     from unlearnkit.compliance.workspace import Workspace
-    from unlearnkit.signing.keys import read_private_key
 
-    if key is None:
-        return Workspace.find().signer_key(passphrase.read())
-    return read_private_key(key, passphrase=passphrase.read())
+    return file_or_workspace_signer(key, passphrase) or Workspace.find().signer_key()  # says that there is none
 
 
 def _distribution(bundle: Bundle, size: tuple[int, int] | None, groups: Path | None, share: float) -> Distribution:

@@ -16,7 +16,7 @@ from .info import document_of, render_info
 from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
-from .trust import bundle_signer
+from .trust import file_or_workspace_signer
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -87,7 +87,7 @@ def sketch(
 
     pseudonyms = PseudonymKey.path_for(path)
     had_key = pseudonyms.exists()
-    signer = bundle_signer(key, passphrase)
+    signer = file_or_workspace_signer(key, passphrase)
     loaded = recipe.load()
     with values_from_options(), _interruptible():
         settings["adjoint"] = {p: uk.AdjointSettings(rank=rank, directions=count) for p, rank, count in adjoint}

@@ -93,12 +93,15 @@ def log_of_workspace() -> Path | None:
     return None if workspace is None else workspace.log_path
 
 
-def bundle_signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey | None:
-    """The key in a file, else the workspace's; None outside of one."""
-    from unlearnkit.signing.keys import read_private_key
+def file_or_workspace_signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey | None:
+    """The key in a file, else the workspace's; None outside of one. Other kinds are refused before any training."""
+    from unlearnkit.signing.keys import Algorithm, read_private_key
 
     if key is not None:
-        return read_private_key(key, passphrase=passphrase.read())
+        signer = read_private_key(key, passphrase=passphrase.read())
+        if signer.public.algorithm is not Algorithm.P256:
+            raise click.UsageError(f"--key: {key} is an Ed25519 key, for logs; here one signs with P-256")
+        return signer
     workspace = found_workspace()
     return None if workspace is None else workspace.signer_key(passphrase.read())
 

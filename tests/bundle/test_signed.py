@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import copy
+import json
 import os
 import shutil
 import subprocess
@@ -11,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundle.small import rewrite, small
+from cryptography.hazmat.primitives import serialization
 
 from unlearnkit.bundle import Bundle, sign_bundle, write_bundle
-from unlearnkit.bundle.tensors import tensor_bytes
+from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError, VerificationError
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 
@@ -76,8 +80,6 @@ def test_a_file_beside_the_listed_ones_is_refused_though_the_signature_holds(sig
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf])
 def test_a_signer_cannot_sign_numbers_that_are_none(signed, signer, spoilt):
     name = "probes/test_loss.safetensors"
-    from unlearnkit.bundle.tensors import parse_tensors
-
     tensors = {k: v.copy() for k, v in parse_tensors((signed / name).read_bytes(), where=name).items()}
     tensors["coefficients"].flat[3] = spoilt
     rewrite(signed, name, tensor_bytes(tensors))
@@ -97,31 +99,19 @@ def test_a_signer_cannot_claim_another_degree(signed, signer):
 
 
 def test_model_signing_accepts_it_and_rejects_a_changed_one(signed, signer, tmp_path):
-    pytest.importorskip("model_signing.verifying")
-    (tmp_path / "pub.pem").write_bytes(signer.public.pem)
-
-    def verify() -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "model_signing", "verify", "key", signed]
-        options = ["--signature", signed / "model.sig", "--public_key", tmp_path / "pub.pem"]
-        environment = {**os.environ, "HOME": str(tmp_path)}
-        return subprocess.run([*command, *options], capture_output=True, check=False, env=environment)
-
-    accepted = verify()
+    accepted = _model_signing(signed, signer, tmp_path)
     assert accepted.returncode == 0, accepted.stderr
     assert b"Verification succeeded" in accepted.stdout + accepted.stderr
     file = signed / "probes" / "test_loss.safetensors"
     raw = bytearray(file.read_bytes())
     raw[-1] ^= 1
     file.write_bytes(raw)
-    assert verify().returncode == 1
+    assert _model_signing(signed, signer, tmp_path).returncode == 1
 
 
 def test_openssl_accepts_the_signature_and_rejects_another_payload(signed, signer, tmp_path):
     if shutil.which("openssl") is None:
         pytest.skip("no openssl on this machine")
-    import base64
-    import json
-
     envelope = json.loads((signed / "model.sig").read_bytes())["dsseEnvelope"]
     payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
     (tmp_path / "pub.pem").write_bytes(signer.public.pem)
@@ -134,3 +124,41 @@ def test_openssl_accepts_the_signature_and_rejects_another_payload(signed, signe
 
     assert verify(payload) == 0
     assert verify(payload.replace(b"manifest.json", b"manifest.jsom")) != 0
+
+
+def test_securesystemslib_accepts_the_envelope_and_rejects_another_payload(signed, signer):
+    dsse = pytest.importorskip("securesystemslib.dsse")
+    signers = pytest.importorskip("securesystemslib.signer")
+    envelope = json.loads((signed / "model.sig").read_bytes())["dsseEnvelope"]
+    loaded = serialization.load_pem_public_key(signer.public.pem)
+    key = signers.SSlibKey.from_crypto(loaded, keyid=signer.public.key_id)
+    assert list(dsse.Envelope.from_dict(copy.deepcopy(envelope)).verify([key], 1)) == [signer.public.key_id]
+    payload = base64.b64decode(envelope["payload"]).replace(b"manifest.json", b"manifest.jsom")
+    tampered = dsse.Envelope.from_dict({**envelope, "payload": base64.b64encode(payload).decode()})
+    with pytest.raises(pytest.importorskip("securesystemslib.exceptions").VerificationError, match=r"."):
+        tampered.verify([key], 1)
+
+
+@pytest.mark.parametrize("abuse", ["signature", "key", "extra file", "missing file"])
+def test_model_signing_rejects_what_we_reject(signed, signer, tmp_path, abuse):
+    trusted = PrivateKey.generate(Algorithm.P256) if abuse == "key" else signer
+    if abuse == "signature":
+        raw = json.loads((signed / "model.sig").read_bytes())
+        raw["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signer.sign(b"something else")).decode()
+        (signed / "model.sig").write_bytes(json.dumps(raw, separators=(",", ":")).encode())
+    if abuse == "extra file":
+        (signed / "probes" / "extra").touch()
+    if abuse == "missing file":
+        (signed / "units.json").unlink()
+    assert _model_signing(signed, trusted, tmp_path).returncode == 1
+    with pytest.raises((FormatError, VerificationError), match=r"."):
+        Bundle.open(signed, trust=[trusted.public])
+
+
+def _model_signing(path: Path, key: PrivateKey, tmp_path: Path) -> subprocess.CompletedProcess[bytes]:
+    pytest.importorskip("model_signing.verifying")
+    (tmp_path / "pub.pem").write_bytes(key.public.pem)
+    command = [sys.executable, "-m", "model_signing", "verify", "key", path]
+    options = ["--signature", path / "model.sig", "--public_key", tmp_path / "pub.pem"]
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    return subprocess.run([*command, *options], capture_output=True, check=False, env=environment)

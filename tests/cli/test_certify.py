@@ -1,11 +1,9 @@
-"""The way of a request through the commands: keys, certificate, verification, and what nobody may see of the keys."""
+"""The way of a request through the commands: certificate, proof, verification, delta budget."""
 
 from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,73 +96,7 @@ def test_what_is_none_of_ours_is_malformed(office):
     assert "is no bundle, log, checkpoint, proof, evidence or certificate" in result.stderr
 
 
-def test_without_trusted_keys_nothing_is_verified(office, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert "no key is trusted" in run("verify", "office/bundle", code=4).stderr
-
-
 def test_over_budget_is_refused(office):
     for name, code in (("ann", 0), ("ben", 0), ("cat", 5)):
         request = json.loads(office.run("--json", "request-delete", name, secret=False).stdout)
         office.run("certify", request["requests"][0]["id"], "--bundle", "bundle", code=code)
-
-
-def test_verifying_needs_no_torch(office):
-    certificate = certified(office)
-    code = f"""
-import sys
-sys.modules["torch"] = None
-from unlearnkit.cli.main import main
-main(["verify", "bundle", {str(certificate)!r}, "--bundle", "bundle"], standalone_mode=False)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("VERIFIED: ") == 2
-
-
-def test_no_command_shows_or_stores_a_private_key_or_its_passphrase(office):
-    certificate = certified(office)
-    office.run("keys", "new", "own.pem")
-    office.run("keys", "show", "own.pem")
-    office.run("-v", "keys", "show", "missing.pem", code=None)
-    office.run("-v", "certify", "R9", "--bundle", "bundle", code=None)
-    office.run("-v", "log", "checkpoint")
-    office.run("-v", "verify", certificate, "--bundle", "bundle", secret=False)
-    office.run("-v", "info", "bundle", secret=False)
-    office.run("-v", "predict", "bundle", "--probe", "test_loss", "--delete", "ann", secret=False)
-    wrong = CliRunner().invoke(
-        main, ["-v", "keys", "show", "own.pem", "--passphrase-env", "SECRET"], env={"SECRET": "wrong " + PASSPHRASE}
-    )
-    assert wrong.exit_code != 0
-    office.outputs.append(wrong.output + wrong.stderr)
-    secrets = _traces(office.signer()) + _traces(read_private_key(Path("own.pem"), passphrase=PASSPHRASE.encode()))
-    stored = {
-        str(file): file.read_bytes() for file in office.root.rglob("*") if file.is_file() and "private" not in file.name
-    }
-    for secret in (*secrets, PASSPHRASE.encode()):
-        assert not any(secret in text.encode() for text in office.outputs)
-        assert [name for name, raw in stored.items() if secret in raw] == []
-
-
-def _traces(key: PrivateKey) -> list[bytes]:
-    """The unencrypted key in every spelling that a leak would have: PEM lines, DER, the number itself."""
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    number = load_pem_private_key(key.private_pem(), None).private_numbers().private_value
-    raw = number.to_bytes(32, "big")
-    lines = [line for line in key.private_pem().splitlines() if not line.startswith(b"-----")]
-    return [*lines[:1], raw, raw.hex().encode(), base64.b64encode(raw), str(number).encode()]
-
-
-def test_a_new_key_is_private_and_never_overwrites(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    record = json.loads(run("--json", "keys", "new", "k.pem").stdout)
-    assert Path("k.pem").stat().st_mode & 0o777 == 0o600
-    assert Path("k.pub.pem").read_text() == record["public_key"]
-    assert json.loads(run("--json", "keys", "show", "k.pub.pem").stdout)["key_id"] == record["key_id"]
-    assert json.loads(run("--json", "keys", "show", "k.pem").stdout)["key_id"] == record["key_id"]
-    before = Path("k.pem").read_bytes()
-    assert run("keys", "new", "k.pem", code=None).exit_code == 1
-    assert Path("k.pem").read_bytes() == before
-    Path("k.pem").chmod(0o644)
-    assert run("keys", "show", "k.pem", code=None).exit_code != 0
