@@ -1,6 +1,6 @@
 """Cost of reverse sweeps, in plain trainings of the same recipe, and how it grows.
 
-    python benchmarks/adjoint.py [--repeats 3] [--threads 1]
+    python benchmarks/reverse.py [--repeats 3] [--threads 1]
 
 The recipe is the packaged digits example with every image a unit: 200 steps, 1000 units, 40 margins. Every repeat times
 plain trainings (``uk.retrain``) just before and after what it measures, and the ratio of the two counts, because
@@ -25,8 +25,8 @@ import torch
 from unlearnkit.examples import digits
 
 import unlearnkit as uk
-from unlearnkit.sketch.run import make_run
-from unlearnkit.sketch.second_order import AdjointSketching, Sweep
+from unlearnkit.sketching.second_order import ReverseSketching, Sweep
+from unlearnkit.training.run import make_run
 
 EPOCHS, UNITS, MARGINS = 10, 1000, 40
 PRODUCTS = 32  # of every margin in one sweep: as many as a sketch takes at once of 40 margins
@@ -102,7 +102,7 @@ def bare_loop(r: uk.Recipe) -> None:
 
 def sweeps(r: uk.Recipe, margins: int, products: int, memory: int = MEMORY) -> Callable[[], object]:
     """One reverse sweep of all margins, traced beforehand: along so many directions, or 0 for the gradient alone."""
-    work = AdjointSketching(make_run(r, "float32", "cpu"), r.probes["margins"], (margins,), uk.AdjointSettings())
+    work = ReverseSketching(make_run(r, "float32", "cpu"), r.probes["margins"], (margins,), uk.Reverse())
     directions = np.random.default_rng(0).standard_normal((products, len(r.unit_names))).astype(np.float32)
 
     def along(count: int) -> None:
@@ -115,12 +115,12 @@ def sweeps(r: uk.Recipe, margins: int, products: int, memory: int = MEMORY) -> C
 
 def whole_sketch(r: uk.Recipe, rank: int) -> Callable[[], object]:
     """``uk.sketch`` from the recipe to the bundle on disk, with reverse sweeps alone."""
-    settings = uk.AdjointSettings(rank=rank, directions=0)
+    settings = uk.Reverse(rank=rank, residual=0)
 
     def work() -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "bundle"
-            uk.sketch(r, path, directions=0, adjoint={"margins": settings}, device="cpu", progress=False)
+            uk.sketch(r, path, reverse={"margins": settings}, device="cpu", progress=False)
 
     return work
 

@@ -27,10 +27,10 @@ Array = np.ndarray[Any, Any]
 
 SEED = 0
 WAYS: dict[str, dict[str, Any]] = {
-    "forward, 128 directions": {"directions": 128, "degree": 2},
-    "forward, 512 directions: exact degree 1": {"directions": 512, "degree": 2},
-    "informed, 128 directions, degree 1": {"directions": 0, "degree": 1, "informed": 128},
-    "informed, 256 directions, degree 1": {"directions": 0, "degree": 1, "informed": 256},
+    "forward, 128 directions": {"forward": uk.Forward(directions=128)},
+    "forward, 512 directions: exact degree 1": {"forward": uk.Forward(directions=512)},
+    "informed, 128 directions, degree 1": {"informed": uk.Informed(128)},
+    "informed, 256 directions, degree 1": {"informed": uk.Informed(256)},
     "reverse sweep: exact degree 1": {"rank": 0},
     "reverse sweeps, degree 2, rank 64": {"rank": 64},
     "reverse sweeps, degree 2, rank 128": {"rank": 128},
@@ -86,8 +86,7 @@ def sketched(recipe: uk.Recipe, folder: Path, way: dict[str, Any]) -> tuple[uk.S
     """The margins' sketch, and the seconds that it took."""
     settings = dict(way)
     if "rank" in settings:
-        adjoint = {"margins": uk.AdjointSettings(rank=settings.pop("rank"), directions=0)}
-        settings |= {"directions": 0, "degree": 1, "adjoint": adjoint}
+        settings["reverse"] = {"margins": uk.Reverse(rank=settings.pop("rank"), residual=0)}
     start = time.perf_counter()
     bundle = uk.sketch(recipe, folder, seed=SEED, progress=False, **settings)
     return bundle.probe("margins"), time.perf_counter() - start

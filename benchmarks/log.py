@@ -20,11 +20,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unlearnkit.compliance.checkpoint import LogKey
-from unlearnkit.compliance.entry import draft
-from unlearnkit.compliance.log import AuditLog
-from unlearnkit.compliance.publication import publish_checkpoint
-from unlearnkit.compliance.verification import verify_log
+from unlearnkit.compliance.log.checkpoint import LogKey
+from unlearnkit.compliance.log.entry import draft
+from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.log.verification import verify_log
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 
 BODY = {"by": "privacy-officer", "method": "account-login", "on": "2025-03-05", "request": "R123456"}

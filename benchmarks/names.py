@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 import unlearnkit as uk
-from unlearnkit.sketch.run import make_run
-from unlearnkit.sketch.trainer import Trainer
+from unlearnkit.training.run import make_run
+from unlearnkit.training.trainer import Trainer
 
 AUTHOR_SECONDS = 0.925
 STEPS = 24

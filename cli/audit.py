@@ -17,13 +17,13 @@ from .recipes import RecipeSource, RecipeType
 from .trust import UNVERIFIED, file_or_workspace_signer, open_bundle, trust_option
 
 if TYPE_CHECKING:
+    from unlearnkit.audit.comparison import Comparison
+    from unlearnkit.audit.replay import Replay
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.deletions import Distribution
-    from unlearnkit.compliance.evidence import Evidence
-    from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.policy.trust import TrustStore
     from unlearnkit.signing.keys import PrivateKey
-    from unlearnkit.sketch.comparison import Comparison
-    from unlearnkit.sketch.replay import Replay
+    from unlearnkit.verifier.evidence import Evidence
+    from unlearnkit.verifier.plan import Distribution
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _SHARE = click.FloatRange(0, 1, min_open=True)
@@ -94,8 +94,8 @@ def replay(
     Example:
       unlearnkit audit replay run/bundle examples/digits.py:recipe --directions 3
     """
-    from unlearnkit.sketch.replay import directions_from_seed, verify_replay
-    from unlearnkit.sketch.replay import replay as run_replay
+    from unlearnkit.audit.replay import directions_from_seed, verify_replay
+    from unlearnkit.audit.replay import replay as run_replay
 
     if indices is not None and seed is not None:
         raise click.UsageError("--indices and --seed exclude each other")
@@ -215,7 +215,7 @@ def retrain(
       unlearnkit audit retrain run/bundle examples/digits.py:recipe --size 10:50 -o run/audit.json
     """
     import unlearnkit as uk
-    from unlearnkit.compliance.evidence import verify_evidence
+    from unlearnkit.verifier.evidence import verify_evidence
 
     if (size is None) == (groups is None):
         raise click.UsageError("state what is deleted: either --size or --groups")
@@ -238,7 +238,7 @@ def _signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey:
 
 
 def _distribution(bundle: Bundle, size: tuple[int, int] | None, groups: Path | None, share: float) -> Distribution:
-    from unlearnkit.compliance.deletions import GroupDeletions, UnitDeletions
+    from unlearnkit.verifier.plan import GroupDeletions, UnitDeletions
 
     if size is not None:
         if share != 1:

@@ -14,7 +14,7 @@ from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, fields, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.issuing import Issuance
+    from unlearnkit.verifier.issue import Issuance
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -74,9 +74,9 @@ def _issue(
     workspace: Any, request: str, bundle: Path, evidence: tuple[Path, ...], delta: Decimal | None, secret: bytes | None
 ) -> Issuance:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.certificate_verification import CERTIFICATE_SIGNER, SKETCH_SIGNER
-    from unlearnkit.compliance.evidence import verify_evidence
-    from unlearnkit.compliance.issuing import certify
+    from unlearnkit.verifier.evidence import verify_evidence
+    from unlearnkit.verifier.issue import certify
+    from unlearnkit.verifier.verify import CERTIFICATE_SIGNER, SKETCH_SIGNER
 
     trust = workspace.trust()
     opened = Bundle.open(bundle, trust=trust.keys(SKETCH_SIGNER))
@@ -96,7 +96,7 @@ def _issue(
 
 def _proof(workspace: Any, issued: Issuance, secret: bytes | None) -> bytes:
     """Under a new checkpoint, which signs the entry."""
-    from unlearnkit.compliance.publication import prove_entry, publish_checkpoint
+    from unlearnkit.compliance.log.publication import prove_entry, publish_checkpoint
 
     log = workspace.open_log()
     publish_checkpoint(log, workspace.log_key(secret))

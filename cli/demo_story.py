@@ -13,9 +13,9 @@ from .output import Output
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.issuing import Issuance
     from unlearnkit.compliance.workspace import Workspace
-    from unlearnkit.sketch import Recipe
+    from unlearnkit.training.recipe import Recipe
+    from unlearnkit.verifier.issue import Issuance
 
 RANK, RESIDUAL = 24, 16
 RETRAININGS = 39  # with delta 0.05 at least 19 are needed; of 39 the second largest error counts
@@ -46,20 +46,18 @@ def prepare(root: Path, output: Output) -> Office:
     from unlearnkit.examples import digits
 
     import unlearnkit as uk
-    from unlearnkit.compliance.deletions import UnitDeletions
     from unlearnkit.compliance.workspace import create_workspace
+    from unlearnkit.verifier.plan import UnitDeletions
 
     workspace = create_workspace(root, origin="demo.example/log", policy="gdpr", actor=None, timezone="UTC")
     recipe, key, show = digits.recipe(), workspace.signer_key(), None if output.verbosity >= 0 else False
     output.say(f"1. training once with reverse sweeps, and signing the sketch ({recipe.steps} steps)")
-    settings = uk.AdjointSettings(rank=RANK, directions=RESIDUAL)
+    settings = uk.Reverse(rank=RANK, residual=RESIDUAL)
     bundle = uk.sketch(
         recipe,
         root / "bundle",
-        directions=0,
-        degree=1,
         seed=0,
-        adjoint=dict.fromkeys(recipe.probes, settings),
+        reverse=dict.fromkeys(recipe.probes, settings),
         signer=key,
         progress=show,
     )
@@ -80,7 +78,7 @@ def prepare(root: Path, output: Output) -> Office:
 
 def handle(office: Office) -> list[dict[str, Any]]:
     """The requests of some people, from receipt to a certificate that somebody outside verifies."""
-    from unlearnkit.compliance.publication import publish_checkpoint
+    from unlearnkit.compliance.log.publication import publish_checkpoint
 
     office.output.say(f"3. {len(ASKING)} people ask for the deletion of their data; a certificate for each")
     people = [str(office.recipe.unit_names[i]) for i in _by_images(office.recipe)[list(ASKING)]]
@@ -103,10 +101,10 @@ def _by_images(recipe: Recipe) -> np.ndarray:
 
 
 def _certify(office: Office, request: str) -> Issuance:
-    from unlearnkit.compliance.certificate_verification import CERTIFICATE_SIGNER
-    from unlearnkit.compliance.evidence import verify_evidence
-    from unlearnkit.compliance.issuing import certify
     from unlearnkit.files import write_atomic
+    from unlearnkit.verifier.evidence import verify_evidence
+    from unlearnkit.verifier.issue import certify
+    from unlearnkit.verifier.verify import CERTIFICATE_SIGNER
 
     keys = office.workspace.trust().keys(CERTIFICATE_SIGNER)
     raw = office.evidence.read_bytes()
@@ -126,7 +124,7 @@ def _certify(office: Office, request: str) -> Issuance:
 
 def _verify(office: Office, issued: Issuance) -> list[tuple[str, str]]:
     """What an auditor does who has the files and the trust store, and no secret."""
-    from unlearnkit.compliance.certificate_verification import verify_certificate
+    from unlearnkit.verifier.verify import verify_certificate
 
     checks: list[tuple[str, str]] = []
     verify_certificate(

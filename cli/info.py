@@ -13,7 +13,7 @@ from .trust import UNVERIFIED, open_bundle, trust_option
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.policy.trust import TrustStore
 
 
 @click.command()
@@ -49,7 +49,7 @@ def document_of(bundle: Bundle) -> dict[str, Any]:
         "degree": manifest.degree,
         "dtype": manifest.dtype,
         "probes": {probe.name: list(probe.shape) for probe in manifest.probes},
-        "adjoint": {entry.name: {"rank": entry.rank, "directions": entry.directions} for entry in manifest.adjoint},
+        "reverse": {entry.name: {"rank": entry.rank, "residual": entry.residual} for entry in manifest.reverse},
         "weight_sketches": bundle.keeps_weights,
         "piecewise": [dict(entry) for entry in manifest.piecewise],
         "versions": dict(manifest.versions),
@@ -74,7 +74,7 @@ def render_info(document: Document) -> Iterable[str]:
             ("directions", directions),
             ("degree", f"{record['degree']}, computed in {record['dtype']}"),
             ("probes", ", ".join(probes) or "none pinned"),
-            ("reverse", ", ".join(f"{name} (rank {a['rank']})" for name, a in record["adjoint"].items()) or "none"),
+            ("reverse", ", ".join(f"{name} (rank {a['rank']})" for name, a in record["reverse"].items()) or "none"),
             ("weights", "kept: new probes can be evaluated" if record["weight_sketches"] else "not kept"),
             (
                 "piecewise",

@@ -13,8 +13,8 @@ from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, fields, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.checkpoint import Checkpoint
-    from unlearnkit.compliance.entry import Entry
+    from unlearnkit.compliance.log.checkpoint import Checkpoint
+    from unlearnkit.compliance.log.entry import Entry
     from unlearnkit.compliance.workspace import Workspace
     from unlearnkit.signing.note import NoteKey
 
@@ -40,7 +40,7 @@ def show(output: Output, *, indices: tuple[int, ...], last: int, everything: boo
       unlearnkit log show --last 5
       unlearnkit log show 3 --raw | sha256sum
     """
-    from unlearnkit.compliance.log import read_entries
+    from unlearnkit.compliance.log.reader import read_entries
     from unlearnkit.errors import UnknownNameError
 
     entries = read_entries(_workspace().log_path)
@@ -63,7 +63,7 @@ def checkpoint(output: Output, *, imported: Path | None, passphrase: PassphraseS
       unlearnkit log checkpoint > to-the-witness
       unlearnkit log checkpoint --import from-the-witness
     """
-    from unlearnkit.compliance.publication import import_checkpoint, publish_checkpoint
+    from unlearnkit.compliance.log.publication import import_checkpoint, publish_checkpoint
 
     workspace = _workspace()
     opened = workspace.open_log()
@@ -96,7 +96,7 @@ def prove(output: Output, *, index: int | None, since: int | None, target: Path 
       unlearnkit log prove 3 -o 3.tlog-proof
       unlearnkit log prove --since 100
     """
-    from unlearnkit.compliance.publication import prove_entry, prove_growth
+    from unlearnkit.compliance.log.publication import prove_entry, prove_growth
     from unlearnkit.files import write_new
 
     if (index is None) == (since is None):
@@ -120,7 +120,7 @@ def export(output: Output, *, target: Path) -> None:
     Example:
       unlearnkit log export public/log
     """
-    from unlearnkit.compliance.tiles import export_tiles
+    from unlearnkit.compliance.log.tiles import export_tiles
 
     workspace = _workspace()
     found = export_tiles(workspace.log_path, target, log=workspace.log_public_key())
@@ -155,9 +155,9 @@ def verify(
       unlearnkit log verify --earlier checkpoint-of-last-year
       unlearnkit log verify audit --vkey "$(cat log.vkey)"
     """
-    from unlearnkit.compliance.log import read_entries
-    from unlearnkit.compliance.requests import Register
-    from unlearnkit.compliance.verification import verify_log
+    from unlearnkit.compliance.log.reader import read_entries
+    from unlearnkit.compliance.log.verification import verify_log
+    from unlearnkit.compliance.requests.register import Register
     from unlearnkit.signing.note import parse_vkey
 
     place = path or _workspace().log_path
@@ -191,7 +191,7 @@ def destroy_key(output: Output, *, yes: bool) -> None:
     Example:
       unlearnkit log destroy-key
     """
-    from unlearnkit.compliance.erasure import destroy_key as destroy
+    from unlearnkit.compliance.requests.erasure import destroy_key as destroy
 
     workspace = _workspace()
     path = workspace.pseudonym_key_path
@@ -228,7 +228,7 @@ def _named(entries: Iterable[Entry], indices: set[int]) -> list[Entry]:
 
 
 def _entry_document(entry: Entry) -> dict[str, Any]:
-    from unlearnkit.compliance.clock import format_time
+    from unlearnkit.compliance.log.clock import format_time
 
     return {
         "index": entry.index,
@@ -242,7 +242,7 @@ def _entry_document(entry: Entry) -> dict[str, Any]:
 
 def _render_entry(entry: Entry, *, raw: bool) -> Iterator[str]:
     from unlearnkit.canonical import canonicalize
-    from unlearnkit.compliance.clock import format_time
+    from unlearnkit.compliance.log.clock import format_time
 
     if raw:
         yield entry.line.decode().removesuffix("\n")

@@ -49,7 +49,7 @@ def plan(
       unlearnkit plan --epsilon 0.01 --delta 0.05 --units 1000 --norm 0.002 --degree 2
       unlearnkit plan --epsilon 0.01 --delta 0.05 --bundle run/pilot --probe test_loss
     """
-    from unlearnkit.verifier.planning import directions_needed, planned_epsilon
+    from unlearnkit.estimation.planning import directions_needed, planned_epsilon
 
     if (bundle is None) != (probe is None):
         raise click.UsageError("--bundle and --probe belong together")

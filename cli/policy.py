@@ -10,7 +10,7 @@ import click
 from .output import Document, Output, fields, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.policy import Policy
+    from unlearnkit.compliance.policy.policy import Policy
 
 
 @click.group()
@@ -27,7 +27,7 @@ def list_policies(output: Output) -> None:
     Example:
       unlearnkit policy list
     """
-    from unlearnkit.compliance.policy import packaged_policies, parse_policy
+    from unlearnkit.compliance.policy.policy import packaged_policies, parse_policy
 
     found = [parse_policy(raw, where=f"policy {name}") for name, raw in packaged_policies().items()]
     output.emit(
@@ -46,7 +46,7 @@ def show(output: Output, name: str) -> None:
     Example:
       unlearnkit policy show gdpr > policies/ours.toml
     """
-    from unlearnkit.compliance.policy import parse_policy, read_policy
+    from unlearnkit.compliance.policy.policy import parse_policy, read_policy
 
     raw, where = read_policy(name)
     text = raw.decode()
@@ -63,7 +63,7 @@ def check(output: Output, name: str) -> None:
     Example:
       unlearnkit policy check policies/ours.toml
     """
-    from unlearnkit.compliance.policy import Policy
+    from unlearnkit.compliance.policy.policy import Policy
 
     found = Policy.load(name)
     output.emit(document_of(found), _render_check)

@@ -14,7 +14,7 @@ from .output import Document, Output, fields, pass_output, values
 from .trust import UNVERIFIED, open_bundle, trust_option
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.policy.trust import TrustStore
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from unlearnkit.sketch import Recipe
+    from unlearnkit.training.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class RecipeSource:
 
     def load(self) -> Recipe:
         """Run the file and return its recipe; whatever the file itself raises passes through."""
-        from unlearnkit.sketch import Recipe
+        from unlearnkit.training.recipe import Recipe
 
         module = self._module()
         if not hasattr(module, self.name):

@@ -13,9 +13,9 @@ from .output import Document, Output, pass_output
 from .trust import trust_option
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.certificate import Certificate
-    from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.policy.trust import TrustStore
     from unlearnkit.report import Verified
+    from unlearnkit.verifier.certificate import Certificate
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -89,8 +89,8 @@ def _verify(
 def _everything(
     raw: bytes, where: str, bundle: Path, log: Path | None, evidence: tuple[Path, ...], trust: TrustStore | None
 ) -> tuple[Certificate, _Checks]:
-    from unlearnkit.compliance.certificate_verification import verify_certificate
     from unlearnkit.errors import SignatureError, UnknownNameError
+    from unlearnkit.verifier.verify import verify_certificate
 
     from .trust import log_of_workspace
 
@@ -112,15 +112,15 @@ def _everything(
 
 
 def _signature(raw: bytes, where: str, trust: TrustStore) -> tuple[Certificate, _Checks]:
-    from unlearnkit.compliance.certificate_verification import verify_signed_certificate
+    from unlearnkit.verifier.verify import verify_signed_certificate
 
     verified = verify_signed_certificate(raw, where=where, trust=trust)
     return verified.certificate, [("signature", f"signed by {', '.join(key[:16] for key in verified.signers)}")]
 
 
 def _unverified(raw: bytes, where: str) -> Certificate:
-    from unlearnkit.compliance.certificate import parse_certificate
     from unlearnkit.signing.dsse import parse_envelope
+    from unlearnkit.verifier.certificate import parse_certificate
 
     return parse_certificate(parse_envelope(raw, where=where).unverified_payload, where=where)
 

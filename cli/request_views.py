@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .output import Document, fields
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.desk import Desk
-    from unlearnkit.compliance.requests import Request
-    from unlearnkit.compliance.steps import Step
+    from unlearnkit.compliance.requests.desk import Desk
+    from unlearnkit.compliance.requests.register import Request
+    from unlearnkit.compliance.requests.steps import Step
 
 
 def document_of(request: Request, desk: Desk) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def _step_document(step: Step) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    from unlearnkit.compliance.deadlines import Due
+    from unlearnkit.compliance.policy.deadlines import Due
 
     if isinstance(value, Due):
         return value.to_json()

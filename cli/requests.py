@@ -14,9 +14,9 @@ from .output import Output, pass_output
 from .request_views import document_of, render_list, render_one
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.desk import Desk
-    from unlearnkit.compliance.policy import Policy
-    from unlearnkit.compliance.requests import Request
+    from unlearnkit.compliance.policy.policy import Policy
+    from unlearnkit.compliance.requests.desk import Desk
+    from unlearnkit.compliance.requests.register import Request
 
 
 class _Day(click.ParamType[date]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
 
@@ -32,8 +32,8 @@ class _Chunk(click.ParamType[int | str]):
         return int(str(value))
 
 
-class _Adjoint(click.ParamType[tuple[str, int, int]]):
-    name = "PROBE[:RANK[:DIRECTIONS]]"
+class _Swept(click.ParamType[tuple[str, int, int]]):
+    name = "PROBE[:RANK[:RESIDUAL]]"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int, int]:
         if isinstance(value, tuple):
@@ -41,15 +41,15 @@ class _Adjoint(click.ParamType[tuple[str, int, int]]):
         probe, *numbers = str(value).split(":")
         if not probe or len(numbers) > 2 or not all(n.isdecimal() for n in numbers):
             self.fail(f"got {value!r}, expected {self.name}, for example margins:64:32", param, ctx)
-        rank, directions = [*map(int, numbers), *(64, 32)[len(numbers) :]]
-        return probe, rank, directions if rank else 0
+        rank, residual = [*map(int, numbers), *(64, 32)[len(numbers) :]]
+        return probe, rank, residual if rank else 0
 
 
 @click.command()
 @click.argument("recipe", type=RecipeType())
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="Where the bundle goes.")
-@click.option("--directions", type=click.IntRange(min=0), default=256, show_default=True, help="Random directions.")
-@click.option("--degree", type=click.IntRange(min=1), default=2, show_default=True, help="Highest power kept.")
+@click.option("--directions", type=click.IntRange(min=0), default=0, help="Random directions through the whole run.")
+@click.option("--degree", type=click.IntRange(min=1), default=2, show_default=True, help="Highest power along them.")
 @click.option("--seed", type=int, help="Fix the random directions. Default: a fresh seed.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--device", help="A torch device. Default: a GPU when there is one.")
@@ -58,21 +58,33 @@ class _Adjoint(click.ParamType[tuple[str, int, int]]):
 @click.option("--power-iterations", type=click.IntRange(min=0), default=1, show_default=True, help="To refine those.")
 @click.option("--chunk", type=_Chunk(), default="auto", show_default=True, help="Directions computed at once.")
 @click.option(
-    "--adjoint", type=_Adjoint(), multiple=True, help="Sketch a probe by reverse sweeps too. May be repeated."
+    "--reverse",
+    type=_Swept(),
+    multiple=True,
+    help="Sketch a probe by reverse sweeps. May be repeated. Default, alone: the first order of all.",
 )
-@click.option("--resume/--no-resume", default=True, show_default=True, help="Go on with an interrupted run.")
+@click.option("--force", is_flag=True, help="Replace the bundle, or the unfinished work, that is there.")
 @click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs the bundle. Default: the workspace's.")
 @passphrase_options
 @pass_output
 def sketch(
     output: Output,
-    /,
+    *,
     recipe: RecipeSource,
     path: Path,
-    adjoint: tuple[tuple[str, int, int], ...],
+    directions: int,
+    degree: int,
+    seed: int | None,
+    dtype: Literal["float32", "float64"],
+    device: str | None,
+    keep_weights: bool,
+    informed: int,
+    power_iterations: int,
+    chunk: int | Literal["auto"],
+    reverse: tuple[tuple[str, int, int], ...],
+    force: bool,
     key: Path | None,
     passphrase: PassphraseSource,
-    **settings: Any,
 ) -> None:
     """Train RECIPE once and write its sketch bundle, signed with --key or, in a workspace, with its key.
 
@@ -80,7 +92,7 @@ def sketch(
 
     \b
     Example:
-      unlearnkit sketch examples/digits.py:recipe -o run/bundle --directions 128
+      unlearnkit sketch examples/digits.py:recipe -o run/bundle --reverse margins:64:32
     """
     import unlearnkit as uk
     from unlearnkit.bundle import PseudonymKey
@@ -90,8 +102,21 @@ def sketch(
     signer = file_or_workspace_signer(key, passphrase)
     loaded = recipe.load()
     with values_from_options(), _interruptible():
-        settings["adjoint"] = {p: uk.AdjointSettings(rank=rank, directions=count) for p, rank, count in adjoint}
-        bundle = uk.sketch(loaded, path, progress=False if output.verbosity < 0 else None, signer=signer, **settings)
+        bundle = uk.sketch(
+            loaded,
+            path,
+            forward=uk.Forward(directions=directions, degree=degree, keep_weights=keep_weights, chunk=chunk)
+            if directions
+            else None,
+            reverse={p: uk.Reverse(rank=rank, residual=count) for p, rank, count in reverse} or None,
+            informed=uk.Informed(informed, power_iterations) if informed else None,
+            seed=seed,
+            dtype=dtype,
+            device=device,
+            signer=signer,
+            overwrite=force,
+            progress=False if output.verbosity < 0 else None,
+        )
     if signer is None:
         output.say("UNSIGNED: nobody can tell whose bundle this is; --key signs it, and so does a workspace")
     if not had_key:

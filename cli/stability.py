@@ -13,8 +13,8 @@ from .output import Document, Output, pass_output
 from .trust import UNVERIFIED, open_bundle, trust_option
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.trust import TrustStore
-    from unlearnkit.verifier.stability import Size
+    from unlearnkit.compliance.policy.trust import TrustStore
+    from unlearnkit.estimation.stability import Size
 
 
 @click.command()

@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.policy.trust import TrustStore
     from unlearnkit.compliance.workspace import Workspace
     from unlearnkit.signing.keys import PrivateKey
 
@@ -44,7 +44,7 @@ def trust_option(command: _Command) -> _Command:
 
 def _joined(files: tuple[Path, ...]) -> TrustStore:
     """Everything that these files name; a plain public key counts for every role."""
-    from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.policy.trust import TrustStore
 
     stores = [_read(file) for file in files]
     return TrustStore(
@@ -57,8 +57,8 @@ def _joined(files: tuple[Path, ...]) -> TrustStore:
 
 def _read(file: Path) -> TrustStore:
     """Told by content. Messages quote nothing of a file that is none of the three: it may be a secret."""
-    from unlearnkit.compliance.policy import ROLES
-    from unlearnkit.compliance.trust import Signer, TrustStore, parse_trust
+    from unlearnkit.compliance.policy.policy import ROLES
+    from unlearnkit.compliance.policy.trust import Signer, TrustStore, parse_trust
     from unlearnkit.signing.keys import parse_public_key
     from unlearnkit.signing.note import NoteKind, parse_vkey
 

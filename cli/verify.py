@@ -13,7 +13,7 @@ from .output import Document, Output, pass_output
 from .trust import log_of_workspace, trust_option
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.trust import TrustStore
+    from unlearnkit.compliance.policy.trust import TrustStore
     from unlearnkit.errors import UnlearnkitError
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -117,9 +117,9 @@ def _recognise(path: Path) -> tuple[str, _Verifier]:
 def _recognise_statement(raw: bytes, path: Path) -> tuple[str, _Verifier]:
     """By its predicate type, which is not verified yet: each verifier checks that it is its own."""
     from unlearnkit.canonical import parse_json
-    from unlearnkit.compliance import certificate, evidence
     from unlearnkit.errors import FormatError
     from unlearnkit.signing.dsse import parse_envelope
+    from unlearnkit.verifier import certificate, evidence
 
     kinds = {
         certificate.PREDICATE_TYPE: ("certificate", _verify_certificate),
@@ -149,10 +149,10 @@ def _verify_bundle(item: Verification, beside: Beside) -> None:
 
 
 def _verify_log(item: Verification, beside: Beside) -> None:
-    from unlearnkit.compliance.checkpoint import unverified_origin
-    from unlearnkit.compliance.log import read_entries
-    from unlearnkit.compliance.requests import Register
-    from unlearnkit.compliance.verification import CHECKPOINT_FILE, verify_log
+    from unlearnkit.compliance.log.checkpoint import unverified_origin
+    from unlearnkit.compliance.log.reader import read_entries
+    from unlearnkit.compliance.log.verification import CHECKPOINT_FILE, verify_log
+    from unlearnkit.compliance.requests.register import Register
     from unlearnkit.errors import SignatureError
 
     file, trust = item.path / CHECKPOINT_FILE, beside.trust
@@ -169,7 +169,7 @@ def _verify_log(item: Verification, beside: Beside) -> None:
 
 
 def _verify_checkpoint(item: Verification, beside: Beside) -> None:
-    from unlearnkit.compliance.checkpoint import unverified_origin, verify_checkpoint
+    from unlearnkit.compliance.log.checkpoint import unverified_origin, verify_checkpoint
 
     raw, trust = item.path.read_bytes(), beside.trust
     key = trust.log(unverified_origin(raw, where=str(item.path)))
@@ -180,9 +180,9 @@ def _verify_checkpoint(item: Verification, beside: Beside) -> None:
 
 
 def _verify_proof(item: Verification, beside: Beside) -> None:
-    from unlearnkit.compliance.checkpoint import unverified_origin
-    from unlearnkit.compliance.log import read_entries
-    from unlearnkit.compliance.proof import parse_proof, verify_proof
+    from unlearnkit.compliance.log.checkpoint import unverified_origin
+    from unlearnkit.compliance.log.proof import parse_proof, verify_proof
+    from unlearnkit.compliance.log.reader import read_entries
     from unlearnkit.errors import UnknownNameError
 
     raw, trust, where = item.path.read_bytes(), beside.trust, str(item.path)
@@ -198,7 +198,7 @@ def _verify_proof(item: Verification, beside: Beside) -> None:
 
 def _verify_evidence(item: Verification, beside: Beside) -> None:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.evidence import verify_evidence
+    from unlearnkit.verifier.evidence import verify_evidence
 
     bundle = Bundle.open(_needed(beside.bundle, "--bundle"), trust=beside.trust.keys("sketch-signer"))
     keys = beside.trust.keys("certificate-signer")
@@ -209,7 +209,7 @@ def _verify_evidence(item: Verification, beside: Beside) -> None:
 
 
 def _verify_certificate(item: Verification, beside: Beside) -> None:
-    from unlearnkit.compliance.certificate_verification import verify_certificate
+    from unlearnkit.verifier.verify import verify_certificate
 
     verify_certificate(
         item.path.read_bytes(),

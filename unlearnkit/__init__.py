@@ -4,71 +4,40 @@
 needs neither torch nor the data; ``uk.retrain(recipe, delete=[...])`` is the real thing to compare with.
 
 Public names are loaded when they are first used (PEP 562): ``import unlearnkit`` imports no torch, numpy or scipy.
-``uk.sketch`` is the subpackage and can be called; calling it is calling ``unlearnkit.sketch.sketch``.
+Their one list is ``__init__.pyi`` beside this file, which type checkers read too.
 """
 
 from __future__ import annotations
 
+import ast
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from unlearnkit.errors import EstimationError as EstimationError
-from unlearnkit.errors import FormatError as FormatError
-from unlearnkit.errors import RecipeError as RecipeError
-from unlearnkit.errors import RefusedError as RefusedError
-from unlearnkit.errors import TraceError as TraceError
-from unlearnkit.errors import UnknownNameError as UnknownNameError
-from unlearnkit.errors import UnlearnkitError as UnlearnkitError
-from unlearnkit.errors import VerificationError as VerificationError
 
-if TYPE_CHECKING:
-    from unlearnkit.bundle import Bundle as Bundle
-    from unlearnkit.bundle import PseudonymKey as PseudonymKey
-    from unlearnkit.compliance.deletions import GroupDeletions as GroupDeletions
-    from unlearnkit.compliance.deletions import UnitDeletions as UnitDeletions
-    from unlearnkit.compliance.issuing import certify as certify
-    from unlearnkit.compliance.log import AuditLog as AuditLog
-    from unlearnkit.compliance.policy import Policy as Policy
-    from unlearnkit.sketch import Adam as Adam
-    from unlearnkit.sketch import AdjointSettings as AdjointSettings
-    from unlearnkit.sketch import Recipe as Recipe
-    from unlearnkit.sketch import check as check
-    from unlearnkit.sketch import retrain as retrain
-    from unlearnkit.sketch import sketch as sketch
-    from unlearnkit.sketch.retraining_audit import audit_retraining as audit_retraining
-    from unlearnkit.verifier import Prediction as Prediction
-    from unlearnkit.verifier import Sketch as Sketch
+def _homes() -> dict[str, str]:
+    """The module of each public name, as ``__init__.pyi`` imports it."""
+    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text("utf-8"))
+    return {
+        alias.asname or alias.name: str(node.module)
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
 
-_HOME = {
-    "Adam": "unlearnkit.sketch",
-    "AdjointSettings": "unlearnkit.sketch",
-    "AuditLog": "unlearnkit.compliance.log",
-    "Bundle": "unlearnkit.bundle",
-    "GroupDeletions": "unlearnkit.compliance.deletions",
-    "Policy": "unlearnkit.compliance.policy",
-    "Prediction": "unlearnkit.verifier",
-    "PseudonymKey": "unlearnkit.bundle",
-    "Recipe": "unlearnkit.sketch",
-    "Sketch": "unlearnkit.verifier",
-    "UnitDeletions": "unlearnkit.compliance.deletions",
-    "audit_retraining": "unlearnkit.sketch.retraining_audit",
-    "certify": "unlearnkit.compliance.issuing",
-    "check": "unlearnkit.sketch",
-    "retrain": "unlearnkit.sketch",
-}
+
+_HOMES = _homes()
+__all__ = sorted(_HOMES)  # noqa: PLE0605  the one list is in the stub
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name from its home; ``sketch`` is the subpackage itself, which can be called."""
-    if name == "sketch":
-        return import_module("unlearnkit.sketch")
-    if name not in _HOME:
+    """Load a public name from its home."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
-    value = getattr(import_module(_HOME[name]), name)
+    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
     """Every public name, loaded or not."""
-    return sorted({*globals(), *_HOME, "sketch"})
+    return sorted({*globals(), *_HOMES})

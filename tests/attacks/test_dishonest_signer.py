@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle.small import rewrite, small
 
+from tests.bundle.small import rewrite, small
 from unlearnkit.bundle import Bundle, write_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize, file_sha256_hex

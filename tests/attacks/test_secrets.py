@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bundle.small import UNITS, small
 from click.testing import CliRunner
-from compliance.issuance import policy_text
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -21,6 +19,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from unlearnkit.cli.main import main
 
+from tests.bundle.small import UNITS, small
+from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
 from unlearnkit.signing.keys import read_private_key
 

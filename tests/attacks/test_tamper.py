@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bundle.small import small
 
+from tests.bundle.small import small
 from unlearnkit.bundle import Bundle, write_bundle
 from unlearnkit.errors import FormatError, VerificationError
 from unlearnkit.signing.keys import Algorithm, PrivateKey

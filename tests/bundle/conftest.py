@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bundle.small import KEY, Small, small
+
+from tests.bundle.small import KEY, Small, small
 
 
 @pytest.fixture

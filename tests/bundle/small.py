@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verifier.polynomials import Polynomial
 
+from tests.estimation.polynomials import Polynomial
 from unlearnkit.bundle import (
     RESIDUAL,
-    Adjoint,
     Directions,
     InformedDirections,
     Manifest,
     PseudonymKey,
+    SweptProbe,
     real_pairs,
     salt_from_seed,
     write_bundle,
@@ -86,7 +86,7 @@ def small(
         piecewise=({"operation": "aten.relu", "where": "layer", "kind": "kink"},),
         versions={"unlearnkit": "0", "numpy": "2"},
         informed=InformedDirections(informed, min(informed, 1)),
-        adjoint=(Adjoint("margins", RANK, LEFT),) if swept else (),
+        reverse=(SweptProbe("margins", RANK, LEFT),) if swept else (),
     )
     contents = {
         "units": [KEY.pseudonym(name) for name in UNITS],
@@ -94,7 +94,7 @@ def small(
         "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
         "directions": directions.array,
         "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights and count else (),
-        "adjoint": {"margins": _reverse_sweeps(polynomial, rng, salt)} if swept else None,
+        "reverse": {"margins": _reverse_sweeps(polynomial, rng, salt)} if swept else None,
         "informed": _informed(polynomial, rng, model, informed) if informed else None,
     }
     return Small(polynomial, directions, contents, manifest)

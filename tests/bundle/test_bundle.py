@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from bundle.small import DIGEST, KEY, UNITS, small
 
 import unlearnkit.bundle.pseudonym
+from tests.bundle.small import KEY, UNITS, small
 from unlearnkit.bundle import Bundle, PseudonymKey
-from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
+from unlearnkit.errors import RefusedError, UnknownNameError
 
 
 def test_a_bundle_says_what_it_is(path):
@@ -138,27 +137,6 @@ def test_weight_sketches_come_block_by_block(path, contents):
 def test_a_bundle_without_weight_sketches_has_none(tmp_path):
     path = small(tmp_path, weights=False).write(tmp_path / "bundle")
     assert list(Bundle.open(path).weight_sketches()) == []
-
-
-@dataclass
-class Recipe:
-    """What a bundle sees of a recipe."""
-
-    digest: str
-
-    def evaluate(self, bundle, probe):
-        return probe(bundle)
-
-
-def test_a_new_probe_is_evaluated_by_the_recipe_that_was_sketched(path):
-    bundle = Bundle.open(path)
-    assert bundle.evaluate(Recipe(DIGEST), lambda seen: seen is bundle)
-
-
-def test_another_recipe_is_refused_with_both_digests(path):
-    with pytest.raises(VerificationError, match=f"its digest is {'0' * 64}, the bundle's is {DIGEST}") as caught:
-        Bundle.open(path).evaluate(Recipe("0" * 64), lambda _: None)
-    assert "very recipe" in caught.value.hint
 
 
 class Tensor:

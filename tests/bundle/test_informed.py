@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundle.small import COUNT, KEY, UNITS, Small, rewrite, small
 from safetensors.numpy import load_file
 
+from tests.bundle.small import COUNT, KEY, UNITS, Small, rewrite, small
 from unlearnkit.bundle import Bundle, InformedDirections, write_bundle
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize

@@ -8,19 +8,19 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from bundle.small import DIGEST, small
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.bundle.small import DIGEST, small
 from unlearnkit.bundle import Manifest
 from unlearnkit.bundle.manifest import (
-    Adjoint,
     File,
     InformedDirections,
     Shape,
+    SweptProbe,
     WeightSketch,
-    adjoint_file,
     probe_file,
+    reverse_file,
     weight_sketch_file,
 )
 from unlearnkit.canonical import canonicalize
@@ -60,7 +60,7 @@ def manifests(draw) -> Manifest:
     cuts = sorted(draw(st.sets(st.integers(1, count), max_size=3)) | {count}) if keeps else []
     informed = 0 if explicit else draw(st.integers(0, min(units, 999)))
     sketches = [WeightSketch(weight_sketch_file(a, b), a, b) for a, b in pairwise([0, *cuts])]
-    paths = ["units.json", "model.safetensors", *map(probe_file, probes), *map(adjoint_file, swept)]
+    paths = ["units.json", "model.safetensors", *map(probe_file, probes), *map(reverse_file, swept)]
     paths += [sketch.path for sketch in sketches] + ["sketch/directions.safetensors"] * explicit
     paths += ["sketch/informed.safetensors"] * bool(informed)
     return Manifest(
@@ -79,7 +79,7 @@ def manifests(draw) -> Manifest:
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=2)),
         informed=InformedDirections(informed, draw(st.integers(0, 9)) if informed else 0),
         probes=tuple(Shape(name, shape) for name, shape in sorted(probes.items())),
-        adjoint=tuple(Adjoint(name, draw(st.integers(0, 9)), draw(st.integers(0, 9))) for name in swept),
+        reverse=tuple(SweptProbe(name, draw(st.integers(0, 9)), draw(st.integers(0, 9))) for name in swept),
         weights=tuple(Shape(n, s) for n, s in sorted(draw(st.dictionaries(st.text(), SHAPES, max_size=3)).items())),
         weight_sketches=tuple(sketches),
         files=tuple(File(path, draw(st.integers(0, 2**53 - 1)), draw(DIGESTS)) for path in sorted(paths)),

@@ -9,10 +9,10 @@ import shutil
 
 import numpy as np
 import pytest
-from bundle.small import rewrite, small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.bundle.small import rewrite, small
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize

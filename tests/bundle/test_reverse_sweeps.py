@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bundle.small import LEFT, RANK, UNITS, Small, rewrite, small
 from safetensors.numpy import load_file
 
-from unlearnkit.bundle import RESIDUAL, Adjoint, Bundle, Directions, write_bundle
+from tests.bundle.small import LEFT, RANK, UNITS, Small, rewrite, small
+from unlearnkit.bundle import RESIDUAL, Bundle, Directions, SweptProbe, write_bundle
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import FormatError
 
-FILE = "adjoint/margins.safetensors"
+FILE = "reverse/margins.safetensors"
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def masks() -> np.ndarray:
 def test_the_manifest_lists_them_and_their_file_holds_them(tmp_path, swept):
     path = swept.write(tmp_path / "bundle")
     record = json.loads((path / "manifest.json").read_bytes())
-    assert record["adjoint"] == [{"name": "margins", "rank": RANK, "directions": LEFT}]
+    assert record["reverse"] == [{"name": "margins", "rank": RANK, "directions": LEFT}]
     assert FILE in [file["path"] for file in record["files"]]
-    stored, arrays = load_file(path / FILE), swept.contents["adjoint"]["margins"]
+    stored, arrays = load_file(path / FILE), swept.contents["reverse"]["margins"]
     assert stored.keys() == arrays.keys()
     for name in ("gradient", "vectors", "values"):
         np.testing.assert_array_equal(stored[name], arrays[name])
@@ -45,7 +45,7 @@ def test_a_probe_with_reverse_sweeps_is_answered_by_them(tmp_path, swept):
     np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)
     methods = ["exact, by reverse sweeps", "4 eigenpairs, by reverse sweeps"]
     assert [term.method for term in prediction.terms] == methods
-    arrays = swept.contents["adjoint"]["margins"]
+    arrays = swept.contents["reverse"]["margins"]
     form = np.einsum("euk,ek,evk->euv", arrays["vectors"], arrays["values"], arrays["vectors"])
     second = np.einsum("su,euv,sv->se", masks(), form, masks()) / 2
     np.testing.assert_allclose(prediction.terms[1].value, second, rtol=1e-10)
@@ -55,14 +55,14 @@ def test_a_probe_with_reverse_sweeps_is_answered_by_them(tmp_path, swept):
 
 def test_a_probe_without_is_answered_by_the_forward_sketch(tmp_path, swept):
     bundle = Bundle.open(swept.write(tmp_path / "bundle"))
-    assert bundle.probe("test_loss").adjoint is None
+    assert bundle.probe("test_loss").reverse is None
     assert bundle.probe("test_loss").predict(masks()).terms[0].method == "exact, by projection"
 
 
 def test_their_directions_are_their_own(tmp_path, swept):
     """The residual must not read directions that anything else has read."""
     bundle = Bundle.open(swept.write(tmp_path / "bundle"))
-    manifest, found = bundle.manifest, bundle.probe("margins").adjoint.directions
+    manifest, found = bundle.manifest, bundle.probe("margins").reverse.directions
     salt = bytes.fromhex(manifest.salt)
     own = Directions.random(manifest.recipe_digest, salt, LEFT, len(UNITS), "float64", RESIDUAL)
     np.testing.assert_array_equal(found.block(0, LEFT), own.block(0, LEFT))
@@ -72,9 +72,9 @@ def test_their_directions_are_their_own(tmp_path, swept):
 def test_they_are_stored_in_the_precision_of_the_run(tmp_path):
     path = small(tmp_path, dtype="float32", swept=True).write(tmp_path / "bundle")
     assert {array.dtype for array in load_file(path / FILE).values()} == {np.dtype(np.float32)}
-    adjoint = Bundle.open(path).probe("margins").adjoint
-    assert {array.dtype for array in (adjoint.gradient, adjoint.vectors, adjoint.values)} == {np.dtype(np.float64)}
-    assert adjoint.residual.dtype == np.complex128
+    reverse = Bundle.open(path).probe("margins").reverse
+    assert {array.dtype for array in (reverse.gradient, reverse.vectors, reverse.values)} == {np.dtype(np.float64)}
+    assert reverse.residual.dtype == np.complex128
 
 
 @pytest.mark.parametrize(
@@ -89,24 +89,24 @@ def test_they_are_stored_in_the_precision_of_the_run(tmp_path):
     ],
 )
 def test_what_a_reader_would_refuse_is_not_written(tmp_path, swept, name, array, message):
-    adjoint = {"margins": {**swept.contents["adjoint"]["margins"], name: array}}
+    reverse = {"margins": {**swept.contents["reverse"]["margins"], name: array}}
     with pytest.raises(ValueError, match=rf"reverse sweeps of 'margins': {message}"):
-        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": adjoint})
+        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "reverse": reverse})
     assert not (tmp_path / "b").exists()
 
 
 def test_only_a_pinned_probe_can_have_them(tmp_path, swept):
-    adjoint = {"accuracy": swept.contents["adjoint"]["margins"]}
-    manifest = replace(swept.manifest, adjoint=(Adjoint("accuracy", RANK, LEFT),))
+    reverse = {"accuracy": swept.contents["reverse"]["margins"]}
+    manifest = replace(swept.manifest, reverse=(SweptProbe("accuracy", RANK, LEFT),))
     with pytest.raises(ValueError, match="reverse sweeps of 'accuracy', which is not a pinned probe"):
-        write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "adjoint": adjoint})
+        write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "reverse": reverse})
 
 
 def test_arrays_and_manifest_agree_on_whose_they_are(tmp_path, swept):
     with pytest.raises(ValueError, match=r"reverse sweeps of \[\], but the manifest has .*margins"):
-        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "adjoint": None})
+        write_bundle(tmp_path / "b", manifest=swept.manifest, **{**swept.contents, "reverse": None})
     with pytest.raises(ValueError, match=r"reverse sweeps of \['margins'\], but the manifest has \(\)"):
-        write_bundle(tmp_path / "b", manifest=replace(swept.manifest, adjoint=()), **swept.contents)
+        write_bundle(tmp_path / "b", manifest=replace(swept.manifest, reverse=()), **swept.contents)
     assert not (tmp_path / "b").exists()
 
 
@@ -124,7 +124,7 @@ def test_arrays_and_manifest_agree_on_whose_they_are(tmp_path, swept):
 def test_a_manifest_that_says_something_else_is_refused(tmp_path, swept, entry, message):
     path = swept.write(tmp_path / "bundle")
     record = json.loads((path / "manifest.json").read_bytes())
-    record["adjoint"][0] |= entry
+    record["reverse"][0] |= entry
     (path / "manifest.json").write_bytes(canonicalize(record))
     with pytest.raises(FormatError, match=message):
         Bundle.open(path)
@@ -133,14 +133,14 @@ def test_a_manifest_that_says_something_else_is_refused(tmp_path, swept, entry, 
 def test_explicit_directions_have_none(tmp_path, swept):
     """Their own directions follow from the salt, and there is none."""
     explicit = small(tmp_path, explicit=True)
-    manifest = replace(explicit.manifest, adjoint=swept.manifest.adjoint)
+    manifest = replace(explicit.manifest, reverse=swept.manifest.reverse)
     with pytest.raises(FormatError, match="reverse sweeps of 'margins' beside explicit directions"):
-        write_bundle(tmp_path / "b", manifest=manifest, **{**explicit.contents, "adjoint": swept.contents["adjoint"]})
+        write_bundle(tmp_path / "b", manifest=manifest, **{**explicit.contents, "reverse": swept.contents["reverse"]})
 
 
 @pytest.mark.parametrize(("rank", "pairs"), [(0, 0), (2, 4), (3, 5), (9, 5)])
 def test_a_basis_gives_two_eigenpairs_for_each_column_but_no_more_than_units(rank, pairs):
-    assert Adjoint("margins", rank, 0).eigenpairs(5) == pairs
+    assert SweptProbe("margins", rank, 0).eigenpairs(5) == pairs
 
 
 def test_numbers_that_are_not_finite_are_refused_on_opening(tmp_path, swept):
@@ -152,9 +152,9 @@ def test_numbers_that_are_not_finite_are_refused_on_opening(tmp_path, swept):
 
 def test_the_gradient_alone_leaves_the_second_order_to_the_forward_sketch(tmp_path, swept):
     none = {"vectors": np.zeros((2, 5, 0)), "values": np.zeros((2, 0)), "residual": np.zeros((0, 2, 5), complex)}
-    adjoint = {"margins": {**swept.contents["adjoint"]["margins"], **none}}
-    manifest = replace(swept.manifest, adjoint=(Adjoint("margins", 0, 0),))
-    write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "adjoint": adjoint})
+    reverse = {"margins": {**swept.contents["reverse"]["margins"], **none}}
+    manifest = replace(swept.manifest, reverse=(SweptProbe("margins", 0, 0),))
+    write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "reverse": reverse})
     prediction = Bundle.open(tmp_path / "b").probe("margins").predict(masks())
     assert [term.method for term in prediction.terms] == ["exact, by reverse sweeps", "average over 6 directions"]
     np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)

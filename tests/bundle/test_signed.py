@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle.small import rewrite, small
 from cryptography.hazmat.primitives import serialization
 
+from tests.bundle.small import rewrite, small
 from unlearnkit.bundle import Bundle, sign_bundle, write_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError, VerificationError

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle.small import DIGEST, UNITS, small
 
+from tests.bundle.small import DIGEST, UNITS, small
 from unlearnkit.bundle import Bundle, direction_key, salt_from_seed, write_bundle
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import DigestMismatchError, FormatError, VerificationError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bundle.small import COUNT, KEY, TRAINED, UNITS, Small, small
 
+from tests.bundle.small import COUNT, KEY, TRAINED, UNITS, Small, small
 from unlearnkit.bundle import Bundle, complex_numbers
 from unlearnkit.bundle.tensors import parse_tensors
 from unlearnkit.errors import RefusedError, UnknownNameError

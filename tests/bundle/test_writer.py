@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle.small import small
 from safetensors.numpy import load_file
 
 import unlearnkit.bundle.writer
+from tests.bundle.small import small
 from unlearnkit.bundle import Bundle, write_bundle
 from unlearnkit.errors import FormatError
 

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle.small import rewrite
 from click.testing import CliRunner
 from unlearnkit.cli.main import main
 from unlearnkit.cli.trust import UNVERIFIED
 
 import unlearnkit as uk
+from tests.bundle.small import rewrite
+from unlearnkit.audit.replay import directions_from_seed
 from unlearnkit.bundle import Bundle, sign_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
-from unlearnkit.compliance.deletions import UnitDeletions, draw_deletions
-from unlearnkit.compliance.evidence import verify_evidence
 from unlearnkit.compliance.workspace import Workspace
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
-from unlearnkit.sketch.replay import directions_from_seed
+from unlearnkit.verifier.evidence import verify_evidence
+from unlearnkit.verifier.plan import UnitDeletions, draw_deletions
 
 RECIPE = """
 import torch
@@ -160,7 +160,7 @@ def test_another_recipe_is_refused(folder):
 
 
 def test_a_bundle_with_gradients_alone_says_what_was_compared(folder, tmp_path):
-    make = ("sketch", folder / "tiny.py:recipe", "--directions", 0, "--seed", 1, "--adjoint", "loss:0")
+    make = ("sketch", folder / "tiny.py:recipe", "--directions", 0, "--seed", 1, "--reverse", "loss:0")
     document(*make, "-o", tmp_path / "swept")
     record = document(*replay(folder, bundle=tmp_path / "swept"))
     assert record["directions"] == []

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from bundle.small import UNITS, small
 from click.testing import CliRunner, Result
-from compliance.issuance import policy_text
 from unlearnkit.cli.main import main
 
+from tests.bundle.small import UNITS, small
+from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, sign_bundle, write_bundle
 from unlearnkit.compliance.workspace import Workspace
 from unlearnkit.signing.keys import PrivateKey, read_private_key

@@ -91,8 +91,8 @@ def test_predict_prints_the_same_record_as_text_and_as_json(folder):
 
 
 def test_reverse_sweeps_are_asked_for_by_probe(folder):
-    make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "swept", "--directions", 1, "--adjoint", "logits:6:2")
-    assert document(*make, "--adjoint", "loss:0")["adjoint"] == {
+    make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "swept", "--directions", 1, "--reverse", "logits:6:2")
+    assert document(*make, "--reverse", "loss:0")["reverse"] == {
         "logits": {"rank": 6, "directions": 2},
         "loss": {"rank": 0, "directions": 0},
     }
@@ -133,8 +133,8 @@ def test_predict_takes_weight_and_degree(folder):
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--chunk", "many"], 2, "whole number or 'auto'"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--chunk", "0"], 2, "whole number or 'auto'"),
         (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--device", "nosuch"], 2, "device='nosuch'"),
-        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "loss:a"], 2, "margins:64:32"),
-        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--adjoint", "other"], 1, "no probe 'other'"),
+        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--reverse", "loss:a"], 2, "margins:64:32"),
+        (["sketch", "{folder}/tiny.py:recipe", "-o", "{folder}/x", "--reverse", "other"], 1, "no probe 'other'"),
         (["-q", "-v", "info", "{bundle}"], 2, "exclude each other"),
         (["nonsense"], 2, "No such command"),
     ],

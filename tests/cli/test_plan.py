@@ -7,12 +7,12 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from bundle.small import small
 from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
+from tests.bundle.small import small
 from unlearnkit.bundle import Bundle
-from unlearnkit.verifier.planning import directions_needed
+from unlearnkit.estimation.planning import directions_needed
 
 
 def run(*arguments: str | Path, code: int = 0) -> Result:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from unlearnkit.cli.main import main
 
-from unlearnkit.compliance.policy import packaged_policies
+from unlearnkit.compliance.policy.policy import packaged_policies
 
 
 def run(*arguments: str) -> str:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from compliance.issuance import issuer
-from report.pages import read
 from unlearnkit.cli.main import RootGroup
 from unlearnkit.cli.output import Output
 from unlearnkit.cli.report import report
 
+from tests.report.pages import read
+from tests.verifier.issuance import issuer
 from unlearnkit.canonical import sha256_hex
-from unlearnkit.compliance.publication import publish_checkpoint
+from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.signing.dsse import parse_envelope, sign_envelope
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE

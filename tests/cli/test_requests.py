@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
-from unlearnkit.compliance import clock
+from unlearnkit.compliance.log import clock
 
 
 class Terminal:

@@ -80,8 +80,8 @@ def test_predict_says_that_their_error_is_not_known(folder, informed):
 def test_as_many_as_there_are_units_are_exact(folder):
     make = ("sketch", folder / "tiny.py:recipe", "--directions", 0, "--seed", 1)
     document(*make, "-o", folder / "complete", "--informed", 6)
-    swept = document(*make, "-o", folder / "swept", "--adjoint", "loss:0")
-    assert swept["adjoint"] == {"loss": {"rank": 0, "directions": 0}}
+    swept = document(*make, "-o", folder / "swept", "--reverse", "loss:0")
+    assert swept["reverse"] == {"loss": {"rank": 0, "directions": 0}}
     assert swept["informed"] == {"count": 0, "power_iterations": 0}
     assert swept["weight_sketches"] is False
     ask = ("--probe", "loss", "--delete", "p1", "--delete", "p4")
@@ -92,23 +92,23 @@ def test_as_many_as_there_are_units_are_exact(folder):
 
 def test_a_probe_without_a_sketch_is_an_error_with_a_cure(folder):
     make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "one", "--directions", 0, "--seed", 1)
-    document(*make, "--adjoint", "loss:0")
+    document(*make, "--reverse", "loss:0")
     result = run("predict", folder / "one", "--probe", "logits", "--delete", "p1")
     assert result.exit_code == 1
     assert "'logits': the bundle has its base only" in result.stderr
-    assert "adjoint= or informed=" in result.stderr
+    assert "reverse= or informed=" in result.stderr
     assert result.stdout == ""
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "directions=0: expected at least 1, or 0 together with adjoint= or informed="),
+        ([], "directions=0: expected at least 1, or 0 together with reverse= or informed="),
         (["--informed", 7], "informed=7, power_iterations=1: expected 0 to units=6"),
         (["--informed", -1], "-1 is not in the range x>=0"),
         (["--informed", 2, "--power-iterations", -1], "-1 is not in the range x>=0"),
-        (["--adjoint", "loss:7"], "the rank of loss is above the number of units, 6"),
-        (["--adjoint", "loss"], "the rank of loss is above the number of units, 6"),  # 64, unless said otherwise
+        (["--reverse", "loss:7"], "the rank of loss is above the number of units, 6"),
+        (["--reverse", "loss"], "the rank of loss is above the number of units, 6"),  # 64, unless said otherwise
     ],
 )
 def test_bad_options_are_refused_and_nothing_is_written(folder, options, message):

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle.small import KEY, UNITS, small
 from click.testing import CliRunner, Result
-from compliance.issuance import Issuer, issuer
 from unlearnkit.cli.main import main
 
+from tests.bundle.small import KEY, UNITS, small
+from tests.verifier.issuance import Issuer, issuer
 from unlearnkit.bundle import Bundle, write_bundle
-from unlearnkit.compliance.deletions import UnitDeletions, draw_deletions
-from unlearnkit.compliance.evidence import Audit, sign_evidence
-from unlearnkit.compliance.publication import prove_entry, publish_checkpoint
+from unlearnkit.compliance.log.publication import prove_entry, publish_checkpoint
 from unlearnkit.signing.keys import Algorithm, PrivateKey
+from unlearnkit.verifier.evidence import Audit, sign_evidence
+from unlearnkit.verifier.plan import UnitDeletions, draw_deletions
 
 FORMAT, VERIFICATION = 3, 4
 

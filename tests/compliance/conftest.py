@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from compliance.desks import Clock
 
-from unlearnkit.compliance.checkpoint import LogKey
-from unlearnkit.compliance.entry import draft
-from unlearnkit.compliance.log import AuditLog
+from tests.compliance.requests.desks import Clock
+from unlearnkit.compliance.log.checkpoint import LogKey
+from unlearnkit.compliance.log.entry import draft
+from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.signing.note import NoteKind, note_key
 

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from unlearnkit.compliance import clock
-from unlearnkit.compliance.verification import verify_log
+from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.log.verification import verify_log
 from unlearnkit.compliance.workspace import Workspace, create_workspace
 from unlearnkit.errors import FormatError, PolicyError, RefusedError, UnknownNameError, UnlearnkitError
 from unlearnkit.files import read_private

@@ -11,6 +11,7 @@ import torch
 from unlearnkit.examples import digits, names_gpt
 
 import unlearnkit as uk
+from tests.training.calls import sketched
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = {"digits": digits.recipe, "names_gpt": names_gpt.recipe}
@@ -40,7 +41,7 @@ def test_the_recipe_is_the_same_each_time(name):
 
 def test_the_sketch_of_the_names_is_centred_on_the_real_training_run(tmp_path):
     recipe = names_gpt.recipe()
-    bundle = uk.sketch(recipe, tmp_path / "bundle", directions=1, degree=1, device="cpu", progress=False)
+    bundle = sketched(recipe, tmp_path / "bundle", directions=1, degree=1, device="cpu", progress=False)
     with torch.no_grad():
         real = recipe.probes["test_losses"](uk.retrain(recipe))
     np.testing.assert_allclose(bundle.probe("test_losses").base, real.numpy(), rtol=1e-4)

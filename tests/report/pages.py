@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from compliance.claims import POLICY, certificate, claim
-
-from unlearnkit.compliance.certificate import INSUFFICIENT, NEGLIGIBLE, RETRAIN, Certificate, Claim, Curve, Decision
+from tests.verifier.claims import POLICY, certificate, claim
 from unlearnkit.report import Verified, render_report
+from unlearnkit.verifier.certificate import INSUFFICIENT, NEGLIGIBLE, RETRAIN, Certificate, Claim, Curve, Decision
 
 CHECKS = [("signature", "signed by 0123456789abcdef"), ("numbers", "1 claims, made again from the bundle, agree")]
 OUTCOMES = (NEGLIGIBLE, RETRAIN, INSUFFICIENT)

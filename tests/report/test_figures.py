@@ -9,8 +9,8 @@ from xml.etree.ElementTree import Element, fromstring
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report.pages import MINUS, TIMES
 
+from tests.report.pages import MINUS, TIMES
 from unlearnkit.report.figures import Caption, Interval, changes, curve, many_changes, number, readable, stability
 
 CAPTION = Caption(id="f", title="A title", description="A description")

@@ -7,16 +7,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
-from compliance.claims import certificate, claim
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report.pages import CHECKS, MINUS, OUTCOMES, TIMES, decided, page, policy_text, read, wide_claim
 
-from unlearnkit.compliance.certificate import RETRAIN, Curve, Norm
+from tests.report.pages import CHECKS, MINUS, OUTCOMES, TIMES, decided, page, policy_text, read, wide_claim
+from tests.verifier.claims import certificate, claim
 from unlearnkit.errors import FormatError
 from unlearnkit.report import Verified
+from unlearnkit.verifier.certificate import RETRAIN, Curve, Norm
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -226,15 +227,15 @@ def test_a_probe_without_a_tolerance_has_none():
 
 PROGRAM = """
 import sys
-sys.path.insert(0, {tests!r})
-from report.pages import page, wide_claim
+sys.path.insert(0, {root!r})
+from tests.report.pages import page, wide_claim
 sys.stdout.write(page(claims=(wide_claim(40),)))
 """
 
 
 @pytest.mark.parametrize("seed", ["1", "2"])
 def test_the_same_certificate_gives_the_same_bytes(seed):
-    program = PROGRAM.format(tests=str(__file__).rsplit("/report/", 1)[0])
+    program = PROGRAM.format(root=str(Path(__file__).resolve().parents[2]))
     environment = {"PYTHONHASHSEED": seed, "PYTHONIOENCODING": "utf-8"}
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, env=environment)
     assert run.stdout.decode() == page(claims=(wide_claim(40),))

@@ -7,11 +7,11 @@ from dataclasses import fields
 from itertools import pairwise
 
 import pytest
-from compliance.claims import certificate, claim
-from report.pages import decided, page, policy_text, read, wide_claim
 
-from unlearnkit.compliance.certificate import NEGLIGIBLE, Certificate, Claim, Decision
+from tests.report.pages import decided, page, policy_text, read, wide_claim
+from tests.verifier.claims import certificate, claim
 from unlearnkit.report import Verified
+from unlearnkit.verifier.certificate import NEGLIGIBLE, Certificate, Claim, Decision
 
 SAMPLES = {
     "one number": page(),

@@ -8,10 +8,10 @@ import struct
 import subprocess
 
 import pytest
-from compliance.claims import claim
-from report import browser
-from report.pages import OUTCOMES, decided, page, wide_claim
 
+from tests.report import browser
+from tests.report.pages import OUTCOMES, decided, page, wide_claim
+from tests.verifier.claims import claim
 from unlearnkit.report import Verified
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium on this machine")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from taylor.cases import CELLS, IMAGE, MASK, ROWS, SEQUENCE, A, M, S, V, assign, kinked, mixed, smooth
+
+from tests.taylor.cases import CELLS, IMAGE, MASK, ROWS, SEQUENCE, A, M, S, V, assign, kinked, mixed, smooth
 
 SHAPES = [
     smooth("view", lambda x: x.view(3, 2).T.reshape(-1), A),

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from taylor import cases, cases_layout
-from taylor.cases import Case
-from taylor.slow_path import coefficients, distance, tail_of
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from tests.taylor import cases, cases_layout
+from tests.taylor.cases import Case
+from tests.taylor.slow_path import coefficients, distance, tail_of
 from unlearnkit.taylor.check import Kind, active_nodes, problems
 from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet

@@ -8,9 +8,9 @@ from unlearnkit.bundle.directions import Directions as Directions
 from unlearnkit.bundle.directions import direction_key as direction_key
 from unlearnkit.bundle.directions import random_directions as random_directions
 from unlearnkit.bundle.directions import salt_from_seed as salt_from_seed
-from unlearnkit.bundle.manifest import Adjoint as Adjoint
 from unlearnkit.bundle.manifest import InformedDirections as InformedDirections
 from unlearnkit.bundle.manifest import Manifest as Manifest
+from unlearnkit.bundle.manifest import SweptProbe as SweptProbe
 from unlearnkit.bundle.pseudonym import PseudonymKey as PseudonymKey
 from unlearnkit.bundle.tensors import complex_numbers as complex_numbers
 from unlearnkit.bundle.tensors import real_pairs as real_pairs

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unlearnkit.bundle.directions import Directions, direction_key
-from unlearnkit.bundle.informed import Informed
+from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.integrity import (
     listed,
     verify_digest,
@@ -25,19 +25,19 @@ from unlearnkit.bundle.manifest import (
     INFORMED,
     MODEL,
     UNITS,
-    Adjoint,
     Manifest,
     Shape,
-    adjoint_file,
+    SweptProbe,
     probe_file,
+    reverse_file,
 )
 from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.bundle.units import Units
 from unlearnkit.bundle.unlearned import UnlearnedState, unlearned_state
 from unlearnkit.canonical import sha256_hex
-from unlearnkit.errors import FormatError, UnknownNameError, VerificationError
-from unlearnkit.verifier import AdjointSketch, Projection, Sketch
+from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
+from unlearnkit.estimation import Projection, ReverseSketch, Sketch
 
 if TYPE_CHECKING:
     import torch
@@ -50,15 +50,6 @@ Array = np.ndarray[Any, Any]
 # Purposes of random vectors beside the sketch's own directions (`directions.direction_key`): of reverse sweeps' ranges,
 # of what those leave out, and of the search for informed directions.
 RANGE, RESIDUAL, INFORMED_START = "range", "residual", "informed"
-
-
-class _Recipe(Protocol):
-    """What a bundle needs of a recipe; the bundle itself knows no torch."""
-
-    @property
-    def digest(self) -> str: ...
-
-    def evaluate(self, bundle: Bundle, probe: Callable[[Any], Any]) -> Sketch: ...
 
 
 class Bundle:
@@ -124,7 +115,7 @@ class Bundle:
         self.model_state()
         for probe in manifest.probes:
             self._probe_arrays(probe)
-            self._adjoint(probe)
+            self._reverse(probe)
         _ = self.directions, self.informed
 
     def _bytes(self, name: str) -> bytes:
@@ -140,21 +131,21 @@ class Bundle:
         shapes = {"base": probe.shape, "coefficients": shape}
         return read_tensors(self._bytes(name), shapes, manifest.dtype, where=name)
 
-    def _adjoint(self, probe: Shape) -> AdjointSketch | None:
+    def _reverse(self, probe: Shape) -> ReverseSketch | None:
         """What reverse sweeps found out about a pinned probe, if there were any."""
-        entry: Adjoint | None = next((a for a in self.manifest.adjoint if a.name == probe.name), None)
+        entry: SweptProbe | None = next((a for a in self.manifest.reverse if a.name == probe.name), None)
         if entry is None:
             return None
-        manifest, name = self.manifest, adjoint_file(probe.name)
+        manifest, name = self.manifest, reverse_file(probe.name)
         shapes = entry.shapes(math.prod(probe.shape), manifest.units)
         arrays = read_tensors(self._bytes(name), shapes, manifest.dtype, where=name)
         salt, units, dtype = bytes.fromhex(manifest.salt), manifest.units, manifest.dtype
-        return AdjointSketch(
+        return ReverseSketch(
             gradient=arrays["gradient"].astype(np.float64),
             vectors=arrays["vectors"].astype(np.float64),
             values=arrays["values"].astype(np.float64),
             residual=complex_numbers(arrays["residual"]).astype(np.complex128),
-            directions=Directions.random(manifest.recipe_digest, salt, entry.directions, units, dtype, RESIDUAL),
+            directions=Directions.random(manifest.recipe_digest, salt, entry.residual, units, dtype, RESIDUAL),
         )
 
     @cached_property
@@ -171,9 +162,9 @@ class Bundle:
         return Directions.explicit(complex_numbers(tensors["directions"]))
 
     @cached_property
-    def informed(self) -> Informed | None:
+    def informed(self) -> InformedSlopes | None:
         """The directions that were found from the data, if there are any."""
-        return Informed.from_bytes(self._bytes(INFORMED), self.manifest) if self.manifest.informed.count else None
+        return InformedSlopes.from_bytes(self._bytes(INFORMED), self.manifest) if self.manifest.informed.count else None
 
     @property
     def keeps_weights(self) -> bool:
@@ -201,9 +192,9 @@ class Bundle:
                 arrays = self._probe_arrays(probe)
                 coefficients = complex_numbers(arrays["coefficients"])
                 slopes = None if self.informed is None else self.informed.probes[name]
-                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._adjoint(probe))
+                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._reverse(probe))
         known = ", ".join(self.probe_names) or "none"
-        hint = "pin it in the recipe, or use bundle.evaluate(recipe, fn) on a bundle that kept its weights"
+        hint = "pin it in the recipe, or use uk.evaluate(bundle, recipe, fn) on a bundle that kept its weights"
         raise UnknownNameError(f"the bundle has no probe {name!r}; it has: {known}", hint=hint)
 
     def new_sketch(
@@ -212,7 +203,7 @@ class Bundle:
         base: Array,
         coefficients: Array,
         slopes: Array | None = None,
-        adjoint: AdjointSketch | None = None,
+        reverse: ReverseSketch | None = None,
     ) -> Sketch:
         """A sketch along this bundle's directions: base ``[*P]``, coefficients ``[directions, degree, *P]``.
 
@@ -229,20 +220,9 @@ class Bundle:
             projection=projection,
             resolve=self.unit_indices,
             slopes=None if self.informed is None or slopes is None else self.informed.in_basis(slopes),
-            adjoint=adjoint,
+            reverse=reverse,
             is_random=not self.manifest.is_explicit,
         )
-
-    def evaluate(self, recipe: _Recipe, probe: Callable[[Any], Any]) -> Sketch:
-        """Sketch ``probe(model) -> tensor``, which nobody pinned, from the stored weight sketches. Needs torch.
-
-        Raises VerificationError when the recipe is not the one that was sketched, RefusedError without weight sketches.
-        """
-        if recipe.digest != self.manifest.recipe_digest:
-            message = f"the recipe is not the one of the bundle: its digest is {recipe.digest}, the bundle's is "
-            hint = "use the very recipe that was sketched: model, data, order, optimizer and probes all count"
-            raise VerificationError(message + self.manifest.recipe_digest, hint=hint)
-        return recipe.evaluate(self, probe)
 
     def unit_indices(self, names: Sequence[str | int]) -> Array:
         """Positions of units ``[len(names)]``; see `Units.indices` for what it raises."""
@@ -281,7 +261,29 @@ class Bundle:
         that does not fit or a degree that was not sketched, and what `unit_indices` raises.
         """
         self._verify_fits(model)
-        return unlearned_state(self, model, delete, degree)
+        units = delete if isinstance(delete, str) else list(delete)  # a text is for `predict` to refuse
+        stored = self.model_state()
+        predicted = {name: s.predict(units, degree=degree) for name, s in self._weight_probes(stored).items()}
+        return unlearned_state(model, stored, predicted)
+
+    def _weight_probes(self, stored: Mapping[str, Array]) -> dict[str, Sketch]:
+        """Each trained weight as a probe, with what was kept of it along random and informed directions."""
+        if not self.keeps_weights:
+            raise RefusedError(
+                "the bundle kept no weight sketches, so it cannot predict weights",
+                hint="sketch with Forward(keep_weights=True) or Informed(...)",
+            )
+        blocks: dict[str, list[Array]] = {}
+        for _, _, tensors in self.weight_sketches():
+            for name, array in tensors.items():
+                blocks.setdefault(name, []).append(array)
+        slopes = {} if self.informed is None else self.informed.weights
+        sketches = {}
+        for name in sorted({*blocks, *slopes}):
+            none = np.zeros((0, self.manifest.degree, *stored[name].shape))
+            coefficients = np.concatenate(blocks.get(name, [none]))
+            sketches[name] = self.new_sketch(name, stored[name], coefficients, slopes.get(name))
+        return sketches
 
     def weight_sketches(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
         """Block by block: first and last direction, and each trained weight's complex ``[directions, degree, *S]``."""

@@ -25,7 +25,7 @@ _TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Informed:
+class InformedSlopes:
     """The informed directions and the slopes along them, in float64."""
 
     directions: Array
@@ -33,7 +33,7 @@ class Informed:
     probes: Mapping[str, Array]
 
     @classmethod
-    def from_bytes(cls, raw: bytes, manifest: Manifest) -> Informed:
+    def from_bytes(cls, raw: bytes, manifest: Manifest) -> InformedSlopes:
         """Parse the file; FormatError for arrays that do not fit the manifest, or directions not orthonormal."""
         tensors = parse_tensors(raw, where=INFORMED)
         trained = [weight for weight in manifest.weights if f"weights/{weight.name}" in tensors]

@@ -62,21 +62,21 @@ class WeightSketch:
     last: int
 
 
-def adjoint_file(name: str) -> str:
+def reverse_file(name: str) -> str:
     """Where the reverse sweeps of a pinned probe lie."""
-    return f"adjoint/{name}.safetensors"
+    return f"reverse/{name}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Adjoint:
+class SweptProbe:
     """A pinned probe that was sketched by reverse sweeps.
 
-    rank: columns of the basis that the second order was found with. directions: for what that leaves out.
+    rank: columns of the basis that the second order was found with. residual: directions for what that leaves out.
     """
 
     name: str
     rank: int
-    directions: int
+    residual: int
 
     def eigenpairs(self, units: int) -> int:
         """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
@@ -89,7 +89,7 @@ class Adjoint:
             "gradient": (elements, units),
             "vectors": (elements, units, pairs),
             "values": (elements, pairs),
-            "residual": (self.directions, elements, units, 2),
+            "residual": (self.residual, elements, units, 2),
         }
 
 
@@ -124,7 +124,7 @@ class Manifest:
     versions: Mapping[str, str]
     informed: InformedDirections = InformedDirections()
     probes: tuple[Shape, ...] = ()
-    adjoint: tuple[Adjoint, ...] = ()
+    reverse: tuple[SweptProbe, ...] = ()
     weights: tuple[Shape, ...] = ()
     weight_sketches: tuple[WeightSketch, ...] = ()
     files: tuple[File, ...] = ()  # all but the manifest itself and the signature, sorted by path
@@ -178,7 +178,7 @@ class Manifest:
             versions=take_fields(versions, where=f"{FILE_NAME}: versions", required=dict.fromkeys(versions, str)),
             piecewise=_each(fields["piecewise"], "piecewise", dict, operation=str, where=str, kind=str),
             probes=_each(fields["probes"], "probes", _shape, name=str, shape=list),
-            adjoint=_each(fields["adjoint"], "adjoint", Adjoint, name=str, rank=int, directions=int),
+            reverse=_each(fields["reverse"], "reverse", SweptProbe, name=str, rank=int, residual=int),
             weights=_each(fields["weights"], "weights", _shape, name=str, shape=list),
             weight_sketches=_each(
                 fields["weight_sketches"], "weight_sketches", WeightSketch, path=str, first=int, last=int
@@ -191,7 +191,7 @@ class Manifest:
         return manifest
 
 
-_CONTENTS = ("probes", "adjoint", "weights", "weight_sketches", "files")
+_CONTENTS = ("probes", "reverse", "weights", "weight_sketches", "files")
 _FIELDS: dict[str, type] = {
     "schema": str,
     "recipe": dict,
@@ -242,10 +242,10 @@ def _verify_values(manifest: Manifest, kind: str) -> None:
     for file in manifest.files:
         _expect(_DIGEST.fullmatch(file.sha256), f"the digest of {file.path!r} is not 64 hexadecimal digits")
         _expect(file.size >= 0, f"the size of {file.path!r} is {file.size}")
-    for entry in manifest.adjoint:
-        _expect(min(entry.rank, entry.directions) >= 0, f"the rank or the directions of {entry.name!r} are negative")
+    for entry in manifest.reverse:
+        _expect(min(entry.rank, entry.residual) >= 0, f"the rank or the residual of {entry.name!r} are negative")
         _expect(not manifest.is_explicit, f"reverse sweeps of {entry.name!r} beside explicit directions")
-    for shapes in (manifest.probes, manifest.weights, manifest.adjoint):
+    for shapes in (manifest.probes, manifest.weights, manifest.reverse):
         names = [shape.name for shape in shapes]
         _expect(names == sorted(set(names)), f"names are not sorted, each once: {names}")
 
@@ -263,9 +263,9 @@ def _verify_contents(manifest: Manifest) -> None:
     expected = [UNITS, MODEL, *(probe_file(probe.name) for probe in manifest.probes)]
     expected += [sketch.path for sketch in manifest.weight_sketches]
     pinned = {probe.name for probe in manifest.probes}
-    for entry in manifest.adjoint:
+    for entry in manifest.reverse:
         _expect(entry.name in pinned, f"reverse sweeps of {entry.name!r}, which is not a pinned probe")
-        expected.append(adjoint_file(entry.name))
+        expected.append(reverse_file(entry.name))
     expected += [EXPLICIT_DIRECTIONS] if manifest.is_explicit else []
     expected += [INFORMED] if manifest.informed.count else []
     paths = [file.path for file in manifest.files]

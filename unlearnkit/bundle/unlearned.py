@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlearnkit.errors import RefusedError
+from unlearnkit.estimation import Prediction
 
 if TYPE_CHECKING:
     import torch
 
-    from unlearnkit.bundle.bundle import Bundle
-    from unlearnkit.verifier import Sketch
 
 Array = np.ndarray[Any, Any]
 
@@ -34,11 +32,14 @@ class UnlearnedState(dict[str, "torch.Tensor"]):
         return float(np.sqrt(sum(float((error**2).sum()) for error in self.standard_error.values())))
 
 
-def unlearned_state(bundle: Bundle, model: torch.nn.Module, delete: Iterable[str | int], degree: int) -> UnlearnedState:
-    """Predict each trained weight like a probe; everything else in the model stays as it is."""
-    units = delete if isinstance(delete, str) else list(delete)  # a text is no list of letters: `predict` refuses it
-    own, stored = model.state_dict(), bundle.model_state()
-    predicted = {name: sketch.predict(units, degree=degree) for name, sketch in _sketches(bundle, stored).items()}
+def unlearned_state(
+    model: torch.nn.Module, stored: Mapping[str, Array], predicted: Mapping[str, Prediction]
+) -> UnlearnedState:
+    """A state dict for ``model``: the predicted weights, and everything else as it is stored.
+
+    stored: the trained model by state-dict name. predicted: by the name of each trained weight.
+    """
+    own = model.state_dict()
     shared = {id(p): name for name, p in model.named_parameters() if name in predicted}
     source = {name: shared.get(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
     values = {n: predicted[s].value if (s := source.get(n, n)) in predicted else stored[n] for n in own}
@@ -46,23 +47,3 @@ def unlearned_state(bundle: Bundle, model: torch.nn.Module, delete: Iterable[str
     state.standard_error = {name: prediction.standard_error for name, prediction in predicted.items()}
     state.explanation = next(iter(predicted.values())).explanation
     return state
-
-
-def _sketches(bundle: Bundle, stored: Mapping[str, Array]) -> dict[str, Sketch]:
-    """Each trained weight as a probe, with what was kept of it along random and informed directions."""
-    if not bundle.keeps_weights:
-        raise RefusedError(
-            "the bundle kept no weight sketches, so it cannot predict weights",
-            hint="sketch with keep_weights=True or informed=",
-        )
-    blocks: dict[str, list[Array]] = {}
-    for _, _, tensors in bundle.weight_sketches():
-        for name, array in tensors.items():
-            blocks.setdefault(name, []).append(array)
-    slopes = {} if bundle.informed is None else bundle.informed.weights
-    sketches = {}
-    for name in sorted({*blocks, *slopes}):
-        none = np.zeros((0, bundle.manifest.degree, *stored[name].shape))
-        coefficients = np.concatenate(blocks.get(name, [none]))
-        sketches[name] = bundle.new_sketch(name, stored[name], coefficients, slopes.get(name))
-    return sketches

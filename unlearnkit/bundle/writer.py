@@ -18,13 +18,13 @@ from unlearnkit.bundle.manifest import (
     INFORMED,
     MODEL,
     UNITS,
-    Adjoint,
     File,
     Manifest,
     Shape,
+    SweptProbe,
     WeightSketch,
-    adjoint_file,
     probe_file,
+    reverse_file,
     weight_sketch_file,
 )
 from unlearnkit.bundle.pseudonym import PSEUDONYM
@@ -45,7 +45,7 @@ def write_bundle(
     probes: Mapping[str, tuple[Array, Array]],
     directions: Array | None = None,
     weight_sketch_files: Sequence[tuple[int, int, Path]] = (),
-    adjoint: Mapping[str, Mapping[str, Array]] | None = None,
+    reverse: Mapping[str, Mapping[str, Array]] | None = None,
     informed: Mapping[str, Array] | None = None,
     signer: PrivateKey | None = None,
 ) -> None:
@@ -55,7 +55,7 @@ def write_bundle(
     probes: base ``[*P]`` and complex coefficients ``[directions, degree, *P]``, stored in the run's precision.
     directions: explicit ones, ``[directions, units]``. weight_sketch_files: first and last direction and a safetensors
     file with ``[directions, degree, *S, 2]`` for each weight; linked, not copied, where the file system can.
-    adjoint: of the probes that the manifest says, with E elements, ``gradient`` ``[E, units]``, ``vectors``
+    reverse: of the probes that the manifest says, with E elements, ``gradient`` ``[E, units]``, ``vectors``
     ``[E, units, k]`` and ``values`` ``[E, k]``, ``residual`` complex ``[directions, E, units]``.
     informed: the arrays of `unlearnkit.bundle.informed`, as many as the manifest says.
     signer: a P-256 key; None leaves the bundle unsigned.
@@ -67,13 +67,13 @@ def write_bundle(
         raise FileExistsError(f"{final} exists already")
     staging = final.with_name(f".{final.name}.assembling")
     shutil.rmtree(staging, ignore_errors=True)  # left over from a crash; nothing else refers to it
-    adjoint = adjoint or {}
+    reverse = reverse or {}
     files = _contents(manifest, units, model, probes, directions)
     if informed:
         files[INFORMED] = _informed_bytes(manifest, informed, model, probes)
-    if adjoint.keys() != {entry.name for entry in manifest.adjoint}:
-        raise ValueError(f"reverse sweeps of {sorted(adjoint)}, but the manifest has {manifest.adjoint}")
-    files |= {adjoint_file(e.name): _adjoint_bytes(manifest, e, probes, adjoint[e.name]) for e in manifest.adjoint}
+    if reverse.keys() != {entry.name for entry in manifest.reverse}:
+        raise ValueError(f"reverse sweeps of {sorted(reverse)}, but the manifest has {manifest.reverse}")
+    files |= {reverse_file(e.name): _reverse_bytes(manifest, e, probes, reverse[e.name]) for e in manifest.reverse}
     for name, raw in files.items():
         _place(staging / name).write_bytes(raw)
     for first, last, source in weight_sketch_files:
@@ -124,8 +124,8 @@ def _contents(
     return files
 
 
-def _adjoint_bytes(
-    manifest: Manifest, entry: Adjoint, probes: Mapping[str, tuple[Array, Array]], arrays: Mapping[str, Array]
+def _reverse_bytes(
+    manifest: Manifest, entry: SweptProbe, probes: Mapping[str, tuple[Array, Array]], arrays: Mapping[str, Array]
 ) -> bytes:
     what = f"reverse sweeps of {entry.name!r}"
     if entry.name not in probes:

@@ -1,6 +1,1 @@
-"""Deletion requests: a hash-chained audit log, deadlines, policies. Everything here works without torch.
-
-The modules are the interface. The log: `log` (record), `checkpoint`, `publication` and `proof` (sign and prove),
-`verification`, `tiles` (export). Requests: `desk` (take and work on them), `requests` (what the log says), `policy`,
-`deadlines`, `erasure`. Both: `workspace`, `trust`.
-"""
+"""The officer's layer, without torch: an audit log, a policy, deletion requests, and the workspace that holds them."""

@@ -19,14 +19,14 @@ from typing import Any
 
 from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
 from unlearnkit.canonical import take_fields
-from unlearnkit.compliance import clock
-from unlearnkit.compliance.checkpoint import LogKey
-from unlearnkit.compliance.desk import Desk, fingerprint
-from unlearnkit.compliance.log import AuditLog
-from unlearnkit.compliance.policy import ROLES, Policy
-from unlearnkit.compliance.publication import publish_checkpoint
-from unlearnkit.compliance.requests import KEY_CREATED
-from unlearnkit.compliance.trust import Signer, TrustStore, format_trust, read_trust
+from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.log.checkpoint import LogKey
+from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.policy.policy import ROLES, Policy
+from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust, read_trust
+from unlearnkit.compliance.requests.desk import Desk, fingerprint
+from unlearnkit.compliance.requests.register import KEY_CREATED
 from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
 from unlearnkit.files import fsync_directory, write_new
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key

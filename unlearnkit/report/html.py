@@ -20,11 +20,11 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.compliance.certificate import Certificate, Claim
-from unlearnkit.compliance.policy import ERRORS, Policy, parse_policy
+from unlearnkit.compliance.policy.policy import ERRORS, Policy, parse_policy
 from unlearnkit.errors import FormatError
 from unlearnkit.report import figures
 from unlearnkit.report.figures import Caption, Interval, number
+from unlearnkit.verifier.certificate import Certificate, Claim
 
 _LARGEST, _MOST_ROWS = 10, 500  # rows that are seen at once, and that unfold; the certificate has them all
 _DIGITS, _MOST_DIGITS = 3, 7  # significant ones of the largest epsilon, and of the largest number

@@ -1,0 +1,149 @@
+"""Policies say what they say, and nothing that they do not say is allowed."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import fields
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from unlearnkit.compliance.policy.deadlines import Deadline
+from unlearnkit.compliance.policy.policy import Policy, Words, packaged_policies, parse_policy, read_policy
+from unlearnkit.errors import FormatError, PolicyError, UnknownNameError, UnknownVersionError
+
+EMPTY = b'schema = "unlearnkit/policy/v1"\nname = "nothing"\n'
+
+
+@pytest.mark.parametrize("name", ["ccpa", "gdpr", "research"])
+def test_the_packaged_policies_are_valid_commented_and_no_legal_advice(name):
+    raw = packaged_policies()[name]
+    policy = parse_policy(raw, where=name)
+    assert policy.name == name
+    assert b"A STARTING POINT, NOT LEGAL ADVICE" in raw
+    assert "a starting point, not legal advice" in policy.title
+    assert raw.count(b"#") > 8
+    assert {field.name for field in fields(Words) if not getattr(policy.words, field.name)} == set()
+    assert set(policy.accepted) == {"retrained", "negligible-effect", "refused"}
+    assert policy.respond
+    assert policy.extended
+    assert policy.certificate.delta_budget
+    assert policy.signing.roles
+
+
+def test_there_are_three_packaged_policies():
+    assert list(packaged_policies()) == ["ccpa", "gdpr", "research"]
+
+
+def test_gdpr_and_ccpa_have_their_clocks():
+    gdpr, ccpa = Policy.load("gdpr"), Policy.load("ccpa")
+    assert gdpr.acknowledge is None
+    assert gdpr.respond == Deadline(rule="GDPR Art. 12(3)", months=1, next_working_day=True)
+    assert gdpr.extended == Deadline(rule="GDPR Art. 12(3), extended", months=3, next_working_day=True)
+    assert ccpa.acknowledge == Deadline(rule="11 CCR 7021(a)", business_days=10)
+    assert ccpa.respond == Deadline(rule="11 CCR 7021(b)", days=45)
+    assert ccpa.extended == Deadline(rule="11 CCR 7021(b), extended", days=90)
+    assert ccpa.retention_months == 24
+    assert (gdpr.certificate.largest_delta, gdpr.certificate.tolerances) == (
+        Decimal("0.05"),
+        {"test_loss": Decimal("0.01")},
+    )
+
+
+def test_an_empty_policy_refuses_everything():
+    policy = parse_policy(EMPTY, where="x")
+    for field in fields(Words):
+        with pytest.raises(PolicyError, match=f"does not list 'other' among its {field.name}: expected nothing"):
+            policy.require_word(field.name, "other")
+    for fulfilment in ("retrained", "negligible-effect", "refused"):
+        with pytest.raises(PolicyError, match=f"does not accept '{fulfilment}': it accepts nothing"):
+            policy.require_accepted(fulfilment)
+    for deadline in ("respond", "extended"):
+        with pytest.raises(PolicyError, match=f"has no deadline '{deadline}'"):
+            policy.require_deadline(deadline)
+    assert policy.certificate.bound_methods == policy.certificate.probes == policy.signing.roles == ()
+    assert policy.certificate.largest_epsilon is policy.certificate.largest_delta is None
+    assert policy.certificate.delta_budget is policy.certificate.minimum_directions is None
+    with pytest.raises(FormatError, match="lacks 'name', 'schema'"):
+        parse_policy(b"", where="x")
+
+
+def test_a_word_is_one_of_the_list_and_the_error_says_which():
+    policy = Policy.load("gdpr")
+    assert policy.require_word("sources", "email") == "email"
+    with pytest.raises(
+        PolicyError, match="does not list 'Jane asked me' among its sources: expected web-form"
+    ) as caught:
+        policy.require_word("sources", "Jane asked me")
+    assert "no free text" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "x has unknown fields: got 'x'"),
+        ("[words]\nfriends = []", r"x: \[words\] has unknown fields: got 'friends'"),
+        ('[words]\nactors = "me"', "'actors' must be an array"),
+        ("[words]\nactors = [1]", "actors must be words of letters"),
+        ('[words]\nactors = ["me", "me"]', "actors has a word twice"),
+        ('[words]\nactors = ["Jane Doe"]', "actors must be words of letters"),
+        (
+            '[requests]\naccepted = ["ignored"]',
+            r"accepted has unknown words: got \['ignored'\], expected some of retrained",
+        ),
+        ("[requests]\nretention_months = -1", "retention_months must be from 0 to 1200: got -1"),
+        ('[deadlines.respond]\nrule = "r"', r"\[deadlines.respond\] must have one of months"),
+        ('[deadlines.reply]\nrule = "r"\ndays = 1', "has unknown fields: got 'reply'"),
+        ('[deadlines.extended]\nrule = "r"\ndays = 1', r"extends nothing: \[deadlines.respond\] is missing"),
+        ("[certificate]\nlargest_epsilon = 0", "largest_epsilon must be a positive number: got 0"),
+        ("[certificate]\nlargest_epsilon = nan", "largest_epsilon must be a positive number: got NaN"),
+        ("[certificate]\nlargest_epsilon = inf", "largest_epsilon must be a positive number: got Infinity"),
+        ('[certificate]\nlargest_epsilon = "1"', "'largest_epsilon' must be an integer or Decimal"),
+        ("[certificate]\nlargest_delta = 1.0", "are probabilities: expected less than 1"),
+        ("[certificate]\nlargest_delta = 0.1\ndelta_budget = 0.05", "delta_budget is less than largest_delta"),
+        ("[certificate]\nminimum_directions = 0", "minimum_directions must be at least 1: got 0"),
+        ('[certificate]\nbound_methods = ["asymptotic"]', "bound_methods has unknown words"),
+        ('[certificate]\nprobes = ["loss"]', "no tolerance for loss: what change is negligible?"),
+        ("[certificate.tolerances]\nloss = true", "tolerance of loss must be a number: got True"),
+        ("[signing]\nthreshold = 0", "threshold must be at least 1: got 0"),
+        ('[signing]\nroles = ["log"]', "roles has unknown words"),
+        ('jurisdiction = "The EU"', "jurisdiction must be lower-case"),
+        ("[", "x is not TOML"),
+    ],
+)
+def test_a_policy_is_read_strictly(text, message):
+    with pytest.raises(FormatError, match=message):
+        parse_policy(EMPTY + text.encode(), where="x")
+
+
+def test_names_and_schemas_are_checked():
+    with pytest.raises(FormatError, match="x: name must be lower-case letters, digits and hyphens: got 'My policy'"):
+        parse_policy(EMPTY.replace(b"nothing", b"My policy"), where="x")
+    with pytest.raises(UnknownVersionError, match="schema is 'unlearnkit/policy/v2'"):
+        parse_policy(EMPTY.replace(b"v1", b"v2"), where="x")
+    with pytest.raises(FormatError, match="x is not TOML"):
+        parse_policy(b"\xff", where="x")
+
+
+def test_a_policy_is_loaded_by_name_or_from_a_file(tmp_path):
+    (tmp_path / "mine.toml").write_bytes(EMPTY)
+    assert Policy.load(tmp_path / "mine.toml") == Policy.load(f"{tmp_path}/mine.toml")
+    with pytest.raises(UnknownNameError, match="no policy 'hipaa': there are ccpa, gdpr, research"):
+        Policy.load("hipaa")
+    with pytest.raises(UnknownNameError, match="no policy file"):
+        read_policy("mine.toml")
+
+
+def test_holidays_are_read_as_dates():
+    text = b'[working_days]\nweekend = ["friday"]\nholidays = [2027-01-01]\n'
+    working = parse_policy(EMPTY + text, where="x").working_days
+    assert not working.has(date(2027, 1, 1))
+    assert working.has(date(2027, 1, 2))
+
+
+def test_the_digest_is_that_of_the_file():
+    import hashlib
+
+    assert Policy.load("gdpr").digest == hashlib.sha256(packaged_policies()["gdpr"]).hexdigest()
+    assert tomllib.loads(packaged_policies()["gdpr"].decode())["name"] == "gdpr"

@@ -1,0 +1,63 @@
+"""The trust store reads as it is written, and trusts nobody by itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust, parse_trust, read_trust
+from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
+from unlearnkit.signing.keys import Algorithm, PrivateKey
+
+EMPTY = b'schema = "unlearnkit/trust/v1"\n'
+
+
+@pytest.fixture(scope="module")
+def signer():
+    return Signer("lab 1", ("certificate-signer",), PrivateKey.generate(Algorithm.P256).public)
+
+
+def test_a_trust_store_reads_as_it_was_written(signer, key, witness):
+    store = TrustStore(signers=(signer,), logs=(key.public,), witnesses=(witness,), witness_quorum=1)
+    assert parse_trust(format_trust(store).encode(), where="x") == store
+    assert store.keys("certificate-signer") == (signer.key,)
+    assert store.keys("sketch-signer") == ()
+    assert store.log(key.origin) == key.public
+
+
+def test_an_empty_trust_store_trusts_nobody():
+    store = parse_trust(EMPTY, where="x")
+    assert store == TrustStore()
+    assert store.keys("sketch-signer") == store.keys("certificate-signer") == ()
+    with pytest.raises(UnknownNameError, match=r"no trusted key for the log example.com/log: there are keys for none"):
+        store.log("example.com/log")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text + "x = 1", "has unknown fields: got 'x'"),
+        (lambda text: "[", "x is not TOML"),
+        (lambda text: text.replace('schema = "unlearnkit/trust/v1"', ""), "x lacks 'schema'"),
+        (lambda text: text.replace('name = "lab 1"', "name = 'lab\"'"), "name must be plain letters"),
+        (lambda text: text.replace('["certificate-signer"]', "[]"), "roles must be some of sketch-signer"),
+        (lambda text: text.replace('["certificate-signer"]', '["log"]'), "roles must be some of sketch-signer"),
+        (lambda text: text.replace("MFkw", "AAAA"), "public_key is not a public key"),
+        (lambda text: text.replace("witness_quorum = 1", "witness_quorum = 2"), "witness_quorum must be from 0"),
+        (
+            lambda text: text.replace("[[witness]]", "[[log]]").replace("quorum = 1", "quorum = 0"),
+            "log 2 has a key of type 4, expected type 1",
+        ),
+        (lambda text: text + text[text.index("[[witness]]") :], "x: witness: two keys with one name"),
+    ],
+)
+def test_a_trust_store_is_read_strictly(signer, key, witness, change, message):
+    store = TrustStore(signers=(signer,), logs=(key.public,), witnesses=(witness,), witness_quorum=1)
+    with pytest.raises(FormatError, match=message):
+        parse_trust(change(format_trust(store)).encode(), where="x")
+
+
+def test_another_schema_and_a_missing_file_are_said(tmp_path):
+    with pytest.raises(UnknownVersionError, match="schema is 'unlearnkit/trust/v2'"):
+        parse_trust(EMPTY.replace(b"v1", b"v2"), where="x")
+    with pytest.raises(UnknownNameError, match="no trust store"):
+        read_trust(tmp_path / "trust.toml")

@@ -1,0 +1,53 @@
+"""Desks for the tests: a log with a pseudonym key, a clock that is moved by hand, every step by its name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.requests.desk import Desk, fingerprint
+from unlearnkit.compliance.requests.register import KEY_CREATED
+
+KEY = PseudonymKey(bytes(32))
+DIGEST = "ab" * 32
+GDPR, CCPA = Policy.load("gdpr"), Policy.load("ccpa")
+
+
+class Clock:
+    """Stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2025, 3, 5, 9, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.time
+
+
+def new_log(path: Path, clock: Clock) -> AuditLog:
+    """A log in which requests can be recorded under KEY."""
+    log = AuditLog.create(path, now=clock)
+    log.record(KEY_CREATED, {"key": fingerprint(KEY)})
+    return log
+
+
+def desk_of(log: AuditLog, policy: Policy = GDPR, key: PseudonymKey | None = KEY) -> Desk:
+    return Desk(log, policy, actor=policy.words.actors[0], timezone=UTC, key=key)
+
+
+def raw(log: AuditLog) -> bytes:
+    return (log.path / "log.jsonl").read_bytes()
+
+
+STEPS = {
+    "acknowledge": lambda desk, name: desk.acknowledge(name),
+    "verify": lambda desk, name: desk.verify_identity(name, method="in-person"),
+    "extend": lambda desk, name: desk.extend(name, reason="complexity"),
+    "assess": lambda desk, name: desk.assess(name, decision="fulfil"),
+    "assess to refuse": lambda desk, name: desk.assess(name, decision="refuse"),
+    "refuse": lambda desk, name: desk.refuse(name, reason="no-data-held"),
+    "fulfil": lambda desk, name: desk.fulfil(name, method="negligible-effect", evidence=[DIGEST]),
+    "withdraw": lambda desk, name: desk.withdraw(name, reason="recorded-by-mistake"),
+}

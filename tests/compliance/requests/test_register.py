@@ -1,0 +1,177 @@
+"""The state machine: whatever is not legal is refused, also when it stands in the log already."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.compliance.requests.desks import STEPS, Clock, desk_of, new_log, raw
+from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.requests.desk import Desk
+from unlearnkit.compliance.requests.register import Register
+from unlearnkit.compliance.requests.steps import Event
+from unlearnkit.errors import FormatError, RefusedError, UnlearnkitError, VerificationError
+
+
+@pytest.fixture
+def log(tmp_path, clock):
+    return new_log(tmp_path / "log", clock)
+
+
+@pytest.fixture
+def desk(log):
+    return desk_of(log)
+
+
+ILLEGAL = [
+    ([], "acknowledge", None),
+    (["acknowledge"], "acknowledge", "it is already"),
+    (["verify"], "verify", "it is already"),
+    ([], "fulfil", "the identity has not been verified"),
+    ([], "assess", "the identity has not been verified"),
+    (["verify"], "fulfil", None),
+    ([], "refuse", None),
+    (["refuse"], "acknowledge", "it is refused"),
+    (["verify", "fulfil"], "withdraw", "it is fulfilled"),
+    (["withdraw"], "extend", "it is withdrawn"),
+    (["verify", "assess"], "refuse", "decided to fulfil"),
+    (["verify", "assess to refuse"], "fulfil", "decided to refuse"),
+    (["verify", "assess to refuse", "assess"], "fulfil", None),
+]
+
+
+@pytest.mark.parametrize(("before", "step", "reason"), ILLEGAL)
+def test_what_is_not_legal_is_refused_with_the_reason(desk, log, before, step, reason):
+    desk.receive(["jane"], source="email")
+    for name in before:
+        STEPS[name](desk, "R1")
+    if reason is None:
+        STEPS[step](desk, "R1")
+        return
+    written = raw(log)
+    with pytest.raises(RefusedError, match=f"R1 cannot become .*{reason}"):
+        STEPS[step](desk, "R1")
+    assert raw(log) == written
+
+
+# -- what others may have written
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "message"),
+    [
+        ("request-acknowledged", {"request": "R1", "by": "support", "on": "2025-03-04"}, "entry 2 is not a legal step"),
+        ("request-acknowledged", {"request": "R7", "by": "support", "on": "2025-03-05"}, "no request 'R7'"),
+        ("request-acknowledged", {"request": "R1", "by": "Jane Doe", "on": "2025-03-05"}, "by has a wrong form"),
+        ("request-acknowledged", {"request": "R1", "by": "support"}, "lacks 'on'"),
+        ("request-acknowledged", {"request": "R1", "by": "support", "on": "x"}, "on is not a day"),
+        ("request-forgotten", {"request": "R1"}, "entry 2 is of an unknown type: got 'request-forgotten'"),
+        ("pseudonym-key-created", {"key": "0" * 16}, "there was a pseudonym key already"),
+        ("pseudonym-key-destroyed", {"key": "0" * 16}, "the pseudonym key in force is"),
+        ("pseudonym-key-destroyed", {"key": "x"}, "key must be 16 hexadecimal digits"),
+    ],
+)
+def test_a_log_with_an_illegal_step_derives_no_state(desk, log, kind, body, message):
+    desk.receive(["jane"], source="email")
+    log.record(kind, body)
+    with pytest.raises((VerificationError, FormatError), match=message):
+        desk_of(log).register()
+
+
+def test_a_hidden_duplicate_is_an_illegal_step(desk, log):
+    desk.receive(["jane"], source="email")
+    desk.receive(["jane"], source="email")
+    body = json.loads(raw(log).splitlines()[2])["body"]
+    assert body.pop("duplicate_of") == "R1"
+    log.record("request-received", body)
+    with pytest.raises(VerificationError, match="entry 3 must be linked to the other requests of its subject"):
+        desk_of(log).register()
+
+
+def test_other_entries_are_let_by(desk, log):
+    log.record("certificate-issued", {"anything": ["goes"]})
+    assert desk.receive(["jane"], source="email")[0].id == "R2"
+
+
+# -- the law of it: refused without a trace, or derived again after reopening
+
+NAMES = st.sampled_from(["ann", "bob", "eve"])
+COMMANDS = st.one_of(
+    st.tuples(st.just("receive"), st.lists(NAMES, min_size=1, max_size=3), st.integers(0, 40)),
+    st.tuples(st.sampled_from(list(STEPS)), st.integers(0, 8), st.just(0)),
+    st.tuples(st.just("wait"), st.integers(1, 40), st.just(0)),
+)
+
+
+def outcome_of(desk: Desk, clock: Clock, command: tuple) -> str:
+    name, what, ago = command
+    if name == "wait":
+        clock.time += timedelta(days=what)
+    elif name == "receive":
+        desk.receive(what, source="email", on=desk.today - timedelta(days=ago))
+    else:
+        STEPS[name](desk, f"R{what}")
+    return name
+
+
+def derived(log: AuditLog) -> dict:
+    return desk_of(AuditLog.open(log.path)).register().requests
+
+
+class Model:
+    """The rules once more, in another way: for each open original, the set of what has happened to it."""
+
+    def __init__(self) -> None:
+        self.happened: dict[str, list[str]] = {}
+        self.extendable_until: dict[str, date] = {}
+
+    def allows(self, name: str, step: str, today: date) -> bool:
+        steps = self.happened.get(name)
+        if steps is None or {"refuse", "fulfil", "withdraw"} & set(steps):
+            return False
+        decisions = [item for item in steps if item.startswith("assess")]
+        return {
+            "acknowledge": "acknowledge" not in steps,
+            "verify": "verify" not in steps,
+            "extend": "extend" not in steps and today <= self.extendable_until[name],
+            "assess": "verify" in steps,
+            "assess to refuse": "verify" in steps,
+            "refuse": not decisions or decisions[-1] == "assess to refuse",
+            "fulfil": "verify" in steps and (not decisions or decisions[-1] == "assess"),
+            "withdraw": True,
+        }[step]
+
+
+@given(commands=st.lists(COMMANDS, max_size=25))
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_sequence_of_commands_is_refused_or_derived_again_after_reopening(tmp_path_factory, commands):
+    clock, model = Clock(), Model()
+    log = new_log(tmp_path_factory.mktemp("law") / "log", clock)
+    desk = desk_of(log)
+    for command in commands:
+        written, before = raw(log), dict(desk.register().requests)
+        name, what, _ = command
+        try:
+            outcome_of(desk, clock, command)
+        except UnlearnkitError:
+            assert (raw(log), desk.register().requests) == (written, before)
+            assert name in STEPS
+            assert not model.allows(f"R{what}", name, desk.today)
+        else:
+            assert name not in STEPS or model.allows(f"R{what}", name, desk.today)
+            if name in STEPS:
+                model.happened[f"R{what}"].append(name)
+        for request in desk.register().requests.values():
+            if request.id not in before and not request.duplicate_of:
+                model.happened[request.id] = []
+                model.extendable_until[request.id] = request.respond.day
+        assert derived(log) == desk.register().requests
+
+
+def test_every_kind_of_step_is_covered_by_the_law():
+    assert len(STEPS) == len(Event)  # all but receipt, and assessments of both kinds
+    assert Register().requests == {}

@@ -1,0 +1,92 @@
+"""What an entry about a request may say: nothing that is not a day, a number, a digest or a word."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unlearnkit.compliance.policy.deadlines import Due
+from unlearnkit.compliance.requests.steps import Event, parse_body
+from unlearnkit.errors import FormatError
+
+DIGEST = "ab" * 32
+STEP = {"request": "R1", "by": "support", "on": "2025-03-05"}
+CLOSED = {**STEP, "retain_until": "2028-03-05"}
+DUE = {"day": "2025-04-07", "rule": "GDPR Art. 12(3)"}
+BODIES = {
+    Event.RECEIVED: {
+        "subject": DIGEST,
+        "key": "0123456789abcdef",
+        "nature": "erasure",
+        "source": "email",
+        "received": "2025-03-05",
+        "by": "support",
+        "policy": "gdpr",
+        "policy_digest": DIGEST,
+        "respond": DUE,
+        "acknowledge": DUE,
+        "reference": DIGEST,
+        "jurisdiction": "eu",
+        "duplicate_of": "R1",
+        "follows": "R0",
+    },
+    Event.ACKNOWLEDGED: STEP,
+    Event.IDENTITY_VERIFIED: {**STEP, "method": "in-person"},
+    Event.EXTENDED: {**STEP, "reason": "complexity", "respond": DUE},
+    Event.ASSESSED: {**STEP, "decision": "fulfil", "ground": "objection", "records": 3, "evidence": [DIGEST]},
+    Event.REFUSED: {**CLOSED, "reason": "no-data-held", "evidence": []},
+    Event.FULFILLED: {**CLOSED, "method": "retrained", "evidence": [DIGEST], "records": 0, "notified": ["processors"]},
+    Event.WITHDRAWN: {**CLOSED, "reason": "by-mistake"},
+}
+OPTIONAL = {"acknowledge", "reference", "jurisdiction", "duplicate_of", "follows", "ground", "records", "notified"}
+
+
+def test_each_kind_of_entry_reads_as_what_it_says():
+    assert set(BODIES) == set(Event)
+    read = {event: parse_body(event, body, where="x") for event, body in BODIES.items()}
+    assert read[Event.EXTENDED]["respond"] == Due(date(2025, 4, 7), "GDPR Art. 12(3)")
+    assert read[Event.FULFILLED]["on"] == date(2025, 3, 5)
+    assert read[Event.FULFILLED]["evidence"] == (DIGEST,)
+    assert all(set(fields) == set(BODIES[event]) for event, fields in read.items())
+
+
+@pytest.mark.parametrize("event", list(Event))
+def test_free_text_fits_no_member(event):
+    for name in BODIES[event]:
+        for text in ("Jane moved to Rome", "jane@example.com", "+39 06 1234567", "1971-02-30", "", ["Jane Doe"]):
+            if BODIES[event][name] == text:
+                continue
+            with pytest.raises(FormatError, match=f"x: {name}|'{name}' must be"):
+                parse_body(event, {**BODIES[event], name: text}, where="x")
+
+
+@pytest.mark.parametrize("event", list(Event))
+def test_no_member_is_missing_unknown_or_of_another_kind(event):
+    for name in set(BODIES[event]) - OPTIONAL - {"evidence"}:
+        with pytest.raises(FormatError, match=f"x lacks '{name}'"):
+            parse_body(event, {key: value for key, value in BODIES[event].items() if key != name}, where="x")
+    with pytest.raises(FormatError, match="x has unknown fields: got 'comment'"):
+        parse_body(event, {**BODIES[event], "comment": "in-person"}, where="x")
+    for name in BODIES[event]:
+        for value in (-1, {"Jane": "Doe"}, True, 1.5, None):
+            with pytest.raises(FormatError, match=r"x: |x must|'"):
+                parse_body(event, {**BODIES[event], name: value}, where="x")
+
+
+def test_a_fulfilment_has_evidence():
+    with pytest.raises(FormatError, match="x: evidence must be an array of at least 1"):
+        parse_body(Event.FULFILLED, {**BODIES[Event.FULFILLED], "evidence": []}, where="x")
+
+
+@given(text=st.text(min_size=1, max_size=30))
+def test_whatever_looks_like_a_word_is_harmless_to_print(text):
+    try:
+        parse_body(Event.ACKNOWLEDGED, {**STEP, "by": text}, where="x")
+    except FormatError:
+        return
+    assert text.isascii()
+    assert text.replace("-", "a").isalnum()
+    assert text[0].isalpha()

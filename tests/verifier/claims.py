@@ -1,0 +1,76 @@
+"""Claims, policies and certificates made up for tests."""
+
+from __future__ import annotations
+
+from unlearnkit.compliance.policy.policy import Policy, parse_policy
+from unlearnkit.verifier.certificate import NEGLIGIBLE, Certificate, Claim, Curve, Decision, Norm
+
+POLICY = """\
+schema = "unlearnkit/policy/v1"
+name = "strict"
+
+[certificate]
+probes = ["loss"]
+bound_methods = ["certified", "audited"]
+minimum_directions = 8
+largest_epsilon = 0.01
+largest_delta = 0.05
+delta_budget = 0.12
+
+[certificate.tolerances]
+loss = 0.02
+
+[signing]
+roles = ["certificate-signer"]
+threshold = 1
+"""
+
+
+def policy(text: str = POLICY) -> Policy:
+    return parse_policy(text.encode(), where="policy")
+
+
+def claim(**changed) -> Claim:
+    members = {
+        "probe": "loss",
+        "shape": (),
+        "base": ("0.5",),
+        "predicted": ("0.505",),
+        "epsilon": ("0.003",),
+        "delta": "0.05",
+        "kind": "audited",
+        "method": "audited: split conformal",
+        "degree": 2,
+        "explanation": "Degree 1: used.",
+        "covers": ("sampling", "rounding", "truncation"),
+        "assumptions": ("drawn alike",),
+        "evidence": ("e" * 64,),
+        "question": "a" * 64,
+        "curve": Curve(element=0, weights=("0", "1"), values=("0.5", "0.505"), standard_errors=("0", "0.001")),
+        "stability": (Norm(degree=1, norm="0.1", low="0.09", high="0.11"),),
+    }
+    return Claim(**{**members, **changed})
+
+
+def certificate(**changed) -> Certificate:
+    members = {
+        "bundle": "b" * 64,
+        "model": "c" * 64,
+        "recipe": "d" * 64,
+        "request": "R2",
+        "subject": "1" * 64,
+        "deleted": ("1" * 64,),
+        "counterfactual": "the same run without their losses",
+        "units": 20,
+        "directions": 16,
+        "claims": (claim(),),
+        "policy": POLICY,
+        "decision": Decision(outcome=NEGLIGIBLE, rule="certificate.tolerances", reasons=("loss: fine",)),
+        "spent": "0.05",
+        "budget": "0.12",
+        "log": "example.org/log",
+        "index": 7,
+        "issued": "2025-01-31T09:30:00Z",
+        "software": "unlearnkit 0.1.0",
+    }
+    return Certificate(**{**members, **changed})

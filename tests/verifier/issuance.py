@@ -1,0 +1,142 @@
+"""An office that issues certificates from a small signed bundle, honest or not, and what an outsider makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC
+from decimal import Decimal
+from pathlib import Path
+
+from tests.bundle.small import KEY, small
+from tests.compliance.requests.desks import Clock
+from unlearnkit.bundle import Bundle, write_bundle
+from unlearnkit.compliance.log.checkpoint import LogKey
+from unlearnkit.compliance.log.entry import draft
+from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.policy.policy import Policy, packaged_policies, parse_policy
+from unlearnkit.compliance.policy.trust import Signer, TrustStore
+from unlearnkit.compliance.requests.desk import Desk, fingerprint
+from unlearnkit.compliance.requests.register import KEY_CREATED
+from unlearnkit.signing.keys import Algorithm, PrivateKey
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, parse_issued
+from unlearnkit.verifier.certificate import Certificate, Claim, log_body, sign_certificate
+from unlearnkit.verifier.decision import decide
+from unlearnkit.verifier.issue import Issuance, certify
+from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
+
+Change = Callable[[Certificate], Certificate]
+
+
+def _same(certificate: Certificate) -> Certificate:
+    return certificate
+
+
+RULES = """[certificate]
+probes = ["test_loss"]
+bound_methods = ["certified", "audited"]
+minimum_directions = 4
+largest_epsilon = 10
+largest_delta = 0.05
+delta_budget = 0.12
+[certificate.tolerances]
+test_loss = 20
+[certificate.stability]
+test_loss = 0.5
+[certificate.rounding]
+test_loss = 0.000001
+[signing]"""
+
+
+def policy_text(rules: str = RULES) -> bytes:
+    """The packaged policy with other rules for certificates."""
+    gdpr = packaged_policies()["gdpr"].decode()
+    return (gdpr[: gdpr.index("\n[certificate]\n")] + "\n" + rules + gdpr.split("\n[signing]", 1)[1]).encode()
+
+
+@dataclass(frozen=True)
+class Issuer:
+    """Holds all secrets; ``verify`` uses none of them."""
+
+    folder: Path
+    signer: PrivateKey
+    log_key: LogKey
+    log: AuditLog
+    policy: Policy
+    desk: Desk
+
+    @property
+    def trust(self) -> TrustStore:
+        roles = ("sketch-signer", "certificate-signer")
+        return TrustStore(signers=(Signer("office", roles, self.signer.public),), logs=(self.log_key.public,))
+
+    @property
+    def bundle(self) -> Bundle:
+        return Bundle.open(self.folder / "bundle", trust=[self.signer.public])
+
+    def request(self, name: str = "ann") -> str:
+        (request,) = self.desk.receive([name], source=self.policy.words.sources[0])
+        return request.id
+
+    def issue(self, request: str, **options) -> Issuance:
+        settings = {"log": self.log, "origin": self.log_key.origin, "policy": self.policy, "signers": [self.signer]}
+        return certify(self.bundle, request, **{**settings, **options})
+
+    def forge(self, issued: Issuance, change: Change = _same, conclusion: Change = _same) -> bytes:
+        """An altered certificate, signed and recorded as if it were right.
+
+        change: of what it states; decision and account are then made to fit. conclusion: a change after that.
+        """
+        with self.log.exclusive() as writer:
+            forged = replace(change(issued.certificate), index=writer.end.index)
+            account = DeltaAccount(forged.bundle, issued_certificates(self.log.entries()))
+            asked = parse_issued(0, log_body(forged, b"")).questions
+            spent = account.spend(list(asked.items()), Decimal(1000))
+            decision = decide(forged.claims, self.policy.certificate, forged.directions)
+            forged = conclusion(replace(forged, decision=decision, spent=str(spent)))
+            raw = sign_certificate(forged, [self.signer])
+            writer.record_many([draft(CERTIFICATE_ISSUED, log_body(forged, raw))])
+        return raw
+
+    def verify(self, raw: bytes, **options) -> tuple[VerifiedCertificate, list[str]]:
+        """The verified certificate, and the names of the checks in order."""
+        publish_checkpoint(self.log, self.log_key)
+        checks: list[str] = []
+        settings = {
+            "where": "c.json",
+            "bundle": self.folder / "bundle",
+            "log": self.folder / "log",
+            "trust": self.trust,
+        }
+        found = verify_certificate(raw, **{**settings, **options}, report=lambda name, _found: checks.append(name))
+        return found, checks
+
+
+def issuer(folder: Path, *, rules: str = RULES) -> Issuer:
+    """A bundle, a log with the bundle's pseudonym key, and a desk."""
+    signer = PrivateKey.generate(Algorithm.P256)
+    log_key = LogKey("example.org/log", PrivateKey.generate(Algorithm.ED25519))
+    (folder / "run").mkdir()
+    contents = small(folder / "run", weights=False)
+    write_bundle(folder / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
+    log, policy = AuditLog.create(folder / "log", now=Clock()), parse_policy(policy_text(rules), where="policy")
+    log.record(KEY_CREATED, {"key": fingerprint(KEY)})
+    desk = Desk(log, policy, actor=policy.words.actors[0], timezone=UTC, key=KEY)
+    return Issuer(folder, signer, log_key, log, policy, desk)
+
+
+def with_claim(**changed) -> Change:
+    """Alters the only claim; a function gets the old value."""
+
+    def change(certificate: Certificate) -> Certificate:
+        (claim,) = certificate.claims
+        return replace(certificate, claims=(altered(claim, **changed),))
+
+    return change
+
+
+def altered(claim: Claim, **changed) -> Claim:
+    return replace(
+        claim, **{name: new(getattr(claim, name)) if callable(new) else new for name, new in changed.items()}
+    )

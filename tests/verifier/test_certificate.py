@@ -1,0 +1,93 @@
+"""The format of certificates: they come back as they went, and anything else is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.verifier.claims import certificate, claim
+from unlearnkit.canonical import canonicalize, sha256_hex
+from unlearnkit.errors import FormatError, UnknownVersionError
+from unlearnkit.signing.dsse import verify_envelope
+from unlearnkit.signing.keys import Algorithm, PrivateKey
+from unlearnkit.signing.statement import PAYLOAD_TYPE
+from unlearnkit.verifier.certificate import PREDICATE_TYPE, Decision, log_body, parse_certificate, sign_certificate
+
+
+@pytest.fixture(scope="module")
+def key() -> PrivateKey:
+    return PrivateKey.generate(Algorithm.P256)
+
+
+def payload(key: PrivateKey, made=None) -> bytes:
+    raw = sign_certificate(made or certificate(), [key])
+    return verify_envelope(raw, where="c", payload_type=PAYLOAD_TYPE, keys=[key.public]).payload
+
+
+def test_a_certificate_comes_back_as_it_went(key):
+    several = claim(shape=(2, 1), base=("1", "2"), predicted=("1", "2.5"), epsilon=("0", "1E-7"))
+    made = certificate(claims=(several,))
+    assert parse_certificate(payload(key, made), where="c") == made
+
+
+def test_it_is_a_statement_about_the_manifest_and_the_model(key):
+    statement = json.loads(payload(key))
+    assert statement["predicateType"] == PREDICATE_TYPE
+    assert [(s["name"], s["digest"]["sha256"][:2]) for s in statement["subject"]] == [
+        ("manifest.json", "bb"),
+        ("model.safetensors", "cc"),
+    ]
+    assert statement["predicate"]["deleted"]["sha256"] == sha256_hex(canonicalize(["1" * 64]))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("units",), -1, "count is negative"),
+        (("units",), "20", "units"),
+        (("spent",), "NaN", "spent must be a decimal: got 'NaN'"),
+        (("deleted", "sha256"), "0" * 64, "digest of the deleted pseudonyms"),
+        (("deleted", "pseudonyms"), ["2" * 64, "1" * 64], "not sorted"),
+        (("policy", "text"), "other", "or of the policy does not fit"),
+        (("decision", "outcome"), "perhaps", "the decision is 'perhaps'"),
+        (("claims", 0, "epsilon"), ["Infinity"], "epsilon must be a decimal: got 'Infinity'"),
+        (("claims", 0, "epsilon"), ["0.1", "0.2"], "epsilon must have one number for each of 1 elements"),
+        (("claims", 0, "base"), [0.5], "must be texts"),
+        (("claims", 0, "shape"), [-1], "shape must be whole numbers"),
+        (("claims", 0, "question"), "x", "not a SHA-256"),
+        (("claims", 0, "curve", "values"), ["1e5"], "must be a decimal: got '1e5'"),
+        (("extra",), 1, "extra"),
+    ],
+)
+def test_what_is_malformed_is_refused(key, path, value, message):
+    statement = json.loads(payload(key))
+    place = statement["predicate"]
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    with pytest.raises(FormatError, match=message):
+        parse_certificate(canonicalize(statement), where="c")
+
+
+def test_a_probe_is_claimed_once(key):
+    twice = certificate(claims=(claim(), claim()))
+    with pytest.raises(FormatError, match="claimed twice"):
+        parse_certificate(payload(key, twice), where="c")
+
+
+def test_other_statements_are_of_another_type(key):
+    statement = {**json.loads(payload(key)), "predicateType": "https://example.org/other"}
+    with pytest.raises(UnknownVersionError, match="predicateType"):
+        parse_certificate(canonicalize(statement), where="c")
+
+
+def test_the_log_learns_digests_and_words_only(key):
+    made = certificate(decision=Decision(outcome="retrain-needed", rule="r", reasons=("about somebody",)))
+    raw = sign_certificate(made, [key])
+    body = log_body(made, raw)
+    assert body["certificate"] == sha256_hex(raw)
+    assert body["questions"] == [{"delta": "0.05", "question": "a" * 64}]
+    assert not {"1" * 64, "about somebody"} & set(map(str, body.values()))
+    assert log_body(replace(made, request="R3"), raw) != body

@@ -1,0 +1,117 @@
+"""Issuing certificates: what they claim, what they spend, and when there are none."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from tests.bundle.small import UNITS
+from tests.verifier.issuance import RULES, issuer
+from unlearnkit.canonical import sha256_hex
+from unlearnkit.errors import BudgetExceededError, PolicyError, RefusedError, UnknownNameError
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED
+
+
+@pytest.fixture
+def office(tmp_path):
+    return issuer(tmp_path)
+
+
+def test_a_claim_is_around_the_prediction_and_covers_what_was_declared(office):
+    issued = office.issue(office.request())
+    (claim,) = issued.certificate.claims
+    sketch = office.bundle.probe("test_loss")
+    assert float(claim.base[0]) == sketch.base
+    assert float(claim.predicted[0]) == sketch.predict(issued.certificate.deleted).value
+    bound = sketch.bound(issued.certificate.deleted, 0.05, decay=0.5, rounding=1e-6)
+    least = float(bound.epsilon) + abs(float(claim.predicted[0]) - float(bound.estimate))
+    assert least <= float(claim.epsilon[0]) <= least * (1 + 1e-5)
+    assert claim.kind == "certified"
+    assert claim.method.startswith("certified: ")
+    assert claim.covers == ("sampling", "rounding", "truncation")
+    assert issued.certificate.decision.outcome == "fulfil-as-negligible"
+
+
+def test_the_log_records_the_certificate_by_its_digest(office):
+    issued = office.issue(office.request())
+    assert (issued.entry.type, issued.entry.index) == (CERTIFICATE_ISSUED, issued.certificate.index)
+    assert issued.entry.body["certificate"] == sha256_hex(issued.raw)
+    assert [entry.index for entry in office.log.entries()][-1] == issued.entry.index
+
+
+def test_an_outsider_verifies_it_with_public_keys_alone(office):
+    verified, checks = office.verify(office.issue(office.request()).raw)
+    assert verified.signers == (office.signer.public.key_id,)
+    expected = ["signature", "bundle", "artefacts", "log", "request", "delta budget", "numbers", "decision"]
+    assert checks == expected
+
+
+def test_the_same_question_spends_nothing_and_others_add_up(office):
+    ann, ben = office.request("ann"), office.request("ben")
+    spent = [office.issue(request).certificate.spent for request in (ann, ann, ben)]
+    assert [Decimal(s) for s in spent] == [Decimal("0.05"), Decimal("0.05"), Decimal("0.10")]
+
+
+def test_over_budget_is_refused_and_nothing_is_recorded(office):
+    for name in ("ann", "ben"):
+        office.issue(office.request(name))
+    request = office.request("cat")
+    before = list(office.log.entries())
+    with pytest.raises(BudgetExceededError, match=r"0\.10 is spent, and this would make it 0\.15"):
+        office.issue(request)
+    assert list(office.log.entries()) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "reason"),
+    [
+        ({"delta": Decimal("0.06")}, PolicyError, "delta must be above 0 and at most 0.05: got 0.06"),
+        ({"delta": Decimal(0)}, PolicyError, "delta must be above 0"),
+    ],
+)
+def test_what_the_policy_does_not_allow_is_not_certified(office, options, error, reason):
+    with pytest.raises(error, match=reason):
+        office.issue(office.request(), **options)
+
+
+def test_a_request_that_is_not_there_or_closed_is_not_certified(office):
+    with pytest.raises(UnknownNameError, match="R9"):
+        office.issue("R9")
+    request = office.request()
+    office.desk.withdraw(request, reason="recorded-by-mistake")
+    with pytest.raises(RefusedError, match="closed"):
+        office.issue(request)
+
+
+def test_somebody_whose_data_the_bundle_does_not_have_is_not_certified(office):
+    with pytest.raises(RefusedError, match="has no data of the person"):
+        office.issue(office.request("zoe"))
+
+
+def test_a_policy_that_changed_since_the_request_is_not_applied(office, tmp_path):
+    from tests.verifier.issuance import policy_text
+    from unlearnkit.compliance.policy.policy import parse_policy
+
+    request = office.request()
+    laxer = parse_policy(policy_text(RULES.replace("= 20", "= 30")), where="policy")
+    with pytest.raises(PolicyError, match="another version of its policy"):
+        office.issue(request, policy=laxer)
+
+
+def test_without_a_declared_decay_truncation_is_not_covered_and_the_policy_is_not_met(tmp_path):
+    rules = RULES.replace("[certificate.stability]\ntest_loss = 0.5\n", "")
+    office = issuer(tmp_path, rules=rules)
+    certificate = office.issue(office.request()).certificate
+    assert certificate.claims[0].covers == ("sampling", "rounding")
+    assert certificate.decision.outcome == "insufficient-evidence"
+    assert certificate.decision.rule == "certificate.must_cover"
+
+
+def test_an_effect_above_the_tolerance_needs_retraining(tmp_path):
+    rules = RULES.replace("test_loss = 20", "test_loss = 0.0001").replace("test_loss = 0.5", "test_loss = 0.1")
+    office = issuer(tmp_path, rules=rules)
+    influences = np.abs(office.bundle.probe("test_loss").influences())
+    certificate = office.issue(office.request(UNITS[influences.argmax()])).certificate
+    assert certificate.decision.outcome == "retrain-needed", certificate.decision

@@ -1,0 +1,171 @@
+"""Each claim of a certificate is lowered, raised or swapped by an issuer who signs and records it correctly."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from tests.verifier.issuance import RULES, issuer, with_claim
+from unlearnkit.errors import DigestMismatchError, FormatError, ThresholdError, UnlearnkitError, VerificationError
+from unlearnkit.signing.keys import Algorithm, PrivateKey
+from unlearnkit.verifier.certificate import Norm
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory):
+    return issuer(tmp_path_factory.mktemp("office"), rules=RULES.replace("0.12", "0.99"))
+
+
+@pytest.fixture(scope="module")
+def issued(office):
+    return office.issue(office.request())
+
+
+def times(factor: str):
+    return lambda values: tuple(str(Decimal(value) * Decimal(factor)) for value in values)
+
+
+def curve(**changed):
+    return with_claim(curve=lambda old: replace(old, **{k: v(getattr(old, k)) for k, v in changed.items()}))
+
+
+def norms(**changed):
+    return with_claim(
+        stability=lambda rows: tuple(
+            Norm(
+                **{n: str(Decimal(getattr(r, n)) * changed.get(n, 1)) for n in ("norm", "low", "high")}, degree=r.degree
+            )
+            for r in rows
+        )
+    )
+
+
+CLAIMS = {
+    "epsilon lowered": (with_claim(epsilon=times("0.999")), "epsilon of element 0 is .*, lower than"),
+    "epsilon raised": (with_claim(epsilon=times("1.001")), "epsilon of element 0 is .*, higher than"),
+    "base raised": (with_claim(base=times("1.001")), r"base\[0\] is"),
+    "base lowered": (with_claim(base=times("0.999")), r"base\[0\] is"),
+    "prediction raised": (with_claim(predicted=times("1.001")), r"predicted\[0\] is"),
+    "prediction lowered": (with_claim(predicted=times("0.999")), r"predicted\[0\] is"),
+    "delta lowered": (with_claim(delta="0.01"), "question is not the one|epsilon of"),
+    "degree": (with_claim(degree=2), "degree is 2, the bundle gives 1"),
+    "method": (with_claim(method="certified: by me"), "method is 'certified: by me'"),
+    "kind": (with_claim(kind="audited"), "rests on evidence without a name"),
+    "evidence": (with_claim(evidence=("e" * 64,)), "evidence is not the one"),
+    "question": (with_claim(question="a" * 64), "question is not the one"),
+    "covers less": (with_claim(covers=("sampling",)), "covers is"),
+    "assumptions left out": (with_claim(assumptions=lambda old: old[1:]), "assumptions is"),
+    "explanation": (with_claim(explanation="Trust me."), "explanation is"),
+    "another probe": (with_claim(probe="margins"), "the policy names the probes"),
+    "curve's values": (curve(values=times("1.01")), "the curve's values"),
+    "curve's errors": (curve(standard_errors=lambda old: tuple("1" for _ in old)), "the curve's standard_errors"),
+    "curve's weights": (curve(weights=times("0.5")), "at other weights"),
+    "stability": (norms(norm=Decimal("1.01")), "the stability at degree 1"),
+    "stability's low": (norms(low=Decimal("0.9")), "the stability at degree 1"),
+    "stability's high": (norms(high=Decimal("1.1")), "the stability at degree 1"),
+    "stability left out": (with_claim(stability=()), "the stability profile has other degrees"),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_an_altered_claim_is_caught(office, issued, name):
+    change, reason = CLAIMS[name]
+    raw = office.forge(issued, change)
+    with pytest.raises(VerificationError, match=reason):
+        office.verify(raw)
+
+
+def field(**changed):
+    return lambda certificate: replace(certificate, **changed)
+
+
+FIELDS = {
+    "bundle": (field(bundle="1" * 64), "its bundle is"),
+    "model": (field(model="1" * 64), "its model is"),
+    "recipe": (field(recipe="1" * 64), "its recipe is"),
+    "counterfactual": (field(counterfactual="nothing"), "its counterfactual is"),
+    "units": (field(units=6), "its units is 6"),
+    "directions": (field(directions=600), "its directions is 600"),
+    "who asked": (field(subject="1" * 64), "was made by somebody else"),
+    "who is deleted": (field(deleted=("1" * 64,)), "deletes other data"),
+    "claims left out": (field(claims=()), "the policy names the probes"),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_an_altered_statement_is_caught(office, issued, name):
+    change, reason = FIELDS[name]
+    raw = office.forge(issued, change)
+    with pytest.raises(UnlearnkitError, match=reason) as caught:
+        office.verify(raw)
+    assert isinstance(caught.value, VerificationError | FormatError)
+
+
+BY_HAND = {
+    "spent": (field(spent="0.01"), "it says 0.01, the log says"),
+    "budget": (field(budget="0.999"), "delta budget is not the policy's"),
+    "issued": (field(issued="2025-01-01T00:00:00Z"), "it says it was issued"),
+    "decision": (
+        lambda c: replace(c, decision=replace(c.decision, outcome="retrain-needed")),
+        "it decides retrain-needed",
+    ),
+    "reasons": (lambda c: replace(c, decision=replace(c.decision, reasons=("because",))), "it decides"),
+    "rule": (lambda c: replace(c, decision=replace(c.decision, rule="mine")), "it decides .* by mine"),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_an_altered_conclusion_is_caught(office, issued, name):
+    change, reason = BY_HAND[name]
+    raw = office.forge(issued, conclusion=change)
+    with pytest.raises(VerificationError, match=reason):
+        office.verify(raw)
+
+
+def test_a_laxer_policy_than_the_request_was_received_under_is_caught(office, issued):
+    def laxer(certificate):
+        return replace(certificate, policy=certificate.policy.replace("test_loss = 20", "test_loss = 30"))
+
+    raw = office.forge(issued, laxer)
+    with pytest.raises(VerificationError, match="the request was received under"):
+        office.verify(raw)
+
+
+def test_forging_without_a_change_verifies(office, issued):
+    """The forger's tools alone are not what is caught."""
+    office.verify(office.forge(issued))
+
+
+def test_a_certificate_that_the_log_does_not_record_is_caught(office, issued):
+    from unlearnkit.verifier.certificate import sign_certificate
+
+    again = sign_certificate(issued.certificate, [office.signer])  # another signature of the same statement
+    with pytest.raises(VerificationError, match="records another certificate"):
+        office.verify(again)
+
+
+def test_an_entry_after_the_checkpoint_is_caught(office, issued):
+    from unlearnkit.compliance.log.publication import publish_checkpoint
+    from unlearnkit.verifier.verify import verify_certificate
+
+    publish_checkpoint(office.log, office.log_key)
+    raw = office.forge(issued)
+    places = {"bundle": office.folder / "bundle", "log": office.folder / "log"}
+    with pytest.raises(VerificationError, match="is not under the log's checkpoint"):
+        verify_certificate(raw, where="c.json", **places, trust=office.trust)
+
+
+def test_another_signer_is_not_believed(office, issued):
+    stranger = replace(office, signer=PrivateKey.generate(Algorithm.P256))
+    with pytest.raises(ThresholdError, match="too few trusted signatures"):
+        office.verify(stranger.forge(issued))
+
+
+def test_every_flipped_byte_is_caught(office, issued):
+    raw = issued.raw
+    for position in range(0, len(raw), 97):
+        tampered = raw[:position] + bytes([raw[position] ^ 1]) + raw[position + 1 :]
+        with pytest.raises((VerificationError, FormatError, DigestMismatchError)):
+            office.verify(tampered)

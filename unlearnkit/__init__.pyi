@@ -1,0 +1,29 @@
+# Every public name and where it lives: what __init__.py loads lazily, and type checkers read.
+
+from unlearnkit.audit.retraining import audit_retraining as audit_retraining
+from unlearnkit.bundle import Bundle as Bundle
+from unlearnkit.bundle import PseudonymKey as PseudonymKey
+from unlearnkit.compliance.log.log import AuditLog as AuditLog
+from unlearnkit.compliance.policy.policy import Policy as Policy
+from unlearnkit.errors import EstimationError as EstimationError
+from unlearnkit.errors import FormatError as FormatError
+from unlearnkit.errors import RecipeError as RecipeError
+from unlearnkit.errors import RefusedError as RefusedError
+from unlearnkit.errors import TraceError as TraceError
+from unlearnkit.errors import UnknownNameError as UnknownNameError
+from unlearnkit.errors import UnlearnkitError as UnlearnkitError
+from unlearnkit.errors import VerificationError as VerificationError
+from unlearnkit.estimation import Prediction as Prediction
+from unlearnkit.estimation import Sketch as Sketch
+from unlearnkit.sketching.evaluation import evaluate as evaluate
+from unlearnkit.sketching.settings import Forward as Forward
+from unlearnkit.sketching.settings import Informed as Informed
+from unlearnkit.sketching.settings import Reverse as Reverse
+from unlearnkit.sketching.sketch import sketch as sketch
+from unlearnkit.training.inspection import check as check
+from unlearnkit.training.optimizers import Adam as Adam
+from unlearnkit.training.recipe import Recipe as Recipe
+from unlearnkit.training.retrain import retrain as retrain
+from unlearnkit.verifier.issue import certify as certify
+from unlearnkit.verifier.plan import GroupDeletions as GroupDeletions
+from unlearnkit.verifier.plan import UnitDeletions as UnitDeletions

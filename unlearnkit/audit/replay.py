@@ -1,0 +1,181 @@
+"""Replaying a bundle: train again along a few of its directions, and compare (THEORY.md sections 2 and 4.3).
+
+In the bundle's own precision it shows that the numbers are those of the recipe: whoever made the bundle did not know
+which directions would be picked. In float64 the differences are the rounding error of the bundle.
+
+Two honest runs differ by rounding: other machines, libraries and block sizes add in another order. Every training step
+rounds anew, and errors of T steps that are independent grow like sqrt(T); so two numbers are *the same* when they are
+at most ``64 eps sqrt(T)`` of the scale apart, with eps the resolution of the coarser of the two precisions, and the
+scale of a degree the largest coefficient of that degree in the replay, over the directions replayed and all elements.
+(Measured up to degree 3: honest float32 runs of 15 to 200 steps differ from float64 ones by 0.2 to 2 eps sqrt(T), with
+Adam, which divides by small numbers, by up to 20.) Some numbers are zero but for rounding, such as the bias of an
+attention layer's keys: their scale is at least a 64th of the largest weight's of that degree (for a probe: of its base,
+times how far the weights move for their size). What is altered by less changes predictions as rounding may.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from unlearnkit.audit.comparison import FACTOR, Comparison, Replayer, verify_same_names
+from unlearnkit.bundle import Bundle
+from unlearnkit.canonical import canonicalize, sha256_hex
+from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
+from unlearnkit.estimation.draws import Draw, draw_key
+from unlearnkit.training.recipe import COUNTERFACTUAL, Array, Recipe
+from unlearnkit.training.run import make_run
+
+DOMAIN = "unlearnkit/replay/v1"
+"""Names how directions follow from an auditor's seed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Some directions of a bundle, trained again in ``dtype``.
+
+    indices: what the auditor picked. names_units: whether the pseudonyms were seen to be those of the recipe's units,
+    in their order, which takes the pseudonym key.
+    """
+
+    indices: tuple[int, ...]
+    dtype: str
+    names_units: bool
+    comparisons: tuple[Comparison, ...]
+
+    def numeric_error(self, probe: str) -> Array:
+        """Of a float64 replay: how far a probe's base and coefficients are off by rounding, ``[1 + degree, *P]``.
+
+        Place 0 is the base; place r, ``e_r``, the largest of degree r over the replayed directions, which stand for all
+        of them (without random directions the base is alone). It is what ``epsilon_numeric`` is made from (THEORY.md
+        section 4.3): estimates are linear in base and coefficients, so a prediction for the weights x is off by at most
+        ``e_0 + sum_r e_r sum_j |w_{j,r}|``, where ``w_{j,r}`` is what coefficient j counts in the estimate of degree r;
+        for an averaged one ``N_r h_j^r / m``. An audited bound needs no such term: it compares predictions as they are
+        with retrainings in float64.
+
+        ValueError for a replay in another precision.
+        """
+        if self.dtype != "float64":
+            raise ValueError(f"a replay in {self.dtype} does not tell rounding errors; replay in float64")
+        found = [c for c in self.comparisons if c.name == probe and c.kind in ("base", "coefficients")]
+        errors = [c.differences.max(axis=0) if c.degree else c.differences for c in found]
+        return np.stack(errors)
+
+
+def replay(
+    bundle: Bundle,
+    recipe: Recipe,
+    indices: Sequence[int],
+    *,
+    dtype: str | None = None,
+    device: str | torch.device | None = None,
+    tolerance: float | None = None,
+) -> Replay:
+    """Train the recipe again along the directions ``indices`` of the bundle, and compare everything that they gave.
+
+    Compared are the trained weights, each probe's base, its coefficients and the weights' sketches along the
+    directions; slopes along informed directions; gradients of reverse sweeps and their products with residual
+    directions. An index counts modulo the number of directions of each kind: random, informed, residual.
+
+    Not replayed is how informed directions and eigenpairs were found. They only have to be made without looking at the
+    random and the residual directions, which measure what they leave out: they are tried on a fresh one, and must not
+    leave out far more along it.
+
+    indices: below `pickable`; none where that is 0. dtype: "float32" or "float64"; None is the bundle's own.
+    tolerance: relative to the scale; None follows from precision and steps.
+    Raises VerificationError for a bundle that is not of this recipe, or says something else about itself than it gives;
+    ValueError for directions that the bundle does not have.
+    """
+    require_same_recipe(recipe, bundle)
+    names_units = _verify_claims(recipe, bundle)
+    chosen = _checked(indices, bundle)
+    run = make_run(recipe, dtype or bundle.manifest.dtype, device)
+    allowed = default_tolerance(bundle.manifest.dtype, run.precision, recipe.steps) if tolerance is None else tolerance
+    comparisons = tuple(Replayer(bundle, run, chosen, allowed).comparisons())
+    return Replay(indices=chosen, dtype=run.precision, names_units=names_units, comparisons=comparisons)
+
+
+def verify_replay(found: Replay) -> Replay:
+    """``found`` when everything agrees; VerificationError with all that does not, the worst number of each."""
+    if wrong := [comparison.worst() for comparison in found.comparisons if not comparison.agrees]:
+        raise VerificationError(
+            "the bundle does not hold what its recipe gives:\n" + "\n".join(f"  - {line}" for line in wrong),
+            hint="the bundle was altered, or made by other code, or training amplifies rounding: see a float64 replay",
+        )
+    return found
+
+
+def default_tolerance(stored: str, replayed: str, steps: int) -> float:
+    """``64 eps sqrt(steps)`` for the coarser of two precisions; see the module for why."""
+    return FACTOR * max(float(np.finfo(name).eps) for name in (stored, replayed)) * math.sqrt(steps)
+
+
+def pickable(bundle: Bundle) -> int:
+    """How many indices there are to pick from: directions of the kind that the bundle has most of."""
+    manifest = bundle.manifest
+    residual = (entry.residual for entry in manifest.reverse)
+    return max(manifest.direction_count, manifest.informed.count, *residual)
+
+
+def directions_from_seed(bundle: Bundle, seed: str, count: int) -> tuple[int, ...]:
+    """``count`` indices that follow from an auditor's seed: ``Draw(key, 0).subset(pickable, count)``.
+
+    key: `draw_key` of ``DOMAIN``, the bundle's digest and the seed. The auditor chooses the seed after the bundle is
+    there, and tells it, so that others can repeat the choice. All of them where there are fewer.
+    """
+    total = pickable(bundle)
+    return tuple(Draw(draw_key(DOMAIN, bundle.digest, seed), 0).subset(total, min(count, total)))
+
+
+def require_same_recipe(recipe: Recipe, bundle: Bundle) -> None:
+    """VerificationError unless this is the recipe that was sketched."""
+    if recipe.digest != bundle.manifest.recipe_digest:
+        message = f"the recipe is not the one of the bundle: its digest is {recipe.digest}, the bundle's is "
+        hint = "use the very recipe that was sketched: model, data, order, optimizer and probes all count"
+        raise VerificationError(message + bundle.manifest.recipe_digest, hint=hint)
+
+
+def _verify_claims(recipe: Recipe, bundle: Bundle) -> bool:
+    """What the bundle says about its recipe; returns whether it could be seen which unit is which."""
+    manifest = bundle.manifest
+    if sha256_hex(canonicalize(manifest.recipe)) != recipe.digest:
+        raise VerificationError("the bundle's description of its recipe is not that of the recipe")
+    if manifest.counterfactual != COUNTERFACTUAL:
+        raise VerificationError(f"the bundle says it predicts {manifest.counterfactual!r}, not {COUNTERFACTUAL!r}")
+    if manifest.units != len(recipe.unit_names):
+        raise VerificationError(f"the bundle has {manifest.units} units, its recipe {len(recipe.unit_names)}")
+    verify_same_names("probes", bundle.probe_names, recipe.probes)
+    return _verify_units(recipe, bundle)
+
+
+def _verify_units(recipe: Recipe, bundle: Bundle) -> bool:
+    """Each unit of the recipe is where the bundle says; False when the key at hand names none, or there is no key."""
+    try:
+        positions = [_position(name, bundle) for name in recipe.unit_names]
+    except RefusedError:
+        return False
+    if not any(position is not None for position in positions):
+        return False
+    if positions != list(range(bundle.manifest.units)):
+        raise VerificationError("the bundle's units are not those of its recipe, or in another order")
+    return True
+
+
+def _position(name: str, bundle: Bundle) -> int | None:
+    try:
+        return int(bundle.unit_indices([name])[0])
+    except UnknownNameError:
+        return None
+
+
+def _checked(indices: Sequence[int], bundle: Bundle) -> tuple[int, ...]:
+    total, chosen = pickable(bundle), tuple(sorted(set(indices)))
+    if wrong := [index for index in chosen if not 0 <= index < total]:
+        raise ValueError(f"directions {wrong}: the bundle has {total}, counted from 0")
+    if total and not chosen:
+        raise ValueError("no directions were picked")
+    return chosen

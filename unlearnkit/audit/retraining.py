@@ -1,0 +1,260 @@
+"""The retraining audit: draw deletions, retrain without them for real, sign what came out (THEORY.md section 5).
+
+Each finished retraining is kept at once, in ``.NAME.partial`` beside the evidence NAME, under the digest of the units
+that it left out. The same call goes on from what is there, also with more retrainings, or more processes.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from unlearnkit.audit.replay import require_same_recipe
+from unlearnkit.bundle import Bundle
+from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
+from unlearnkit.canonical import canonicalize, sha256_hex
+from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
+from unlearnkit.estimation.conformal import require_retrainings
+from unlearnkit.files import write_atomic, write_new
+from unlearnkit.training.recipe import Array, Recipe
+from unlearnkit.training.retrain import retrain
+from unlearnkit.training.run import make_run
+from unlearnkit.verifier.evidence import Audit, sign_evidence
+from unlearnkit.verifier.plan import Distribution, draw_deletions
+
+if TYPE_CHECKING:
+    from unlearnkit.signing.keys import PrivateKey
+
+RecipeSource: TypeAlias = Recipe | Callable[[], Recipe]
+
+_RUN = "run.json"
+
+
+def audit_retraining(
+    recipe: RecipeSource,
+    bundle: Bundle,
+    *,
+    deletions: Distribution,
+    count: int = 100,
+    delta: float = 0.05,
+    signer: PrivateKey,
+    out: str | os.PathLike[str],
+    workers: int = 1,
+    device: str | torch.device | None = "cpu",
+    progress: bool | None = None,
+) -> bytes:
+    """Retrain without ``count`` drawn deletion sets, in float64, and write signed evidence to ``out``; returns it.
+
+    recipe: the one that was sketched; for several processes, a function at the top level of a module that makes it.
+    bundle: signed, and opened with the keys that are trusted: the draws follow from its digest, so it has to be settled
+    before anybody knows them. deletions: the distribution that the sets are drawn from. Bounds hold for deletions like
+    these alone, so draw what will be asked.
+    count: fixed beforehand; who stops when the results please has no bound. delta: the least that bounds shall have.
+    workers: processes, each with one thread. progress: show a progress bar; None: on a terminal.
+
+    Raises FileExistsError when there is something at ``out``, VerificationError for another recipe, RefusedError for a
+    bundle without a verified signature and when the unfinished audit there is another one or somebody is at work on it,
+    EstimationError for too few retrainings, with the number that would do, and for one that diverges. ValueError for
+    settings out of range.
+    """
+    final = Path(out)
+    if count < 1 or workers < 1:
+        raise ValueError(f"count={count}, workers={workers}: expected whole numbers >= 1")
+    require_retrainings(count, delta)
+    if final.exists():
+        raise FileExistsError(f"{final} exists already; choose another name or remove it")
+    if workers > 1 and isinstance(recipe, Recipe):
+        raise ValueError(f"workers={workers}: processes need a function that makes the recipe, got the recipe itself")
+    probes = _audited_probes(bundle)
+    loaded = recipe if isinstance(recipe, Recipe) else recipe()
+    require_same_recipe(loaded, bundle)
+    place = make_run(loaded, "float64", device).device
+    drawn = draw_deletions(bundle, deletions, count)
+    with _opened(final, bundle, deletions) as folder:
+        work = _Work(folder, loaded.digest, str(place))
+        _finish(work, recipe, loaded, sorted(set(drawn)), workers, progress=progress)
+        runs = [work.load(deletion) for deletion in drawn]
+        found = {name: np.stack([run[name] for run in runs]) for name in probes}
+        raw = sign_evidence(Audit.of(bundle, deletions, found), [signer])
+        write_new(final, raw)
+        shutil.rmtree(folder)
+    return raw
+
+
+def _audited_probes(bundle: Bundle) -> list[str]:
+    """The pinned probes that can be predicted. RefusedError without any, and for a bundle that nobody vouches for."""
+    if not bundle.signers:
+        raise RefusedError(
+            "the bundle has no verified signature, so its maker could try bundles until the draws please",
+            hint="sign it when it is made, and open it with the signer's public key as trusted",
+        )
+    sketches = [bundle.probe(name) for name in bundle.probe_names]
+    if found := [sketch.name for sketch in sketches if sketch.base.size and sketch.degree]:
+        return found
+    raise RefusedError(
+        "the bundle predicts no pinned probe, so there is nothing to audit", hint="pin one in the recipe"
+    )
+
+
+@contextmanager
+def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator[Path]:
+    """The folder of finished retrainings, locked. Which sets are drawn later does not matter to it."""
+    folder = final.with_name(f".{final.name}.partial")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(
+                f"another process is at work on {final}", hint="wait for it, or write elsewhere"
+            ) from None
+        mine = canonicalize({"bundle": bundle.digest, "distribution": distribution.to_json()})
+        if not (folder / _RUN).exists():
+            write_atomic(folder / _RUN, mine)
+        elif (folder / _RUN).read_bytes() != mine:
+            raise RefusedError(
+                f"{folder} holds an unfinished audit of another bundle or distribution",
+                hint="repeat that call, write elsewhere, or remove the folder",
+            )
+        yield folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Retrainings in a folder, each a file of its own. recipe: digest of the one that is retrained."""
+
+    folder: Path
+    recipe: str
+    device: str
+
+    def _file(self, deletion: Sequence[int]) -> Path:
+        return self.folder / f"{sha256_hex(canonicalize(list(deletion)))}.safetensors"
+
+    def is_finished(self, deletion: Sequence[int]) -> bool:
+        return self._file(deletion).exists()
+
+    def load(self, deletion: Sequence[int]) -> dict[str, Array]:
+        """The probes after a finished retraining."""
+        file = self._file(deletion)
+        return parse_tensors(file.read_bytes(), where=str(file))
+
+    def do(self, recipe: Recipe, deletion: Sequence[int]) -> None:
+        """Retrain, and keep what the probes are then. EstimationError when they are not finite."""
+        values = retrained_probes(recipe, deletion, self.device)
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                raise EstimationError(f"retraining without {len(deletion)} units gives a {name!r} that is not finite")
+        write_atomic(self._file(deletion), tensor_bytes(values))
+
+
+def retrained_probes(recipe: Recipe, deletion: Sequence[int], device: str) -> dict[str, Array]:
+    """Every pinned probe after a real retraining in float64 without the units at these positions."""
+    names = recipe.unit_names
+    model = retrain(recipe, [names[i] for i in deletion], dtype="float64", device=device)
+    parameters = dict(model.named_parameters())
+    run = make_run(recipe, "float64", device)
+    weights = {name: parameters[name] for name in run.trained_names}
+    found = {}
+    for name, probe in recipe.probes.items():
+        with torch.no_grad(), run.evaluating(), run.random_numbers(recipe.steps):
+            found[name] = run.call(probe, weights, run.fixed).to(torch.float64).cpu().numpy()
+    return found
+
+
+def _finish(
+    work: _Work,
+    recipe: RecipeSource,
+    loaded: Recipe,
+    deletions: Sequence[tuple[int, ...]],
+    workers: int,
+    *,
+    progress: bool | None,
+) -> None:
+    """Do the retrainings that are not on disk yet."""
+    todo = [deletion for deletion in deletions if not work.is_finished(deletion)]
+    disable = None if progress is None else not progress
+    done = len(deletions) - len(todo)
+    with tqdm(total=len(deletions), initial=done, disable=disable, unit="retraining", desc=loaded.name) as bar:
+        if workers > 1 and len(todo) > 1:
+            _share(work, recipe, todo, min(workers, len(todo)), bar)
+            return
+        with _one_thread():  # whatever the number of threads or processes: the same sums, the same bits
+            for deletion in todo:
+                work.do(loaded, deletion)
+                bar.update()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _share(work: _Work, recipe: RecipeSource, todo: Sequence[tuple[int, ...]], workers: int, bar: tqdm[Any]) -> None:
+    """Let processes do the retrainings, every one its share: they all cost the same. Raises what one of them raises."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads and locks, not running
+    errors: SimpleQueue[UnlearnkitError] = context.SimpleQueue()
+    shares = [todo[start::workers] for start in range(workers)]
+    processes = [context.Process(target=_worker, args=(work, recipe, share, errors), daemon=True) for share in shares]
+    try:
+        for process in processes:
+            process.start()
+        while (running := [process.sentinel for process in processes if process.is_alive()]) and errors.empty():
+            wait(running, timeout=1.0)
+            bar.update(bar.total - sum(not work.is_finished(deletion) for deletion in todo) - bar.n)
+        if not errors.empty():
+            raise errors.get()
+    finally:
+        _stop(processes)
+    if failed := [process for process in processes if process.exitcode]:
+        raise UnlearnkitError(
+            f"{len(failed)} of {workers} processes ended with exit code {failed[0].exitcode}; finished work is kept",
+            hint="what they printed says why; the same call goes on",
+        )
+
+
+def _stop(processes: Sequence[BaseProcess]) -> None:
+    """End those that still run; what they have finished is on disk."""
+    running = [process for process in processes if process.is_alive()]
+    for process in running:
+        process.terminate()
+    for process in running:
+        process.join()
+
+
+def _worker(
+    work: _Work, recipe: RecipeSource, deletions: Sequence[tuple[int, ...]], errors: SimpleQueue[UnlearnkitError]
+) -> None:
+    """What a process does. When the one that started it is killed, it stops after the retraining that it is at."""
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    try:
+        loaded = recipe if isinstance(recipe, Recipe) else recipe()
+        if loaded.digest != work.recipe:
+            raise VerificationError("the function that makes the recipe made another one this time")
+        for deletion in deletions:
+            if parent is not None and not parent.is_alive():
+                return
+            work.do(loaded, deletion)
+    except UnlearnkitError as err:
+        errors.put(err)
+        sys.exit(1)

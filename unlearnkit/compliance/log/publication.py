@@ -1,0 +1,145 @@
+"""What a log gives to others: checkpoints and proofs. Nothing is signed or proved that was not recomputed first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from unlearnkit.compliance.log.checkpoint import (
+    Checkpoint,
+    LogKey,
+    merge_cosignatures,
+    sign_checkpoint,
+    verify_checkpoint,
+)
+from unlearnkit.compliance.log.entry import Position
+from unlearnkit.compliance.log.merkle import Tree, leaf_hash
+from unlearnkit.compliance.log.proof import Growth, Proof, encode_growth, encode_proof
+from unlearnkit.compliance.log.reader import read_lines
+from unlearnkit.compliance.log.verification import (
+    CHECKPOINT_FILE,
+    EARLIER_FOLDER,
+    check_root,
+    hold_to,
+    read_history,
+    required_checkpoint,
+    stored_checkpoints,
+)
+from unlearnkit.errors import UnknownNameError
+from unlearnkit.files import fsync_directory, write_atomic
+from unlearnkit.signing.note import NoteKey, parse_note
+
+
+class Held(Protocol):
+    """A log that nobody else writes to now."""
+
+    @property
+    def end(self) -> Position:
+        """Where the next entry goes."""
+        ...
+
+
+class Lockable(Protocol):
+    """A log whose writers can be kept out for a while."""
+
+    @property
+    def path(self) -> Path:
+        """Its directory."""
+        ...
+
+    def exclusive(self) -> AbstractContextManager[Held]:
+        """Keep all other writers out."""
+        ...
+
+
+def publish_checkpoint(log: Lockable, key: LogKey) -> Checkpoint:
+    """Verify the log, then sign what it holds now, unless that is signed already; on return it is on disk.
+
+    Reads the whole log, while others may go on recording. Raises as `verify_log` does: a log that does not continue
+    what was signed before is never signed.
+    """
+    while True:
+        with log.exclusive() as writer:
+            end = writer.end
+        current, earlier = stored_checkpoints(log.path, log=key.public)
+        sizes = {head.size for head in (current, *earlier) if head is not None}
+        history = read_history(log.path, sizes, end=end)
+        hold_to(history, current, earlier)
+        if current is not None and current.size == history.end.index:
+            return current
+        raw = sign_checkpoint(key, size=history.end.index, root=history.root)
+        with log.exclusive():
+            if stored_checkpoints(log.path, log=key.public)[0] == current:  # else somebody else was faster: again
+                _succeed(log.path, current, raw)
+                return verify_checkpoint(raw, where=CHECKPOINT_FILE, log=key.public)
+
+
+def import_checkpoint(log: Lockable, raw: bytes, *, key: NoteKey, witnesses: Sequence[NoteKey] = ()) -> Checkpoint:
+    """Keep a genuine checkpoint of this log, with the cosignatures of known ``witnesses``; on return it is on disk.
+
+    The log is held to it ever after. Raises as `verify_checkpoint` does, and ConsistencyError or RollbackError if it
+    shows that the log was rewritten, forked or rolled back: then it is evidence, and nothing is changed here.
+    """
+    imported = verify_checkpoint(raw, where="imported checkpoint", log=key, witnesses=witnesses)
+    with log.exclusive() as writer:
+        end = writer.end
+    current, _ = stored_checkpoints(log.path, log=key)
+    sizes = {head.size for head in (current, imported) if head is not None}
+    hold_to(read_history(log.path, sizes, end=end), current, [imported])
+    with log.exclusive():
+        current, _ = stored_checkpoints(log.path, log=key)
+        is_current = current is None or current.size == imported.size
+        file = log.path / CHECKPOINT_FILE if is_current else _earlier_file(log.path, imported.size)
+        stored = file.read_bytes() if file.exists() else imported.raw
+        write_atomic(file, merge_cosignatures(stored, imported))
+    return imported
+
+
+def prove_entry(path: Path, index: int, *, log: NoteKey) -> bytes:
+    """A ``.tlog-proof`` file: entry ``index`` is in the log in the directory ``path``, as its checkpoint signs it.
+
+    Raises UnknownNameError for an entry that the checkpoint does not cover, ConsistencyError if it is not this log's.
+    """
+    checkpoint = required_checkpoint(path, log=log)
+    if not 0 <= index < checkpoint.size:
+        raise UnknownNameError(
+            f"entry {index} is not under the checkpoint, which signs {checkpoint.size} entries",
+            hint="`unlearnkit log checkpoint` signs all entries recorded so far",
+        )
+    proof = signed_tree(path, checkpoint).inclusion_proof(index)
+    return encode_proof(Proof(index, tuple(proof), checkpoint.raw))
+
+
+def prove_growth(path: Path, since: int, *, log: NoteKey) -> bytes:
+    """That the log only grew since it had ``since`` entries: what a witness is sent (https://c2sp.org/tlog-witness)."""
+    checkpoint = required_checkpoint(path, log=log)
+    if not 0 <= since <= checkpoint.size:
+        raise UnknownNameError(f"the checkpoint signs {checkpoint.size} entries: it never had {since} before")
+    tree = signed_tree(path, checkpoint)
+    proof = tree.consistency_proof(since) if since else []
+    return encode_growth(Growth(since, tuple(proof), checkpoint.raw))
+
+
+def signed_tree(path: Path, checkpoint: Checkpoint) -> Tree:
+    """The tree that ``checkpoint`` signs, rebuilt from the lines; ConsistencyError or RollbackError if they differ."""
+    tree = Tree(leaf_hash(line) for line in islice(read_lines(path), checkpoint.size))
+    check_root(checkpoint, size=tree.size, root=tree.root())
+    return tree
+
+
+def _succeed(path: Path, current: Checkpoint | None, raw: bytes) -> None:
+    """Put ``raw`` in the place of the current checkpoint, and keep that one if witnesses have cosigned it."""
+    if current is not None and len(parse_note(current.raw, where=CHECKPOINT_FILE).signatures) > 1:
+        write_atomic(_earlier_file(path, current.size), current.raw)
+    write_atomic(path / CHECKPOINT_FILE, raw)
+
+
+def _earlier_file(path: Path, size: int) -> Path:
+    folder = path / EARLIER_FOLDER
+    if not folder.is_dir():
+        folder.mkdir()
+        fsync_directory(path)
+    return folder / str(size)

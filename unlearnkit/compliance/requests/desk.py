@@ -1,0 +1,258 @@
+"""The desk where deletion requests are taken and worked on: policy, pseudonyms and clock, over the log.
+
+Each call reads what others have recorded meanwhile, decides, and records, while no other writer does: what was decided
+on is what the log says. All entries of one call are decided before any is written.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import date, tzinfo
+from typing import Any
+
+from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.compliance.log.entry import START, Draft, Position, advance, draft
+from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.policy.deadlines import add_months, due
+from unlearnkit.compliance.policy.policy import FULFILMENTS, REFUSED, Policy
+from unlearnkit.compliance.requests.register import Register, Request
+from unlearnkit.compliance.requests.steps import Event
+from unlearnkit.errors import ChainError, FormatError, RefusedError, UnknownNameError
+
+MAX_NAME = 1000
+"""Characters in the name of a subject."""
+
+_Record = Callable[[str, Mapping[str, Any]], Request | None]
+
+
+def fingerprint(key: PseudonymKey) -> str:
+    """Tells pseudonym keys apart in the log: 16 hexadecimal digits."""
+    return key.pseudonym("\0fingerprint")[:16]  # no subject has a NUL in its name
+
+
+class Desk:
+    """Works on the requests in one log, under one policy, for one thread. actor: who works here, a word of the policy.
+
+    A day that is not given is today, by the log's clock in ``timezone``, where the requests are received.
+    Every method raises PolicyError for what the policy does not allow, RefusedError for what the state of the request
+    does not, ValueError for a day in the future, VerificationError if the log has a step that was not legal.
+    """
+
+    def __init__(
+        self, log: AuditLog, policy: Policy, *, actor: str, timezone: tzinfo, key: PseudonymKey | None
+    ) -> None:
+        self._log = log
+        self._policy = policy
+        self._actor = actor
+        self._timezone = timezone
+        self._key = key
+        self._register, self._position = Register(), START
+
+    @property
+    def today(self) -> date:
+        """The present day where the requests are received."""
+        return self._log.now().astimezone(self._timezone).date()
+
+    def register(self) -> Register:
+        """What the log says now."""
+        for entry in self._log.entries(self._position):
+            self._register.replay(entry)
+            self._position = advance(self._position, entry.line)
+        return self._register
+
+    def requests_of(self, *, subject: str | None = None, reference: str | None = None) -> list[Request]:
+        """The requests of a person, or with somebody else's number; asking by name needs the pseudonym key."""
+        key = self._required_key()
+        wanted = key.pseudonym(_checked(subject)) if subject is not None else None
+        number = _reference(key, reference) if reference is not None else None
+        return [
+            request
+            for request in self.register().requests.values()
+            if wanted in (None, request.subject) and number in (None, request.reference)
+        ]
+
+    def receive(
+        self, subjects: Iterable[str], *, source: str, on: date | None = None, reference: str | None = None
+    ) -> list[Request]:
+        """Record deletion requests of these people, received on one day. Their names are written nowhere.
+
+        A request of somebody who has an open one is linked to it. reference: their number in another system; it is
+        stored as a pseudonym too. ValueError for a name that is empty, too long, or has control characters.
+        """
+        names = [_checked(name) for name in subjects]
+        body = self._received(source, self._day(on), reference)
+        key = self._required_key()
+        with self.deciding() as record:
+            ids = []
+            for name in names:
+                subject = key.pseudonym(name)
+                request = record(Event.RECEIVED, {**body, "subject": subject, **self._register.links(subject)})
+                ids.append(request.id if request else "")
+        return [self._register.get(name) for name in ids]
+
+    def acknowledge(self, request: str, *, on: date | None = None) -> Request:
+        """Receipt was confirmed to the person."""
+        return self._step(Event.ACKNOWLEDGED, request, on)
+
+    def verify_identity(self, request: str, *, method: str, on: date | None = None) -> Request:
+        """The person is who they say they are."""
+        return self._step(
+            Event.IDENTITY_VERIFIED, request, on, method=self._policy.require_word("identity_methods", method)
+        )
+
+    def extend(self, request: str, *, reason: str, on: date | None = None) -> Request:
+        """The person was told, in time and with the reason, that it takes longer."""
+        self._policy.require_word("extension_reasons", reason)
+        deadline = self._policy.require_deadline("extended")
+        received = self.register().get(request).received
+        respond = due(deadline, received, self._policy.working_days).to_json()
+        return self._step(Event.EXTENDED, request, on, reason=reason, respond=respond)
+
+    def assess(
+        self,
+        request: str,
+        *,
+        decision: str,
+        ground: str | None = None,
+        records: int | None = None,
+        evidence: Sequence[str] = (),
+        on: date | None = None,
+    ) -> Request:
+        """It was decided what will be done. records: how many examples. evidence: SHA-256 of documents."""
+        if ground is not None:
+            self._policy.require_word("grounds", ground)
+        members = {"decision": decision, "ground": ground, "records": records, "evidence": list(evidence) or None}
+        return self._step(Event.ASSESSED, request, on, **members)
+
+    def refuse(self, request: str, *, reason: str, evidence: Sequence[str] = (), on: date | None = None) -> Request:
+        """The person was told that the request is refused, and why."""
+        self._policy.require_accepted(REFUSED)
+        self._policy.require_word("refusal_reasons", reason)
+        return self._close(Event.REFUSED, request, on, reason=reason, evidence=list(evidence) or None)
+
+    def fulfil(
+        self,
+        request: str,
+        *,
+        method: str,
+        evidence: Sequence[str],
+        records: int | None = None,
+        notified: Sequence[str] = (),
+        on: date | None = None,
+    ) -> Request:
+        """It was done, and the person was told. evidence: SHA-256 of at least one document that shows it."""
+        if method not in FULFILMENTS:
+            raise ValueError(f"no way to fulfil a request: got {method!r}, expected {' or '.join(FULFILMENTS)}")
+        self._policy.require_accepted(method)
+        if not evidence:
+            raise RefusedError(
+                f"{request} cannot become fulfilled without evidence", hint="give a document: --evidence"
+            )
+        told = [self._policy.require_word("recipients", name) for name in notified]
+        members = {"method": method, "evidence": list(evidence), "records": records, "notified": told or None}
+        return self._close(Event.FULFILLED, request, on, **members)
+
+    def withdraw(self, request: str, *, reason: str, on: date | None = None) -> Request:
+        """The person does not want it any more."""
+        self._policy.require_word("withdrawal_reasons", reason)
+        return self._close(Event.WITHDRAWN, request, on, reason=reason)
+
+    @contextmanager
+    def deciding(self) -> Iterator[_Record]:
+        """Keep other writers out, and record everything that was given to the yielded function, or nothing."""
+        with self._log.exclusive() as writer:
+            self._catch_up(writer.end)
+            drafts: list[Draft] = []
+
+            def record(kind: str, body: Mapping[str, Any]) -> Request | None:
+                item = draft(kind, body)
+                request = self._register.apply(writer.end.index + len(drafts), kind, body)
+                drafts.append(item)
+                return request
+
+            try:
+                yield record
+                writer.record_many(drafts)
+            except BaseException:
+                if drafts:  # the register holds what the log may not
+                    self._forget()
+                raise
+            self._position = writer.end
+
+    def _catch_up(self, end: Position) -> None:
+        """Bring the register to the end of the log. What was read without the lock may have been taken back since."""
+        with suppress(ChainError, FormatError):
+            self.register()
+        if self._position != end:
+            self._forget()
+            self.register()
+
+    def _received(self, source: str, day: date, reference: str | None) -> dict[str, Any]:
+        """The members of an entry that are the same for all who ask on one day."""
+        policy, key = self._policy, self._required_key()
+        respond = due(policy.require_deadline("respond"), day, policy.working_days).to_json()
+        acknowledge = due(policy.acknowledge, day, policy.working_days).to_json() if policy.acknowledge else None
+        members = {
+            "acknowledge": acknowledge,
+            "by": policy.require_word("actors", self._actor),
+            "jurisdiction": policy.jurisdiction or None,
+            "key": fingerprint(key),
+            "nature": "erasure",
+            "policy": policy.name,
+            "policy_digest": policy.digest,
+            "received": day.isoformat(),
+            "reference": _reference(key, reference) if reference is not None else None,
+            "respond": respond,
+            "source": policy.require_word("sources", source),
+        }
+        return _without_none(members)
+
+    def _close(self, event: Event, request: str, on: date | None, **members: object) -> Request:
+        until = add_months(self._day(on), self._policy.retention_months).isoformat()
+        return self._step(event, request, on, retain_until=until, **members)
+
+    def _step(self, event: Event, request: str, on: date | None, **members: object) -> Request:
+        by = self._policy.require_word("actors", self._actor)
+        body = {"request": request, "by": by, "on": self._day(on).isoformat(), **_without_none(members)}
+        with self.deciding() as record:
+            record(event, body)
+        return self._register.get(request)
+
+    def _day(self, day: date | None) -> date:
+        if day is not None and day > self.today:
+            raise ValueError(f"a day in the future: got {day}, today is {self.today}")
+        return day or self.today
+
+    def _required_key(self) -> PseudonymKey:
+        if self._key is not None:
+            return self._key
+        destroyed = self.register().key_destroyed
+        if destroyed is None:
+            raise UnknownNameError("the pseudonym key is missing", hint="restore it from a copy")
+        raise RefusedError(
+            f"the pseudonym key was destroyed, as entry {destroyed} of the log says: nobody can be named any more",
+            hint="make a new workspace for new requests; those in this log can be worked on by their ids",
+        )
+
+    def _forget(self) -> None:
+        self._register, self._position = Register(), START
+
+
+def _reference(key: PseudonymKey, number: str) -> str:
+    return key.pseudonym(f"\0reference\0{_checked(number)}")
+
+
+def _checked(name: str) -> str:
+    """A name of a person or thing without surrounding spaces. Errors do not repeat it."""
+    name = name.strip()
+    if not 0 < len(name) <= MAX_NAME:
+        raise ValueError(f"a name must have 1 to {MAX_NAME} characters: got {len(name)}")
+    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        raise ValueError("a name must be text without control characters")
+    return name
+
+
+def _without_none(members: Mapping[str, object]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}

@@ -1,0 +1,52 @@
+"""Destroying a workspace's pseudonym key: from then on nobody can tell whom the log is about."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.compliance.requests.desk import Desk, fingerprint
+from unlearnkit.compliance.requests.register import KEY_DESTROYED, Register
+from unlearnkit.errors import RefusedError
+from unlearnkit.files import fsync_directory
+
+
+def destroy_key(desk: Desk, path: Path) -> int:
+    """Record that the key in the file ``path`` is destroyed, then destroy it; returns the index of the entry.
+
+    Copies and backups are the caller's to find, and a disk may keep what was overwritten. It is recorded first: if this
+    is interrupted, calling it again finishes it, and records nothing twice. RefusedError while requests are open, for
+    their people could not be told the outcome, and for a key that is destroyed already.
+    """
+    register = desk.register()
+    if register.key_destroyed is None:
+        _require_nothing_open(register)
+        with desk.deciding() as record:
+            record(KEY_DESTROYED, {"key": fingerprint(PseudonymKey.load(path))})
+    elif not path.exists():
+        raise RefusedError(f"the pseudonym key is destroyed already: entry {register.key_destroyed} of the log says so")
+    _overwrite(path)
+    path.unlink()
+    fsync_directory(path.parent)
+    destroyed = desk.register().key_destroyed
+    assert destroyed is not None  # noqa: S101 - recorded above, or before
+    return destroyed
+
+
+def _require_nothing_open(register: Register) -> None:
+    open_requests = [name for name, request in register.requests.items() if request.next_due]
+    if open_requests:
+        raise RefusedError(
+            f"{len(open_requests)} requests are open, first {open_requests[0]}: their people could not be told",
+            hint="fulfil, refuse or withdraw them first",
+        )
+
+
+def _overwrite(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(descriptor, bytes(os.fstat(descriptor).st_size))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

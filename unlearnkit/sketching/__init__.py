@@ -1,0 +1,1 @@
+"""From a recipe to a bundle: forward directions, reverse sweeps, informed directions."""

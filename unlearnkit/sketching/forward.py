@@ -1,0 +1,113 @@
+"""The forward sketch: the recipe's training pushed along blocks of directions, and its pinned probes at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from unlearnkit.bundle import Directions
+from unlearnkit.sketching.store import PartialRun
+from unlearnkit.taylor.function import JetFunction
+from unlearnkit.training.probes import coefficients, probe_function
+from unlearnkit.training.recipe import Array
+from unlearnkit.training.run import Run, numpy_state
+from unlearnkit.training.state import Leaf, constant_of
+from unlearnkit.training.trainer import ACTIVE, Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What training along some directions gave: weights by name, and each probe's base and coefficients."""
+
+    weights: dict[str, Leaf]
+    probes: dict[str, tuple[Array, Array]]
+    degree: int
+    directions: int
+
+    def tail(self, weight: str) -> Array:
+        """A weight's coefficients, ``[directions, degree, *S]``."""
+        return coefficients(self.weights[weight], self.degree, self.directions)[1]
+
+
+class ForwardSketching:
+    """One sketch in the making: a run, its probes, and the directions it is pushed along."""
+
+    def __init__(self, run: Run, degree: int) -> None:
+        self.run = run
+        self.degree = degree
+        self.trainer = Trainer(run, degree)
+        self.probes = {name: probe_function(run, name, probe) for name, probe in run.recipe.probes.items()}
+
+    def prepare(self) -> int:
+        """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
+        run, weights = self.run, self.run.initial_weights()
+        arguments = (
+            weights,
+            run.fixed,
+            run.batch(0),
+            torch.zeros(len(run.units(0)), dtype=run.dtype, device=run.device),
+        )
+        with run.random_numbers(0):
+            peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
+        _ = self.trainer.idle
+        peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
+        size = sum(tensor.numel() for tensor in weights.values())
+        states = 2 + max(group.rule.states for group in run.recipe.groups)
+        return states * size + max([peak, *peaks])
+
+    def reservations(self) -> list[dict[str, str]]:
+        """Operations that the manifest must list: by name and module, so that the machine's paths stay out of it.
+
+        Complete after the first block: every block makes the same decisions, those of the constant term.
+        """
+        functions: list[JetFunction] = [self.trainer.gradient, *self.probes.values()]
+        found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
+        return [{"operation": operation, "where": where, "kind": kind} for operation, where, kind in sorted(found)]
+
+    def along(self, directions: torch.Tensor, progress: Callable[[int], None] = lambda _: None) -> Outcome:
+        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes."""
+        weights = self.trainer.train(directions, progress)
+        probes = {}
+        for name, function in self.probes.items():
+            with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
+                probes[name] = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+        return Outcome(weights, probes, self.degree, len(directions))
+
+    def block(self, partial: PartialRun, first: int, last: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
+        """Train along directions ``first`` to ``last`` and keep the outcome."""
+        outcome = self.along(directions, lambda _: bar.update(last - first))
+        probes: dict[str, Array] = {}
+        for name, (base, block) in outcome.probes.items():
+            probes |= {f"base/{name}": base, f"coefficients/{name}": block[: last - first]}
+        tails = None
+        if partial.settings.keep_weights and last > first:
+            tails = {name: outcome.tail(name) for name in outcome.weights}
+        if first == 0:
+            constants = {name: constant_of(leaf) for name, leaf in outcome.weights.items()}
+            partial.store_model(numpy_state(self.run.model, constants), self.reservations())
+        partial.store(first, last, probes, tails)
+
+    def compute(self, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
+        """Work through the blocks that are not on disk yet."""
+        todo = [block for block in partial.blocks() if not partial.is_finished(*block)]
+        total, steps = partial.settings.directions, self.run.recipe.steps
+        done = total - sum(last - first for first, last in todo)
+        # In directions times steps, because the last block may be smaller; finished blocks are no part of the rate.
+        with tqdm(
+            total=total * steps,
+            initial=done * steps,
+            disable=None if progress is None else not progress,
+            unit="direction-step",
+            unit_scale=True,
+            desc=self.run.recipe.name,
+        ) as bar:
+            for first, last in todo:
+                # Without any direction, one that leads nowhere finds base, model, and what is piecewise.
+                psi = torch.from_numpy(source.block(first, last) if total else np.zeros((1, source.units)))
+                directions = psi.to(device=self.run.device, dtype=self.run.dtype.to_complex())
+                self.block(partial, first, last, directions, bar)

@@ -1,0 +1,243 @@
+"""The reverse sweep: gradients of a probe over all downweights, and their Taylor coefficients (THEORY.md section 8).
+
+Training is a chain of steps ``(weights, moments) -> (weights', moments')``. A sweep carries, for each element of a
+probe, the cotangent of weights and moments back through the chain; on the way, every step yields the derivative with
+respect to the downweights of its examples. The reverse step is traced like the forward one and runs over the same
+jets: along a direction psi it gives ``grad f(z psi) = sum_r z^(r-1) grad f_r(psi)``, whose degree-one coefficient is
+the Hessian of f (over units) times psi.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp, vmap
+
+from unlearnkit.errors import NonFiniteError
+from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.optimizers import Group
+from unlearnkit.training.recipe import Probe
+from unlearnkit.training.run import Run
+from unlearnkit.training.state import GroupState, Leaf, accumulate, assign, constant_of, is_finite, merged, part
+from unlearnkit.training.trainer import UPDATE_ELEMENTS, Trainer, scalars
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(eq=False)
+class Cotangents:
+    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[degree, directions, elements, P]``."""
+
+    weights: Leaf
+    moments: list[Leaf]
+    gradient: Leaf
+
+
+class ReverseSweeps:
+    """Sweeps back through the training of a run. Traces are made once and shared by all sweeps."""
+
+    def __init__(self, run: Run, degree: int) -> None:
+        self.run = run
+        self.trainer = Trainer(run, degree)
+        allow = run.recipe.allow_piecewise
+        self._pull_gradient = JetFunction(_gradient_pullback(run), model=run.model, allow_piecewise=allow)
+        self._pull_updates = [JetFunction(_update_pullback(group)) for group in run.recipe.groups]
+
+    def sweep(
+        self,
+        pull_probe: Callable[..., Mapping[str, Leaf]],
+        basis: Tensor,
+        directions: Tensor | None,
+        *,
+        memory_budget: int,
+        progress: Callable[[], None] = lambda: None,
+    ) -> Leaf:
+        """Gradient over downweights of the probe elements that ``basis`` picks.
+
+        pull_probe: from ``probe_pullback``. basis: cotangents of the probe, ``[elements, *P]``.
+        directions: ``[directions, units]``, real or complex, or None for the plain gradient.
+        Returns ``[elements, units]``; along directions a jet, whose tail, ``[degree, directions, elements, units]``,
+        holds ``grad f_2(psi), grad f_3(psi), ...``.
+        progress: called after each step, forward or backward; not where a step is computed again.
+        """
+        trajectory = _Trajectory(self.trainer, directions, memory_budget, progress)
+        final = trajectory.final()
+        with torch.no_grad():
+            with self.run.random_numbers(self.run.recipe.steps):
+                pulled = pull_probe(merged(final), self.run.fixed, basis)
+            cotangents = self._start(final, pulled, len(basis))
+            total = self._zeros((len(basis), len(self.run.recipe.unit_names) + 1), final)
+            for step, states in trajectory.backwards():
+                downweights = self.trainer.downweights(step, directions)
+                self._step(step, states, cotangents, downweights, total)
+                progress()
+        return part(total, slice(0, -1))
+
+    def _zeros(self, shape: tuple[int, ...], states: list[GroupState]) -> Leaf:
+        """Zeros of this shape, with a tail where training had one."""
+        like = states[0].weights
+        constant = torch.zeros(shape, dtype=self.run.dtype, device=self.run.device)
+        return Jet(constant, like.tail.new_zeros(*like.tail.shape[:2], *shape)) if isinstance(like, Jet) else constant
+
+    def _start(self, final: list[GroupState], pulled: Mapping[str, Leaf], elements: int) -> list[Cotangents]:
+        cotangents = []
+        for state in final:
+            shape = (elements, sum(s.numel() for s in state.shapes))
+            zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
+            for name, place in state.views(zeros[0]).items():
+                assign(place, pulled[name])
+            cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1]))
+        return cotangents
+
+    def _step(
+        self, step: int, states: list[GroupState], cotangents: list[Cotangents], downweights: Leaf, total: Leaf
+    ) -> None:
+        """Carry the cotangents back over one step, and add what its examples contribute."""
+        for state, cotangent, pull in zip(states, cotangents, self._pull_updates, strict=True):
+            self._pull_update(step, state, cotangent, pull)
+        incoming = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.gradient).items()}
+        arguments = (merged(states), self.run.fixed, self.run.batch(step), downweights, incoming)
+        with self.run.random_numbers(step):
+            to_weights, to_downweights = self._pull_gradient(*arguments)
+        for state, cotangent in zip(states, cotangents, strict=True):
+            for name, place in state.views(cotangent.weights).items():
+                accumulate(place, to_weights[name])
+            if not is_finite(cotangent.weights):
+                self._pull_gradient.diagnose(*arguments)
+                message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
+                raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
+        _scatter(total, to_downweights, self.run.units(step))
+
+    @staticmethod
+    def _pull_update(step: int, state: GroupState, cotangent: Cotangents, pull: JetFunction) -> None:
+        numbers = scalars(state.group, step, state.weights)
+        elements = constant_of(cotangent.weights).shape[0]
+        for piece in state.pieces(max(1, UPDATE_ELEMENTS // elements)):
+            moments = [part(m, piece) for m in cotangent.moments]
+            weights, gradient = part(cotangent.weights, piece), part(cotangent.gradient, piece)
+            primal = (part(state.weights, piece), part(state.gradient, piece), [part(m, piece) for m in state.moments])
+            to_weights, to_gradient, to_moments = pull(*primal, numbers, weights, moments)
+            for target, source in zip(
+                [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True
+            ):
+                assign(target, source)
+
+
+def probe_pullback(run: Run, probe: Probe) -> JetFunction:
+    """The probe's reverse: ``(weights, fixed, basis [elements, *P]) -> {name: [elements, *S]}``."""
+
+    def pull(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Tensor]:
+        with run.evaluating():
+            back = vjp(lambda w: run.call(probe, w, fixed).to(run.dtype), weights)[1]
+            return vmap(back)(basis)[0]  # type: ignore[no-any-return]
+
+    return JetFunction(pull, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+
+
+def _gradient_pullback(run: Run) -> Callable[..., tuple[dict[str, Tensor], Tensor]]:
+    """The reverse of a step's gradient, from cotangents ``{name: [elements, *S]}`` to weights and downweights."""
+
+    def pull(
+        weights: Weights, fixed: Weights, batch: object, w: Tensor, cotangents: Weights
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        back = vjp(lambda weights, w: grad(run.loss)(weights, fixed, batch, w), weights, w)[1]
+        return vmap(back)(cotangents)  # type: ignore[no-any-return]
+
+    return pull
+
+
+def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[Tensor]]]:
+    """The reverse of a group's update, from cotangents ``[elements, P]`` of weights and moments to those before it."""
+
+    def pull(
+        p: Tensor, g: Tensor, moments: list[Tensor], numbers: list[Tensor], to_p: Tensor, to_moments: list[Tensor]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        def update(p: Tensor, g: Tensor, moments: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+            new, states = group.rule.update(p, g, moments, numbers)
+            return new, list(states)
+
+        back = vjp(update, p, g, moments)[1]
+        return vmap(lambda a, b: back((a, b)))(to_p, to_moments)  # type: ignore[no-any-return]
+
+    return pull
+
+
+def _scatter(total: Leaf, contribution: Leaf, units: Tensor) -> None:
+    """Add ``[elements, batch]`` to the columns of the examples' units; nobody's go to the extra last column."""
+    columns = torch.where(units < 0, constant_of(total).shape[-1] - 1, units)
+    if not isinstance(total, Jet):
+        total.index_add_(-1, columns, constant_of(contribution))
+        return
+    total.constant.index_add_(-1, columns, constant_of(contribution))
+    if isinstance(contribution, Jet):
+        total.tail.index_add_(-1, columns, contribution.tail)
+
+
+class _Trajectory:
+    """The states of a training run in reverse order: checkpoints on the way forward, recomputed stretches back.
+
+    With ``T`` steps and a stretch of ``L``, memory holds ``T / L`` checkpoints and ``L`` states. ``L = T`` where that
+    fits the budget, so that nothing is computed twice; else about ``sqrt(T)``, which is the least.
+    """
+
+    def __init__(
+        self, trainer: Trainer, directions: Tensor | None, memory_budget: int, progress: Callable[[], None]
+    ) -> None:
+        self.trainer = trainer
+        self.directions = directions
+        self.progress = progress
+        self.steps = trainer.run.recipe.steps
+        states = trainer.start(directions)
+        fits = self.steps * sum(_bytes(state) for state in states) <= memory_budget
+        self.stretch = self.steps if fits else math.isqrt(self.steps - 1) + 1
+        self._checkpoints: list[tuple[int, list[GroupState]]] = []
+        self._states = states
+
+    def final(self) -> list[GroupState]:
+        """Train forward, keeping checkpoints, and every state of the last stretch."""
+        last = (self.steps - 1) // self.stretch * self.stretch
+        for step in range(last):
+            if step % self.stretch == 0:
+                self._checkpoints.append((step, [state.copy() for state in self._states]))
+            self.trainer.advance(step, self._states, self.directions)
+            self.progress()
+        self._recorded = self._record(last, self.steps, self._states, self.progress)
+        return self._states
+
+    def _record(
+        self, first: int, last: int, states: list[GroupState], progress: Callable[[], None] = lambda: None
+    ) -> list[list[GroupState]]:
+        """The states before each step, with the gradient that the step used; ``states`` ends after the last one."""
+        recorded = []
+        for step in range(first, last):
+            before = [state.copy() for state in states]
+            self.trainer.advance(step, states, self.directions)
+            progress()
+            for kept, state in zip(before, states, strict=True):
+                assign(kept.gradient, state.gradient)
+            recorded.append(before)
+        return recorded
+
+    def backwards(self) -> Iterator[tuple[int, list[GroupState]]]:
+        """Each step from the last to the first, with the states before it."""
+        last = self.steps
+        while True:
+            first = last - len(self._recorded)
+            while self._recorded:
+                last -= 1
+                yield last, self._recorded.pop()
+            if not self._checkpoints:
+                return
+            start, states = self._checkpoints.pop()
+            self._recorded = self._record(start, first, states)
+
+
+def _bytes(state: GroupState) -> int:
+    leaves = [state.weights, state.gradient, *state.moments]
+    tensors = [t for leaf in leaves for t in ((leaf.constant, leaf.tail) if isinstance(leaf, Jet) else (leaf,))]
+    return sum(t.numel() * t.element_size() for t in tensors)

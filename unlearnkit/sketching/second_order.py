@@ -1,0 +1,183 @@
+"""Sketching a probe by reverse sweeps: exact gradients, low-rank Hessians, residual products (THEORY.md section 8).
+
+The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory and a
+finished one can be kept. All elements go along the same directions, which costs little more than one of them alone:
+
+1. *range*: products of the Hessians with random real vectors, from which the shared basis ``Q`` is made;
+2. *product*: products with Q;
+3. *residual*: products with independent random complex directions, for the error of what the low rank leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from unlearnkit.bundle import Directions, SweptProbe, complex_numbers, random_directions
+from unlearnkit.estimation.low_rank import eigenpairs, shared_basis
+from unlearnkit.sketching.reverse import ReverseSweeps, probe_pullback
+from unlearnkit.sketching.settings import Reverse
+from unlearnkit.sketching.store import PartialRun
+from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.recipe import Array, Probe
+from unlearnkit.training.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where random vectors come from: the range's key and, independent of it, the directions of the residual."""
+
+    range: bytes
+    residual: Directions
+
+
+# Elements times real directions of one sweep: more gain nothing.
+SWEEP_LANES = 1280
+
+Stage = Literal["gradient", "range", "product", "residual"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One piece of the work: elements ``e0..e1`` of the probe along directions ``d0..d1`` of a stage."""
+
+    stage: Stage
+    e0: int
+    e1: int
+    d0: int
+    d1: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.e0}-{self.e1}-{self.d0}-{self.d1}"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What a sweep found: gradients ``[elements, units]``, and ``H psi`` ``[directions, elements, units]``."""
+
+    gradient: Array
+    products: Array
+
+
+class ReverseSketching:
+    """The sweeps of one probe. Each is independent of the others, but products need the whole range first."""
+
+    def __init__(self, run: Run, probe: Probe, shape: tuple[int, ...], settings: Reverse) -> None:
+        self.run = run
+        self.shape = shape
+        self.settings = settings
+        self.elements = int(np.prod(shape, dtype=int))
+        self._reverse = ReverseSweeps(run, 1)
+        self._pull = probe_pullback(run, probe)
+
+    def sweeps(self, chunk: int) -> Iterator[Sweep]:
+        """All the work, in an order that can be followed. chunk: elements times directions of one sweep, about."""
+        settings = self.settings
+        if not settings.rank:
+            yield from self._stage("gradient", 0, chunk)
+        yield from self._stage("range", settings.rank, chunk)
+        yield from self._stage("product", settings.rank, chunk)
+        yield from self._stage("residual", settings.residual, chunk // 2)  # complex directions are two real ones
+
+    def _stage(self, stage: Stage, directions: int, lanes: int) -> Iterator[Sweep]:
+        elements = max(1, min(self.elements, lanes))
+        width = max(1, lanes // elements)
+        for e0 in range(0, self.elements, elements):
+            for d0 in range(0, directions or (stage == "gradient"), width):
+                yield Sweep(stage, e0, min(e0 + elements, self.elements), d0, min(d0 + width, directions))
+
+    def steps(self, sweeps: Iterable[Sweep]) -> int:
+        """Training steps of some sweeps, forward and backward, not counting what has to be computed again."""
+        return 2 * self.run.recipe.steps * sum(1 for _ in sweeps)
+
+    def run_sweep(
+        self, sweep: Sweep, directions: Array | None, memory_budget: int, progress: Callable[[], None] = lambda: None
+    ) -> Piece:
+        """Do one piece. directions: ``[d1 - d0, units]``, real or complex; None for the plain gradient."""
+        basis = torch.zeros(sweep.e1 - sweep.e0, self.elements, dtype=self.run.dtype, device=self.run.device)
+        basis[:, sweep.e0 : sweep.e1].fill_diagonal_(1)
+        psi = None if directions is None else self._tensor(directions)
+        cotangents = basis.view(-1, *self.shape)
+        result = self._reverse.sweep(self._pull, cotangents, psi, memory_budget=memory_budget, progress=progress)
+        if isinstance(result, Jet):
+            return Piece(result.constant.cpu().numpy(), result.tail[0].cpu().numpy())
+        return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
+
+    def _tensor(self, directions: Array) -> Tensor:
+        dtype = self.run.dtype.to_complex() if np.iscomplexobj(directions) else self.run.dtype
+        return torch.from_numpy(directions).to(device=self.run.device, dtype=dtype)
+
+
+class Pieces:
+    """The pieces of one probe that are finished."""
+
+    def __init__(self, sketching: ReverseSketching, start: Array) -> None:
+        elements, units, settings = sketching.elements, start.shape[1], sketching.settings
+        self._precision = sketching.run.precision
+        self.start = start
+        self._gradient = np.empty((elements, units))
+        self._range = np.empty((elements, units, settings.rank), dtype=self._precision)
+        self._product = np.empty_like(self._range)
+        self._residual = np.empty((settings.residual, elements, units), dtype=np.complex128)
+
+    def add(self, sweep: Sweep, piece: Piece) -> None:
+        """Put a piece in its place."""
+        elements, directions = slice(sweep.e0, sweep.e1), slice(sweep.d0, sweep.d1)
+        self._gradient[elements] = piece.gradient
+        if sweep.stage == "residual":
+            self._residual[directions, elements] = piece.products
+        elif sweep.stage != "gradient":
+            place = self._range if sweep.stage == "range" else self._product
+            place[elements, :, directions] = piece.products.transpose(1, 2, 0)
+
+    @cached_property
+    def basis(self) -> Array:
+        """The shared basis as training goes along it: ``[units, rank]``. Takes the whole range."""
+        return shared_basis(self._range, self._range.shape[2]).astype(self._precision)
+
+    def arrays(self, count: int) -> dict[str, Array]:
+        """Everything that ``ReverseSketch`` takes, with ``count`` eigenpairs of each Hessian."""
+        elements, units = self._gradient.shape
+        vectors, values = np.zeros((elements, units, count)), np.zeros((elements, count))
+        for e in range(elements if count else 0):
+            vectors[e], values[e] = eigenpairs(self.basis, self._product[e], self.start.T, self._range[e], count)
+        return {"gradient": self._gradient, "vectors": vectors, "values": values, "residual": self._residual}
+
+
+def complete(
+    sketching: ReverseSketching, partial: PartialRun, name: str, keys: Keys, memory_budget: int, bar: tqdm[Any]
+) -> dict[str, Array]:
+    """Do the sweeps of probe ``name`` that are not on disk yet, and put all of them together.
+
+    keys: of the random vectors of the range and of the residual. bar: counts steps, forward and backward.
+    """
+    units = len(sketching.run.recipe.unit_names)
+    start = random_directions(keys.range, 0, sketching.settings.rank, units).real
+    pieces = Pieces(sketching, start.astype(sketching.run.precision))
+    for sweep in sketching.sweeps(partial.settings.lanes):
+        stored = partial.load_piece("reverse", f"{name}-{sweep}")
+        if stored is None:
+            piece = sketching.run_sweep(sweep, _directions(sweep, keys, pieces), memory_budget, bar.update)
+            partial.store_piece("reverse", f"{name}-{sweep}", {"gradient": piece.gradient, "products": piece.products})
+        else:
+            products = stored["products"]
+            complex_products = complex_numbers(products) if sweep.stage == "residual" else products
+            piece = Piece(stored["gradient"], complex_products)
+        pieces.add(sweep, piece)
+    return pieces.arrays(SweptProbe(name, sketching.settings.rank, 0).eigenpairs(units))
+
+
+def _directions(sweep: Sweep, keys: Keys, pieces: Pieces) -> Array | None:
+    if sweep.stage == "gradient":
+        return None
+    if sweep.stage == "residual":
+        return keys.residual.block(sweep.d0, sweep.d1)
+    vectors = pieces.start if sweep.stage == "range" else pieces.basis.T
+    return np.ascontiguousarray(vectors[sweep.d0 : sweep.d1])

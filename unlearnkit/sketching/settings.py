@@ -1,0 +1,113 @@
+"""What can be sketched of a recipe: the settings of `sketch`, each a record of one way to look at the training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+# More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
+LARGEST_CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Forward:
+    """Power series along random directions (THEORY.md section 2): every pinned probe, and probes nobody named.
+
+    Attributes:
+        directions: how many random directions, or an explicit complex array ``[directions, units]`` for studies.
+        degree: highest power kept.
+        keep_weights: store the weights' series too, for probes that nobody pinned.
+        chunk: directions at once; "auto" fits the memory budget.
+
+    """
+
+    directions: int | Array = 256
+    degree: int = 2
+    keep_weights: bool = False
+    chunk: int | Literal["auto"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.degree < 1 or (self.chunk != "auto" and self.chunk < 1):
+            raise ValueError(f"degree={self.degree}, chunk={self.chunk}: expected whole numbers >= 1")
+        if self.count < 1:
+            raise ValueError(f"directions={self.count}: expected at least 1")
+
+    @property
+    def count(self) -> int:
+        """How many directions."""
+        return self.directions if isinstance(self.directions, int) else len(self.directions)
+
+    def explicit(self, units: int) -> Array | None:
+        """The directions that somebody chose, ``[directions, units]``; None for random ones.
+
+        Raises:
+            ValueError: another shape, or numbers that are not finite.
+
+        """
+        if isinstance(self.directions, int):
+            return None
+        array = np.ascontiguousarray(self.directions, dtype=np.complex128)
+        if array.ndim != 2 or array.shape[1] != units:
+            raise ValueError(f"directions: got an array of shape {array.shape}, expected [directions, units={units}]")
+        if not np.isfinite(array).all():
+            raise ValueError("directions: not all numbers are finite")
+        return array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reverse:
+    """Reverse sweeps of one pinned probe (THEORY.md section 8): its exact first order, and a low-rank second.
+
+    Attributes:
+        rank: columns of the basis for the second order, which takes twice as many products with each element's
+            Hessian and keeps twice as many of its eigenpairs; 0: first order alone.
+        residual: random directions for the error of the second order; 0: it is not known.
+
+    """
+
+    rank: int = 64
+    residual: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "residual"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}, expected a whole number >= 0")
+        if self.residual and not self.rank:
+            raise ValueError("residual without a rank: it measures what the low-rank second order leaves out")
+
+
+FIRST_ORDER = Reverse(rank=0, residual=0)
+"""One reverse sweep: the exact gradient over all units, and nothing above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Informed:
+    """Directions along which the trained weights move most (THEORY.md section 9): first orders of any probe.
+
+    Attributes:
+        count: how many. The weights' series along them are always kept.
+        power_iterations: rounds of refinement; each makes them better, for another push and pull.
+
+    """
+
+    count: int
+    power_iterations: int = 1
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.power_iterations < 0:
+            raise ValueError(
+                f"count={self.count}, power_iterations={self.power_iterations}: expected at least 1 and at least 0"
+            )
+
+    def stages(self) -> dict[str, int]:
+        """Names of the stages in order, and how often each goes through the training: a pull goes there and back."""
+        rounds = range(1, self.power_iterations + 1)
+        return (
+            {"pull-0": 2}
+            | {f"{stage}-{i}": n for i in rounds for stage, n in (("push", 1), ("pull", 2))}
+            | {"final": 1}
+        )

@@ -1,0 +1,214 @@
+"""An unfinished sketch on disk: finished blocks of directions, so that an interrupted run goes on where it stopped.
+
+.NAME.partial/run.json                               what is being computed; another call must ask for the same
+.NAME.partial/blocks/00000-00032.safetensors         pinned probes along directions 0..31, written last
+.NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
+.NAME.partial/model.safetensors, piecewise.json      the trained model and its reservations, with the first block
+.NAME.partial/reverse/margins-range-0-40-0-32.safetensors  a finished reverse sweep
+.NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import safetensors.numpy
+
+from unlearnkit.bundle import complex_numbers, real_pairs
+from unlearnkit.canonical import canonicalize, parse_json, take_fields
+from unlearnkit.errors import RefusedError
+from unlearnkit.files import write_atomic
+
+Array = np.ndarray[Any, Any]
+
+SCHEMA = "unlearnkit/partial/v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What decides every byte of the bundle. ``salt``, ``chunk`` and ``lanes`` are settled by the first call."""
+
+    recipe: str  # digest
+    degree: int
+    directions: int
+    explicit: str  # digest of explicit directions, "" for random ones
+    salt: str  # hex
+    dtype: str
+    device: str
+    keep_weights: bool
+    chunk: int
+    reverse: str  # canonical JSON of each probe's rank and directions, "{}" for none
+    informed: int
+    power_iterations: int
+    lanes: int  # cotangents, or real directions, or one of each combined, of one reverse sweep
+
+
+_OPEN = frozenset({"salt", "chunk", "lanes"})  # a later call may leave these to the first one
+_FOLDERS = ("blocks", "sketch", "reverse", "informed")
+
+
+class PartialRun:
+    """The folder of an unfinished sketch, locked while this object is open."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self.path = path
+        self.settings = settings
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """All blocks of directions, ``first`` up to but not including ``last``; an empty one where there are none."""
+        count, chunk = self.settings.directions, self.settings.chunk
+        if not count:
+            return [(0, 0)]
+        return [(first, min(first + chunk, count)) for first in range(0, count, chunk)]
+
+    def is_finished(self, first: int, last: int) -> bool:
+        """Whether a block is on disk. Its probes are written last, by a rename, so their file is the proof."""
+        return self._probes(first, last).exists()
+
+    def _probes(self, first: int, last: int) -> Path:
+        return self.path / "blocks" / f"{first:05d}-{last:05d}.safetensors"
+
+    def _weights(self, first: int, last: int) -> Path:
+        return self.path / "sketch" / f"directions-{first:05d}-{last:05d}.safetensors"
+
+    def store_model(self, state: Mapping[str, Array], piecewise: Sequence[Mapping[str, str]]) -> None:
+        """Keep the trained model, and the operations that the manifest must list; later blocks find the same."""
+        _write(self.path / "model.safetensors", state)
+        write_atomic(self.path / "piecewise.json", canonicalize([dict(entry) for entry in piecewise]))
+
+    def store(self, first: int, last: int, probes: Mapping[str, Array], weights: Mapping[str, Array] | None) -> None:
+        """Keep a block. probes: ``base/NAME``, ``coefficients/NAME``; weights ``[directions, degree, *S]``."""
+        if weights is not None:
+            _write(self._weights(first, last), weights)
+        _write(self._probes(first, last), probes)
+
+    def model(self) -> dict[str, Array]:
+        """The trained model."""
+        return dict(safetensors.numpy.load_file(self.path / "model.safetensors"))
+
+    def piecewise(self) -> list[dict[str, str]]:
+        """Operations that the manifest must list."""
+        file = self.path / "piecewise.json"
+        entries = parse_json(file.read_bytes(), where=str(file))
+        return [dict(entry) for entry in entries] if isinstance(entries, list) else []
+
+    def probes(self) -> dict[str, tuple[Array, Array]]:
+        """Base and coefficients of every probe, over all directions. Every block must be finished."""
+        loaded = [safetensors.numpy.load_file(self._probes(*block)) for block in self.blocks()]
+        names = sorted(key.removeprefix("base/") for key in loaded[0] if key.startswith("base/"))
+        joined = {name: np.concatenate([block[f"coefficients/{name}"] for block in loaded]) for name in names}
+        return {name: (loaded[0][f"base/{name}"], complex_numbers(joined[name])) for name in names}
+
+    def _piece(self, folder: str, name: str) -> Path:
+        return self.path / folder / f"{name}.safetensors"
+
+    def store_piece(self, folder: str, name: str, arrays: Mapping[str, Array]) -> None:
+        """Keep a finished piece of the work on reverse sweeps or informed directions."""
+        _write(self._piece(folder, name), arrays)
+
+    def has_piece(self, folder: str, name: str) -> bool:
+        """Whether such a piece is finished."""
+        return self._piece(folder, name).exists()
+
+    def load_piece(self, folder: str, name: str) -> dict[str, Array] | None:
+        """Such a piece, if it is finished; complex arrays as pairs."""
+        file = self._piece(folder, name)
+        return dict(safetensors.numpy.load_file(file)) if file.exists() else None
+
+    def weight_files(self) -> list[tuple[int, int, Path]]:
+        """First and last direction and file of each weight sketch, in order; none where weights are not kept."""
+        if not (self.settings.keep_weights and self.settings.directions):
+            return []
+        return [(*block, self._weights(*block)) for block in self.blocks()]
+
+
+def _write(path: Path, tensors: Mapping[str, Array]) -> None:
+    stored = {name: real_pairs(t) if np.iscomplexobj(t) else np.asarray(t, order="C") for name, t in tensors.items()}
+    write_atomic(path, safetensors.numpy.save(stored))
+
+
+@contextmanager
+def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bool) -> Iterator[PartialRun]:
+    """Begin, or go on with, the sketch that will become ``final``.
+
+    asked: an empty ``salt`` or a ``chunk`` of 0 means: whatever the first call settled. fresh: what a first call takes.
+    Raises RefusedError when the folder belongs to another computation, or another process is at work in it.
+    """
+    path = final.with_name(f".{final.name}.partial")
+    path.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RefusedError(f"another process is sketching to {final}", hint="wait for it, or write elsewhere") from None
+    try:
+        file = path / "run.json"
+        settled = _read(file)
+        if overwrite and settled is not None and _difference(settled, asked):
+            settled = None
+        if settled is None:
+            settled = fresh
+            for folder in _FOLDERS:  # left over from another computation
+                shutil.rmtree(path / folder, ignore_errors=True)
+            write_atomic(file, canonicalize({"schema": SCHEMA, **asdict(fresh)}))
+        _verify_same(path, settled, asked)
+        for folder in _FOLDERS:
+            (path / folder).mkdir(exist_ok=True)
+        yield PartialRun(path, settled)
+    finally:
+        lock.release()
+
+
+def _read(file: Path) -> Settings | None:
+    if not file.exists():
+        return None
+    types = Settings.__annotations__
+    required = {"schema": str} | {name: {"str": str, "int": int, "bool": bool}[kind] for name, kind in types.items()}
+    fields = take_fields(parse_json(file.read_bytes(), where=str(file)), where=str(file), required=required)
+    fields.pop("schema")
+    return Settings(**fields)
+
+
+def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:
+    if name := _difference(settled, asked):
+        there, here = getattr(settled, name), getattr(asked, name)
+        message = f"{path} holds an unfinished sketch with {name}={there}, this call has {here}"
+        raise RefusedError(message, hint="repeat the first call, or start over with overwrite=True")
+
+
+def _difference(settled: Settings, asked: Settings) -> str:
+    """The first setting that a later call has otherwise; empty when there is none."""
+    for name, value in asdict(asked).items():
+        if value != getattr(settled, name) and not (name in _OPEN and not value):
+            return name
+    return ""
+
+
+@contextmanager
+def replaced(final: Path) -> Iterator[None]:
+    """Move what is at ``final`` aside while another takes its place; back, if that fails."""
+    if not final.exists():
+        yield
+        return
+    aside = final.with_name(f".{final.name}.{secrets.token_hex(8)}.replaced")
+    final.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if not final.exists():
+            aside.rename(final)
+        raise
+    shutil.rmtree(aside)
+
+
+def remove_stale(final: Path) -> None:
+    """Remove what a run killed just after its bundle was published has left behind."""
+    shutil.rmtree(final.with_name(f".{final.name}.partial"), ignore_errors=True)  # another process may be doing so too

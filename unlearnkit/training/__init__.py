@@ -1,0 +1,1 @@
+"""A training run: described, repeated without some data, and fingerprinted."""

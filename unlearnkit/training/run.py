@@ -1,0 +1,190 @@
+"""A recipe made concrete on a device and in a precision: the pieces that sketching and retraining share."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from unlearnkit.errors import RecipeError
+from unlearnkit.training.data import collate
+from unlearnkit.training.recipe import Recipe
+
+Precision: TypeAlias = Literal["float32", "float64"]
+DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The torch dtype of a precision; ValueError for another name."""
+    if name not in DTYPES:
+        raise ValueError(f"dtype={name!r}, expected one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def own_precision(recipe: Recipe) -> str:
+    """The precision of the recipe's model as it is."""
+    return str(next(recipe.model.parameters()).dtype).removeprefix("torch.")
+
+
+def default_device() -> str:
+    """A GPU when there is one, the CPU otherwise."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class _Call(nn.Module):
+    """Makes ``function(model, *arguments)`` a module, so that ``functional_call`` can swap the model's tensors."""
+
+    def __init__(self, model: nn.Module, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.function = function
+
+    def forward(self, *arguments: object) -> Tensor:
+        return self.function(self.model, *arguments)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One training run of a recipe on a device in a precision. The recipe's own model stays untouched."""
+
+    recipe: Recipe
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def precision(self) -> str:
+        """The dtype's name: "float32" or "float64"."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """A copy of the recipe's model, to compute with."""
+        return copy.deepcopy(self.recipe.model).to(device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def trained_names(self) -> tuple[str, ...]:
+        """Names of the parameters that the optimizer moves, group by group."""
+        return tuple(name for group in self.recipe.groups for name in group.parameters)
+
+    @cached_property
+    def fixed(self) -> dict[str, Tensor]:
+        """Everything else in the model: buffers, and parameters that no group holds."""
+        tensors = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+        return {name: t.detach() for name, t in tensors.items() if name not in set(self.trained_names)}
+
+    def initial_weights(self) -> dict[str, Tensor]:
+        """Fresh copies of the trained parameters."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name].detach().clone() for name in self.trained_names}
+
+    def batch(self, step: int) -> Any:  # noqa: ANN401  the layout of the user's examples
+        """The examples of a step, in this run's precision and place."""
+        return pytree.tree_map(self._cast, collate(self.recipe.dataset, self.recipe.indices[step]))
+
+    def _cast(self, x: object) -> object:
+        if not isinstance(x, Tensor):
+            return x
+        return x.to(device=self.device, dtype=self.dtype if x.is_floating_point() else None)
+
+    def units(self, step: int) -> Tensor:
+        """For each example of a step, its unit's position, -1 for nobody's: ``[batch_size]``."""
+        return torch.from_numpy(self.recipe.unit_of_example[self.recipe.indices[step]]).to(self.device)
+
+    def loss(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor) -> Tensor:
+        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
+        losses = self.call(self.recipe.loss, weights, fixed, batch)
+        if not isinstance(losses, Tensor) or losses.shape != w.shape:
+            found = (
+                f"has shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"is a {type(losses).__name__}"
+            )
+            message = f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {tuple(w.shape)}"
+            raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
+        return ((1 - w) * losses).sum() / self.recipe.batch_size
+
+    def call(
+        self,
+        function: Callable[..., Tensor],
+        weights: Mapping[str, Tensor],
+        fixed: Mapping[str, Tensor],
+        *arguments: object,
+    ) -> Tensor:
+        """``function(model, *arguments)`` with these tensors in the model's places."""
+        tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *weights.items())}
+        with self.casting_inputs():
+            return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
+
+    @contextmanager
+    def casting_inputs(self) -> Iterator[None]:
+        """Probes bring their own data, in the precision of the recipe: give it this run's at the model's door."""
+
+        def cast(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[Any, Any]:
+            return pytree.tree_map(self._cast, (args, kwargs))  # type: ignore[no-any-return]
+
+        hook = self.model.register_forward_pre_hook(cast, with_kwargs=True)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode, in which probes are evaluated."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    @contextmanager
+    def random_numbers(self, step: int) -> Iterator[None]:
+        """The random numbers of a step: the same in every run of the recipe, whatever happens outside."""
+        digest = hashlib.sha256(f"unlearnkit/step/{self.recipe.seed}/{step}".encode()).digest()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            _seed(int.from_bytes(digest[:8], "big") >> 1, self.device)
+            yield
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """``torch.manual_seed``, which on the CPU alone spends more than a small step on devices that are not there."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
+
+
+def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> Run:
+    """A run on ``device`` (None: a GPU when there is one); ValueError for one that this machine or torch lacks."""
+    chosen = default_device() if device is None else device
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as err:  # an unknown name; a device that this build of torch cannot use
+        raise ValueError(f"device={str(chosen)!r}: {str(err).splitlines()[0]}") from err
+    return Run(recipe, dtype_named(dtype), torch.device(chosen))
+
+
+def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The model's state dict with these trained weights, as arrays."""
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+    tied = {id(p): name for name, p in model.named_parameters()}
+    for name, p in model.named_parameters(remove_duplicate=False):
+        source = tied[id(p)]
+        if source in weights:
+            state[name] = weights[source]
+    return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
+
+
+def as_list(weights: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
+    """The tensors in the order of ``names``."""
+    return [weights[name] for name in names]

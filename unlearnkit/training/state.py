@@ -1,0 +1,117 @@
+"""Weights and optimizer state during training, flat, as jets or as plain tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.optimizers import Group
+
+Leaf: TypeAlias = Jet | Tensor
+
+
+def part(leaf: Leaf, piece: slice) -> Leaf:
+    """A piece of the last dimension, without copying."""
+    return Jet(leaf.constant[..., piece], leaf.tail[..., piece]) if isinstance(leaf, Jet) else leaf[..., piece]
+
+
+def assign(target: Leaf, source: Leaf) -> None:
+    """Write ``source`` into ``target``; a plain source leaves a zero tail."""
+    if not isinstance(target, Jet):
+        target.copy_(constant_of(source))
+    elif isinstance(source, Jet):
+        target.constant.copy_(source.constant)
+        target.tail.copy_(source.tail)
+    else:
+        target.constant.copy_(source)
+        target.tail.zero_()
+
+
+def accumulate(target: Leaf, source: Leaf) -> None:
+    """Add ``source`` to ``target`` in place."""
+    if not isinstance(target, Jet):
+        target.add_(constant_of(source))
+    elif isinstance(source, Jet):
+        target.constant.add_(source.constant)
+        target.tail.add_(source.tail)
+    else:
+        target.constant.add_(source)
+
+
+def clone(leaf: Leaf) -> Leaf:
+    """A copy with memory of its own."""
+    return Jet(leaf.constant.clone(), leaf.tail.clone()) if isinstance(leaf, Jet) else leaf.clone()
+
+
+def is_finite(leaf: Leaf) -> bool:
+    """Whether all coefficients are finite. A sum is cheap and carries any NaN or infinity; only then look closely."""
+    tensors = (leaf.tail, leaf.constant) if isinstance(leaf, Jet) else (leaf,)
+    return all(bool(t.sum().isfinite()) or bool(t.isfinite().all()) for t in tensors)
+
+
+@dataclass(eq=False)
+class GroupState:
+    """One parameter group, flat: jets of constants ``[P]`` and tails ``[degree, directions, P]``, or plain ``[P]``."""
+
+    group: Group
+    shapes: tuple[torch.Size, ...]
+    weights: Leaf
+    moments: list[Leaf]
+    gradient: Leaf
+
+    def views(self, flat: Leaf) -> dict[str, Leaf]:
+        """Each parameter's part of a flat leaf ``[..., P]``, as ``[..., *shape]``, without copying."""
+        views: dict[str, Leaf] = {}
+        offset = 0
+        for name, shape in zip(self.group.parameters, self.shapes, strict=True):
+            piece = slice(offset, offset + shape.numel())
+            offset = piece.stop
+            if isinstance(flat, Jet):
+                views[name] = Jet(_shaped(flat.constant, piece, shape), _shaped(flat.tail, piece, shape))
+            else:
+                views[name] = _shaped(flat, piece, shape)
+        return views
+
+    def store(self, gradients: Mapping[str, Leaf]) -> None:
+        """Keep the gradients of this group's parameters."""
+        for name, place in self.views(self.gradient).items():
+            assign(place, gradients[name])
+
+    def pieces(self, elements: int) -> Iterator[slice]:
+        """Cut ``[P]`` so that a piece of a tail has about ``elements`` elements."""
+        size = constant_of(self.weights).numel()
+        lanes = self.weights.tail.shape[:2].numel() if isinstance(self.weights, Jet) else 1
+        piece = max(1, elements // lanes)
+        return (slice(start, min(start + piece, size)) for start in range(0, size, piece))
+
+    def name_at(self, position: int) -> str:
+        """The parameter that a flat position belongs to."""
+        for name, shape in zip(self.group.parameters, self.shapes, strict=True):
+            if position < shape.numel():
+                return name
+            position -= shape.numel()
+        raise IndexError(position)
+
+    def copy(self) -> GroupState:
+        """Weights, moments and gradient with memory of their own."""
+        moments = [clone(moment) for moment in self.moments]
+        return GroupState(self.group, self.shapes, clone(self.weights), moments, clone(self.gradient))
+
+
+def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
+    return flat[..., piece].view(*flat.shape[:-1], *shape)
+
+
+def constant_of(leaf: Leaf) -> Tensor:
+    """The plain program's value."""
+    return leaf.constant if isinstance(leaf, Jet) else leaf
+
+
+def merged(states: list[GroupState]) -> dict[str, Leaf]:
+    """All weights by name, as views."""
+    return {name: leaf for state in states for name, leaf in state.views(state.weights).items()}

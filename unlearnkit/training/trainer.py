@@ -1,0 +1,157 @@
+"""Training over jets: one run of the recipe for a block of directions, with the real run as the constant term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from unlearnkit.errors import NonFiniteError, RecipeError
+from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.optimizers import Group
+from unlearnkit.training.rehearsal import idle_parameters
+from unlearnkit.training.run import Run
+from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, part
+
+# Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
+UPDATE_ELEMENTS = 1 << 17
+
+# Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights.
+ACTIVE = (True, False, False, True)
+
+_HINT = "lower the learning rate or the degree, or use float64"
+
+
+class Trainer:
+    """Trains a run over jets. Traces are made once and shared by all blocks of directions."""
+
+    def __init__(self, run: Run, degree: int) -> None:
+        self.run = run
+        self.degree = degree
+        self.gradient = JetFunction(grad(run.loss), model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+        self.updates = [JetFunction(_update(group)) for group in run.recipe.groups]
+
+    def train(self, directions: Tensor, progress: Callable[[int], None] = lambda _: None) -> dict[str, Leaf]:
+        """The trained weights along ``directions`` ``[directions, units]``, complex or real.
+
+        progress: called with each finished step. Raises NonFiniteError when a coefficient overflows.
+        """
+        states = self.start(directions)
+        for step in range(self.run.recipe.steps):
+            self.advance(step, states, directions)
+            progress(step)
+        return merged(states)
+
+    @cached_property
+    def idle(self) -> frozenset[str]:
+        """Parameters that no step moves. Raises RecipeError when the run cannot be the one that is traced."""
+        return idle_parameters(self.run)
+
+    def start(self, directions: Tensor | None) -> list[GroupState]:
+        """The state before the first step; without directions, of plain tensors."""
+        _ = self.idle  # before any work is done
+        weights = self.run.initial_weights()
+        states = []
+        for group in self.run.recipe.groups:
+            no_parameters = torch.zeros(0, dtype=self.run.dtype, device=self.run.device)
+            flat = torch.cat([no_parameters, *(weights[name].reshape(-1) for name in group.parameters)])
+            zeros = [torch.zeros_like(flat) for _ in range(group.rule.states + 1)]
+            leaves = [self._leaf(constant, directions) for constant in (flat, *zeros)]
+            shapes = tuple(weights[name].shape for name in group.parameters)
+            states.append(GroupState(group, shapes, leaves[0], leaves[2:], leaves[1]))
+        return states
+
+    def _leaf(self, constant: Tensor, directions: Tensor | None) -> Leaf:
+        if directions is None:
+            return constant
+        return Jet(constant, directions.new_zeros(self.degree, len(directions), constant.numel()))
+
+    def downweights(self, step: int, directions: Tensor | None) -> Leaf:
+        """``w = z * psi`` at the examples of a step: constant 0, degree one the direction of each example's unit."""
+        units = self.run.units(step)
+        constant = torch.zeros(len(units), dtype=self.run.dtype, device=self.run.device)
+        if directions is None:
+            return constant
+        tail = directions.new_zeros(self.degree, len(directions), len(units))
+        tail[0] = torch.where(units < 0, 0, directions[:, units.clamp_min(0)])
+        return Jet(constant, tail)
+
+    def advance(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
+        """Do one training step, in place; afterwards ``gradient`` of each state is the one that the step used."""
+        arguments = (merged(states), self.run.fixed, self.run.batch(step), self.downweights(step, directions))
+        with torch.no_grad(), self.run.random_numbers(step):
+            gradients = self.gradient(*arguments)
+            for state in states:
+                if directions is not None:
+                    self._verify_involved(step, state, gradients)
+                state.store(gradients)
+            if not all(is_finite(state.gradient) for state in states):
+                self._explain(step, arguments)
+        for state, update in zip(states, self.updates, strict=True):
+            _apply(update, state, step)
+            if not is_finite(state.weights):
+                raise _broken_update(state, step)
+
+    def _verify_involved(self, step: int, state: GroupState, gradients: Mapping[str, Leaf]) -> None:
+        """Where there is no gradient, which is then no jet, torch leaves a parameter and its moments as they are."""
+        if not state.moments and not state.group.rule.weight_decay:
+            return
+        for name in state.group.parameters:
+            if isinstance(gradients[name], Jet) is (name in self.idle):
+                message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
+                hint = "let every step involve it, or use SGD without momentum and weight decay"
+                raise RecipeError(message, hint=hint)
+
+    def _explain(self, step: int, arguments: tuple[object, ...]) -> None:
+        try:
+            self.gradient.diagnose(*arguments)
+        except NonFiniteError as error:
+            message = f"training step {step}: {error}"
+            raise NonFiniteError(message, step=step, node=error.node, where=error.where, hint=error.hint) from None
+        message = f"training step {step}: a Taylor coefficient of the gradient is not finite"
+        raise NonFiniteError(message, step=step, node="gradient", where="loss", hint=_HINT)
+
+
+def _broken_update(state: GroupState, step: int) -> NonFiniteError:
+    weights = state.weights
+    finite = weights.isfinite() if isinstance(weights, Tensor) else weights.constant.isfinite()
+    if isinstance(weights, Jet):
+        finite &= weights.tail.isfinite().all(0).all(0)
+    name = state.name_at(int(finite.logical_not().nonzero()[0]))
+    message = f"training step {step}: a Taylor coefficient is not finite after the optimizer's update of {name!r}"
+    rule = state.group.rule
+    hint = _HINT
+    if rule.kind == "adam" and not rule.eps_inside_sqrt:
+        hint = "sqrt has no Taylor series at 0: use unlearnkit.Adam(..., eps_inside_sqrt=True)"
+    return NonFiniteError(message, step=step, node="update", where=f"parameter {name!r}", hint=hint)
+
+
+def _update(group: Group) -> Callable[..., tuple[Tensor, list[Tensor]]]:
+    """The group's update, with lists for what torch traces as containers."""
+
+    def update(p: Tensor, g: Tensor, moments: list[Tensor], scalars: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        new, states = group.rule.update(p, g, moments, scalars)
+        return new, list(states)
+
+    return update
+
+
+def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
+    """The numbers of a step as 0-dimensional tensors."""
+    return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
+
+
+def _apply(update: JetFunction, state: GroupState, step: int) -> None:
+    """Update weights and moments in place, piece by piece."""
+    numbers = scalars(state.group, step, state.weights)
+    with torch.no_grad():
+        for piece in state.pieces(UPDATE_ELEMENTS):
+            moments = [part(moment, piece) for moment in state.moments]
+            weights = part(state.weights, piece)
+            new, changed = update(weights, part(state.gradient, piece), moments, numbers)
+            for target, source in zip([weights, *moments], [new, *changed], strict=True):
+                assign(target, source)

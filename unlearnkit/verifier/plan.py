@@ -1,0 +1,157 @@
+"""Distributions of deletion sets: what a retraining audit draws from, and what its bounds then hold for.
+
+A distribution has one canonical JSON form without names or labels. The draws follow from that and from the bundle's
+digest (`unlearnkit.estimation.draws`), which nobody knows before the bundle is finished, so they cannot be picked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Any, Protocol, TypeAlias
+
+from unlearnkit.canonical import canonicalize, take_fields
+from unlearnkit.errors import FormatError
+from unlearnkit.estimation.draws import Draw, draw_key
+
+DOMAIN = "unlearnkit/deletions/v1"
+"""Names the construction of the draws."""
+
+_UNITS, _GROUPS = "units", "groups"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitDeletions:
+    """``least`` to ``most`` units, each number equally likely; then each set of that many units equally likely."""
+
+    least: int
+    most: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most:
+            raise ValueError(f"sizes from {self.least} to {self.most}: expected 1 <= least <= most")
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form."""
+        return {"kind": _UNITS, "least": self.least, "most": self.most}
+
+    def require_units(self, units: int) -> None:
+        """ValueError unless a bundle with so many units has enough."""
+        if self.most > units:
+            raise ValueError(f"deletions of up to {self.most} units: there are {units}")
+
+    def draw(self, source: Draw, units: int) -> tuple[int, ...]:
+        """One deletion set: sorted positions."""
+        return tuple(source.subset(units, self.least + source.below(self.most - self.least + 1)))
+
+    def allows(self, deleted: Sequence[int]) -> bool:
+        """Whether this set of units can be drawn at all."""
+        return self.least <= len(set(deleted)) <= self.most
+
+    def __str__(self) -> str:
+        return f"sets of {self.least} to {self.most} units, every size and then every set of that size equally likely"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupDeletions:
+    """One of ``groups``, each equally likely: all of its units, or, rounded up, a ``share`` of them, any as likely.
+
+    groups: positions of units, each group sorted, the groups in order; see `of_labels`.
+    """
+
+    groups: tuple[tuple[int, ...], ...]
+    share: Decimal = Decimal(1)
+
+    def __post_init__(self) -> None:
+        members = [unit for group in self.groups for unit in group]
+        if not self.groups or not all(self.groups) or len(set(members)) < len(members) or min(members) < 0:
+            raise ValueError("groups: expected at least one, none empty, no unit in two of them")
+        if list(self.groups) != sorted(tuple(sorted(group)) for group in self.groups):
+            raise ValueError("groups: expected each sorted, and all of them in order")
+        if not self.share.is_finite() or not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share}: expected a number above 0, at most 1")
+
+    @classmethod
+    def of_labels(cls, labels: Mapping[int, str], share: Decimal = Decimal(1)) -> GroupDeletions:
+        """Units with the same label are a group; the labels themselves are not kept. labels: by unit position."""
+        found: dict[str, list[int]] = {}
+        for unit, label in labels.items():
+            found.setdefault(label, []).append(unit)
+        return cls(groups=tuple(sorted(tuple(sorted(group)) for group in found.values())), share=share)
+
+    def to_json(self) -> dict[str, Any]:
+        """The canonical form."""
+        share = format(self.share.normalize(), "f")
+        return {"kind": _GROUPS, "groups": [list(group) for group in self.groups], "share": share}
+
+    def require_units(self, units: int) -> None:
+        """ValueError unless a bundle with so many units has all that are named."""
+        if max(map(max, self.groups)) >= units:
+            raise ValueError(f"groups: unit {max(map(max, self.groups))} is named, there are {units}")
+
+    def draw(self, source: Draw, units: int) -> tuple[int, ...]:  # noqa: ARG002  the groups say which units there are
+        """One deletion set: sorted positions."""
+        group = self.groups[source.below(len(self.groups))]
+        return tuple(group[place] for place in source.subset(len(group), self._size(group)))
+
+    def _size(self, group: Sequence[int]) -> int:
+        return int((self.share * len(group)).to_integral_value(ROUND_CEILING))
+
+    def allows(self, deleted: Sequence[int]) -> bool:
+        """Whether this set of units can be drawn at all."""
+        wanted = set(deleted)
+        return any(wanted <= set(group) and len(wanted) == self._size(group) for group in self.groups)
+
+    def __str__(self) -> str:
+        what = "the whole" if self.share == 1 else f"a share of {self.share.normalize():f}, rounded up,"
+        return f"{what} of one of {len(self.groups)} stated groups of units, every group equally likely"
+
+
+Distribution: TypeAlias = UnitDeletions | GroupDeletions
+
+
+class _Sketched(Protocol):
+    """What draws are bound to: a bundle."""
+
+    digest: str
+
+    @property
+    def units(self) -> tuple[str, ...]: ...
+
+
+def draw_deletions(bundle: _Sketched, distribution: Distribution, count: int) -> tuple[tuple[int, ...], ...]:
+    """The first ``count`` deletion sets, as sorted positions of units. More of them go on where fewer end.
+
+    Bound to the bundle by ``draw_key(DOMAIN, bundle digest, canonical JSON of the distribution)``. ValueError for units
+    that the bundle does not have.
+    """
+    distribution.require_units(len(bundle.units))
+    key = draw_key(DOMAIN, bundle.digest, canonicalize(distribution.to_json()).decode())
+    return tuple(distribution.draw(Draw(key, number), len(bundle.units)) for number in range(count))
+
+
+def parse_distribution(record: object, *, where: str) -> Distribution:
+    """A distribution from its canonical form; FormatError for anything else."""
+    kind = record.get("kind") if isinstance(record, dict) else None
+    try:
+        if kind == _UNITS:
+            fields = take_fields(record, where=where, required={"kind": str, "least": int, "most": int})
+            return UnitDeletions(least=fields["least"], most=fields["most"])
+        if kind != _GROUPS:
+            raise FormatError(f"{where}: kind is {kind!r}, expected {_UNITS!r} or {_GROUPS!r}")
+        fields = take_fields(record, where=where, required={"kind": str, "groups": list, "share": str})
+        groups = tuple(positions(group, where=where) for group in fields["groups"])
+        distribution = GroupDeletions(groups=groups, share=Decimal(fields["share"]))
+    except (ValueError, InvalidOperation) as err:
+        raise FormatError(f"{where}: {err}") from err
+    if distribution.to_json() != record:
+        raise FormatError(f"{where}: the share is {fields['share']!r}, expected a plain decimal")
+    return distribution
+
+
+def positions(record: object, *, where: str) -> tuple[int, ...]:
+    """A JSON list of whole numbers >= 0; FormatError for anything else."""
+    if not isinstance(record, list) or not all(type(item) is int and item >= 0 for item in record):
+        raise FormatError(f"{where}: expected a list of whole numbers, got {record!r}")
+    return tuple(record)
