@@ -32,6 +32,9 @@ SETTINGS = Settings(
     reverse="{}",
     informed=0,
     power_iterations=0,
+    solo="",
+    checkpoint="",
+    solo_lanes=1,
     lanes=1,
 )
 

@@ -17,6 +17,7 @@ UNITS = "units.json"
 MODEL = "model.safetensors"
 EXPLICIT_DIRECTIONS = "sketch/directions.safetensors"
 INFORMED = "sketch/informed.safetensors"
+SOLO = "solo.safetensors"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -34,6 +35,11 @@ def probe_file(name: str) -> str:
 def weight_sketch_file(first: int, last: int) -> str:
     """Where the weights' coefficients along directions ``first`` up to but not including ``last`` lie."""
     return f"sketch/directions-{first:05d}-{last:05d}.safetensors"
+
+
+def solo_weight_file(first: int, last: int) -> str:
+    """Where the weights' series along the units ``first`` up to but not including ``last`` of `SoloUnits` lie."""
+    return f"sketch/solo-{first:05d}-{last:05d}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class WeightSketch:
-    """A file with the weights' coefficients along directions ``first`` up to but not including ``last``."""
+    """A file with the weights' coefficients along directions, or units alone, ``first`` up to, without, ``last``."""
 
     path: str
     first: int
@@ -72,11 +78,13 @@ class SweptProbe:
     """A pinned probe that was sketched by reverse sweeps.
 
     rank: columns of the basis that the second order was found with. residual: directions for what that leaves out.
+    cubic: leading columns of the basis that the third order was found with.
     """
 
     name: str
     rank: int
     residual: int
+    cubic: int = 0
 
     def eigenpairs(self, units: int) -> int:
         """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
@@ -85,12 +93,16 @@ class SweptProbe:
     def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""
         pairs = self.eigenpairs(units)
-        return {
+        shapes = {
             "gradient": (elements, units),
             "vectors": (elements, units, pairs),
             "values": (elements, pairs),
             "residual": (self.residual, elements, units, 2),
         }
+        if self.cubic:
+            shapes["basis"] = (self.cubic, units)
+            shapes["cubic"] = (self.cubic * (self.cubic + 1) // 2, elements, units)
+        return shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,19 @@ class InformedDirections:
         slopes = {f"weights/{weight.name}": weight.shape for weight in weights}
         slopes |= {f"probes/{probe.name}": probe.shape for probe in probes}
         return {"directions": (self.count, units)} | {name: (self.count, *shape) for name, shape in slopes.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class SoloUnits:
+    """Along which units alone training was sketched, by position, and to which degree; 0 and none: along none."""
+
+    degree: int = 0
+    units: tuple[int, ...] = ()
+
+    def shapes(self, probes: Sequence[Shape], own_loss: str) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays in their file. own_loss: the probe of which only each unit's own element is kept."""
+        leading = (len(self.units), self.degree)
+        return {f"probes/{p.name}": leading if p.name == own_loss else (*leading, *p.shape) for p in probes}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,17 +147,26 @@ class Manifest:
     dtype: str
     piecewise: tuple[Mapping[str, str], ...]  # operation, where, kind
     versions: Mapping[str, str]
+    checkpoint: str = ""  # of an audit log, from which the salt follows; "" for a salt that somebody chose
     informed: InformedDirections = InformedDirections()
+    solo: SoloUnits = SoloUnits()
+    own_loss: str = ""  # the probe with one element a unit, the mean loss on its own examples; "" for none
     probes: tuple[Shape, ...] = ()
     reverse: tuple[SweptProbe, ...] = ()
     weights: tuple[Shape, ...] = ()
     weight_sketches: tuple[WeightSketch, ...] = ()
+    solo_weights: tuple[WeightSketch, ...] = ()
     files: tuple[File, ...] = ()  # all but the manifest itself and the signature, sorted by path
 
     @property
     def is_explicit(self) -> bool:
         """Whether the directions were given by somebody; such a bundle can never be certified."""
         return not self.salt
+
+    @property
+    def salt_from(self) -> str:
+        """Where the salt came from: "log", later than its commitment to the recipe, or "chosen" by somebody."""
+        return "log" if self.checkpoint else "chosen"
 
     def to_bytes(self) -> bytes:
         """Canonical JSON (RFC 8785)."""
@@ -148,8 +182,12 @@ class Manifest:
                     "count": self.direction_count,
                     "salt": self.salt,
                     "key": self.key,
+                    "salt_from": self.salt_from,
+                    "checkpoint": self.checkpoint,
                 },
                 "informed": asdict(self.informed),
+                "solo": {"degree": self.solo.degree, "units": list(self.solo.units)},
+                "own_loss": self.own_loss,
                 "dtype": self.dtype,
                 "piecewise": [dict(entry) for entry in self.piecewise],
                 "versions": dict(self.versions),
@@ -167,6 +205,7 @@ class Manifest:
         recipe = take_fields(fields["recipe"], where=f"{FILE_NAME}: recipe", required=_RECIPE)
         directions = take_fields(fields["directions"], where=f"{FILE_NAME}: directions", required=_DIRECTIONS)
         informed = take_fields(fields["informed"], where=f"{FILE_NAME}: informed", required=_INFORMED)
+        solo = take_fields(fields["solo"], where=f"{FILE_NAME}: solo", required=_SOLO)
         versions = fields["versions"]
         manifest = cls(
             recipe_digest=recipe["digest"],
@@ -174,24 +213,31 @@ class Manifest:
             direction_count=directions["count"],
             salt=directions["salt"],
             key=directions["key"],
+            checkpoint=directions["checkpoint"],
+            solo=SoloUnits(solo["degree"], _positions(solo["units"])),
             informed=InformedDirections(**informed),
             versions=take_fields(versions, where=f"{FILE_NAME}: versions", required=dict.fromkeys(versions, str)),
             piecewise=_each(fields["piecewise"], "piecewise", dict, operation=str, where=str, kind=str),
             probes=_each(fields["probes"], "probes", _shape, name=str, shape=list),
-            reverse=_each(fields["reverse"], "reverse", SweptProbe, name=str, rank=int, residual=int),
+            reverse=_each(fields["reverse"], "reverse", SweptProbe, name=str, rank=int, residual=int, cubic=int),
             weights=_each(fields["weights"], "weights", _shape, name=str, shape=list),
             weight_sketches=_each(
                 fields["weight_sketches"], "weight_sketches", WeightSketch, path=str, first=int, last=int
             ),
+            solo_weights=_each(fields["solo_weights"], "solo_weights", WeightSketch, path=str, first=int, last=int),
             files=_each(fields["files"], "files", File, path=str, size=int, sha256=str),
-            **{name: fields[name] for name in ("counterfactual", "units", "degree", "dtype")},
+            **{name: fields[name] for name in ("counterfactual", "units", "degree", "dtype", "own_loss")},
         )
         _verify_values(manifest, directions["kind"])
+        _expect(
+            directions["salt_from"] == manifest.salt_from, f"a salt from {directions['salt_from']!r}: see checkpoint"
+        )
+        _verify_solo(manifest)
         _verify_contents(manifest)
         return manifest
 
 
-_CONTENTS = ("probes", "reverse", "weights", "weight_sketches", "files")
+_CONTENTS = ("probes", "reverse", "weights", "weight_sketches", "solo_weights", "files")
 _FIELDS: dict[str, type] = {
     "schema": str,
     "recipe": dict,
@@ -200,14 +246,17 @@ _FIELDS: dict[str, type] = {
     "degree": int,
     "directions": dict,
     "informed": dict,
+    "solo": dict,
+    "own_loss": str,
     "dtype": str,
     "piecewise": list,
     "versions": dict,
     **dict.fromkeys(_CONTENTS, list),
 }
 _RECIPE: dict[str, type] = {"digest": str, "description": dict}
-_DIRECTIONS: dict[str, type] = {"kind": str, "count": int, "salt": str, "key": str}
+_DIRECTIONS: dict[str, type] = {"kind": str, "count": int, "salt": str, "key": str, "salt_from": str, "checkpoint": str}
 _INFORMED: dict[str, type] = {"count": int, "power_iterations": int}
+_SOLO: dict[str, type] = {"degree": int, "units": list}
 
 
 def _each(entries: Sequence[object], name: str, make: Callable[..., T], /, **types: type) -> tuple[T, ...]:
@@ -219,6 +268,12 @@ def _shape(*, name: str, shape: list[object]) -> Shape:
     sizes = tuple(size for size in shape if type(size) is int and size >= 0)
     _expect(len(sizes) == len(shape), f"the shape of {name!r} is {shape}, expected whole numbers >= 0")
     return Shape(name, sizes)
+
+
+def _positions(units: list[object]) -> tuple[int, ...]:
+    positions = tuple(unit for unit in units if type(unit) is int)
+    _expect(len(positions) == len(units), "solo: the units are not all whole numbers")
+    return positions
 
 
 def _verify_values(manifest: Manifest, kind: str) -> None:
@@ -244,24 +299,41 @@ def _verify_values(manifest: Manifest, kind: str) -> None:
         _expect(file.size >= 0, f"the size of {file.path!r} is {file.size}")
     for entry in manifest.reverse:
         _expect(min(entry.rank, entry.residual) >= 0, f"the rank or the residual of {entry.name!r} are negative")
+        _expect(0 <= entry.cubic <= entry.rank, f"the cubic rank of {entry.name!r} is {entry.cubic}, above its rank")
         _expect(not manifest.is_explicit, f"reverse sweeps of {entry.name!r} beside explicit directions")
     for shapes in (manifest.probes, manifest.weights, manifest.reverse):
         names = [shape.name for shape in shapes]
         _expect(names == sorted(set(names)), f"names are not sorted, each once: {names}")
 
 
-def _verify_contents(manifest: Manifest) -> None:
-    """The files are those that the contents need; weight sketches cover every direction once, in order, or none."""
+def _verify_solo(manifest: Manifest) -> None:
+    """What must hold for series along units alone, and for own losses."""
+    solo, own = manifest.solo, manifest.own_loss
+    _expect(bool(solo.units) == (solo.degree > 0), f"solo: degree {solo.degree} along {len(solo.units)} units")
+    rising = all(a < b for a, b in zip((-1, *solo.units), (*solo.units, manifest.units), strict=True))
+    _expect(rising, "solo: the units are not increasing positions")
+    shape = next((probe.shape for probe in manifest.probes if probe.name == own), None)
+    _expect(not own or shape == (manifest.units,), f"own_loss: {own!r} is no probe with one element a unit")
+
+
+def _verify_blocks(sketches: Sequence[WeightSketch], count: int, file: Callable[[int, int], str]) -> None:
+    """Weight sketches cover every direction, or unit, once, in order, or none."""
     position = 0
-    for sketch in manifest.weight_sketches:
+    for sketch in sketches:
         continues = sketch.first == position < sketch.last
         _expect(continues, f"weight sketch {sketch.path!r} does not continue at direction {position}")
-        _expect(sketch.path == weight_sketch_file(sketch.first, sketch.last), f"weight sketch at {sketch.path!r}")
+        _expect(sketch.path == file(sketch.first, sketch.last), f"weight sketch at {sketch.path!r}")
         position = sketch.last
-    complete = position == manifest.direction_count or not manifest.weight_sketches
-    _expect(complete, f"weight sketches end at direction {position} of {manifest.direction_count}")
+    _expect(position == count or not sketches, f"weight sketches end at direction {position} of {count}")
+
+
+def _verify_contents(manifest: Manifest) -> None:
+    """The files are those that the contents need."""
+    _verify_blocks(manifest.weight_sketches, manifest.direction_count, weight_sketch_file)
+    _verify_blocks(manifest.solo_weights, len(manifest.solo.units), solo_weight_file)
     expected = [UNITS, MODEL, *(probe_file(probe.name) for probe in manifest.probes)]
-    expected += [sketch.path for sketch in manifest.weight_sketches]
+    expected += [sketch.path for sketch in (*manifest.weight_sketches, *manifest.solo_weights)]
+    expected += [SOLO] if manifest.solo.units else []
     pinned = {probe.name for probe in manifest.probes}
     for entry in manifest.reverse:
         _expect(entry.name in pinned, f"reverse sweeps of {entry.name!r}, which is not a pinned probe")

@@ -17,6 +17,7 @@ from unlearnkit.estimation.estimators import averaged_term
 from unlearnkit.estimation.first_order import MINIMUM_NORM, FirstOrder
 from unlearnkit.estimation.projection import DirectionSource, Projection, inner_products
 from unlearnkit.estimation.reverse import ReverseSketch
+from unlearnkit.estimation.solo import Estimate, SoloSeries, sharpened
 from unlearnkit.estimation.stability import Size, profile
 
 Array = np.ndarray[Any, Any]
@@ -61,6 +62,7 @@ class Sketch:
     projection: on the directions; one for all probes of a bundle. resolve: from unit names to positions.
     slopes: the gradient along the projection's informed basis, ``[q, *P]``, where it has one.
     reverse: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
+    solo: series along units alone; exact for these, and at the diagonals of every degree.
     is_random: whether the directions were drawn at random; no bound is certified for others.
     """
 
@@ -71,6 +73,7 @@ class Sketch:
     resolve: Callable[[Sequence[Unit]], Array]
     slopes: Array | None = None
     reverse: ReverseSketch | None = None
+    solo: SoloSeries | None = None
     is_random: bool = True
 
     def __post_init__(self) -> None:
@@ -93,24 +96,48 @@ class Sketch:
     @property
     def degree(self) -> int:
         """Highest degree that was sketched; 0 for a probe that nothing is known of but its base."""
-        forward = int(self.coefficients.shape[1]) if self.directions.count else int(self.slopes is not None)
-        return max(forward, self.swept)
+        return max(self._forward, self.known, 0 if self.solo is None else self.solo.degree)
+
+    @property
+    def _forward(self) -> int:
+        """Highest degree that random or informed directions answer for."""
+        return int(self.coefficients.shape[1]) if self.directions.count else int(self.slopes is not None)
+
+    @property
+    def known(self) -> int:
+        """How many of the lowest degrees reverse sweeps answer for."""
+        return 0 if self.reverse is None else self.reverse.degree
 
     @property
     def swept(self) -> int:
-        """How many of the lowest degrees reverse sweeps answer for."""
-        return 0 if self.reverse is None else 2 if self.reverse.rank else 1
+        """How many of these a bound can be certified for."""
+        return min(2, self.known)
+
+    def of(self, elements: Array) -> Sketch:
+        """The sketch of some elements of a probe ``[P]``, in this order."""
+        return replace(
+            self,
+            base=self.base[elements],
+            coefficients=self.coefficients[:, :, elements],
+            slopes=None if self.slopes is None else self.slopes[:, elements],
+            reverse=None if self.reverse is None else self.reverse.of(elements),
+            solo=None if self.solo is None else self.solo.of(elements),
+        )
 
     def influences(self) -> Array:
         """First-order effect of deleting each unit alone: real ``[units, *P]``.
 
-        Exact after reverse sweeps, or when 2 x directions >= units; otherwise the minimum-norm gradient that explains
-        the sketch.
+        Exact after reverse sweeps, for units with series of their own, and when 2 x directions >= units; otherwise the
+        minimum-norm gradient that explains the sketch.
         """
         if self.reverse is not None:
             return self.reverse.gradient.T.reshape(-1, *self.base.shape)
         self._checked_degree(1)
-        return self.first_order.influences()
+        found = self.first_order.influences()
+        if self.solo is None:
+            return found
+        flat = found.reshape(len(found), -1)
+        return np.asarray((flat + self.solo.beside(flat, 1)).reshape(found.shape))
 
     def predict(
         self, delete: Delete, *, weight: float = 1.0, degree: int | None = None, unbiased: bool = False
@@ -131,12 +158,11 @@ class Sketch:
             raise ValueError(f"weight: got {weight!r}, expected one number; `curve` takes several")
         _verify_weights("weight", np.asarray(weight, dtype=float))
         sets, single = self._sets(delete)
-        terms = self._terms(weight * sets, self._checked_degree(degree), unbiased=unbiased)
         forced = unbiased or degree is not None
-        used = [np.ones_like(value, dtype=bool) for value, _ in terms] if forced else self._chosen(terms)
+        found = self._estimates(weight * sets, self._checked_degree(degree), unbiased=unbiased, forced=forced)
         if single:
-            terms, used = [(value[0], error[0]) for value, error in terms], [u[0] for u in used]
-        return self._prediction(terms, used, unbiased=unbiased, forced=forced)
+            found = [Estimate(*(array[0] for array in estimate)) for estimate in found]
+        return self._prediction(found, self._methods(sets, len(found), unbiased=unbiased), forced=forced)
 
     def curve(self, delete: Delete, weights: Sequence[float] | Array | None = None) -> tuple[Array, Prediction]:
         """Partial deletion of one set of units: weights (None: 21 from 0 to 1), and predictions ``[weights, *P]``.
@@ -150,10 +176,13 @@ class Sketch:
         x, single = self._sets(delete)
         if not single:
             raise ValueError(f"curve: got masks for {len(x)} sets, expected the names of one set of units")
-        full = self._terms(x, self._checked_degree(None), unbiased=False)
-        terms = [tuple(np.multiply.outer(steps**r, array[0]) for array in term) for r, term in enumerate(full, start=1)]
-        used = [np.broadcast_to(u, value.shape) for u, (value, _) in zip(self._chosen(full), terms, strict=True)]
-        return steps, self._prediction(terms, used, unbiased=False, forced=False)
+        full = self._estimates(x, self._checked_degree(None), unbiased=False, forced=False)
+        points = []
+        for r, (value, error, used) in enumerate(full, start=1):
+            values, errors = (np.multiply.outer(steps**r, array[0]) for array in (value, error))
+            everywhere = np.broadcast_to(used, values.shape)
+            points.append(Estimate(values, errors, everywhere))
+        return steps, self._prediction(points, self._methods(x, len(full), unbiased=False), forced=False)
 
     def bound(
         self,
@@ -225,40 +254,62 @@ class Sketch:
         """What the forward sketch knows of the gradient."""
         return FirstOrder(self.projection, self.coefficients[:, 0], self.slopes)
 
+    def _estimates(self, sets: Array, degree: int, *, unbiased: bool, forced: bool) -> list[Estimate]:
+        """The terms 1..degree, ``[sets, *P]``. forced: use them all."""
+        terms = self._terms(sets, degree, unbiased=unbiased)
+        used = [np.ones_like(value, dtype=bool) for value, _ in terms] if forced or not terms else self._chosen(terms)
+        found = [Estimate(value, error, u) for (value, error), u in zip(terms, used, strict=True)]
+        return found if self.solo is None else self._sharpened(self.solo, sets, found, unbiased=unbiased)[:degree]
+
+    def _sharpened(self, solo: SoloSeries, sets: Array, found: list[Estimate], *, unbiased: bool) -> list[Estimate]:
+        """With the series along units alone."""
+        if not found and not solo.listed(sets).all():
+            message = f"{self.name}: the bundle has series along {len(solo.units)} units alone, and not of all of these"
+            raise EstimationError(message, hint="sketch these units too, or with reverse=, forward= or informed=")
+        elements = self.base.size
+        flat = [Estimate(*(array.reshape(len(sets), elements) for array in estimate)) for estimate in found]
+        result = sharpened(
+            solo,
+            sets,
+            flat,
+            elements=elements,
+            done=self.known,
+            gradient=lambda: self.first_order.influences().reshape(-1, elements),
+            unbiased=unbiased,
+        )
+        shape = (len(sets), *self.base.shape)
+        return [Estimate(*(array.reshape(shape) for array in estimate)) for estimate in result]
+
     def _terms(self, sets: Array, degree: int, *, unbiased: bool) -> list[tuple[Array, Array]]:
-        """Estimates and standard errors ``[sets, *P]`` of the terms 1..degree."""
+        """Estimates and standard errors ``[sets, *P]`` of the terms 1..degree, but for series along units alone."""
         terms = self._swept_terms(sets, unbiased=unbiased)[:degree]
-        products = None if degree <= max(1, len(terms)) else inner_products(self.directions, sets)
-        if not terms:
+        highest = min(degree, self._forward)
+        products = None if highest <= max(1, len(terms)) else inner_products(self.directions, sets)
+        if not terms and highest:
             terms.append(self.first_order.term(sets, products, unbiased=unbiased))
         if products is not None:
             units, h = self.directions.units, products.conj()
             lowest = len(terms) + 1
-            terms.extend(averaged_term(h, self.coefficients[:, r - 1], units, r) for r in range(lowest, degree + 1))
+            terms.extend(averaged_term(h, self.coefficients[:, r - 1], units, r) for r in range(lowest, highest + 1))
         return terms
 
     def _swept_terms(self, sets: Array, *, unbiased: bool) -> list[tuple[Array, Array]]:
         """The terms that reverse sweeps answer for."""
         if self.reverse is None:
             return []
-        first = self.reverse.first_order(sets)
-        terms = [(first, np.zeros_like(first))]
-        if self.reverse.rank:
-            terms.append(self.reverse.second_order(sets, unbiased=unbiased))
         shape = (len(sets), *self.base.shape)
+        terms = self.reverse.terms(sets, unbiased=unbiased)
         return [(value.reshape(shape), error.reshape(shape)) for value, error in terms]
 
     def _chosen(self, terms: Sequence[tuple[Array, Array]]) -> list[Array]:
-        return choose(terms, self.directions.units, self.directions.count, given=max(1, self.swept))
+        return choose(terms, self.directions.units, self.directions.count, given=max(1, self.known))
 
-    def _prediction(
-        self, terms: Sequence[tuple[Array, ...]], used: Sequence[Array], *, unbiased: bool, forced: bool
-    ) -> Prediction:
-        change = np.sum([np.where(u, value, 0) for (value, _), u in zip(terms, used, strict=True)], axis=0)
-        variance = np.sum([np.where(u, error, 0) ** 2 for (_, error), u in zip(terms, used, strict=True)], axis=0)
+    def _prediction(self, found: Sequence[Estimate], methods: Sequence[str], *, forced: bool) -> Prediction:
+        change = np.sum([np.where(used, value, 0) for value, _, used in found], axis=0)
+        variance = np.sum([np.where(used, error, 0) ** 2 for _, error, used in found], axis=0)
         records = tuple(
-            Term(degree=r, value=value, standard_error=error, used=u, method=self._method(r, unbiased=unbiased))
-            for r, ((value, error), u) in enumerate(zip(terms, used, strict=True), start=1)
+            Term(degree=r, value=value, standard_error=error, used=used, method=method)
+            for r, ((value, error, used), method) in enumerate(zip(found, methods, strict=True), start=1)
         )
         return Prediction(
             value=self.base + change,
@@ -269,10 +320,15 @@ class Sketch:
             explanation=_explanation(records, forced=forced),
         )
 
+    def _methods(self, sets: Array, degree: int, *, unbiased: bool) -> list[str]:
+        """How each degree was found, in words."""
+        others = max(self.known, self._forward)
+        found = [self._method(r, unbiased=unbiased) if r <= others else "" for r in range(1, degree + 1)]
+        return found if self.solo is None else self.solo.methods(sets, found, exact=int(self.known > 0))
+
     def _method(self, degree: int, *, unbiased: bool) -> str:
-        if degree <= self.swept:
-            rank = self.reverse.rank if self.reverse else 0
-            return "exact, by reverse sweeps" if degree == 1 else f"{rank} eigenpairs, by reverse sweeps"
+        if degree <= self.known and self.reverse is not None:
+            return self.reverse.method(degree)
         if degree > 1:
             return f"average over {self.directions.count} directions"
         return self.first_order.method(unbiased=unbiased)
@@ -297,7 +353,7 @@ def _verify_weights(name: str, weights: Array) -> None:
 def _explanation(terms: Sequence[Term], *, forced: bool) -> str:
     parts = [f"Degree {term.degree} ({term.method}): {_share(term.used)}." for term in terms]
     if any(np.isnan(term.standard_error).any() for term in terms):
-        parts.append("A standard error of NaN is not known: no random directions were sketched that could tell.")
+        parts.append("A standard error of NaN is not known: nothing was sketched that could tell.")
     if forced:
         parts.append("The degrees are those that were asked for.")
     elif len(terms) > 1:

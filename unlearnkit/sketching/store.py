@@ -5,6 +5,8 @@
 .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
 .NAME.partial/model.safetensors, piecewise.json      the trained model and its reservations, with the first block
 .NAME.partial/reverse/margins-range-0-40-0-32.safetensors  a finished reverse sweep
+.NAME.partial/solo/0-64.safetensors                  pinned probes along units 0..63 of those asked for, written last
+.NAME.partial/sketch/solo-00000-00064.safetensors    weights along them, where they are kept
 .NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
 """
 
@@ -34,7 +36,7 @@ SCHEMA = "unlearnkit/partial/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What decides every byte of the bundle. ``salt``, ``chunk`` and ``lanes`` are settled by the first call."""
+    """What decides every byte of the bundle. ``salt``, ``chunk`` and lanes are settled by the first call."""
 
     recipe: str  # digest
     degree: int
@@ -48,11 +50,14 @@ class Settings:
     reverse: str  # canonical JSON of each probe's rank and directions, "{}" for none
     informed: int
     power_iterations: int
+    solo: str  # canonical JSON of its degree, positions of units, and whether it keeps weights; "" for none
+    checkpoint: str  # of a log, from which the salt follows; "" for a salt that somebody chose
+    solo_lanes: int  # units at once
     lanes: int  # cotangents, or real directions, or one of each combined, of one reverse sweep
 
 
-_OPEN = frozenset({"salt", "chunk", "lanes"})  # a later call may leave these to the first one
-_FOLDERS = ("blocks", "sketch", "reverse", "informed")
+_OPEN = frozenset({"salt", "chunk", "lanes", "solo_lanes"})  # a later call may leave these to the first one
+_FOLDERS = ("blocks", "sketch", "reverse", "solo", "informed")
 
 
 class PartialRun:
@@ -122,6 +127,14 @@ class PartialRun:
         """Such a piece, if it is finished; complex arrays as pairs."""
         file = self._piece(folder, name)
         return dict(safetensors.numpy.load_file(file)) if file.exists() else None
+
+    def store_solo_weights(self, first: int, last: int, weights: Mapping[str, Array]) -> None:
+        """Keep the weights' series along units alone, ``[last - first, degree, *S]``, before the piece itself."""
+        _write(self.solo_weights(first, last), weights)
+
+    def solo_weights(self, first: int, last: int) -> Path:
+        """The file of these."""
+        return self.path / "sketch" / f"solo-{first:05d}-{last:05d}.safetensors"
 
     def weight_files(self) -> list[tuple[int, int, Path]]:
         """First and last direction and file of each weight sketch, in order; none where weights are not kept."""
