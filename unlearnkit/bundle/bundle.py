@@ -108,9 +108,9 @@ class Bundle:
         manifest = self.manifest
         if not manifest.is_explicit:
             expected = direction_key(manifest.recipe_digest, bytes.fromhex(manifest.salt)).hex()
-            if manifest.key != expected:
+            if (key := manifest.directions.key) != expected:
                 raise VerificationError(
-                    f"{FILE_NAME}: the directions' key is {manifest.key}, but recipe and salt give {expected}"
+                    f"{FILE_NAME}: the directions' key is {key}, but recipe and salt give {expected}"
                 )
         self.model_state()
         for probe in manifest.probes:
