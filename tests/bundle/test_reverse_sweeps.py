@@ -113,11 +113,11 @@ def test_arrays_and_manifest_agree_on_whose_they_are(tmp_path, swept):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"rank": -1}, "the rank or the directions of 'margins' are negative"),
-        ({"directions": -1}, "the rank or the directions of 'margins' are negative"),
+        ({"rank": -1}, "the rank or the residual of 'margins' are negative"),
+        ({"residual": -1}, "the rank or the residual of 'margins' are negative"),
         ({"name": "accuracy"}, "reverse sweeps of 'accuracy', which is not a pinned probe"),
         ({"rank": 3}, r"'values' has shape \(2, 4\), expected \(2, 5\)|'vectors' has shape"),
-        ({"directions": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
+        ({"residual": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
         ({"name": "test_loss"}, "files are"),
     ],
 )

@@ -115,7 +115,7 @@ def test_bundles_without_weight_sketches_refuse(tmp_path):
     _, bundle = opened(tmp_path, weights=False)
     with pytest.raises(RefusedError, match="kept no weight sketches") as caught:
         bundle.unlearned_model(model(), GONE)
-    assert "keep_weights=True or informed=" in caught.value.hint
+    assert "Forward(keep_weights=True) or Informed(...)" in caught.value.hint
 
 
 def test_bad_questions_are_refused(tmp_path):

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import safetensors.numpy
 
@@ -26,6 +25,7 @@ from unlearnkit.bundle import complex_numbers, real_pairs
 from unlearnkit.canonical import canonicalize, parse_json, take_fields
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
+from unlearnkit.sketching.lock import locked
 
 Array = np.ndarray[Any, Any]
 
@@ -143,13 +143,7 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
     Raises RefusedError when the folder belongs to another computation, or another process is at work in it.
     """
     path = final.with_name(f".{final.name}.partial")
-    path.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise RefusedError(f"another process is sketching to {final}", hint="wait for it, or write elsewhere") from None
-    try:
+    with locked(path, busy=f"another process is sketching to {final}"):
         file = path / "run.json"
         settled = _read(file)
         if overwrite and settled is not None and _difference(settled, asked):
@@ -163,8 +157,6 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
         for folder in _FOLDERS:
             (path / folder).mkdir(exist_ok=True)
         yield PartialRun(path, settled)
-    finally:
-        lock.release()
 
 
 def _read(file: Path) -> Settings | None:
