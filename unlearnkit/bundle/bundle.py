@@ -57,9 +57,11 @@ class Bundle:
 
     path: its directory. manifest: what it holds. digest: SHA-256 of the manifest, and so of everything in the bundle.
     signers: key ids of the trusted keys that signed it; none when no signature was looked at.
+    Made by `open`. Whatever makes one, everything in it is verified before it is there.
     """
 
-    def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+    def __init__(self, path: Path, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+        raw_manifest = (path / FILE_NAME).read_bytes()
         self.path = path
         self.signers = () if signed is None else tuple(key.key_id for key in signed.keys)
         self.manifest = Manifest.from_bytes(raw_manifest)
@@ -68,6 +70,7 @@ class Bundle:
             verify_listing_agrees(signed, raw_manifest, self.manifest)
         verify_files(path, self.manifest)
         self._units = Units.from_bytes(self._bytes(UNITS), self.manifest.units, key)
+        self._verify_contents()
 
     @classmethod
     def open(
@@ -95,9 +98,7 @@ class Bundle:
             raise FormatError(f"{path} is not a bundle: it has no {FILE_NAME}")
         key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
         signed = None if trust is None else verify_signature(path, keys=trust, threshold=threshold)
-        bundle = cls(path, (path / FILE_NAME).read_bytes(), key, signed)
-        bundle._verify_contents()
-        return bundle
+        return cls(path, key, signed)
 
     def __repr__(self) -> str:
         count, units = self.manifest.direction_count, self.manifest.units
