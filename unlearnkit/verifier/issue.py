@@ -49,13 +49,41 @@ def certify(
 ) -> Issuance:
     """Certify what the probes that the policy names would be without the data of the person who made a request.
 
-    origin: the log's name. evidence: retraining audits of this bundle; a probe that one of them covers gets an audited
-    bound where the policy accepts those, any other a certified one. delta: of each claim; None: the largest that the
-    policy accepts.
+    Args:
+        bundle: of the model; opened with the keys that are trusted.
+        request: its id, such as "R2".
+        log: the one that has the request; the certificate is recorded there.
+        origin: the log's name.
+        policy: the one that the request was received under.
+        signers: as many as the policy asks for.
+        evidence: retraining audits of this bundle; a probe that one of them covers gets an audited bound where the
+            policy accepts those, any other a certified one.
+        delta: of each claim; None: the largest that the policy accepts.
 
-    Raises UnknownNameError for a request that there is none of; RefusedError when it is closed, or the bundle has no
-    data of the person; PolicyError when the policy allows no certificate; BudgetExceededError; EstimationError when the
-    bundle's numbers do not carry a bound at this delta.
+    Returns:
+        The certificate, the bytes of its file, and the entry that records it.
+
+    Raises:
+        UnknownNameError: there is no such request.
+        RefusedError: it is closed, or the bundle has no data of the person.
+        PolicyError: the policy allows no certificate.
+        BudgetExceededError: the bundle's delta is spent.
+        EstimationError: the bundle's numbers do not carry a bound at this delta.
+
+    Example:
+        >>> policy = office.policy()
+        >>> (request,) = office.desk(with_key=True).receive(["ann"], source="experiment")
+        >>> issued = uk.certify(
+        ...     bundle,
+        ...     request.id,
+        ...     log=office.open_log(),
+        ...     origin=office.origin,
+        ...     policy=policy,
+        ...     signers=[office.signer_key()],
+        ... )
+        >>> issued.certificate.decision.outcome
+        'insufficient-evidence'
+
     """
     asked = _open_request(log, request)
     if asked.steps[0].body["policy_digest"] != policy.digest:
