@@ -55,9 +55,21 @@ RANGE, RESIDUAL, INFORMED_START = "range", "residual", "informed"
 class Bundle:
     """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data.
 
-    path: its directory. manifest: what it holds. digest: SHA-256 of the manifest, and so of everything in the bundle.
-    signers: key ids of the trusted keys that signed it; none when no signature was looked at.
     Made by `open`. Whatever makes one, everything in it is verified before it is there.
+
+    Attributes:
+        path: its directory.
+        manifest: what it holds.
+        digest: SHA-256 of the manifest, and so of everything in the bundle.
+        signers: key ids of the trusted keys that signed it; none when no signature was looked at.
+
+    Example:
+        >>> bundle = uk.Bundle.open(office.root / "bundle", trust=office.trust().keys("sketch-signer"))
+        >>> bundle.probe_names, len(bundle.units)
+        (('logits', 'test_loss'), 5)
+        >>> model = bundle.load_model(recipe.model)
+        >>> state = bundle.unlearned_model(recipe.model, delete=["ann"])
+
     """
 
     def __init__(self, path: Path, key: PseudonymKey | None, signed: SignedListing | None) -> None:
@@ -83,13 +95,21 @@ class Bundle:
     ) -> Bundle:
         """Verify the signature, check every file of a bundle, then open it.
 
-        trust: the keys that may have signed it, ``threshold`` of which must; none of them verify nothing. None: no
-        signature is looked at, and ``signers`` stays empty.
-        pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
+        Args:
+            path: its directory.
+            trust: the keys that may have signed it; none of them verify nothing. None: no signature is looked at, and
+                ``signers`` stays empty.
+            threshold: how many different ones must have.
+            pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
 
-        Raises FileNotFoundError, FormatError for malformed contents, SignatureError, ThresholdError,
-        DigestMismatchError for altered contents, VerificationError for directions that do not follow from recipe and
-        salt.
+        Raises:
+            FileNotFoundError: nothing is there.
+            FormatError: malformed contents.
+            SignatureError: no signature, or one that does not verify.
+            ThresholdError: too few trusted signatures.
+            DigestMismatchError: altered contents.
+            VerificationError: directions that do not follow from recipe and salt.
+
         """
         path = Path(path)
         if not path.exists():
@@ -206,10 +226,15 @@ class Bundle:
         slopes: Array | None = None,
         reverse: ReverseSketch | None = None,
     ) -> Sketch:
-        """A sketch along this bundle's directions: base ``[*P]``, coefficients ``[directions, degree, *P]``.
+        """A sketch along this bundle's directions. Where there are no coefficients, informed directions answer alone.
 
-        slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs. Where there are
-        no coefficients at all, the informed directions answer alone.
+        Args:
+            name: of the probe.
+            base: ``[*P]``.
+            coefficients: ``[directions, degree, *P]``.
+            slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs.
+            reverse: what reverse sweeps found out.
+
         """
         projection = self._projection
         if not len(coefficients) and self.directions.count:
@@ -257,9 +282,18 @@ class Bundle:
     ) -> UnlearnedState:
         """The trained weights predicted without some units' data, as a state dict for a model of the recipe's class.
 
-        degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds. The result
-        states its sampling noise. Raises RefusedError when the bundle kept no weight sketches, ValueError for a model
-        that does not fit or a degree that was not sketched, and what `unit_indices` raises.
+        Args:
+            model: of the recipe's class; it stays as it is.
+            delete: names of units.
+            degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds.
+
+        Returns:
+            A state dict that states its sampling noise.
+
+        Raises:
+            RefusedError: the bundle kept no weight sketches.
+            ValueError: the model does not fit, or the degree was not sketched.
+
         """
         self._verify_fits(model)
         units = delete if isinstance(delete, str) else list(delete)  # a text is for `predict` to refuse

@@ -23,6 +23,11 @@ class Forward:
         keep_weights: store the weights' series too, for probes that nobody pinned.
         chunk: directions at once; "auto" fits the memory budget.
 
+    Example:
+        >>> forward = uk.Forward(directions=16, degree=2, keep_weights=True)
+        >>> forward.count
+        16
+
     """
 
     directions: int | Array = 256
@@ -67,6 +72,10 @@ class Reverse:
             Hessian and keeps twice as many of its eigenpairs; 0: first order alone.
         residual: random directions for the error of the second order; 0: it is not known.
 
+    Example:
+        >>> uk.Reverse(rank=64, residual=32)
+        Reverse(rank=64, residual=32)
+
     """
 
     rank: int = 64
@@ -91,6 +100,10 @@ class Informed:
     Attributes:
         count: how many. The weights' series along them are always kept.
         power_iterations: rounds of refinement; each makes them better, for another push and pull.
+
+    Example:
+        >>> uk.Informed(128, power_iterations=1)
+        Informed(count=128, power_iterations=1)
 
     """
 

@@ -85,7 +85,8 @@ def sketch(
         The bundle, opened.
 
     Raises:
-        UnsupportedOpsError, PiecewiseOpsError: the run cannot be sketched, or only with ``allow_piecewise``.
+        UnsupportedOpsError: the run has operations without a Taylor rule.
+        PiecewiseOpsError: it has operations that only ``allow_piecewise`` accepts.
         NonFiniteError: a coefficient overflowed.
         FileExistsError: another bundle is at ``path``.
         RefusedError: unfinished work at ``path`` has other settings, or another process is at it.
