@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tests.bundle.small import COUNT, KEY, TRAINED, UNITS, Small, small
 from unlearnkit.bundle import Bundle, complex_numbers
 from unlearnkit.bundle.tensors import parse_tensors
 from unlearnkit.errors import RefusedError, UnknownNameError
 
-torch = pytest.importorskip("torch")
 N = len(UNITS)
 GONE = ["ben", "17"]
 X = np.array([0.0, 1, 0, 0, 1])

@@ -26,9 +26,9 @@ from unlearnkit.bundle.manifest import Piecewise, Positive, Precision
 from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
-from unlearnkit.sketching.lock import locked
 from unlearnkit.names import Pattern, Sha256
 from unlearnkit.records import Count, from_bytes, from_json, to_bytes, to_json
+from unlearnkit.sketching.lock import locked
 
 Array = np.ndarray[Any, Any]
 
