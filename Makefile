@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test lint format bench constraints clean
+.PHONY: help setup demo test lint format docs bench constraints clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -40,14 +41,22 @@ format: $(READY)  ## let ruff format and fix the code
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+$(DOCS): $(READY)
+	$(PIP) install -c constraints.txt -e ".[docs]"
+	@touch $@
+
+docs: $(DOCS)  ## build the documentation into build/site
+	$(BIN)/mkdocs build --strict --quiet
+
 bench: $(READY)  ## list the benchmark commands
 	@for file in benchmarks/*.py; do test -e "$$file" || continue; echo "$(BIN)/python $$file"; done
 
 constraints: ## pin the newest versions that work together, from a fresh environment
 	$(PYTHON) -m venv --clear build/constraints
 	build/constraints/bin/pip --quiet install "$$(grep '^torch==' constraints.txt)"
-	build/constraints/bin/pip --quiet install -e ".[test]"
-	{ grep '^#' constraints.txt; build/constraints/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//'; } \
+	build/constraints/bin/pip --quiet install -e ".[test,docs]"
+	{ grep -E '^(#|aics-tlog)' constraints.txt; \
+	  build/constraints/bin/pip freeze --all --exclude-editable --exclude pip | sed '/^aics-tlog/d; s/+cpu$$//'; } \
 	  > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 

@@ -213,11 +213,7 @@ def _compare(office: Office, title: str, people: list[str]) -> dict[str, Any]:
 
 def _retrained(office: Office, people: list[str]) -> dict[str, np.ndarray]:
     """The probes after a real retraining without these people, in the precision of the sketch."""
-    import torch
-
     import unlearnkit as uk
 
-    model = uk.retrain(office.recipe, delete=people)
-    with torch.no_grad():
-        model.eval()
-        return {name: probe(model).numpy().astype(np.float64) for name, probe in office.recipe.probes.items()}
+    model = uk.retrain(office.recipe, delete=people).eval()
+    return {name: probe(model).detach().numpy().astype(np.float64) for name, probe in office.recipe.probes.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def document_of(bundle: Bundle) -> dict[str, Any]:
         "verified": bool(bundle.signers),
         "signers": list(bundle.signers),
         "digest": bundle.digest,
-        "recipe": {"name": manifest.recipe.get("name"), "digest": manifest.recipe_digest},
+        "recipe": {"name": manifest.recipe.description.get("name"), "digest": manifest.recipe_digest},
         "counterfactual": manifest.counterfactual,
         "units": manifest.units,
         "directions": {"kind": "explicit" if manifest.is_explicit else "random", "count": manifest.direction_count},
@@ -51,7 +52,7 @@ def document_of(bundle: Bundle) -> dict[str, Any]:
         "probes": {probe.name: list(probe.shape) for probe in manifest.probes},
         "reverse": {entry.name: {"rank": entry.rank, "residual": entry.residual} for entry in manifest.reverse},
         "weight_sketches": bundle.keeps_weights,
-        "piecewise": [dict(entry) for entry in manifest.piecewise],
+        "piecewise": [asdict(entry) for entry in manifest.piecewise],
         "versions": dict(manifest.versions),
         "bytes": sum(file.size for file in manifest.files),
     }

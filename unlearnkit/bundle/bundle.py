@@ -56,11 +56,25 @@ RANGE, RESIDUAL, INFORMED_START = "range", "residual", "informed"
 class Bundle:
     """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data.
 
-    path: its directory. manifest: what it holds. digest: SHA-256 of the manifest, and so of everything in the bundle.
-    signers: key ids of the trusted keys that signed it; none when no signature was looked at.
+    Made by `open`. Whatever makes one, everything in it is verified before it is there.
+
+    Attributes:
+        path: its directory.
+        manifest: what it holds.
+        digest: SHA-256 of the manifest, and so of everything in the bundle.
+        signers: key ids of the trusted keys that signed it; none when no signature was looked at.
+
+    Example:
+        >>> bundle = uk.Bundle.open(office.root / "bundle", trust=office.trust().keys("sketch-signer"))
+        >>> bundle.probe_names, len(bundle.units)
+        (('logits', 'test_loss'), 5)
+        >>> model = bundle.load_model(recipe.model)
+        >>> state = bundle.unlearned_model(recipe.model, delete=["ann"])
+
     """
 
-    def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+    def __init__(self, path: Path, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+        raw_manifest = (path / FILE_NAME).read_bytes()
         self.path = path
         self.signers = () if signed is None else tuple(key.key_id for key in signed.keys)
         self.manifest = Manifest.from_bytes(raw_manifest)
@@ -69,6 +83,7 @@ class Bundle:
             verify_listing_agrees(signed, raw_manifest, self.manifest)
         verify_files(path, self.manifest)
         self._units = Units.from_bytes(self._bytes(UNITS), self.manifest.units, key)
+        self._verify_contents()
 
     @classmethod
     def open(
@@ -81,13 +96,21 @@ class Bundle:
     ) -> Bundle:
         """Verify the signature, check every file of a bundle, then open it.
 
-        trust: the keys that may have signed it, ``threshold`` of which must; none of them verify nothing. None: no
-        signature is looked at, and ``signers`` stays empty.
-        pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
+        Args:
+            path: its directory.
+            trust: the keys that may have signed it; none of them verify nothing. None: no signature is looked at, and
+                ``signers`` stays empty.
+            threshold: how many different ones must have.
+            pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
 
-        Raises FileNotFoundError, FormatError for malformed contents, SignatureError, ThresholdError,
-        DigestMismatchError for altered contents, VerificationError for directions that do not follow from recipe and
-        salt.
+        Raises:
+            FileNotFoundError: nothing is there.
+            FormatError: malformed contents.
+            SignatureError: no signature, or one that does not verify.
+            ThresholdError: too few trusted signatures.
+            DigestMismatchError: altered contents.
+            VerificationError: directions that do not follow from recipe and salt.
+
         """
         path = Path(path)
         if not path.exists():
@@ -96,9 +119,7 @@ class Bundle:
             raise FormatError(f"{path} is not a bundle: it has no {FILE_NAME}")
         key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
         signed = None if trust is None else verify_signature(path, keys=trust, threshold=threshold)
-        bundle = cls(path, (path / FILE_NAME).read_bytes(), key, signed)
-        bundle._verify_contents()
-        return bundle
+        return cls(path, key, signed)
 
     def __repr__(self) -> str:
         count, units = self.manifest.direction_count, self.manifest.units
@@ -109,9 +130,9 @@ class Bundle:
         manifest = self.manifest
         if not manifest.is_explicit:
             expected = direction_key(manifest.recipe_digest, bytes.fromhex(manifest.salt)).hex()
-            if manifest.key != expected:
+            if (key := manifest.directions.key) != expected:
                 raise VerificationError(
-                    f"{FILE_NAME}: the directions' key is {manifest.key}, but recipe and salt give {expected}"
+                    f"{FILE_NAME}: the directions' key is {key}, but recipe and salt give {expected}"
                 )
         if manifest.checkpoint:
             from_log = salt_from_checkpoint(manifest.recipe_digest, manifest.checkpoint).hex()
@@ -247,10 +268,16 @@ class Bundle:
         reverse: ReverseSketch | None = None,
         solo: SoloSeries | None = None,
     ) -> Sketch:
-        """A sketch along this bundle's directions: base ``[*P]``, coefficients ``[directions, degree, *P]``.
+        """A sketch along this bundle's directions. Where there are no coefficients, informed directions answer alone.
 
-        slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs. Where there are
-        no coefficients at all, the informed directions answer alone.
+        Args:
+            name: of the probe.
+            base: ``[*P]``.
+            coefficients: ``[directions, degree, *P]``.
+            slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs.
+            reverse: what reverse sweeps found out.
+            solo: series along units alone.
+
         """
         projection = self._projection
         if not len(coefficients) and self.directions.count:
@@ -299,9 +326,18 @@ class Bundle:
     ) -> UnlearnedState:
         """The trained weights predicted without some units' data, as a state dict for a model of the recipe's class.
 
-        degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds. The result
-        states its sampling noise. Raises RefusedError when the bundle kept no weight sketches, ValueError for a model
-        that does not fit or a degree that was not sketched, and what `unit_indices` raises.
+        Args:
+            model: of the recipe's class; it stays as it is.
+            delete: names of units.
+            degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds.
+
+        Returns:
+            A state dict that states its sampling noise.
+
+        Raises:
+            RefusedError: the bundle kept no weight sketches.
+            ValueError: the model does not fit, or the degree was not sketched.
+
         """
         self._verify_fits(model)
         units = delete if isinstance(delete, str) else list(delete)  # a text is for `predict` to refuse

@@ -40,10 +40,22 @@ class Term:
 class Prediction:
     """A probe without some units' data. Arrays ``[*P]``, or ``[sets, *P]`` when many sets were asked at once.
 
-    value: base + change. base: the probe of the trained model. standard_error: of the terms that were used, over the
-    randomness of the directions; asymptotic, not a certified bound, and silent about what was left out: terms that were
-    not used and degrees beyond the last one. terms: all degrees that were estimated, used or not. explanation: the same
-    choice in words.
+    Attributes:
+        value: base + change, in the probe's unit.
+        base: the probe of the trained model.
+        change: what the deletion does to it.
+        standard_error: of the terms that were used, over the randomness of the directions; asymptotic, not a certified
+            bound, and silent about terms that were not used and degrees beyond the last one.
+        terms: all degrees that were estimated, used or not.
+        explanation: the same choice in words.
+
+    Example:
+        >>> prediction = bundle.probe("test_loss").predict(["ann"])
+        >>> bool(prediction.value == prediction.base + prediction.change)
+        True
+        >>> [term.degree for term in prediction.terms]
+        [1, 2]
+
     """
 
     value: Array
@@ -56,14 +68,26 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Sketch:
-    """A probe's power series along random directions, and what else is known of it.
+    """A probe's power series along random directions, and what else is known of it. ``bundle.probe`` gives one.
 
-    base: ``[*P]``, the probe of the trained model. coefficients: ``c_{j,r}``, complex ``[directions, degree, *P]``.
-    projection: on the directions; one for all probes of a bundle. resolve: from unit names to positions.
-    slopes: the gradient along the projection's informed basis, ``[q, *P]``, where it has one.
-    reverse: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
-    solo: series along units alone; exact for these, and at the diagonals of every degree.
-    is_random: whether the directions were drawn at random; no bound is certified for others.
+    Attributes:
+        name: of the probe.
+        base: ``[*P]``, the probe of the trained model.
+        coefficients: ``c_{j,r}``, complex ``[directions, degree, *P]``.
+        projection: on the directions; one for all probes of a bundle.
+        resolve: from unit names to positions.
+        slopes: the gradient along the projection's informed basis, ``[q, *P]``, where it has one.
+        reverse: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
+        solo: series along units alone; exact for these, and at the diagonals of every degree.
+        is_random: whether the directions were drawn at random; no bound is certified for others.
+
+    Example:
+        >>> sketch = bundle.probe("test_loss")
+        >>> sketch.influences().shape  # of each unit alone, at first order
+        (5,)
+        >>> sketch.bound(["ann"], delta=0.05).covers
+        ('sampling',)
+
     """
 
     name: str
@@ -144,15 +168,19 @@ class Sketch:
     ) -> Prediction:
         """Predict the probe without these units.
 
-        delete: unit names; or for many sets at once an array ``[sets, units]`` of weights, 0 (kept) to 1 (deleted).
-        weight: multiplies all of them, so that the term of degree r gets ``weight^r``.
-        degree: use the terms 1..degree, whatever their noise. None: degree one, and those above it that help, for each
-        set and element of the probe (`unlearnkit.estimation.choice`).
-        unbiased: all terms (up to ``degree``), and degree one without the shrinking of the minimum norm: noisier than
-        the default, but right on average over directions.
+        Args:
+            delete: unit names; or for many sets at once an array ``[sets, units]`` of weights, 0 (kept) to 1 (deleted).
+            weight: multiplies all of them, so that the term of degree r gets ``weight^r``.
+            degree: use the terms 1..degree, whatever their noise. None: degree one, and those above it that help, for
+                each set and element of the probe (`unlearnkit.estimation.choice`).
+            unbiased: all terms (up to ``degree``), and degree one without the shrinking of the minimum norm: noisier
+                than the default, but right on average over directions.
 
-        Raises ValueError and TypeError for an empty deletion, settings out of range and malformed masks; unknown units
-        are the resolver's error (for a bundle: UnknownNameError).
+        Raises:
+            ValueError: an empty deletion, settings out of range, malformed masks.
+            TypeError: not a list of units.
+            UnknownNameError: the bundle has no such unit.
+
         """
         if np.ndim(weight):
             raise ValueError(f"weight: got {weight!r}, expected one number; `curve` takes several")
@@ -165,9 +193,14 @@ class Sketch:
         return self._prediction(found, self._methods(sets, len(found), unbiased=unbiased), forced=forced)
 
     def curve(self, delete: Delete, weights: Sequence[float] | Array | None = None) -> tuple[Array, Prediction]:
-        """Partial deletion of one set of units: weights (None: 21 from 0 to 1), and predictions ``[weights, *P]``.
+        """Partial deletion of one set of units: weights, and predictions ``[weights, *P]``.
 
         All points use the degrees that the full deletion uses, so the curve is a polynomial (the paper's figures 2, 3).
+
+        Args:
+            delete: names of one set of units.
+            weights: from 0 to 1; None: 21 of them.
+
         """
         steps = np.linspace(0, 1, 21) if weights is None else np.asarray(weights, dtype=float)
         if steps.ndim != 1:
@@ -196,12 +229,20 @@ class Sketch:
     ) -> Bound:
         """A certified bound, for all elements together, but for probability ``delta`` (THEORY.md section 4).
 
-        delete: as for `predict`. method: for degrees that are averaged. degree: of what is bounded; None: the degrees
-        that reverse sweeps answered for, otherwise 1. decay: declares ``||f_(r+1)|| <= decay ||f_r||`` from that
-        degree on, which covers the truncation. rounding: declared size of rounding errors, in the probe's unit.
+        The estimate is not `predict`'s, but the centre of the interval.
 
-        The estimate is not `predict`'s, but the centre of the interval. Raises EstimationError for too few directions,
-        with the number that would do, for directions that are not random, and for a decay that the sketch contradicts.
+        Args:
+            delete: as for `predict`.
+            delta: chance that any element is outside, above 0 and below 1.
+            method: for degrees that are averaged.
+            degree: of what is bounded; None: the degrees that reverse sweeps answered for, otherwise 1.
+            decay: declares ``||f_(r+1)|| <= decay ||f_r||`` from that degree on, which covers the truncation.
+            rounding: declared size of rounding errors, in the probe's unit.
+
+        Raises:
+            EstimationError: too few directions, with the number that would do; directions that are not random; a decay
+                that the sketch contradicts.
+
         """
         if not 0 < delta < 1:
             raise ValueError(f"delta={delta}: expected a probability, above 0 and below 1")

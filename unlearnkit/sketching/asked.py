@@ -120,7 +120,6 @@ class Asked:
         salt = "" if self.seed is None else salt_from_seed(self.seed).hex()
         if self.checkpoint:
             salt = salt_from_checkpoint(self.recipe.digest, self.checkpoint).hex()
-        solo = {"units": list(self.solo_units.units), "degree": self.solo_units.degree}
         return Settings(
             recipe=self.recipe.digest,
             degree=1 if forward is None else forward.degree,
@@ -135,7 +134,8 @@ class Asked:
             reverse=canonicalize({name: asdict(settings) for name, settings in self.reverse.items()}).decode(),
             informed=self.informed_directions.count,
             power_iterations=self.informed_directions.power_iterations,
-            solo=canonicalize({**solo, "weights": self.keeps_solo_weights}).decode(),
+            solo=self.solo_units,
+            keep_solo_weights=self.keeps_solo_weights,
             solo_lanes=0,
             lanes=0,
         )
@@ -163,7 +163,7 @@ def digest_of(directions: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(directions, dtype="<c16").tobytes()).hexdigest()
 
 
-def settled(asked: Settings, solo: SoloUnits, per_lane: int, budget: int) -> Settings:
+def settled(asked: Settings, per_lane: int, budget: int) -> Settings:
     """Fill in what the caller left open. per_lane: bytes of one real tail of degree one."""
     complex_tails = max(1, budget // (2 * asked.degree * per_lane))
     blocks = max(1, -(-asked.directions // min(complex_tails, LARGEST_CHUNK)))
@@ -172,15 +172,15 @@ def settled(asked: Settings, solo: SoloUnits, per_lane: int, budget: int) -> Set
         salt=asked.salt or ("" if asked.explicit else secrets.token_hex(32)),
         chunk=asked.chunk or max(1, -(-asked.directions // blocks)),
         lanes=min(SWEEP_LANES, max(1, budget // (2 * per_lane))),  # a reverse step holds about twice what a step does
-        solo_lanes=_solo_lanes(asked, solo, budget // (max(1, solo.degree) * per_lane)),
+        solo_lanes=_solo_lanes(asked, budget // (max(1, asked.solo.degree) * per_lane)),
     )
 
 
-def _solo_lanes(asked: Settings, solo: SoloUnits, fit: int) -> int:
+def _solo_lanes(asked: Settings, fit: int) -> int:
     """Units at once: as many as fit the memory and serve the device, in pieces of about the same size."""
     most = max(1, min(fit, SOLO_LANES.get(asked.device, LARGEST_CHUNK)))
-    pieces = max(1, -(-len(solo.units) // most))
-    return max(1, -(-len(solo.units) // pieces))
+    pieces = max(1, -(-len(asked.solo.units) // most))
+    return max(1, -(-len(asked.solo.units) // pieces))
 
 
 def directions(settings: Settings, recipe: Recipe, explicit: Array | None) -> Directions:

@@ -29,6 +29,11 @@ class Forward:
         keep_weights: store the weights' series too, for probes that nobody pinned.
         chunk: directions at once; "auto" fits the memory budget.
 
+    Example:
+        >>> forward = uk.Forward(directions=16, degree=2, keep_weights=True)
+        >>> forward.count
+        16
+
     """
 
     directions: int | Array = 256
@@ -75,6 +80,10 @@ class Reverse:
         cubic: leading columns of the basis for the third order, which takes a degree-two sweep along each of them and
             each pair; its error is not known. 0: no third order.
 
+    Example:
+        >>> uk.Reverse(rank=64, residual=32)
+        Reverse(rank=64, residual=32)
+
     """
 
     rank: int = 64
@@ -102,6 +111,10 @@ class Informed:
     Attributes:
         count: how many. The weights' series along them are always kept.
         power_iterations: rounds of refinement; each makes them better, for another push and pull.
+
+    Example:
+        >>> uk.Informed(128, power_iterations=1)
+        Informed(count=128, power_iterations=1)
 
     """
 

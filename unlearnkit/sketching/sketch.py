@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,7 @@ from unlearnkit.bundle import (
     write_bundle,
 )
 from unlearnkit.bundle.integrity import SIGNATURE
+from unlearnkit.bundle.manifest import ExplicitDirections, RandomDirections, RecipeText, SaltFromLog
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.sketching.asked import Asked, directions, settled
 from unlearnkit.sketching.forward import ForwardSketching
@@ -86,7 +87,8 @@ def sketch(
         The bundle, opened.
 
     Raises:
-        UnsupportedOpsError, PiecewiseOpsError: the run cannot be sketched, or only with ``allow_piecewise``.
+        UnsupportedOpsError: the run has operations without a Taylor rule.
+        PiecewiseOpsError: it has operations that only ``allow_piecewise`` accepts.
         NonFiniteError: a coefficient overflowed.
         FileExistsError: another bundle is at ``path``.
         RefusedError: unfinished work at ``path`` has other settings, or another process is at it.
@@ -104,7 +106,7 @@ def sketch(
         return _already_there(final, asked, settings, signer)
     sketching = ForwardSketching(run, settings.degree)
     per_lane, memory = sketching.prepare() * run.dtype.itemsize, memory_for(settings.device, memory_budget)
-    fresh = settled(settings, asked.solo_units, per_lane, memory)
+    fresh = settled(settings, per_lane, memory)
     with open_partial(final, settings, fresh, overwrite=overwrite) as partial:
         if final.exists() and not overwrite:  # another process has just finished it
             return _already_there(final, asked, settings, signer)
@@ -232,21 +234,17 @@ def _publish(
 ) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
     manifest = Manifest(
-        recipe_digest=recipe.digest,
-        recipe=recipe.description,
+        recipe=RecipeText(recipe.digest, recipe.description),
         counterfactual=COUNTERFACTUAL,
         units=source.units,
         degree=settings.degree,
-        direction_count=source.count,
-        salt=source.salt.hex(),
-        key=source.key.hex(),
+        directions=_record(source, settings.checkpoint),
         dtype=settings.dtype,
-        checkpoint=settings.checkpoint,
         informed=asked.informed_directions,
         solo=asked.solo_units,
         own_loss=recipe.own_loss,
         reverse=tuple(SweptProbe(n, r.rank, r.residual, r.cubic) for n, r in sorted(asked.reverse.items())),
-        piecewise=tuple(partial.piecewise()),
+        piecewise=partial.piecewise(),
         versions={
             "python": platform.python_version(),
             "torch": str(torch.__version__),
@@ -268,3 +266,11 @@ def _publish(
         solo_weight_files=found.solo_weight_files,
         signer=signer,
     )
+
+
+def _record(source: Directions, checkpoint: str) -> RandomDirections | ExplicitDirections:
+    """What the manifest says of the directions."""
+    record = source.record
+    if checkpoint and isinstance(record, RandomDirections):
+        return replace(record, salt_from=SaltFromLog(checkpoint=checkpoint))
+    return record

@@ -14,7 +14,21 @@ from unlearnkit.training.trainer import ACTIVE, Trainer
 def check(recipe: Recipe) -> tuple[Problem, ...]:
     """Every operation of the training step and of the probes that cannot be sketched, or only with a reservation.
 
-    Nothing is trained; the first batch is traced. Raises TraceError when torch cannot trace the loss or a probe.
+    Nothing is trained; the first batch is traced.
+
+    Args:
+        recipe: the training run.
+
+    Returns:
+        A record for each problem, with operation, place, kind and hint; none of them means that all can be sketched.
+
+    Raises:
+        TraceError: torch cannot trace the loss or a probe.
+
+    Example:
+        >>> uk.check(recipe)
+        ()
+
     """
     own = own_precision(recipe)
     run = make_run(recipe, own if own in DTYPES else "float32", "cpu")

@@ -38,20 +38,46 @@ _PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 class Recipe:
     """An ordinary PyTorch training run, described so that it can be sketched and repeated.
 
-    name: for people. model: with its initial weights; the recipe keeps a copy, so it may be trained meanwhile.
-    loss: ``loss(model, batch) -> [B]``, one loss per example. Training minimises, batch by batch,
-        ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (THEORY.md section 1).
-    optimizer: a fresh ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or ``unlearnkit.Adam``: read for its settings.
-    data: a map-style dataset, or a tuple of tensors ``[examples, ...]``. units: who owns each example (None: nobody).
-    epochs, batch_size: batches are whole; ``drop_last`` leaves an incomplete last one of each epoch out.
-    order_seed: shuffles each epoch; or ``order``: explicit ``[epochs, examples per epoch]`` indices.
-    lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer; lr_interval: it advances each "step" or "epoch".
-    probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last step;
-        and ``OwnLoss()``, the mean loss of each unit on its own examples.
-    allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
-    seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.
+    Training minimises, batch by batch, ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (THEORY.md section 1).
 
-    Raises RecipeError for settings that cannot be honoured exactly.
+    Attributes:
+        name: for people.
+        model: with its initial weights; the recipe keeps a copy, so it may be trained meanwhile.
+        loss: ``loss(model, batch) -> [B]``, one loss per example.
+        optimizer: a fresh ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or ``unlearnkit.Adam``: read for its settings.
+        data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
+        units: who owns each example (None: nobody).
+        epochs: how often the data is gone through.
+        batch_size: examples a step; batches are whole.
+        order_seed: shuffles each epoch.
+        order: explicit ``[epochs, examples per epoch]`` indices, instead of the seed.
+        drop_last: leave an incomplete last batch of each epoch out.
+        lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer.
+        lr_interval: a scheduler advances each "step" or "epoch".
+        probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
+            step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
+        allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
+        seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.
+
+    Raises:
+        RecipeError: a setting cannot be honoured exactly.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> recipe = uk.Recipe(
+        ...     name="a line",
+        ...     model=model,
+        ...     loss=lambda model, batch: (model(batch[0]) - batch[1]).square().mean(1),
+        ...     optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        ...     data=(torch.randn(8, 2), torch.randn(8, 1)),
+        ...     units=["ann", "ann", "bob", "bob", "cleo", "cleo", None, None],
+        ...     epochs=5,
+        ...     batch_size=4,
+        ...     probes={"weights": lambda model: model.weight},
+        ... )
+        >>> recipe.unit_names, recipe.steps
+        (('ann', 'bob', 'cleo'), 10)
+
     """
 
     name: str
@@ -157,7 +183,19 @@ class Recipe:
         return next((name for name, probe in self.probes.items() if isinstance(probe, OwnLoss)), "")
 
     def weights_of(self, delete: Sequence[str | int], weight: float = 1.0) -> Array:
-        """Downweights ``[units]`` for deleting these units. UnknownNameError names all that are not there."""
+        """Downweights ``[units]`` for deleting these units.
+
+        Args:
+            delete: names of units.
+            weight: 1 deletes them, less does so partly.
+
+        Returns:
+            float64 ``[units]``: ``weight`` where a unit is deleted, 0 elsewhere.
+
+        Raises:
+            UnknownNameError: names all units that are not there.
+
+        """
         if isinstance(delete, (str, bytes)):
             raise TypeError(f"delete={delete!r}: expected a list of units, got one text")
         position = {name: i for i, name in enumerate(self.unit_names)}
