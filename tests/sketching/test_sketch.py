@@ -12,6 +12,7 @@ import torch
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import OWNERS, recipe, scalar_probe
+from unlearnkit.bundle import SoloUnits
 from unlearnkit.errors import PiecewiseOpsError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.sketching import sketch as sketching
 from unlearnkit.sketching.store import Settings, open_partial
@@ -32,7 +33,8 @@ SETTINGS = Settings(
     reverse="{}",
     informed=0,
     power_iterations=0,
-    solo="",
+    solo=SoloUnits(),
+    keep_solo_weights=False,
     checkpoint="",
     solo_lanes=1,
     lanes=1,
