@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
 from unlearnkit.compliance.log.proof import verify_proof
-from unlearnkit.compliance.workspace import Workspace
+from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.signing.note import NoteKind, cosign_note, note_key
 
