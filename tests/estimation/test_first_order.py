@@ -1,4 +1,6 @@
-"""Degree one with informed directions, against dense pseudo-inverses and against simulation (THEORY.md section 9)."""
+"""Degree one with informed directions, against dense pseudo-inverses and against simulation
+(docs/theory.md section 9).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """The certified bound of one prediction: each degree's part with its own law, all of them together by a union bound.
 
-Sources: THEORY.md section 4 (the projection law; Catoni's mean and the median of means), section 8 (reverse sweeps:
-the first degree exact, the second exact but for what the low rank leaves out) and section 9 (deflated projection).
-Deletions come first, ``[sets, E]``; a probe's elements are flat. Delta is split evenly over everything that is random.
+Sources: docs/theory.md section 4 (the projection law; Catoni's mean and the median of means), section 8 (reverse
+sweeps: the first degree exact, the second exact but for what the low rank leaves out) and section 9 (deflated
+projection). Deletions come first, ``[sets, E]``; a probe's elements are flat. Delta is split evenly over everything
+that is random.
 """
 
 from __future__ import annotations
@@ -187,7 +188,8 @@ def _squared_frobenius(reverse: ReverseSketch, delta: float) -> Array:
 
 
 def truncation(norm: Array, degree: int, squared_length: Array, decay: float) -> Array:
-    """``sum_{r>k} ||f_r|| |x|^r`` when ``||f_r|| <= norm decay^(r-k)`` is declared: ``[sets, E]`` (THEORY.md 4.4a).
+    """``sum_{r>k} ||f_r|| |x|^r`` when ``||f_r|| <= norm decay^(r-k)`` is declared: ``[sets, E]``
+    (docs/theory.md section 4.4a).
 
     By Cauchy-Schwarz no ``|f_r(x)|`` is larger than ``||f_r|| |x|^r``. Infinite where the series does not converge.
     """

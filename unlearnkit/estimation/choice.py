@@ -1,4 +1,4 @@
-"""Which degrees a prediction uses: bias against variance, from the sketch's own numbers (THEORY.md section 7).
+"""Which degrees a prediction uses: bias against variance, from the sketch's own numbers (docs/theory.md section 7).
 
 The noise of an averaged term of degree r >= 2 has little to do with its size. In *general position*, where the deletion
 x is no better aligned with ``f_r`` than a random direction is, the two have variances

@@ -1,4 +1,4 @@
-"""Audited bounds: split conformal prediction from real retrainings (THEORY.md section 5).
+"""Audited bounds: split conformal prediction from real retrainings (docs/theory.md section 5).
 
 A score is the error of a prediction over the sketch's own scale ``sigma`` for that deletion. When the deletion asked
 for and the N that were retrained are exchangeable, the new score is as likely to have any rank among the N + 1, so it

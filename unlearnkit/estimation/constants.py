@@ -1,4 +1,5 @@
-"""Certified bounds over the randomness of the directions: pure functions over floats and arrays (THEORY.md section 4).
+"""Certified bounds over the randomness of the directions: pure functions over floats and arrays
+(docs/theory.md section 4).
 
 Every bound holds, but for a stated probability delta, for a deletion x and a probe that were chosen without looking at
 the directions. Nothing here is asymptotic. Degree one follows an exact law (`projection_constants`); the degrees above
@@ -49,7 +50,7 @@ def projection_constants(rank: int, dimension: int, delta: float) -> ProjectionC
     and ``<v, x>^2 <= q |x|^2``, q the quantile of Beta(1/2, (n-2)/2) at 1 - d2. Of all intervals with
     ``beta in [lo, hi]`` but for d1 the one is taken for which both ends move the estimate by one share, ``shrink``;
     of all splits ``d1 + d2 = delta`` the one with the least ``spread = sqrt(1-lo) / lo * sqrt(q)``.
-    Source: THEORY.md section 4.1.
+    Source: docs/theory.md section 4.1.
     """
     if rank >= dimension:
         return ProjectionConstants(0.0, 0.0)
@@ -91,7 +92,7 @@ def retained_share(kurtosis: float, count: int, delta: float) -> float:
     Of all such W with mean 1, ``exp(-t W)`` has its largest expectation for W = K with probability 1/K and 0 otherwise
     (the parabola through ``exp(-t w)`` at 0 that touches it at K lies above it), so Chernoff's bound for the binomial
     holds: ``P(mean <= a) <= exp(-m KL(a/K || 1/K))``. This is never worse than one-sided Bernstein, which has
-    ``1 - a = sqrt(2 K ln(1/delta) / m)`` (THEORY.md section 4.2).
+    ``1 - a = sqrt(2 K ln(1/delta) / m)`` (docs/theory.md section 4.2).
     """
     if kurtosis <= 1:
         return 1.0
@@ -113,7 +114,7 @@ def variance_bound(squared_norm: Array, squared_length: Array, squared_value: Ar
 
     squared_norm: ``||f_r||^2`` or more. squared_length: ``|x|^2``. squared_value: ``f_r(x)^2`` or more. Shapes that
     broadcast. For many units rho is C(2r-1, r) = R_r / 2, so for f in general position, where ``f_r(x)`` is small, this
-    is a quarter of THEORY.md's ``R_r |x|^(2r) ||f_r||^2``; it is never more than that.
+    is a quarter of docs/theory.md's ``R_r |x|^(2r) ||f_r||^2``; it is never more than that.
 
     Proof. Take |x| = 1 and write ``psi = h* x + sqrt(1-s) phi``, ``s = |h|^2``, phi uniform on the sphere across x.
     ``f_r(psi) = sum_k h*^k (1-s)^((r-k)/2) q_k(phi)`` with q_k homogeneous of degree r-k. The phase of h is uniform and

@@ -1,4 +1,4 @@
-"""Degree one of a sketch: exact along informed directions, by projection elsewhere (THEORY.md sections 3 and 9).
+"""Degree one of a sketch: exact along informed directions, by projection elsewhere (docs/theory.md sections 3 and 9).
 
 With Q the orthonormal basis of the informed directions, ``<g, x> = <Q'g, Q'x> + <g, x_perp>``. The first part is known.
 For the second, what a random direction measured is left of the informed part, ``c_{j,1} - <Q'g, Q'psi_j>``, and then

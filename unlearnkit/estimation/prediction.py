@@ -198,7 +198,7 @@ class Sketch:
         decay: float | None = None,
         rounding: float | None = None,
     ) -> Bound:
-        """A certified bound, for all elements together, but for probability ``delta`` (THEORY.md section 4).
+        """A certified bound, for all elements together, but for probability ``delta`` (docs/theory.md section 4).
 
         The estimate is not `predict`'s, but the centre of the interval.
 

@@ -1,4 +1,4 @@
-"""Degree one by projection instead of averaging (THEORY.md section 3, "Degree one").
+"""Degree one by projection instead of averaging (docs/theory.md section 3, "Degree one").
 
 ``c_{j,1} = <g, psi_j>`` with ``g = grad f(0)`` real, so m complex directions are 2m exact real measurements
 ``y = A g``, ``A = [Re Psi; Im Psi]`` (2m x n). They tell ``g_P = A^+ y``, the orthogonal projection of g on the span of
@@ -82,8 +82,9 @@ class Projection:
     """The projection on the span of some directions. Factored once, when first needed, for every probe and deletion.
 
     informed: an orthonormal basis Q ``[units, q]`` of dimensions in which the gradient is known anyhow. Then all this
-    is about the others: directions, gradients and deletions without their parts in the span of Q (THEORY.md section 9).
-    For random directions that is the same in n - q dimensions: the span of what is left of them is as random there.
+    is about the others: directions, gradients and deletions without their parts in the span of Q
+    (docs/theory.md section 9). For random directions that is the same in n - q dimensions: the span of what is left of
+    them is as random there.
 
     Takes memory for the smaller of a 2m x 2m and an n x n matrix, and for two blocks of directions.
     """

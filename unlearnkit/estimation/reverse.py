@@ -1,4 +1,4 @@
-"""Predictions from reverse sweeps: the first order exact, the second by low rank (THEORY.md section 8).
+"""Predictions from reverse sweeps: the first order exact, the second by low rank (docs/theory.md section 8).
 
 For one probe element ``f`` over ``n`` units a reverse sweep gives ``g = grad f(0)`` exactly, and products of its
 Hessian ``H`` with chosen vectors, from which `unlearnkit.estimation.low_rank` makes a form ``L`` of low rank. What that

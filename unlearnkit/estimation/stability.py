@@ -1,4 +1,4 @@
-"""The stability profile: how large each degree's part of a probe is (the paper's figure 1; THEORY.md section 3).
+"""The stability profile: how large each degree's part of a probe is (the paper's figure 1; docs/theory.md section 3).
 
 ``||f_r||`` is what a certified bound and the truncation rest on. Rows are the root mean square over a probe's elements.
 Intervals are certified, each by itself: from above by `retained_share`, from below by Cantelli's inequality, both from

@@ -15,7 +15,7 @@ LARGEST_CHUNK = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Forward:
-    """Power series along random directions (THEORY.md section 2): every pinned probe, and probes nobody named.
+    """Power series along random directions (docs/theory.md section 2): every pinned probe, and probes nobody named.
 
     Attributes:
         directions: how many random directions, or an explicit complex array ``[directions, units]`` for studies.
@@ -65,7 +65,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverse:
-    """Reverse sweeps of one pinned probe (THEORY.md section 8): its exact first order, and a low-rank second.
+    """Reverse sweeps of one pinned probe (docs/theory.md section 8): its exact first order, and a low-rank second.
 
     Attributes:
         rank: columns of the basis for the second order, which takes twice as many products with each element's
@@ -95,7 +95,7 @@ FIRST_ORDER = Reverse(rank=0, residual=0)
 
 @dataclass(frozen=True, slots=True)
 class Informed:
-    """Directions along which the trained weights move most (THEORY.md section 9): first orders of any probe.
+    """Directions along which the trained weights move most (docs/theory.md section 9): first orders of any probe.
 
     Attributes:
         count: how many. The weights' series along them are always kept.

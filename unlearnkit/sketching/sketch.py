@@ -62,7 +62,7 @@ def sketch(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> Bundle:
-    """Train the recipe once while pushing truncated power series through it; write a bundle (THEORY.md section 2).
+    """Train the recipe once while pushing truncated power series through it; write a bundle (docs/theory.md section 2).
 
     Without ``forward``, ``reverse`` and ``informed``, every pinned probe gets its exact first order by a reverse sweep.
     What an interrupted call had finished is kept: the same call goes on to the same bundle, byte for byte.
