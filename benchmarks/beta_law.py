@@ -45,7 +45,7 @@ def projection_constants(rank: int, dimension: int, delta: float) -> ProjectionC
     and ``<v, x>^2 <= q |x|^2``, q the quantile of Beta(1/2, (n-2)/2) at 1 - d2. Of all intervals with
     ``beta in [lo, hi]`` but for d1 the one is taken for which both ends move the estimate by one share, ``shrink``;
     of all splits ``d1 + d2 = delta`` the one with the least ``spread = sqrt(1-lo) / lo * sqrt(q)``.
-    Source: THEORY.md section 4.1.
+    Source: docs/theory.md section 4.1.
     """
     if rank >= dimension:
         return ProjectionConstants(0.0, 0.0)

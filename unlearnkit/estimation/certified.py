@@ -1,4 +1,4 @@
-"""The certified bound of one degree's part, each kind with its own law (THEORY.md section 4).
+"""The certified bound of one degree's part, each kind with its own law (docs/theory.md section 4).
 
 A projection on random directions, and what a low rank leaves out, follow Student's law
 (`unlearnkit.estimation.student`); averages of higher degrees are bounded by robust means. Deletions come first,

@@ -1,4 +1,4 @@
-"""Whether a series converges where it is asked: it shows in the sketch itself (THEORY.md section 13).
+"""Whether a series converges where it is asked: it shows in the sketch itself (docs/theory.md section 13).
 
 Beyond its radius of convergence a series predicts nonsense with tiny standard errors. Two ratios of neighbouring
 degrees are compared with 1, for each element and set:

@@ -1,7 +1,7 @@
 """What forward directions say of every degree: by projection, and by averaging where that stands out of its noise.
 
 Degree one is `unlearnkit.estimation.first_order`. A higher degree is exact where there are as many measurements as its
-tensor has dimensions. Elsewhere there are two estimates, good at different things (THEORY.md sections 3 and 7): the
+tensor has dimensions. Elsewhere there are two estimates, good at different things (docs/theory.md section 3 and 7): the
 minimum norm is the better one in general position, and averaging sees coherent deletions, which are lost to the other.
 """
 

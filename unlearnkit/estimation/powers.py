@@ -1,4 +1,4 @@
-"""Degrees above one by projection, as degree one is: in the space of symmetric tensors (THEORY.md section 3).
+"""Degrees above one by projection, as degree one is: in the space of symmetric tensors (docs/theory.md section 3).
 
 ``c_{j,r} = <F_r, psi_j^r>`` with ``F_r`` the real symmetric tensor of ``f_r``, so m directions are 2m exact real
 measurements of it, and ``f_r(x) = <F_r, x^r>``. Where there are as many as the tensor has dimensions, ``N_r``, it is

@@ -1,4 +1,4 @@
-"""How large each degree's part of a probe is (the paper's figure 1; THEORY.md section 3).
+"""How large each degree's part of a probe is (the paper's figure 1; docs/theory.md section 3).
 
 ``||f_r||`` is what truncation rests on, what convergence is judged by, and what a declared decay is held against.
 Intervals are certified: from above by `retained_share`, from below by Cantelli's inequality, both from

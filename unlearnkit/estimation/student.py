@@ -1,4 +1,4 @@
-"""The law of a projection on random directions: Student's t, exactly (THEORY.md section 4.1).
+"""The law of a projection on random directions: Student's t, exactly (docs/theory.md section 4.1).
 
 The span U of p real measurements along random directions is a uniformly random subspace of R^n. With ``e = x/|x|``,
 ``c = |P e|``, ``s = sqrt(1-c^2)`` and ``p1 = P e / c``, the part Q of U across p1 is across x too, and
