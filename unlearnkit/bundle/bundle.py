@@ -38,7 +38,7 @@ from unlearnkit.bundle.units import Units
 from unlearnkit.bundle.unlearned import UnlearnedState, unlearned_state
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
-from unlearnkit.estimation import CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
+from unlearnkit.estimation import NO_CUBIC, CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
 
 if TYPE_CHECKING:
     import torch
@@ -176,7 +176,7 @@ class Bundle:
             directions=Directions.random(manifest.recipe_digest, salt, entry.residual, units, dtype, RESIDUAL),
             cubic=CubicForm(arrays["basis"].astype(np.float64), arrays["cubic"].astype(np.float64))
             if entry.cubic
-            else None,
+            else NO_CUBIC,
             solo=None if self.solo is None else self.solo.series(probe.name),
         )
 
@@ -236,7 +236,7 @@ class Bundle:
         raise UnknownNameError(f"the bundle has no probe {name!r}; it has: {known}", hint=hint)
 
     def own_loss(self, delete: Sequence[str | int]) -> Prediction:
-        """Predict the mean loss on their own data, had these units been left out together (THEORY.md section 11).
+        """Predict the mean loss on their own data, had these units been left out together (docs/theory.md section 11).
 
         What a model keeps of somebody shows there, more than on test data. For one unit its series alone answers; for
         several, each one's own series and what the others do to it, to first order by reverse sweeps and above by what

@@ -1,4 +1,4 @@
-"""Series along units alone, as a bundle holds them (THEORY.md sections 10, 11 and 14).
+"""Series along units alone, as a bundle holds them (docs/theory.md sections 10, 11 and 14).
 
 ``solo.safetensors`` has ``probes/NAME`` ``[count, degree, *P]`` for the units that the manifest lists; of own losses
 only each unit's own element, ``[count, degree]``. Where they were kept, ``sketch/solo-FIRST-LAST.safetensors`` has the

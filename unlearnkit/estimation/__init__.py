@@ -1,5 +1,6 @@
 """Predictions, bounds and their constants: pure numerics over arrays, without torch."""
 
+from unlearnkit.estimation.cubic import NO_CUBIC as NO_CUBIC
 from unlearnkit.estimation.cubic import CubicForm as CubicForm
 from unlearnkit.estimation.prediction import Prediction as Prediction
 from unlearnkit.estimation.prediction import Sketch as Sketch

@@ -1,4 +1,4 @@
-"""The third order by low rank, from degree-two sweeps along a few vectors (THEORY.md section 10).
+"""The third order by low rank, from degree-two sweeps along a few vectors (docs/theory.md section 10).
 
 With ``T`` the third derivative of f over units, Q the leading vectors of the basis that the Hessians share, and
 ``x = Q a + x_perp``, ``a = Q'x``,
@@ -53,7 +53,7 @@ class CubicForm:
 
     def of(self, elements: Array) -> CubicForm:
         """The same for some elements of the probe."""
-        return CubicForm(self.basis, self.slices[:, elements])
+        return CubicForm(self.basis, self.slices[:, elements]) if len(self.basis) else self
 
     def third_order(self, sets: Array) -> Array:
         """The form at sets ``[sets, units]``: ``[sets, E]``."""
@@ -79,3 +79,7 @@ class CubicForm:
         """``a_i a_j``, twice where ``i < j``: ``[sets, pairs]``."""
         first, second = pairs(len(self.basis))
         return np.asarray(inside[:, first] * inside[:, second] * np.where(first == second, 1, 2))
+
+
+NO_CUBIC = CubicForm(np.zeros((0, 0)), np.zeros((0, 0, 0)))
+"""Of rank zero: nothing is known."""

@@ -1,4 +1,4 @@
-"""Predictions from reverse sweeps: the first order exact, the next ones by low rank (THEORY.md sections 8 and 10).
+"""Predictions from reverse sweeps: the first order exact, the next ones by low rank (docs/theory.md sections 8 and 10).
 
 For one probe element ``f`` over ``n`` units a reverse sweep gives ``g = grad f(0)`` exactly, and products of its
 Hessian ``H`` with chosen vectors, from which `unlearnkit.estimation.low_rank` makes a form ``L`` of low rank. What that
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from unlearnkit.estimation.cubic import CubicForm
+from unlearnkit.estimation.cubic import NO_CUBIC, CubicForm
 from unlearnkit.estimation.estimators import symmetric_dimension
 from unlearnkit.estimation.low_rank import quadratic_form
 from unlearnkit.estimation.projection import DirectionSource, inner_products
@@ -52,7 +52,7 @@ class ReverseSketch:
     values: Array
     residual: Array
     directions: DirectionSource
-    cubic: CubicForm | None = None
+    cubic: CubicForm = NO_CUBIC
     solo: SoloSeries | None = None
 
     @property
@@ -63,7 +63,7 @@ class ReverseSketch:
     @property
     def degree(self) -> int:
         """Highest degree that is answered for."""
-        return 1 if not self.rank else 2 if self.cubic is None else 3
+        return 1 if not self.rank else 3 if len(self.cubic.basis) else 2
 
     def of(self, elements: Array) -> ReverseSketch:
         """The same for some elements of the probe."""
@@ -73,19 +73,9 @@ class ReverseSketch:
             values=self.values[elements],
             residual=self.residual[:, elements],
             directions=self.directions,
-            cubic=None if self.cubic is None else self.cubic.of(elements),
+            cubic=self.cubic.of(elements),
             solo=None if self.solo is None else self.solo.of(elements),
         )
-
-    def terms(self, sets: Array, *, unbiased: bool = False) -> list[tuple[Array, Array]]:
-        """The degrees 1 to ``degree`` at sets ``[sets, units]`` and their standard errors, each ``[sets, E]``."""
-        first = self.first_order(sets)
-        found = [(first, np.zeros_like(first))]
-        if self.degree > 1:
-            found.append(self.second_order(sets, unbiased=unbiased))
-        if self.cubic is not None and self.degree > 2:
-            found.append(self._third_order(sets, self.cubic))
-        return found
 
     def first_order(self, sets: Array) -> Array:
         """``f_1(x) = <g, x>``, exact: ``[sets, E]``."""
@@ -112,11 +102,11 @@ class ReverseSketch:
             return value + exact * mean / 2, exact * error / 2
         return value, self._known(sets, 2, np.maximum(np.abs(mean), error) / 2)
 
-    def _third_order(self, sets: Array, cubic: CubicForm) -> tuple[Array, Array]:
-        """By low rank; its error is not known."""
-        value = cubic.third_order(sets)
+    def third_order(self, sets: Array) -> tuple[Array, Array]:
+        """The cubic form at sets ``[sets, units]``, and its error, which is not known, each ``[sets, E]``."""
+        value = self.cubic.third_order(sets)
         if self.solo is not None and self.solo.degree > 2:
-            value = value + sets**3 @ self.solo.beside(cubic.diagonal(), 3)
+            value = value + sets**3 @ self.solo.beside(self.cubic.diagonal(), 3)
         return value, self._known(sets, 3, np.full_like(value, np.nan))
 
     def _known(self, sets: Array, degree: int, error: Array) -> Array:
@@ -137,9 +127,9 @@ class ReverseSketch:
         """How a degree is found, in words."""
         if degree == 1:
             return "exact, by reverse sweeps"
-        if degree == 2 or self.cubic is None:
-            return f"{self.rank} eigenpairs, by reverse sweeps"
-        return f"a cubic form of rank {len(self.cubic.basis)}, by reverse sweeps"
+        form = f"{self.rank} eigenpairs" if degree == 2 else f"cubic form of rank {len(self.cubic.basis)}"
+        diagonal = self.solo is not None and self.solo.degree >= degree
+        return f"{form}, by reverse sweeps" + (", diagonal by series along units alone" if diagonal else "")
 
     def residual_products(self) -> Iterator[Array]:
         """For each element, what is left out of ``H psi``, complex ``[directions, units]``."""

@@ -1,4 +1,5 @@
-"""The reverse sweep: gradients of a probe over all downweights, and their Taylor coefficients (THEORY.md section 8).
+"""The reverse sweep: gradients of a probe over all downweights, and their Taylor coefficients
+(docs/theory.md section 8).
 
 Training is a chain of steps ``(weights, moments) -> (weights', moments')``. A sweep carries, for each element of a
 probe, the cotangent of weights and moments back through the chain; on the way, every step yields the derivative with

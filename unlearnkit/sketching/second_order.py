@@ -1,4 +1,5 @@
-"""Sketching a probe by reverse sweeps: exact gradients, low-rank Hessians, residual products (THEORY.md section 8).
+"""Sketching a probe by reverse sweeps: exact gradients, low-rank Hessians, residual products
+(docs/theory.md section 8).
 
 The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory and a
 finished one can be kept. All elements go along the same directions, which costs little more than one of them alone:

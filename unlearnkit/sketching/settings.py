@@ -21,7 +21,7 @@ SOLO_LANES = {"cpu": 64}
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Forward:
-    """Power series along random directions (THEORY.md section 2): every pinned probe, and probes nobody named.
+    """Power series along random directions (docs/theory.md section 2): every pinned probe, and probes nobody named.
 
     Attributes:
         directions: how many random directions, or an explicit complex array ``[directions, units]`` for studies.
@@ -71,7 +71,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverse:
-    """Reverse sweeps of one pinned probe (THEORY.md sections 8, 10): its exact first order, low-rank ones above.
+    """Reverse sweeps of one pinned probe (docs/theory.md sections 8, 10): its exact first order, low-rank ones above.
 
     Attributes:
         rank: columns of the basis for the second order, which takes twice as many products with each element's
@@ -106,7 +106,7 @@ FIRST_ORDER = Reverse(rank=0, residual=0)
 
 @dataclass(frozen=True, slots=True)
 class Informed:
-    """Directions along which the trained weights move most (THEORY.md section 9): first orders of any probe.
+    """Directions along which the trained weights move most (docs/theory.md section 9): first orders of any probe.
 
     Attributes:
         count: how many. The weights' series along them are always kept.
@@ -139,7 +139,7 @@ class Informed:
 
 @dataclass(frozen=True, slots=True)
 class Solo:
-    """Series along each unit alone (THEORY.md section 10): exact for single units, exact diagonals for sets.
+    """Series along each unit alone (docs/theory.md section 10): exact for single units, exact diagonals for sets.
 
     Attributes:
         degree: highest power kept.

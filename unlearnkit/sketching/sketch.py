@@ -60,7 +60,7 @@ def sketch(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> Bundle:
-    """Train the recipe once while pushing truncated power series through it; write a bundle (THEORY.md section 2).
+    """Train the recipe once while pushing truncated power series through it; write a bundle (docs/theory.md section 2).
 
     Without ``forward``, ``reverse``, ``informed`` and ``solo``, every pinned probe gets its exact first order by a
     reverse sweep; own losses of 10,000 and more units do not, for that is a number for each pair of units.

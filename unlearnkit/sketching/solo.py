@@ -1,4 +1,4 @@
-"""Series along units alone: training pushed along unit vectors, in real lanes (THEORY.md section 10)."""
+"""Series along units alone: training pushed along unit vectors, in real lanes (docs/theory.md section 10)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The own-loss probe: for each unit, the mean loss on its own examples (THEORY.md section 11).
+"""The own-loss probe: for each unit, the mean loss on its own examples (docs/theory.md section 11).
 
 What a model keeps of somebody shows on their examples, not on test data. Deleting D, the elements u in D count.
 """

@@ -38,7 +38,7 @@ _PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 class Recipe:
     """An ordinary PyTorch training run, described so that it can be sketched and repeated.
 
-    Training minimises, batch by batch, ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (THEORY.md section 1).
+    Training minimises, batch by batch, ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (docs/theory.md section 1).
 
     Attributes:
         name: for people.

@@ -104,7 +104,7 @@ class Run:
         return torch.from_numpy(self.recipe.unit_of_example[self.recipe.indices[step]]).to(self.device)
 
     def loss(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor) -> Tensor:
-        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
+        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (docs/theory.md section 1)."""
         losses = self.call(self.recipe.loss, weights, fixed, batch)
         if not isinstance(losses, Tensor) or losses.shape != w.shape:
             found = (
