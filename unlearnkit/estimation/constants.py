@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -146,8 +146,3 @@ def outward(epsilon: Array) -> Array:
 def decimal_above(value: float, digits: int = 6) -> str:
     """The least decimal of so many significant digits that is not below the value."""
     return str(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(value)))
-
-
-def decimal_below(value: float, digits: int = 6) -> str:
-    """The largest decimal of so many significant digits that is not above the value."""
-    return str(Context(prec=digits, rounding=ROUND_FLOOR).create_decimal(Decimal(value)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -183,8 +183,3 @@ def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, An
         if source in weights:
             state[name] = weights[source]
     return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
-
-
-def as_list(weights: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
-    """The tensors in the order of ``names``."""
-    return [weights[name] for name in names]
