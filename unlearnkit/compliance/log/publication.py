@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -85,13 +84,12 @@ def publish_checkpoint(log: Lockable, key: LogKey, *, recompute: Recompute | Non
         VerificationError: What `verify_log` raises: a log that does not continue what was signed before is not signed.
         FormatError: A line or a checkpoint is malformed.
     """
-    recompute = recompute or partial(read_history, log.path)
     while True:
         with log.exclusive() as writer:
             end = writer.end
         current, earlier = stored_checkpoints(log.path, log=key.public)
         sizes = {head.size for head in (current, *earlier) if head is not None}
-        history = recompute(sizes, end=end)
+        history = recompute(sizes, end=end) if recompute else read_history(log.path, sizes, end=end)
         hold_to(history, current, earlier)
         if current is not None and current.size == history.end.index:
             return current
