@@ -45,7 +45,7 @@ class Prediction:
         base: the probe of the trained model.
         change: what the deletion does to it.
         standard_error: of the terms that were used, over the randomness of the directions; NaN where not known;
-            asymptotic, not a certified bound, and silent about terms that were not used and degrees beyond the last one.
+            asymptotic, not a certified bound, and silent about terms not used and about degrees beyond the last one.
         convergence: whether the series converges there.
         terms: all degrees that were estimated, used or not.
         explanation: choice and convergence in words.
@@ -152,8 +152,8 @@ class Sketch:
         Args:
             delete: unit names; or for many sets at once an array ``[sets, units]`` of weights, 0 (kept) to 1 (deleted).
             weight: multiplies all of them, so that the term of degree r gets ``weight^r``.
-            degree: use the terms 1..degree, whatever their noise and whether they converge. None: degree one, and those above it that help, for
-                each set and element of the probe (`unlearnkit.estimation.choice`).
+            degree: use the terms 1..degree, whatever their noise and whether they converge. None: degree one,
+                and those above it that help, for each set and element of the probe (`unlearnkit.estimation.choice`).
             unbiased: all terms (up to ``degree``), and without the shrinking of the minimum norm: noisier than
                 the default, but right on average over directions.
 
