@@ -30,7 +30,7 @@ def masks() -> np.ndarray:
 def test_the_manifest_lists_them_and_their_file_holds_them(tmp_path, swept):
     path = swept.write(tmp_path / "bundle")
     record = json.loads((path / "manifest.json").read_bytes())
-    assert record["reverse"] == [{"name": "margins", "rank": RANK, "residual": LEFT}]
+    assert record["reverse"] == [{"name": "margins", "rank": RANK, "residual": LEFT, "cubic": 0}]
     assert FILE in [file["path"] for file in record["files"]]
     stored, arrays = load_file(path / FILE), swept.contents["reverse"]["margins"]
     assert stored.keys() == arrays.keys()

@@ -16,6 +16,7 @@ from tests.training.pieces import Stop, contents, pieces
 from tests.training.small import model, probe, recipe, scalar_probe
 from unlearnkit.bundle import direction_key, random_directions
 from unlearnkit.errors import DigestMismatchError, RefusedError
+from unlearnkit.sketching import asked
 from unlearnkit.sketching import sketch as sketching
 
 N = unrolled.UNITS
@@ -147,7 +148,7 @@ def test_a_stingy_memory_changes_nothing_beyond_rounding(few, tmp_path):
 def in_pieces(tmp_path_factory) -> tuple[uk.Bundle, list[str]]:
     """A bundle made with two directions at once, and the names of the pieces."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sketching, "SWEEP_LANES", 2)
+        patch.setattr(asked, "SWEEP_LANES", 2)
         names = pieces(patch)
         return make(tmp_path_factory.mktemp("pieces") / "bundle", informed=3), names
 
@@ -169,7 +170,7 @@ def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_bytes(in_pieces, t
     for within in (1, 3, 5, 7):  # pull, push, pull, push, in two pieces each
         with monkeypatch.context() as patch:
             if not finished:
-                patch.setattr(sketching, "SWEEP_LANES", 2)
+                patch.setattr(asked, "SWEEP_LANES", 2)
             stored = pieces(patch, within - len(finished))
             with pytest.raises(Stop):
                 make(tmp_path / "bundle", informed=3)

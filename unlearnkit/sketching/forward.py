@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,7 @@ from tqdm import tqdm
 from unlearnkit.bundle import Directions
 from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
-from unlearnkit.taylor.function import JetFunction
-from unlearnkit.training.probes import coefficients, probe_function
+from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.run import Run, numpy_state
 from unlearnkit.training.state import Leaf, constant_of
@@ -44,6 +44,13 @@ class ForwardSketching:
         self.trainer = Trainer(run, degree)
         self.probes = {name: probe_function(run, name, probe) for name, probe in run.recipe.probes.items()}
 
+    def to_degree(self, degree: int) -> ForwardSketching:
+        """The same sketching to another degree, with the same traces."""
+        other, trainer = copy.copy(self), copy.copy(self.trainer)
+        trainer.degree = other.degree = degree
+        other.trainer = trainer
+        return other
+
     def prepare(self) -> int:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
         run, weights = self.run, self.run.initial_weights()
@@ -66,7 +73,7 @@ class ForwardSketching:
 
         Complete after the first block: every block makes the same decisions, those of the constant term.
         """
-        functions: list[JetFunction] = [self.trainer.gradient, *self.probes.values()]
+        functions: list[ProbeFunction] = [self.trainer.gradient, *self.probes.values()]
         found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
         return tuple(Piecewise(*members) for members in sorted(found))
 

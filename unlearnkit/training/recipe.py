@@ -18,6 +18,7 @@ from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
 from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
+from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.schedule import Interval, Schedule, play
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -54,7 +55,7 @@ class Recipe:
         lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer.
         lr_interval: a scheduler advances each "step" or "epoch".
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
-            step.
+            step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
         allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
         seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.
 
@@ -107,9 +108,13 @@ class Recipe:
             if not _PROBE_NAME.fullmatch(name):
                 hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
                 raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+        if sum(isinstance(probe, OwnLoss) for probe in self.probes.values()) > 1:
+            raise RecipeError("probes: got several OwnLoss(), expected at most one")
         # Read everything once, so that a recipe that exists is a recipe that can be run.
         _ = self.indices, self.unit_names, self.groups
         object.__setattr__(self, "model", copy.deepcopy(self.model))
+        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
+        object.__setattr__(self, "probes", bound)
 
     @cached_property
     def dataset(self) -> MapDataset:
@@ -171,6 +176,11 @@ class Recipe:
         per_epoch = self.steps // self.epochs
         interval = self.lr_interval
         return play(self.optimizer, self.lr_schedule, epochs=self.epochs, steps_per_epoch=per_epoch, interval=interval)
+
+    @property
+    def own_loss(self) -> str:
+        """The name of the probe that is an ``OwnLoss()``; "" for none."""
+        return next((name for name, probe in self.probes.items() if isinstance(probe, OwnLoss)), "")
 
     def weights_of(self, delete: Sequence[str | int], weight: float = 1.0) -> Array:
         """Downweights ``[units]`` for deleting these units.

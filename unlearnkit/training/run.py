@@ -88,7 +88,11 @@ class Run:
 
     def batch(self, step: int) -> Any:  # noqa: ANN401  the layout of the user's examples
         """The examples of a step, in this run's precision and place."""
-        return pytree.tree_map(self._cast, collate(self.recipe.dataset, self.recipe.indices[step]))
+        return self.examples(self.recipe.indices[step])
+
+    def examples(self, rows: Sequence[int]) -> Any:  # noqa: ANN401  the layout of the user's examples
+        """These examples as a batch, in this run's precision and place."""
+        return pytree.tree_map(self._cast, collate(self.recipe.dataset, rows))
 
     def _cast(self, x: object) -> object:
         if not isinstance(x, Tensor):
