@@ -77,8 +77,8 @@ def profile(sizes: Sequence[Sizes | None]) -> list[Size]:
 def objection(this: Sizes | None, following: Sizes | None, degree: int, decay: float) -> str | None:
     """What was measured against ``||f_(r+1)|| <= decay ||f_r||``, r = degree, in any element; None if nothing.
 
-    Nothing measured is an objection too: a decay that nothing could have contradicted is refused. What can contradict it
-    is the least that their ratio is: ``below`` of the degree above over ``above`` of this one.
+    Nothing measured is an objection too: a decay that nothing could have contradicted is refused. What contradicts one
+    is the least that the ratio can be: ``below`` of the degree above over ``above`` of this one.
     """
     if this is None or following is None:
         return f"nothing was measured that could contradict it: the size of degree {degree + 1} is not known"
