@@ -39,14 +39,15 @@ class Cotangents:
 
 
 class ReverseSweeps:
-    """Sweeps back through the training of a run. Traces are made once and shared by all sweeps."""
+    """Sweeps back through the training of a run."""
 
     def __init__(self, run: Run, degree: int) -> None:
         self.run = run
         self.trainer = Trainer(run, degree)
-        allow = run.recipe.allow_piecewise
-        self._pull_gradient = JetFunction(_gradient_pullback(run), model=run.model, allow_piecewise=allow)
-        self._pull_updates = [JetFunction(_update_pullback(group)) for group in run.recipe.groups]
+        self._pull_gradient = run.over_jets("pull gradient", _gradient_pullback(run), run.plain_loss)
+        self._pull_updates = [
+            run.over_jets(("pull update", group.rule), _update_pullback(group)) for group in run.recipe.groups
+        ]
 
     def sweep(
         self,
@@ -136,7 +137,10 @@ def probe_pullback(run: Run, probe: Probe) -> JetFunction:
             back = vjp(lambda w: run.call(probe, w, fixed).to(run.dtype), weights)[1]
             return vmap(back)(basis)[0]  # type: ignore[no-any-return]
 
-    return JetFunction(pull, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+    def plain(weights: Weights, fixed: Weights, _basis: Tensor) -> Tensor:
+        return run.plain_probe(probe, weights, fixed)
+
+    return run.over_jets(("pull probe", id(probe)), pull, plain)
 
 
 def _gradient_pullback(run: Run) -> Callable[..., tuple[dict[str, Tensor], Tensor]]:

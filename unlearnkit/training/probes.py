@@ -25,7 +25,12 @@ def probe_function(run: Run, name: str, probe: Probe) -> JetFunction:
             raise RecipeError(f"probe {name!r} returned {kind}, expected a tensor of real numbers")
         return result.to(run.dtype)  # what a probe brings along may be in another precision
 
-    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+    def plain(weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> Tensor:
+        return run.plain_probe(probe, weights, fixed)
+
+    if run.recipe.probes.get(name) is probe:
+        return run.over_jets(("probe", name), value, plain)
+    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise, plain=plain)
 
 
 def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Array, Array]:
