@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from unlearnkit.bundle import Directions
 from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
+from unlearnkit.training.compare import train_beside_plain, verify_probe
 from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.run import Run, numpy_state
@@ -77,18 +79,29 @@ class ForwardSketching:
         found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
         return tuple(Piecewise(*members) for members in sorted(found))
 
-    def along(self, directions: torch.Tensor, progress: Callable[[int], None] = lambda _: None) -> Outcome:
-        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes."""
-        weights = self.trainer.train(directions, progress)
-        probes = {}
+    def along(
+        self,
+        directions: torch.Tensor,
+        progress: Callable[[int], None] = lambda _: None,
+        *,
+        beside_plain: bool = False,
+    ) -> Outcome:
+        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes.
+
+        beside_plain: see that training and probes are those of plain torch, which costs about a plain run.
+        """
+        train = partial(train_beside_plain, self.trainer) if beside_plain else self.trainer.train
+        weights, probes = train(directions, progress), {}
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
                 probes[name] = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+            if beside_plain:
+                verify_probe(self.run, name, weights, probes[name][0])
         return Outcome(weights, probes, self.degree, len(directions))
 
     def block(self, partial: PartialRun, first: int, last: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
         """Train along directions ``first`` to ``last`` and keep the outcome."""
-        outcome = self.along(directions, lambda _: bar.update(last - first))
+        outcome = self.along(directions, lambda _: bar.update(last - first), beside_plain=first == 0)
         probes: dict[str, Array] = {}
         for name, (base, block) in outcome.probes.items():
             probes |= {f"base/{name}": base, f"coefficients/{name}": block[: last - first]}

@@ -30,7 +30,7 @@ class OwnLossFunction:
             with run.evaluating():
                 return run.call(run.recipe.loss, weights, fixed, batch).to(run.dtype)
 
-        self._losses = JetFunction(losses, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+        self._losses = run.over_jets("own losses", losses)
 
     def __call__(self, weights: Mapping[str, Leaf], fixed: Mapping[str, Tensor], units: Array | None = None) -> Leaf:
         """Own losses of the units at these positions, ``[len(units)]``; None: of all."""
@@ -54,6 +54,11 @@ class OwnLossFunction:
     def reservations(self) -> dict[Problem, None]:
         """As of a `JetFunction`."""
         return self._losses.reservations
+
+    @property
+    def resolution(self) -> float:
+        """As of a `JetFunction`."""
+        return self._losses.resolution
 
     def _first(self) -> object:
         return self.run.examples(next(own_batches(self.run.recipe)).rows)
@@ -85,7 +90,12 @@ def probe_function(run: Run, name: str, probe: Probe) -> ProbeFunction:
             raise RecipeError(f"probe {name!r} returned {kind}, expected a tensor of real numbers")
         return result.to(run.dtype)  # what a probe brings along may be in another precision
 
-    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+    def plain(weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> Tensor:
+        return run.plain_probe(probe, weights, fixed)
+
+    if run.recipe.probes.get(name) is probe:
+        return run.over_jets(("probe", name), value, plain)
+    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise, plain=plain)
 
 
 def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Array, Array]:

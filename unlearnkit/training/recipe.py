@@ -117,6 +117,11 @@ class Recipe:
         object.__setattr__(self, "probes", bound)
 
     @cached_property
+    def runs(self) -> dict[object, Any]:
+        """The runs of this recipe that were made, by precision and device (`unlearnkit.training.run.make_run`)."""
+        return {}
+
+    @cached_property
     def dataset(self) -> MapDataset:
         """The examples."""
         return as_dataset(self.data)
