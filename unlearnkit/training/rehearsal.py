@@ -21,8 +21,9 @@ def idle_parameters(run: Run) -> frozenset[str]:
     trial = replace(run)  # with a model of its own
     trial.model.zero_grad()
     before = {name: buffer.clone() for name, buffer in trial.model.named_buffers()}
-    with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs():
-        losses = run.recipe.loss(trial.model, trial.batch(0))
+    loss = run.recipe.loss
+    with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs(), trial.captured.following(loss):
+        losses = loss(trial.model, trial.batch(0))
         if not losses.requires_grad:
             raise RecipeError("loss(model, batch) does not depend on any parameter that requires a gradient")
         losses.sum().backward()  # type: ignore[no-untyped-call]
