@@ -14,7 +14,10 @@ _VERDICTS = {
     "unsupported": "cannot be sketched",
     "piecewise": "only piecewise analytic: needs Recipe(allow_piecewise=True)",
     "decision": "decided by the real run; listed in the manifest",
+    "coupled": 'a deletion would leave traces in others: needs Recipe(coupled="accept")',
+    "note": "nothing in the way, but worth knowing",
 }
+_SENTENCES = ("coupled", "note")  # kinds whose place is told in a sentence
 
 
 @click.command()
@@ -34,7 +37,8 @@ def check(output: Output, ctx: click.Context, recipe: RecipeSource) -> None:
 
     loaded = recipe.load()
     problems = uk.check(loaded)
-    blocking = {"unsupported"} if loaded.allow_piecewise else {"unsupported", "piecewise"}
+    accepted = {"piecewise": loaded.allow_piecewise, "coupled": loaded.coupled == "accept"}
+    blocking = {"unsupported", *(kind for kind, accepts in accepted.items() if not accepts)}
     ready = not any(problem.kind.value in blocking for problem in problems)
     document = {
         "schema": "unlearnkit/check/v1",
@@ -52,7 +56,7 @@ def _render(document: Document) -> Iterable[str]:
     record: dict[str, Any] = dict(document)
     for problem in record["problems"]:
         yield f"{problem['operation']}: {_VERDICTS[problem['kind']]}"
-        yield f"    at {problem['where']}"
+        yield f"    {'' if problem['kind'] in _SENTENCES else 'at '}{problem['where']}"
         if problem["hint"]:
             yield f"    {problem['hint']}"
     verdict = "can be sketched" if record["ready"] else "cannot be sketched as it is"

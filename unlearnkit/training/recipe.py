@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class Recipe:
     lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer; lr_interval: it advances each "step" or "epoch".
     probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last step.
     allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
+    coupled: "accept" trains although examples of a batch act on each other's losses (batch statistics, in-batch
+        negatives), so that a deletion leaves what they did to others; the manifest says so. "refuse" raises.
     seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.
 
     Raises RecipeError for settings that cannot be honoured exactly.
@@ -67,6 +69,7 @@ class Recipe:
     lr_interval: Interval = "step"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
+    coupled: Literal["refuse", "accept"] = "refuse"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +79,8 @@ class Recipe:
                 raise RecipeError(f"{setting}={value!r}, expected a whole number >= 1")
         if self.lr_interval not in ("step", "epoch"):
             raise RecipeError(f'lr_interval={self.lr_interval!r}, expected "step" or "epoch"')
+        if self.coupled not in ("refuse", "accept"):
+            raise RecipeError(f'coupled={self.coupled!r}, expected "refuse" or "accept"')
         for name in self.probes:
             if not _PROBE_NAME.fullmatch(name):
                 hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
@@ -181,6 +186,7 @@ class Recipe:
             },
             "probes": {name: function_digest(probe) for name, probe in self.probes.items()},
             "allow_piecewise": self.allow_piecewise,
+            "coupled": self.coupled,
             "seed": self.seed,
         }
 
