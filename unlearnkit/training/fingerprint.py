@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unlearnkit.training.data import update_with_tensor
+from unlearnkit.training.hooks import forward_hooks
 
 _NUMBERS = (bool, int, float, complex, type(None))
 _SIMPLE = (*_NUMBERS, str, bytes, torch.dtype)
@@ -131,6 +132,7 @@ class _Digest:
         for path, module in model.named_modules():
             yield f"{path}:{type(module).__qualname__}({module.extra_repr()})".encode()
             yield from self._parts(type(module))
+            yield from self._parts(forward_hooks(module))
             for name, attribute in sorted(vars(module).items()):
                 # Underscores: torch's own tables. name_or_path: where a pretrained model was found, not what it is.
                 if not name.startswith("_") and name != "name_or_path":

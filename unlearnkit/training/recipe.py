@@ -17,6 +17,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
+from unlearnkit.training.hooks import refuse_hooks
 from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
 from unlearnkit.training.schedule import Interval, Schedule, play
 
@@ -44,7 +45,8 @@ class Recipe:
     data: a map-style dataset, or a tuple of tensors ``[examples, ...]``. units: who owns each example (None: nobody).
     epochs, batch_size: batches are whole; ``drop_last`` leaves an incomplete last one of each epoch out.
     order_seed: shuffles each epoch; or ``order``: explicit ``[epochs, examples per epoch]`` indices.
-    lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer; lr_interval: it advances each "step" or "epoch".
+    lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
+        scheduler on the optimizer; lr_interval: it advances each "step" or "epoch".
     probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last step.
     allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
     coupled: "accept" trains although examples of a batch act on each other's losses (batch statistics, in-batch
@@ -85,6 +87,7 @@ class Recipe:
             if not _PROBE_NAME.fullmatch(name):
                 hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
                 raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+        refuse_hooks(self.model, self.optimizer)  # copies of parameters have none any more
         # Read everything once, so that a recipe that exists is a recipe that can be run.
         _ = self.indices, self.unit_names, self.groups
         object.__setattr__(self, "model", copy.deepcopy(self.model))
