@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ def trace(
             # forward pass); a second recording removes those mutations too.
             module = _recorded(fx.Interpreter(module).run, leaves, draws)
         _refuse_generators(module.graph)
+        _share_constants(module.graph)
         _drop_unused(module.graph)
         module.recompile()
     guards = _guards(module, leaves, draws)
@@ -180,13 +182,19 @@ class _Calls(TorchFunctionMode):
 def _users_line() -> str | None:
     """The innermost source line between torch and this file; None where torch called itself, as in a backward pass."""
     frame = sys._getframe(2)  # noqa: SLF001
-    while frame.f_back and frame.f_code.co_filename.startswith((_TORCH, "<string>")):
+    while frame.f_back and _is_between(frame):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     if file == __file__:
         return None
     code = linecache.getline(file, line).strip()
     return f"{file}:{line}: {code}" if code else f"{file}:{line}"
+
+
+def _is_between(frame: types.FrameType) -> bool:
+    """Whether a call only passes through here: torch's own code, and modes that hand calls on."""
+    code = frame.f_code
+    return code.co_filename.startswith((_TORCH, "<string>")) or code.co_name == "__torch_function__"
 
 
 @contextmanager
@@ -230,6 +238,12 @@ def _refuse_generators(graph: fx.Graph) -> None:
         if any(isinstance(argument, torch.Generator) for argument in (*node.args, *node.kwargs.values())):
             message = f"the function draws random numbers from a torch.Generator of its own ({location(node)})"
             raise TraceError(message, hint="draw them beforehand; dropout and the like use torch's global generator")
+
+
+def _share_constants(graph: fx.Graph) -> None:
+    """Without mutations nobody needs a copy of a constant, which may be a whole data set."""
+    for node in graph.find_nodes(op="call_function", target=aten.lift_fresh_copy.default):
+        node.replace_all_uses_with(node.args[0])
 
 
 def _drop_unused(graph: fx.Graph) -> None:

@@ -36,8 +36,9 @@ def idle_parameters(run: Run) -> frozenset[str]:
 
 
 def _losses(trial: Run) -> Tensor:
-    with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs():
-        return trial.recipe.loss(trial.model, trial.batch(0))
+    loss = trial.recipe.loss
+    with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs(), trial.captured.following(loss):
+        return loss(trial.model, trial.batch(0))
 
 
 def _refuse_memory(first: Tensor, second: Tensor, before: Mapping[str, str], trial: Run) -> None:

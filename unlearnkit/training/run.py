@@ -21,7 +21,8 @@ from torch.utils import _pytree as pytree
 from unlearnkit.errors import RecipeError
 from unlearnkit.taylor.draws import same_random_numbers
 from unlearnkit.taylor.function import JetFunction
-from unlearnkit.training.data import collate
+from unlearnkit.training.captured import Captured
+from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.recipe import Recipe
 
 Precision: TypeAlias = Literal["float32", "float64"]
@@ -113,13 +114,14 @@ class Run:
         """The examples of a step, in this run's precision and place."""
         return self.examples(self.recipe.indices[step])
 
-    def examples(self, rows: Sequence[int]) -> Any:  # noqa: ANN401  the layout of the user's examples
+    def examples(self, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
         """These examples as a batch, in this run's precision and place."""
-        return pytree.tree_map(self._cast, collate(self.recipe.dataset, rows))
+        return pytree.tree_map(self._cast, collate(self.recipe.dataset, indices))
 
     def _cast(self, x: object) -> object:
-        if not isinstance(x, Tensor):
-            return x
+        return self._to_here(x) if isinstance(x, Tensor) else x
+
+    def _to_here(self, x: Tensor) -> Tensor:
         return x.to(device=self.device, dtype=self.dtype if x.is_floating_point() else None)
 
     def units(self, step: int) -> Tensor:
@@ -164,8 +166,13 @@ class Run:
     ) -> Tensor:
         """``function(model, *arguments)`` with these tensors in the model's places."""
         tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *weights.items())}
-        with self.casting_inputs():
+        with self.casting_inputs(), self.captured.following(function):
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
+
+    @cached_property
+    def captured(self) -> Captured:
+        """What loss, probes and model bring along besides the model's state."""
+        return Captured(self.model, self._to_here, self.dtype, self.device)
 
     @contextmanager
     def casting_inputs(self) -> Iterator[None]:
