@@ -55,7 +55,8 @@ constraints: ## pin the newest versions that work together, from a fresh environ
 	$(PYTHON) -m venv --clear build/constraints
 	build/constraints/bin/pip --quiet install "$$(grep '^torch==' constraints.txt)"
 	build/constraints/bin/pip --quiet install -e ".[test,docs]"
-	{ grep '^#' constraints.txt; build/constraints/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//'; } \
+	{ grep -E '^(#|aics-tlog)' constraints.txt; \
+	  build/constraints/bin/pip freeze --all --exclude-editable --exclude pip | sed '/^aics-tlog/d; s/+cpu$$//'; } \
 	  > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 

@@ -15,6 +15,7 @@ from unlearnkit.errors import UnlearnkitError as UnlearnkitError
 from unlearnkit.errors import VerificationError as VerificationError
 from unlearnkit.estimation import Prediction as Prediction
 from unlearnkit.estimation import Sketch as Sketch
+from unlearnkit.office.workspace import Workspace as Workspace
 from unlearnkit.sketching.evaluation import evaluate as evaluate
 from unlearnkit.sketching.settings import Forward as Forward
 from unlearnkit.sketching.settings import Informed as Informed
@@ -24,6 +25,7 @@ from unlearnkit.training.inspection import check as check
 from unlearnkit.training.optimizers import Adam as Adam
 from unlearnkit.training.recipe import Recipe as Recipe
 from unlearnkit.training.retrain import retrain as retrain
+from unlearnkit.verifier.examination import verify as verify
 from unlearnkit.verifier.issue import certify as certify
 from unlearnkit.verifier.plan import GroupDeletions as GroupDeletions
 from unlearnkit.verifier.plan import UnitDeletions as UnitDeletions

@@ -30,7 +30,7 @@ def masks() -> np.ndarray:
 def test_the_manifest_lists_them_and_their_file_holds_them(tmp_path, swept):
     path = swept.write(tmp_path / "bundle")
     record = json.loads((path / "manifest.json").read_bytes())
-    assert record["reverse"] == [{"name": "margins", "rank": RANK, "directions": LEFT}]
+    assert record["reverse"] == [{"name": "margins", "rank": RANK, "residual": LEFT}]
     assert FILE in [file["path"] for file in record["files"]]
     stored, arrays = load_file(path / FILE), swept.contents["reverse"]["margins"]
     assert stored.keys() == arrays.keys()
@@ -113,11 +113,11 @@ def test_arrays_and_manifest_agree_on_whose_they_are(tmp_path, swept):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"rank": -1}, "the rank or the directions of 'margins' are negative"),
-        ({"directions": -1}, "the rank or the directions of 'margins' are negative"),
+        ({"rank": -1}, r"reverse\[0\]\.rank must be an integer, at least 0: got -1"),
+        ({"residual": -1}, r"reverse\[0\]\.residual must be an integer, at least 0: got -1"),
         ({"name": "accuracy"}, "reverse sweeps of 'accuracy', which is not a pinned probe"),
         ({"rank": 3}, r"'values' has shape \(2, 4\), expected \(2, 5\)|'vectors' has shape"),
-        ({"directions": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
+        ({"residual": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
         ({"name": "test_loss"}, "files are"),
     ],
 )

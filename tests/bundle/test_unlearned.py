@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from tests.bundle.small import COUNT, KEY, TRAINED, UNITS, Small, small
 from unlearnkit.bundle import Bundle, complex_numbers
 from unlearnkit.bundle.tensors import parse_tensors
 from unlearnkit.errors import RefusedError, UnknownNameError
 
-torch = pytest.importorskip("torch")
 N = len(UNITS)
 GONE = ["ben", "17"]
 X = np.array([0.0, 1, 0, 0, 1])
@@ -115,7 +115,7 @@ def test_bundles_without_weight_sketches_refuse(tmp_path):
     _, bundle = opened(tmp_path, weights=False)
     with pytest.raises(RefusedError, match="kept no weight sketches") as caught:
         bundle.unlearned_model(model(), GONE)
-    assert "keep_weights=True or informed=" in caught.value.hint
+    assert "Forward(keep_weights=True) or Informed(...)" in caught.value.hint
 
 
 def test_bad_questions_are_refused(tmp_path):

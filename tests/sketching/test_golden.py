@@ -79,8 +79,8 @@ def document_loss(model, batch):
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "reference" / "golden_names.npz") as file:
+def golden(vectors):
+    with np.load(vectors / "names" / "golden.npz") as file:
         return {name: file[name] for name in file.files}
 
 

@@ -196,9 +196,7 @@ def test_piecewise_operations_are_refused_or_listed(tmp_path):
         sketched(kinked(allow=False), tmp_path / "bundle", directions=1)
     assert any("'1'" in str(problem) for problem in caught.value.problems)
     bundle = sketched(kinked(allow=True), tmp_path / "bundle", directions=1)
-    assert ("aten.relu", "1", "piecewise") in {
-        (e["operation"], e["where"], e["kind"]) for e in bundle.manifest.piecewise
-    }
+    assert ("aten.relu", "1", "piecewise") in {(e.operation, e.where, e.kind) for e in bundle.manifest.piecewise}
 
 
 def test_bad_calls_are_refused_before_anything_is_written(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.bundle.small import KEY, small
 from tests.compliance.requests.desks import Clock
 from unlearnkit.bundle import Bundle, write_bundle
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.log import AuditLog
@@ -24,6 +25,7 @@ from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued
 from unlearnkit.verifier.certificate import Certificate, Claim, log_body, sign_certificate
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.issue import Issuance, certify
+from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 
 Change = Callable[[Certificate], Certificate]
@@ -102,15 +104,16 @@ class Issuer:
     def verify(self, raw: bytes, **options) -> tuple[VerifiedCertificate, list[str]]:
         """The verified certificate, and the names of the checks in order."""
         publish_checkpoint(self.log, self.log_key)
-        checks: list[str] = []
-        settings = {
-            "where": "c.json",
-            "bundle": self.folder / "bundle",
-            "log": self.folder / "log",
-            "trust": self.trust,
-        }
-        found = verify_certificate(raw, **{**settings, **options}, report=lambda name, _found: checks.append(name))
-        return found, checks
+        found = verify_certificate(raw, where="c.json", beside=self.materials(**options))
+        return found, [check.name for check in found.checks]
+
+    def materials(self, *, evidence=(), **options) -> Materials:
+        """What an outsider has. evidence: the contents of files."""
+        files = tuple(self.folder / f"{sha256_hex(raw)}.json" for raw in evidence)
+        for file, raw in zip(files, evidence, strict=True):
+            file.write_bytes(raw)
+        settings = {"bundle": self.folder / "bundle", "log": self.folder / "log", "trust": self.trust}
+        return Materials(**{**settings, **options}, evidence=files)
 
 
 def issuer(folder: Path, *, rules: str = RULES) -> Issuer:

@@ -152,9 +152,8 @@ def test_an_entry_after_the_checkpoint_is_caught(office, issued):
 
     publish_checkpoint(office.log, office.log_key)
     raw = office.forge(issued)
-    places = {"bundle": office.folder / "bundle", "log": office.folder / "log"}
     with pytest.raises(VerificationError, match="is not under the log's checkpoint"):
-        verify_certificate(raw, where="c.json", **places, trust=office.trust)
+        verify_certificate(raw, where="c.json", beside=office.materials())
 
 
 def test_another_signer_is_not_believed(office, issued):

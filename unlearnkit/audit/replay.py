@@ -142,7 +142,7 @@ def require_same_recipe(recipe: Recipe, bundle: Bundle) -> None:
 def _verify_claims(recipe: Recipe, bundle: Bundle) -> bool:
     """What the bundle says about its recipe; returns whether it could be seen which unit is which."""
     manifest = bundle.manifest
-    if sha256_hex(canonicalize(manifest.recipe)) != recipe.digest:
+    if sha256_hex(canonicalize(manifest.recipe.description)) != recipe.digest:
         raise VerificationError("the bundle's description of its recipe is not that of the recipe")
     if manifest.counterfactual != COUNTERFACTUAL:
         raise VerificationError(f"the bundle says it predicts {manifest.counterfactual!r}, not {COUNTERFACTUAL!r}")

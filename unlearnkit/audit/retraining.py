@@ -6,7 +6,6 @@ that it left out. The same call goes on from what is there, also with more retra
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import shutil
@@ -31,6 +30,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
+from unlearnkit.sketching.lock import locked
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
 from unlearnkit.training.run import make_run
@@ -143,14 +143,7 @@ def _audited_probes(bundle: Bundle) -> list[str]:
 def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator[Path]:
     """The folder of finished retrainings, locked. Which sets are drawn later does not matter to it."""
     folder = final.with_name(f".{final.name}.partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RefusedError(
-                f"another process is at work on {final}", hint="wait for it, or write elsewhere"
-            ) from None
+    with locked(folder, busy=f"another process is at work on {final}"):
         mine = canonicalize({"bundle": bundle.digest, "distribution": distribution.to_json()})
         if not (folder / _RUN).exists():
             write_atomic(folder / _RUN, mine)

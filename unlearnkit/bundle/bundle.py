@@ -55,6 +55,8 @@ RANGE, RESIDUAL, INFORMED_START = "range", "residual", "informed"
 class Bundle:
     """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data.
 
+    Made by `open`. Whatever makes one, everything in it is verified before it is there.
+
     Attributes:
         path: its directory.
         manifest: what it holds.
@@ -70,7 +72,8 @@ class Bundle:
 
     """
 
-    def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+    def __init__(self, path: Path, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+        raw_manifest = (path / FILE_NAME).read_bytes()
         self.path = path
         self.signers = () if signed is None else tuple(key.key_id for key in signed.keys)
         self.manifest = Manifest.from_bytes(raw_manifest)
@@ -79,6 +82,7 @@ class Bundle:
             verify_listing_agrees(signed, raw_manifest, self.manifest)
         verify_files(path, self.manifest)
         self._units = Units.from_bytes(self._bytes(UNITS), self.manifest.units, key)
+        self._verify_contents()
 
     @classmethod
     def open(
@@ -114,9 +118,7 @@ class Bundle:
             raise FormatError(f"{path} is not a bundle: it has no {FILE_NAME}")
         key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
         signed = None if trust is None else verify_signature(path, keys=trust, threshold=threshold)
-        bundle = cls(path, (path / FILE_NAME).read_bytes(), key, signed)
-        bundle._verify_contents()
-        return bundle
+        return cls(path, key, signed)
 
     def __repr__(self) -> str:
         count, units = self.manifest.direction_count, self.manifest.units
@@ -127,9 +129,9 @@ class Bundle:
         manifest = self.manifest
         if not manifest.is_explicit:
             expected = direction_key(manifest.recipe_digest, bytes.fromhex(manifest.salt)).hex()
-            if manifest.key != expected:
+            if (key := manifest.directions.key) != expected:
                 raise VerificationError(
-                    f"{FILE_NAME}: the directions' key is {manifest.key}, but recipe and salt give {expected}"
+                    f"{FILE_NAME}: the directions' key is {key}, but recipe and salt give {expected}"
                 )
         self.model_state()
         for probe in manifest.probes:

@@ -28,6 +28,8 @@ from typing import Any
 
 import numpy as np
 
+from unlearnkit.bundle.manifest import ExplicitDirections, RandomDirections
+
 Array = np.ndarray[Any, Any]
 
 _DOMAIN = b"unlearnkit/directions/v1\0"
@@ -94,6 +96,13 @@ class Directions:
     def is_explicit(self) -> bool:
         """Whether somebody chose these directions, instead of the seed."""
         return self.array is not None
+
+    @property
+    def record(self) -> RandomDirections | ExplicitDirections:
+        """What the manifest says of them."""
+        if self.is_explicit:
+            return ExplicitDirections(count=self.count)
+        return RandomDirections(count=self.count, salt=self.salt.hex(), key=self.key.hex())
 
     def __repr__(self) -> str:
         kind = "explicit" if self.is_explicit else "random"

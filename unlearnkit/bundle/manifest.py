@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from unlearnkit.canonical import canonicalize, parse_canonical, take_fields
-from unlearnkit.errors import FormatError, UnknownVersionError
-
-SCHEMA = "unlearnkit/bundle/v1"
+from unlearnkit.errors import FormatError
+from unlearnkit.names import PROBE_NAME, Pattern, ProbeName, Sha256
+from unlearnkit.records import Count, from_bytes, to_bytes
+from unlearnkit.shapes import Limits
 
 FILE_NAME = "manifest.json"
 UNITS = "units.json"
@@ -18,16 +17,15 @@ MODEL = "model.safetensors"
 EXPLICIT_DIRECTIONS = "sketch/directions.safetensors"
 INFORMED = "sketch/informed.safetensors"
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_KEY = re.compile(r"[0-9a-f]{32}")
-_PROBE = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
-T = TypeVar("T")
+DirectionKey = Annotated[str, Pattern("[0-9a-f]{32}", "32 lower-case hexadecimal digits")]
+Positive = Annotated[int, Limits(least=1)]
+Precision = Literal["float32", "float64"]
 
 
 def probe_file(name: str) -> str:
     """Where a pinned probe lies in a bundle. ValueError for a name that is not a plain, portable file name."""
-    if not _PROBE.fullmatch(name):
-        raise ValueError(f"probe name {name!r}: expected 1 to 64 of a-z, 0-9, '_', '.' and '-', the last two not first")
+    if not PROBE_NAME.fits(name):
+        raise ValueError(f"probe name {name!r}: expected {PROBE_NAME.what}")
     return f"probes/{name}.safetensors"
 
 
@@ -41,16 +39,23 @@ class File:
     """One file of the bundle, by its POSIX path inside it."""
 
     path: str
-    size: int  # bytes
-    sha256: str
+    size: Count  # bytes
+    sha256: Sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Name and shape of a probe or of a weight."""
+    """Name and shape of a weight."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedProbe(Shape):
+    """Name and shape of a pinned probe. The name is a plain, portable file name."""
+
+    name: ProbeName
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class WeightSketch:
     """A file with the weights' coefficients along directions ``first`` up to but not including ``last``."""
 
     path: str
-    first: int
-    last: int
+    first: Count
+    last: Count
 
 
 def reverse_file(name: str) -> str:
@@ -74,9 +79,9 @@ class SweptProbe:
     rank: columns of the basis that the second order was found with. residual: directions for what that leaves out.
     """
 
-    name: str
-    rank: int
-    residual: int
+    name: ProbeName
+    rank: Count
+    residual: Count
 
     def eigenpairs(self, units: int) -> int:
         """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
@@ -97,8 +102,8 @@ class SweptProbe:
 class InformedDirections:
     """How many directions were found from the data, which are therefore stored, and how often they were refined."""
 
-    count: int = 0
-    power_iterations: int = 0
+    count: Count = 0
+    power_iterations: Count = 0
 
     def shapes(self, units: int, weights: Sequence[Shape], probes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays in their file: the directions, and along each the slopes of weights and probes."""
@@ -108,143 +113,106 @@ class InformedDirections:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RandomDirections:
+    """Directions that everybody draws again from the recipe's digest and a salt. key: what follows from these two."""
+
+    kind: Literal["random"] = "random"
+    count: Count
+    salt: Sha256
+    key: DirectionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplicitDirections:
+    """Directions that somebody gave; they are stored, and such a bundle can never be certified."""
+
+    kind: Literal["explicit"] = "explicit"
+    count: Count
+    salt: Literal[""] = ""
+    key: Literal[""] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeText:
+    """The recipe's description of itself, and the digest of the recipe."""
+
+    digest: Sha256
+    description: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """An operation that is only piecewise analytic, and where training used it."""
+
+    operation: str
+    where: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a bundle holds. Nothing in it depends on when or how fast it was made."""
 
-    recipe_digest: str
-    recipe: Mapping[str, Any]  # the recipe's description of itself
+    schema: Literal["unlearnkit/bundle/v1"] = "unlearnkit/bundle/v1"
+    recipe: RecipeText
     counterfactual: str
-    units: int
-    degree: int
-    direction_count: int
-    salt: str  # hex; "" for explicit directions
-    key: str  # hex; "" for explicit directions
-    dtype: str
-    piecewise: tuple[Mapping[str, str], ...]  # operation, where, kind
+    units: Positive
+    degree: Positive
+    directions: RandomDirections | ExplicitDirections
+    dtype: Precision
+    piecewise: tuple[Piecewise, ...]
     versions: Mapping[str, str]
     informed: InformedDirections = InformedDirections()
-    probes: tuple[Shape, ...] = ()
+    probes: tuple[PinnedProbe, ...] = ()
     reverse: tuple[SweptProbe, ...] = ()
     weights: tuple[Shape, ...] = ()
     weight_sketches: tuple[WeightSketch, ...] = ()
     files: tuple[File, ...] = ()  # all but the manifest itself and the signature, sorted by path
 
     @property
+    def recipe_digest(self) -> str:
+        """Digest of the recipe."""
+        return self.recipe.digest
+
+    @property
+    def direction_count(self) -> int:
+        """How many directions, of those that were not found from the data."""
+        return self.directions.count
+
+    @property
+    def salt(self) -> str:
+        """What the directions follow from, beside the recipe's digest: hex; empty for explicit ones."""
+        return self.directions.salt
+
+    @property
     def is_explicit(self) -> bool:
         """Whether the directions were given by somebody; such a bundle can never be certified."""
-        return not self.salt
+        return isinstance(self.directions, ExplicitDirections)
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON (RFC 8785)."""
-        return canonicalize(
-            {
-                "schema": SCHEMA,
-                "recipe": {"digest": self.recipe_digest, "description": self.recipe},
-                "counterfactual": self.counterfactual,
-                "units": self.units,
-                "degree": self.degree,
-                "directions": {
-                    "kind": "explicit" if self.is_explicit else "random",
-                    "count": self.direction_count,
-                    "salt": self.salt,
-                    "key": self.key,
-                },
-                "informed": asdict(self.informed),
-                "dtype": self.dtype,
-                "piecewise": [dict(entry) for entry in self.piecewise],
-                "versions": dict(self.versions),
-                **{name: [asdict(entry) for entry in getattr(self, name)] for name in _CONTENTS},
-            }
-        )
+        """Canonical JSON (RFC 8785). ValueError for a manifest that is not what its declaration allows."""
+        return to_bytes(self)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Manifest:
         """Parse strictly. FormatError says what is wrong where; UnknownVersionError for another schema."""
-        record = parse_canonical(raw, where=FILE_NAME)
-        if isinstance(record, dict) and record.get("schema") != SCHEMA:
-            raise UnknownVersionError(f"{FILE_NAME}: schema is {record.get('schema')!r}, expected {SCHEMA!r}")
-        fields = take_fields(record, where=FILE_NAME, required=_FIELDS)
-        recipe = take_fields(fields["recipe"], where=f"{FILE_NAME}: recipe", required=_RECIPE)
-        directions = take_fields(fields["directions"], where=f"{FILE_NAME}: directions", required=_DIRECTIONS)
-        informed = take_fields(fields["informed"], where=f"{FILE_NAME}: informed", required=_INFORMED)
-        versions = fields["versions"]
-        manifest = cls(
-            recipe_digest=recipe["digest"],
-            recipe=recipe["description"],
-            direction_count=directions["count"],
-            salt=directions["salt"],
-            key=directions["key"],
-            informed=InformedDirections(**informed),
-            versions=take_fields(versions, where=f"{FILE_NAME}: versions", required=dict.fromkeys(versions, str)),
-            piecewise=_each(fields["piecewise"], "piecewise", dict, operation=str, where=str, kind=str),
-            probes=_each(fields["probes"], "probes", _shape, name=str, shape=list),
-            reverse=_each(fields["reverse"], "reverse", SweptProbe, name=str, rank=int, residual=int),
-            weights=_each(fields["weights"], "weights", _shape, name=str, shape=list),
-            weight_sketches=_each(
-                fields["weight_sketches"], "weight_sketches", WeightSketch, path=str, first=int, last=int
-            ),
-            files=_each(fields["files"], "files", File, path=str, size=int, sha256=str),
-            **{name: fields[name] for name in ("counterfactual", "units", "degree", "dtype")},
-        )
-        _verify_values(manifest, directions["kind"])
+        manifest = from_bytes(cls, raw, where=FILE_NAME)
+        _verify_directions(manifest)
+        _verify_names(manifest)
         _verify_contents(manifest)
         return manifest
 
 
-_CONTENTS = ("probes", "reverse", "weights", "weight_sketches", "files")
-_FIELDS: dict[str, type] = {
-    "schema": str,
-    "recipe": dict,
-    "counterfactual": str,
-    "units": int,
-    "degree": int,
-    "directions": dict,
-    "informed": dict,
-    "dtype": str,
-    "piecewise": list,
-    "versions": dict,
-    **dict.fromkeys(_CONTENTS, list),
-}
-_RECIPE: dict[str, type] = {"digest": str, "description": dict}
-_DIRECTIONS: dict[str, type] = {"kind": str, "count": int, "salt": str, "key": str}
-_INFORMED: dict[str, type] = {"count": int, "power_iterations": int}
-
-
-def _each(entries: Sequence[object], name: str, make: Callable[..., T], /, **types: type) -> tuple[T, ...]:
-    where = f"{FILE_NAME}: {name}"
-    return tuple(make(**take_fields(entry, where=f"{where}[{i}]", required=types)) for i, entry in enumerate(entries))
-
-
-def _shape(*, name: str, shape: list[object]) -> Shape:
-    sizes = tuple(size for size in shape if type(size) is int and size >= 0)
-    _expect(len(sizes) == len(shape), f"the shape of {name!r} is {shape}, expected whole numbers >= 0")
-    return Shape(name, sizes)
-
-
-def _verify_values(manifest: Manifest, kind: str) -> None:
-    """What must hold for single fields."""
-    _expect(_DIGEST.fullmatch(manifest.recipe_digest), "the recipe's digest is not 64 hexadecimal digits")
-    if kind == "random":
-        _expect(_DIGEST.fullmatch(manifest.salt), "the salt of random directions is not 64 hexadecimal digits")
-        _expect(_KEY.fullmatch(manifest.key), "the key of random directions is not 32 hexadecimal digits")
-    else:
-        _expect(kind == "explicit", f"directions are of kind {kind!r}, expected random or explicit")
-        _expect(not manifest.salt + manifest.key, "explicit directions have a salt or a key")
-    for name, least in (("units", 1), ("degree", 1), ("direction_count", 0)):
-        _expect(getattr(manifest, name) >= least, f"{name} is {getattr(manifest, name)}, expected at least {least}")
-    _expect(min(manifest.informed.count, manifest.informed.power_iterations) >= 0, "informed has negative numbers")
-    _expect(manifest.informed.count or not manifest.informed.power_iterations, "power iterations of no directions")
-    _expect(manifest.informed.count <= manifest.units, "there are more informed directions than units")
-    _expect(not (manifest.informed.count and manifest.is_explicit), "informed directions beside explicit ones")
-    _expect(manifest.dtype in ("float32", "float64"), f"dtype is {manifest.dtype!r}, expected float32 or float64")
-    for probe in manifest.probes:
-        _expect(_PROBE.fullmatch(probe.name), f"probe name {probe.name!r} cannot be a file name")
-    for file in manifest.files:
-        _expect(_DIGEST.fullmatch(file.sha256), f"the digest of {file.path!r} is not 64 hexadecimal digits")
-        _expect(file.size >= 0, f"the size of {file.path!r} is {file.size}")
+def _verify_directions(manifest: Manifest) -> None:
+    informed = manifest.informed
+    _expect(informed.count or not informed.power_iterations, "power iterations of no directions")
+    _expect(informed.count <= manifest.units, "there are more informed directions than units")
+    _expect(not (informed.count and manifest.is_explicit), "informed directions beside explicit ones")
     for entry in manifest.reverse:
-        _expect(min(entry.rank, entry.residual) >= 0, f"the rank or the residual of {entry.name!r} are negative")
         _expect(not manifest.is_explicit, f"reverse sweeps of {entry.name!r} beside explicit directions")
+
+
+def _verify_names(manifest: Manifest) -> None:
     for shapes in (manifest.probes, manifest.weights, manifest.reverse):
         names = [shape.name for shape in shapes]
         _expect(names == sorted(set(names)), f"names are not sorted, each once: {names}")

@@ -20,6 +20,7 @@ from unlearnkit.bundle.manifest import (
     UNITS,
     File,
     Manifest,
+    PinnedProbe,
     Shape,
     SweptProbe,
     WeightSketch,
@@ -80,7 +81,7 @@ def write_bundle(
         _link(source, _place(staging / weight_sketch_file(first, last)))
     complete = replace(
         manifest,
-        probes=_shapes({name: base for name, (base, _) in probes.items()}),
+        probes=tuple(PinnedProbe(name, np.shape(base)) for name, (base, _) in sorted(probes.items())),
         weights=_shapes(model),
         weight_sketches=tuple(WeightSketch(weight_sketch_file(a, b), a, b) for a, b, _ in weight_sketch_files),
         files=tuple(_files(staging)),

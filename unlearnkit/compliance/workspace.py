@@ -8,6 +8,7 @@ keys/               secret: log.pem, signer.pem, pseudonym.key; to give away: lo
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ import tomllib
 import zoneinfo
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
 from unlearnkit.canonical import take_fields
@@ -24,13 +25,16 @@ from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.compliance.policy.policy import ROLES, Policy
-from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust, read_trust
+from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
+from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, fingerprint
 from unlearnkit.compliance.requests.register import KEY_CREATED
 from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
 from unlearnkit.files import fsync_directory, write_new
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
 from unlearnkit.signing.note import NoteKey
+
+_logger = logging.getLogger(__name__)
 
 SCHEMA = "unlearnkit/workspace/v1"
 FILE_NAME = WORKSPACE
@@ -48,9 +52,13 @@ timezone = "{timezone}"         # where requests are received: days begin and en
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """An opened workspace. policy_source: name of a packaged policy, or a path from ``root``."""
+@dataclass(frozen=True)
+class WorkspaceFiles:
+    """The settings of a workspace, and where its files are. What is done with them is `unlearnkit.office.Workspace`.
+
+    root: its directory. origin: name of the log. policy_source: name of a packaged policy, or a path from ``root``.
+    actor: who works here, a word of the policy. timezone: where requests are received.
+    """
 
     root: Path
     origin: str
@@ -59,16 +67,69 @@ class Workspace:
     timezone: zoneinfo.ZoneInfo
 
     @classmethod
-    def find(cls, start: Path | None = None) -> Workspace:
-        """The workspace that ``start`` is in, by default the current directory; UnknownNameError if it is in none."""
+    def create(
+        cls,
+        root: Path,
+        *,
+        origin: str,
+        policy: str = "gdpr",
+        actor: str | None = None,
+        timezone: str = "UTC",
+        passphrase: bytes | None = None,
+    ) -> Self:
+        """Make a workspace, with new keys, a log and its first checkpoint; its last file is FILE_NAME.
+
+        Args:
+            root: Its directory, made if it is not there.
+            origin: Name of the log, unique among all logs.
+            policy: A packaged policy, or the path of a file from ``root``.
+            actor: Who works here: a word of the policy; None: its first.
+            timezone: Where requests are received, of the IANA database.
+            passphrase: Encrypts the log's and the signer's key. The pseudonym key is needed with every request, and is
+                not encrypted.
+
+        Raises:
+            FileExistsError: Any of its files is there already.
+            ValueError: A setting makes no sense.
+            PolicyError: The actor is no word of the policy.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
+        if found:
+            raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
+        settings = _checked(origin, policy, timezone)
+        loaded = _load_policy(root, policy)
+        who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
+        _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
+        text = _TEMPLATE.format(schema=SCHEMA, origin=origin, policy=policy, actor=who, timezone=timezone)
+        write_new(root / FILE_NAME, text.encode())
+        return cls(root.resolve(), actor=who, **settings)
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Self:
+        """The workspace that ``start`` is in, by default the current directory.
+
+        Raises:
+            UnknownNameError: It is in none.
+            FormatError: The settings of the workspace are malformed.
+        """
+        if (found := cls.nearest(start)) is None:
+            raise UnknownNameError(
+                f"no workspace at {(start or Path.cwd()).resolve()} or above", hint="`unlearnkit init` makes one"
+            )
+        return found
+
+    @classmethod
+    def nearest(cls, start: Path | None = None) -> Self | None:
+        """`find`, but None where there is no workspace."""
         begin = (start or Path.cwd()).resolve()
         for folder in (begin, *begin.parents):
             if (folder / FILE_NAME).is_file():
                 return cls.read(folder)
-        raise UnknownNameError(f"no workspace at {begin} or above", hint="`unlearnkit init` makes one")
+        return None
 
     @classmethod
-    def read(cls, root: Path) -> Workspace:
+    def read(cls, root: Path) -> Self:
         """The workspace in the directory ``root``; FormatError for settings that are malformed or unknown."""
         where = str(root / FILE_NAME)
         try:
@@ -97,11 +158,13 @@ class Workspace:
 
     def policy(self) -> Policy:
         """The policy that requests are handled under."""
-        return _load_policy(self.root, self.policy_source)
+        policy = _load_policy(self.root, self.policy_source)
+        _logger.info("policy %s (%s, SHA-256 %s)", policy.name, self.policy_source, policy.digest)
+        return policy
 
     def trust(self) -> TrustStore:
         """The trust store."""
-        return read_trust(self.root / _TRUST)
+        return read_trusted([self.root / _TRUST])
 
     def log_public_key(self) -> NoteKey:
         """What the log's checkpoints are verified with: the key under its name in the trust store."""
@@ -127,32 +190,16 @@ class Workspace:
         return Desk(log, self.policy(), actor=actor or self.actor, timezone=self.timezone, key=key)
 
 
-def create_workspace(
-    root: Path, *, origin: str, policy: str, actor: str | None, timezone: str, passphrase: bytes | None = None
-) -> Workspace:
-    """Make a workspace in ``root``, with new keys, a log and its first checkpoint; the last file is FILE_NAME.
-
-    passphrase: encrypts the log's and the signer's key; the pseudonym key is needed with every request, and is not.
-    Raises FileExistsError if any of its files is there already, ValueError for settings that make no sense.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
-    if found:
-        raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
-    settings = _checked(origin, policy, timezone)
-    loaded = _load_policy(root, policy)
-    who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
+def _publish(root: Path, log_key: LogKey, policy: Policy, passphrase: bytes | None) -> None:
+    """Put keys, log and trust store into ``root``, each whole or not at all."""
     staging = Path(tempfile.mkdtemp(dir=root, prefix=".unlearnkit-init."))
     try:
-        _fill(staging, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
+        _fill(staging, log_key, policy, passphrase)
         for name in (_KEYS, _LOG, _TRUST):
             (staging / name).rename(root / name)
         fsync_directory(root)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    text = _TEMPLATE.format(schema=SCHEMA, origin=origin, policy=policy, actor=who, timezone=timezone)
-    write_new(root / FILE_NAME, text.encode())
-    return Workspace(root.resolve(), actor=who, **settings)
 
 
 def _load_policy(root: Path, source: str) -> Policy:
@@ -178,7 +225,7 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
 
 
 def _checked(origin: str, policy: str, timezone: str) -> dict[str, Any]:
-    """Settings as the members of a Workspace; ValueError says which makes no sense."""
+    """Settings as members of a WorkspaceFiles; ValueError says which makes no sense."""
     if not _ORIGIN.fullmatch(origin):
         raise ValueError(f"origin must be printable ASCII without spaces, quotes and plus signs: got {origin!r}")
     if not _PATH.fullmatch(policy):

@@ -2,22 +2,19 @@
 (docs/theory.md section 4).
 
 Every bound holds, but for a stated probability delta, for a deletion x and a probe that were chosen without looking at
-the directions. Nothing here is asymptotic. Degree one follows an exact law (`projection_constants`); the degrees above
-it are averages of heavy-tailed samples, of bounded variance (`variance_bound`), which robust means bound
-(`unlearnkit.estimation.averaging`).
+the directions. Nothing here is asymptotic. These are the constants of averages over directions: of heavy-tailed samples
+of bounded variance (`variance_bound`), which robust means bound (`unlearnkit.estimation.averaging`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betainc, betaincc, betainccinv, rel_entr
+from scipy.special import rel_entr
 
 from unlearnkit.estimation.estimators import symmetric_dimension
 
@@ -27,52 +24,6 @@ Array = np.ndarray[Any, Any]
 SHARES = np.geomspace(1e-3, 0.9, 60)
 # Roots and quantiles are moved outward by this much, relatively: far more than the error of computing them.
 _MARGIN = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectionConstants:
-    """``|error| <= shrink |estimate| + spread |g_P| |x|``."""
-
-    shrink: float
-    spread: float
-
-
-@lru_cache(maxsize=1024)
-def projection_constants(rank: int, dimension: int, delta: float) -> ProjectionConstants:
-    """The exact law of degree one: how far ``kappa <g_P, x>`` is from ``<g, x>``, ``kappa = n/p``.
-
-    g_P: the projection of g on a uniformly random p-dimensional subspace of R^n, which 2m random complex directions
-    span. rank: p. dimension: n. Then ``P g = beta g + sqrt(beta (1-beta)) |g| v`` with
-    ``beta = |g_P|^2 / |g|^2 ~ Beta(p/2, (n-p)/2)`` and v, given beta, uniform on the unit sphere across g. For g,
-
-        <g, x> = estimate / (kappa beta) - (sqrt(1-beta) / beta) |g_P| <v, x>,
-
-    and ``<v, x>^2 <= q |x|^2``, q the quantile of Beta(1/2, (n-2)/2) at 1 - d2. Of all intervals with
-    ``beta in [lo, hi]`` but for d1 the one is taken for which both ends move the estimate by one share, ``shrink``;
-    of all splits ``d1 + d2 = delta`` the one with the least ``spread = sqrt(1-lo) / lo * sqrt(q)``.
-    Source: docs/theory.md section 4.1.
-    """
-    if rank >= dimension:
-        return ProjectionConstants(0.0, 0.0)
-    choices = (_projection_constants(rank, dimension, delta * s, delta * (1 - s)) for s in SHARES)
-    return min(choices, key=lambda constants: constants.spread)
-
-
-def _projection_constants(rank: int, dimension: int, beta_delta: float, direction_delta: float) -> ProjectionConstants:
-    a, b, kappa = rank / 2, (dimension - rank) / 2, dimension / rank
-
-    def missed(shrink: float) -> float:
-        low, high = 1 / (kappa * (1 + shrink)), 1 / max(kappa * (1 - shrink), 1)
-        return float(betainc(a, b, low) + betaincc(a, b, high)) - beta_delta
-
-    largest = 1.0
-    while missed(largest) > 0:
-        largest *= 2
-    shrink = float(brentq(missed, 0, largest, xtol=1e-15, rtol=1e-13)) * (1 + _MARGIN)
-    low = 1 / (kappa * (1 + shrink))
-    quantile = betainccinv(0.5, (dimension - 2) / 2, direction_delta) if dimension > 2 else 1.0
-    spread = math.sqrt((1 - low) * quantile) / low
-    return ProjectionConstants(shrink, spread * (1 + _MARGIN))
 
 
 def moment_ratio(units: int, degree: int) -> float:

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 # Complex numbers in a block of directions: 128 MiB.
 _BLOCK_ELEMENTS = 1 << 23
 # Eigenvalues of the Gram matrix below this share of the largest carry rounding only.
-_CUT = 1e-12
+CUT = 1e-12
 
 
 class DirectionSource(Protocol):
@@ -154,7 +154,7 @@ class Projection:
             return np.zeros(0), np.zeros((0, 0))
         gram = self._gram_of_units() if self._by_units else self._gram_of_measurements()
         values, vectors = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True)
-        kept = values > _CUT * values[-1]
+        kept = values > CUT * values[-1]
         return values[kept], vectors[:, kept]
 
     def _gram_of_units(self) -> Array:

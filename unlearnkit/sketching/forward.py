@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from unlearnkit.bundle import Directions
+from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.training.probes import coefficients, probe_function
@@ -60,14 +61,14 @@ class ForwardSketching:
         states = 2 + max(group.rule.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
-    def reservations(self) -> list[dict[str, str]]:
+    def reservations(self) -> tuple[Piecewise, ...]:
         """Operations that the manifest must list: by name and module, so that the machine's paths stay out of it.
 
         Complete after the first block: every block makes the same decisions, those of the constant term.
         """
         functions: list[JetFunction] = [self.trainer.gradient, *self.probes.values()]
         found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
-        return [{"operation": operation, "where": where, "kind": kind} for operation, where, kind in sorted(found)]
+        return tuple(Piecewise(*members) for members in sorted(found))
 
     def along(self, directions: torch.Tensor, progress: Callable[[int], None] = lambda _: None) -> Outcome:
         """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes."""

@@ -33,6 +33,7 @@ from unlearnkit.bundle import (
     write_bundle,
 )
 from unlearnkit.bundle.integrity import SIGNATURE
+from unlearnkit.bundle.manifest import RecipeText
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.signing.keys import PrivateKey
@@ -292,18 +293,15 @@ def _publish(
 ) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
     manifest = Manifest(
-        recipe_digest=recipe.digest,
-        recipe=recipe.description,
+        recipe=RecipeText(recipe.digest, recipe.description),
         counterfactual=COUNTERFACTUAL,
         units=source.units,
         degree=settings.degree,
-        direction_count=source.count,
-        salt=source.salt.hex(),
-        key=source.key.hex(),
+        directions=source.record,
         dtype=settings.dtype,
         informed=InformedDirections(settings.informed, settings.power_iterations),
         reverse=tuple(SweptProbe(name, wanted.rank, wanted.residual) for name, wanted in sorted(reverse.items())),
-        piecewise=tuple(partial.piecewise()),
+        piecewise=partial.piecewise(),
         versions={
             "python": platform.python_version(),
             "torch": str(torch.__version__),

@@ -61,9 +61,9 @@ class Run:
     device: torch.device
 
     @property
-    def precision(self) -> str:
-        """The dtype's name: "float32" or "float64"."""
-        return str(self.dtype).removeprefix("torch.")
+    def precision(self) -> Literal["float32", "float64"]:
+        """The dtype's name."""
+        return "float64" if self.dtype == torch.float64 else "float32"
 
     @cached_property
     def model(self) -> nn.Module:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust, parse_trust, read_trust
+from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust, parse_trust
+from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 
@@ -60,4 +61,4 @@ def test_another_schema_and_a_missing_file_are_said(tmp_path):
     with pytest.raises(UnknownVersionError, match="schema is 'unlearnkit/trust/v2'"):
         parse_trust(EMPTY.replace(b"v1", b"v2"), where="x")
     with pytest.raises(UnknownNameError, match="no trust store"):
-        read_trust(tmp_path / "trust.toml")
+        read_trusted([tmp_path / "trust.toml"])

@@ -98,19 +98,33 @@ def import_checkpoint(log: Lockable, raw: bytes, *, key: NoteKey, witnesses: Seq
     return imported
 
 
-def prove_entry(path: Path, index: int, *, log: NoteKey) -> bytes:
-    """A ``.tlog-proof`` file: entry ``index`` is in the log in the directory ``path``, as its checkpoint signs it.
+def prove_entries(path: Path, indices: Sequence[int], *, log: NoteKey) -> list[bytes]:
+    """``.tlog-proof`` files: each entry is in the log in the directory ``path``, as its checkpoint signs it.
 
-    Raises UnknownNameError for an entry that the checkpoint does not cover, ConsistencyError if it is not this log's.
+    Args:
+        path: The log's directory.
+        indices: Which entries.
+        log: The key that its checkpoint is signed with.
+
+    Raises:
+        UnknownNameError: The checkpoint does not cover an entry.
+        ConsistencyError: The checkpoint is not this log's.
+        RollbackError: The log was truncated.
     """
     checkpoint = required_checkpoint(path, log=log)
-    if not 0 <= index < checkpoint.size:
+    if beyond := [index for index in indices if not 0 <= index < checkpoint.size]:
         raise UnknownNameError(
-            f"entry {index} is not under the checkpoint, which signs {checkpoint.size} entries",
+            f"entry {beyond[0]} is not under the checkpoint, which signs {checkpoint.size} entries",
             hint="`unlearnkit log checkpoint` signs all entries recorded so far",
         )
-    proof = signed_tree(path, checkpoint).inclusion_proof(index)
-    return encode_proof(Proof(index, tuple(proof), checkpoint.raw))
+    tree = signed_tree(path, checkpoint)
+    return [encode_proof(Proof(index, tuple(tree.inclusion_proof(index)), checkpoint.raw)) for index in indices]
+
+
+def prove_entry(path: Path, index: int, *, log: NoteKey) -> bytes:
+    """`prove_entries` for one."""
+    (proof,) = prove_entries(path, [index], log=log)
+    return proof
 
 
 def prove_growth(path: Path, since: int, *, log: NoteKey) -> bytes:

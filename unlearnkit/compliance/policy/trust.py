@@ -25,7 +25,6 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 
 from unlearnkit.canonical import take_fields
 from unlearnkit.compliance.policy.policy import ROLES
@@ -69,13 +68,6 @@ class TrustStore:
 
 
 _HINT = "add the vkey of the log, from somebody you trust, to the trust store"
-
-
-def read_trust(path: Path) -> TrustStore:
-    """The trust store in a file."""
-    if not path.is_file():
-        raise UnknownNameError(f"no trust store {path}")
-    return parse_trust(path.read_bytes(), where=str(path))
 
 
 def parse_trust(raw: bytes, *, where: str) -> TrustStore:
