@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -66,7 +66,7 @@ class BundleInfo(Document):
             verified=bool(bundle.signers),
             signers=bundle.signers,
             digest=bundle.digest,
-            recipe=_Recipe(str(manifest.recipe.get("name")), manifest.recipe_digest),
+            recipe=_Recipe(str(manifest.recipe.description.get("name")), manifest.recipe_digest),
             counterfactual=manifest.counterfactual,
             units=manifest.units,
             directions=_Directions("explicit" if manifest.is_explicit else "random", manifest.direction_count),
@@ -76,7 +76,7 @@ class BundleInfo(Document):
             probes={probe.name: probe.shape for probe in manifest.probes},
             reverse={entry.name: _Reverse(entry.rank, entry.residual) for entry in manifest.reverse},
             weight_sketches=bundle.keeps_weights,
-            piecewise=tuple(dict(entry) for entry in manifest.piecewise),
+            piecewise=tuple(asdict(entry) for entry in manifest.piecewise),
             versions=dict(manifest.versions),
             bytes=sum(file.size for file in manifest.files),
         )

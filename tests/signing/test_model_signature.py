@@ -65,20 +65,18 @@ def test_the_listing_comes_back_with_its_signers(signature, signer, stranger):
     assert (listing.name, listing.keys) == ("bundle", (signer.public,))
 
 
-def test_the_published_example_verifies(shared):
-    vectors = shared / "vectors" / "model_signing"
-    key = read_public_key(vectors / "p256.pub.pem")
-    listing = verify_listing((vectors / "example.sig").read_bytes(), where="example.sig", keys=[key])
-    files = {path for path in (vectors / "b").rglob("*") if path.is_file()}
-    assert dict(listing.digests) == _digests(
-        {str(path.relative_to(vectors / "b")): path.read_bytes() for path in files}
-    )
+def test_the_published_example_verifies(vectors):
+    folder = vectors / "model_signing"
+    key = read_public_key(folder / "p256.pub.pem")
+    listing = verify_listing((folder / "example.sig").read_bytes(), where="example.sig", keys=[key])
+    files = {path for path in (folder / "b").rglob("*") if path.is_file()}
+    assert dict(listing.digests) == _digests({str(path.relative_to(folder / "b")): path.read_bytes() for path in files})
     assert listing.name == "b"
 
 
-def test_the_statement_is_that_of_the_tool(signature, shared):
+def test_the_statement_is_that_of_the_tool(signature, vectors):
     ours = _statement(signature)
-    theirs = json.loads((shared / "vectors" / "model_signing" / "example.payload.json").read_text())
+    theirs = json.loads((vectors / "model_signing" / "example.payload.json").read_text())
     assert _shape(ours) == _shape(theirs)
     assert ours["predicate"]["serialization"].pop("ignore_paths") == [SIGNATURE_NAME]
     theirs["predicate"]["serialization"].pop("ignore_paths")

@@ -133,8 +133,7 @@ class Replayer:
         sketching = ForwardSketching(self.run, manifest.degree)
         directions = torch.from_numpy(np.concatenate(psi)).to(self.run.device, self.run.dtype.to_complex())
         outcome = sketching.along(directions)
-        stated = [dict(entry) for entry in manifest.piecewise]
-        if hidden := [entry for entry in sketching.reservations() if entry not in stated]:
+        if hidden := [entry for entry in sketching.reservations() if entry not in manifest.piecewise]:
             raise VerificationError(f"the bundle does not say that these are only piecewise analytic: {hidden}")
         return outcome
 

@@ -28,7 +28,17 @@ WORKSPACE, KEYS = "unlearnkit.toml", "keys"
 
 
 class PseudonymKey:
-    """A secret key of 32 bytes. Its representation never shows it."""
+    """A secret key of 32 bytes, which turns names into pseudonyms. Its representation never shows it.
+
+    Args:
+        secret: the 32 bytes.
+
+    Example:
+        >>> key = uk.PseudonymKey(bytes(32))
+        >>> key.pseudonym("ann")[:16], key
+        ('...', PseudonymKey(secret))
+
+    """
 
     __slots__ = ("_secret",)
 

@@ -77,6 +77,21 @@ def certify(
         PolicyError: The policy allows no certificate.
         BudgetExceededError: The bundle's delta budget does not have so much left.
         EstimationError: The bundle's numbers do not carry a bound at this delta.
+
+    Example:
+        >>> policy = office.policy()
+        >>> (request,) = office.desk(with_key=True).receive(["ann"], source="experiment")
+        >>> issued = uk.certify(
+        ...     bundle,
+        ...     request.id,
+        ...     log=office.open_log(),
+        ...     origin=office.origin,
+        ...     policy=policy,
+        ...     signers=[office.signer_key()],
+        ... )
+        >>> issued.certificate.decision.outcome
+        'insufficient-evidence'
+
     """
     view = LogView.read(log.path) if view is None else view
     asked = _certifiable(view.register, request, policy)

@@ -23,7 +23,17 @@ _UNITS, _GROUPS = "units", "groups"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitDeletions:
-    """``least`` to ``most`` units, each number equally likely; then each set of that many units equally likely."""
+    """``least`` to ``most`` units, each number equally likely; then each set of that many units equally likely.
+
+    Attributes:
+        least: fewest units of a set.
+        most: most units of a set.
+
+    Example:
+        >>> print(uk.UnitDeletions(least=1, most=3))
+        sets of 1 to 3 units, every size and then every set of that size equally likely
+
+    """
 
     least: int
     most: int
@@ -42,7 +52,16 @@ class UnitDeletions:
             raise ValueError(f"deletions of up to {self.most} units: there are {units}")
 
     def draw(self, source: Draw, units: int) -> tuple[int, ...]:
-        """One deletion set: sorted positions."""
+        """One deletion set.
+
+        Args:
+            source: of the random numbers.
+            units: how many the bundle has.
+
+        Returns:
+            Sorted positions of units.
+
+        """
         return tuple(source.subset(units, self.least + source.below(self.most - self.least + 1)))
 
     def allows(self, deleted: Sequence[int]) -> bool:
@@ -57,7 +76,15 @@ class UnitDeletions:
 class GroupDeletions:
     """One of ``groups``, each equally likely: all of its units, or, rounded up, a ``share`` of them, any as likely.
 
-    groups: positions of units, each group sorted, the groups in order; see `of_labels`.
+    Attributes:
+        groups: positions of units, each group sorted, the groups in order; see `of_labels`.
+        share: of a group's units that is drawn, above 0 and at most 1.
+
+    Example:
+        >>> likers = uk.GroupDeletions.of_labels({0: "nine", 1: "four", 2: "nine"})
+        >>> likers.groups
+        ((0, 2), (1,))
+
     """
 
     groups: tuple[tuple[int, ...], ...]
@@ -74,7 +101,16 @@ class GroupDeletions:
 
     @classmethod
     def of_labels(cls, labels: Mapping[int, str], share: Decimal = Decimal(1)) -> GroupDeletions:
-        """Units with the same label are a group; the labels themselves are not kept. labels: by unit position."""
+        """Units with the same label are a group; the labels themselves are not kept.
+
+        Args:
+            labels: by position of the unit.
+            share: of a group's units that is drawn.
+
+        Returns:
+            The distribution.
+
+        """
         found: dict[str, list[int]] = {}
         for unit, label in labels.items():
             found.setdefault(label, []).append(unit)
@@ -91,7 +127,16 @@ class GroupDeletions:
             raise ValueError(f"groups: unit {max(map(max, self.groups))} is named, there are {units}")
 
     def draw(self, source: Draw, units: int) -> tuple[int, ...]:  # noqa: ARG002  the groups say which units there are
-        """One deletion set: sorted positions."""
+        """One deletion set.
+
+        Args:
+            source: of the random numbers.
+            units: how many the bundle has.
+
+        Returns:
+            Sorted positions of units.
+
+        """
         group = self.groups[source.below(len(self.groups))]
         return tuple(group[place] for place in source.subset(len(group), self._size(group)))
 

@@ -54,8 +54,9 @@ class CertificateRules:
 
     probes: those it must cover. tolerances: largest change of a probe, in the probe's unit, that is negligible.
     must_cover: the errors that a bound has to cover; all of them, unless the policy says which.
-    stability: by probe, the factor by which the parts of each further degree are declared to shrink (THEORY.md section
-    4.4a); a certified bound covers truncation only where this is declared, and the measured does not contradict it.
+    stability: by probe, the factor by which the parts of each further degree are declared to shrink
+    (docs/theory.md section 4.4a); a certified bound covers truncation only where this is declared, and the measured
+    does not contradict it.
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
     delta_budget: sum of the deltas of all certificates from one bundle.
     """
@@ -82,9 +83,29 @@ class SigningRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """A validated policy. digest: SHA-256 of the file, ``text``. A deadline that is None is not known to this policy.
+    """A validated policy. A deadline that is None is not known to this policy.
 
-    extended: the whole time from receipt once it was extended. accepted: fulfilments that count, and "refused".
+    Attributes:
+        name: a word.
+        digest: SHA-256 of the file.
+        text: the file.
+        title: for people.
+        jurisdiction: a word.
+        working_days: which days are worked.
+        acknowledge: until when receipt is to be confirmed.
+        respond: until when the request is to be answered.
+        extended: the whole time from receipt once it was extended.
+        retention_months: how long the record of a request is kept after it was closed.
+        accepted: fulfilments that count, and "refused".
+        words: the only ones that requests may carry in the log.
+        certificate: what a certificate must show to count.
+        signing: who may sign one.
+
+    Example:
+        >>> policy = uk.Policy.load("gdpr")
+        >>> policy.respond.rule, policy.respond.months
+        ('GDPR Art. 12(3)', 1)
+
     """
 
     name: str
@@ -109,7 +130,19 @@ class Policy:
         return parse_policy(raw, where=where)
 
     def require_word(self, kind: str, word: str) -> str:
-        """``word``, if this policy lists it among its ``kind`` of words; otherwise PolicyError."""
+        """A word that this policy lists.
+
+        Args:
+            kind: a list of `Words`, such as "sources".
+            word: that ought to be in it.
+
+        Returns:
+            ``word``.
+
+        Raises:
+            PolicyError: it is not.
+
+        """
         allowed: tuple[str, ...] = getattr(self.words, kind)
         if word not in allowed:
             raise PolicyError(
