@@ -47,7 +47,7 @@ def explain(terms: Sequence[Used], convergence: Convergence, *, forced: bool) ->
             "says: retrain, or delete fewer units at once."
         )
     if any(np.isnan(term.standard_error).any() for term in terms):
-        parts.append("A standard error of NaN is not known: no random directions were sketched that could tell.")
+        parts.append("A standard error of NaN is not known: nothing was sketched that could tell.")
     if forced:
         parts.append("The degrees are those that were asked for.")
     elif len(terms) > 1:

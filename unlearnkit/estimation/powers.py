@@ -23,6 +23,9 @@ from unlearnkit.estimation.projection import CUT, DirectionSource, Projection, b
 
 Array = np.ndarray[Any, Any]
 
+LARGEST = 4096
+"""Measurements, or dimensions if those are fewer, up to which a degree is projected: larger systems take minutes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Powers:

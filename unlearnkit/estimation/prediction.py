@@ -10,6 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from unlearnkit.errors import EstimationError
+from unlearnkit.estimation.alone import Alone
 from unlearnkit.estimation.bound import Bound, Family, certified_bound
 from unlearnkit.estimation.choice import choose
 from unlearnkit.estimation.convergence import Convergence, judge
@@ -19,6 +20,7 @@ from unlearnkit.estimation.forward import Forward
 from unlearnkit.estimation.projection import DirectionSource, Projection
 from unlearnkit.estimation.question import Delete, Unit, deletions, many_weights, one_weight
 from unlearnkit.estimation.reverse import ReverseSketch
+from unlearnkit.estimation.solo import SoloSeries
 from unlearnkit.estimation.stability import Size, Sizes, profile
 from unlearnkit.estimation.swept import Swept
 
@@ -45,7 +47,7 @@ class Prediction:
         base: the probe of the trained model.
         change: what the deletion does to it.
         standard_error: of the terms that were used, over the randomness of the directions; NaN where not known;
-            asymptotic, not a certified bound, and silent about terms not used and about degrees beyond the last one.
+            asymptotic, not a certified bound, silent about terms that were not used and degrees beyond the last one.
         convergence: whether the series converges there.
         terms: all degrees that were estimated, used or not.
         explanation: choice and convergence in words.
@@ -80,6 +82,7 @@ class Sketch:
         resolve: from unit names to positions.
         slopes: the gradient along the projection's informed basis, ``[q, *P]``, where it has one.
         reverse: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
+        solo: series along units alone; exact for these, and at the diagonals of every degree.
         is_random: whether the directions were drawn at random; no bound is certified for others.
 
     Example:
@@ -98,6 +101,7 @@ class Sketch:
     resolve: Callable[[Sequence[Unit]], Array]
     slopes: Array | None = None
     reverse: ReverseSketch | None = None
+    solo: SoloSeries | None = None
     is_random: bool = True
 
     def __post_init__(self) -> None:
@@ -129,7 +133,22 @@ class Sketch:
         slopes = None if self.slopes is None else self.slopes.reshape(-1, elements)
         coefficients = self.coefficients.reshape(*self.coefficients.shape[:2], elements)
         forward = Forward(self.projection, coefficients, slopes)
-        return (forward,) if self.reverse is None else (Swept(self.reverse), forward)
+        others = (forward,) if self.reverse is None else (Swept(self.reverse), forward)
+        if self.solo is None:
+            return others
+        done = 0 if self.reverse is None else self.reverse.degree
+        return (Alone(self.solo, others, elements, self.directions.units, done),)
+
+    def of(self, elements: Array) -> Sketch:
+        """The sketch of some elements of a probe ``[P]``, in this order."""
+        return replace(
+            self,
+            base=self.base[elements],
+            coefficients=self.coefficients[:, :, elements],
+            slopes=None if self.slopes is None else self.slopes[:, elements],
+            reverse=None if self.reverse is None else self.reverse.of(elements),
+            solo=None if self.solo is None else self.solo.of(elements),
+        )
 
     def source(self, degree: int) -> Source:
         """What answers for this degree."""
@@ -138,8 +157,8 @@ class Sketch:
     def influences(self) -> Array:
         """First-order effect of deleting each unit alone: real ``[units, *P]``.
 
-        Exact after reverse sweeps, or when 2 x directions >= units; otherwise the minimum-norm gradient that explains
-        the sketch.
+        Exact after reverse sweeps, for units with series of their own, and when 2 x directions >= units; otherwise the
+        minimum-norm gradient that explains the sketch.
         """
         self._checked_degree(1)
         return self.source(1).influences().reshape(-1, *self.base.shape)
@@ -152,8 +171,8 @@ class Sketch:
         Args:
             delete: unit names; or for many sets at once an array ``[sets, units]`` of weights, 0 (kept) to 1 (deleted).
             weight: multiplies all of them, so that the term of degree r gets ``weight^r``.
-            degree: use the terms 1..degree, whatever their noise and whether they converge. None: degree one,
-                and those above it that help, for each set and element of the probe (`unlearnkit.estimation.choice`).
+            degree: use the terms 1..degree, whatever their noise and whether they converge. None: degree one, and those
+                above it that help, for each set and element of the probe (`unlearnkit.estimation.choice`).
             unbiased: all terms (up to ``degree``), and without the shrinking of the minimum norm: noisier than
                 the default, but right on average over directions.
 
@@ -244,7 +263,7 @@ class Sketch:
             delta=delta,
             family=family,
             method=method,
-            degree=degree or (1 if self.reverse is None else self.source(1).degree),
+            degree=degree or (1 if self.reverse is None else min(2, self.reverse.degree)),
             decay=decay,
             rounding=rounding,
         )

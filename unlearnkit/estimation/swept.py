@@ -1,4 +1,4 @@
-"""What reverse sweeps say of the lowest degrees: the first exactly, the second by its low-rank form."""
+"""What reverse sweeps say of the lowest degrees: the first exactly, the next two by low-rank forms."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Swept:
     @property
     def degree(self) -> int:
         """It answers for the degrees 1 to this."""
-        return 2 if self.reverse.rank else 1
+        return self.reverse.degree
 
     @cached_property
     def _residual(self) -> Projection:
@@ -45,10 +45,12 @@ class Swept:
         found = []
         for degree in degrees:
             if degree == 1:
-                found.append(Estimate.certain(self.reverse.first_order(sets), "exact, by reverse sweeps"))
-            else:
+                value, error = self.reverse.first_order(sets), None
+            elif degree == 2:
                 value, error = self.reverse.second_order(sets, unbiased=unbiased)
-                found.append(Estimate.certain(value, f"{self.reverse.rank} eigenpairs, by reverse sweeps", error))
+            else:
+                value, error = self.reverse.third_order(sets)
+            found.append(Estimate.certain(value, self.reverse.method(degree), error))
         return found
 
     def parts(self, sets: Array, degrees: Sequence[int], chance: Chance, method: Method) -> list[Part]:  # noqa: ARG002
@@ -66,6 +68,9 @@ class Swept:
 
     def require_bound(self, degree: int, name: str) -> None:
         """See `estimate.Source`."""
+        if degree > 2:
+            message = f"{name}: degree {degree} has no certified bound: nothing measures what the cubic form leaves out"
+            raise EstimationError(message, hint="ask for degree=2")
         if degree > 1 and not len(self.reverse.residual):
             raise EstimationError(
                 f"{name}: degree {degree} has no certified bound: the bundle has no directions for the rest "
