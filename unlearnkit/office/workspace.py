@@ -62,15 +62,23 @@ class LogProof:
 class Workspace(RequestSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
-    passphrase: of the log's and the signer's key, if they have one; see `unlocked`.
+    Attributes:
+        root: its directory.
+        origin: name of the log.
+        policy_source: name of a packaged policy, or a path from ``root``.
+        actor: who works here, a word of the policy.
+        timezone: where requests are received.
+        passphrase: of the log's and the signer's key, if they have one; see `unlocked`.
 
     Example:
-        office = uk.Workspace.find()
-        request, = office.receive(["ann@example.org"])
-        office.acknowledge(request)
-        issued, = office.certify([request], bundle="run/bundle", evidence=["run/audit.json"])
-        print(issued.certificate.decision.outcome)
-        print(office.verify(issued.path, bundle="run/bundle", evidence=["run/audit.json"]).unchecked)
+        >>> office = uk.Workspace.find(office.root)
+        >>> (request,) = office.receive(["bob"])
+        >>> (issued,) = office.certify([request], bundle=bundle, out=folder)
+        >>> issued.certificate.decision.outcome
+        'insufficient-evidence'
+        >>> [check.name for check in office.verify(issued.path, bundle=bundle.path).checks][:3]
+        ['signature', 'bundle', 'artefacts']
+
     """
 
     passphrase: bytes | None = field(default=None, repr=False, compare=False)
@@ -93,7 +101,12 @@ class Workspace(RequestSteps):
         return Bundle.open(bundle, trust=trusted)
 
     def open_evidence(self, file: Path | str, bundle: Bundle) -> Evidence:
-        """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does."""
+        """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does.
+
+        Args:
+            file: The evidence.
+            bundle: What it is about.
+        """
         keys = self.trust().keys(CERTIFICATE_SIGNER)
         return verify_evidence(Path(file).read_bytes(), where=str(file), keys=keys, bundle=bundle)
 
@@ -241,7 +254,13 @@ class Workspace(RequestSteps):
     def verify(
         self, path: Path | str, *, bundle: Path | str | None = None, evidence: Sequence[Path | str] = ()
     ) -> Verification:
-        """`unlearnkit.verify` with this workspace's log and trust store."""
+        """`unlearnkit.verify` with this workspace's log and trust store.
+
+        Args:
+            path: What is verified.
+            bundle: The bundle that it is about.
+            evidence: The retraining audits that it rests on.
+        """
         return verify(path, bundle=bundle, log=self.log_path, trust=self.trust(), evidence=evidence)
 
 

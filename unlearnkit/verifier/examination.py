@@ -77,8 +77,10 @@ def verify(
         UnknownNameError: Something that it is about is not at hand.
 
     Example:
-        found = uk.verify("R2.certificate.json", bundle="run/bundle", log="audit", trust="trust.toml")
-        print(found.value.certificate.decision.outcome, found.unchecked)
+        >>> found = uk.verify(bundle.path, trust=office.root / "trust.toml")
+        >>> found.kind.value, [check.name for check in found.checks]
+        ('bundle', ['signature', 'files', 'directions', 'numbers'])
+
     """
     beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
     found = examine(Path(path), beside)

@@ -18,7 +18,7 @@ from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
 CERTIFICATE_SIGNER, SKETCH_SIGNER = "certificate-signer", "sketch-signer"
 
-Trust = TrustStore | Path | str | Sequence[Path]
+Trust = TrustStore | Path | str | Sequence[Path | str]
 """A trust store, or what `read_trusted` makes one of."""
 
 
@@ -29,7 +29,7 @@ def trust_at_hand(trust: Trust | None = None) -> TrustStore | None:
         return None if workspace is None else workspace.trust()
     if isinstance(trust, TrustStore):
         return trust
-    return read_trusted([Path(trust)] if isinstance(trust, str | Path) else trust)
+    return read_trusted([Path(file) for file in ([trust] if isinstance(trust, str | Path) else trust)])
 
 
 @dataclass(frozen=True, kw_only=True)
