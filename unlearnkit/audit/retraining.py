@@ -31,6 +31,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
+from unlearnkit.training.compare import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
 from unlearnkit.training.run import make_run
@@ -67,10 +68,12 @@ def audit_retraining(
     count: fixed beforehand; who stops when the results please has no bound. delta: the least that bounds shall have.
     workers: processes, each with one thread. progress: show a progress bar; None: on a terminal.
 
-    Raises FileExistsError when there is something at ``out``, VerificationError for another recipe, RefusedError for a
-    bundle without a verified signature and when the unfinished audit there is another one or somebody is at work on it,
-    EstimationError for too few retrainings, with the number that would do, and for one that diverges. ValueError for
-    settings out of range.
+    First nobody is deleted: the bundle's base must be what that plain run gives, to half the digits of float32.
+
+    Raises FileExistsError when there is something at ``out``, VerificationError for another recipe and for a bundle
+    whose base is not the plain run's, RefusedError for a bundle without a verified signature and when the unfinished
+    audit there is another one or somebody is at work on it, EstimationError for too few retrainings, with the number
+    that would do, and for one that diverges. ValueError for settings out of range.
     """
     final = Path(out)
     if count < 1 or workers < 1:
@@ -87,6 +90,7 @@ def audit_retraining(
     drawn = draw_deletions(bundle, deletions, count)
     with _opened(final, bundle, deletions) as folder:
         work = _Work(folder, loaded.digest, str(place))
+        _verify_base(work, loaded, bundle, probes)
         _finish(work, recipe, loaded, sorted(set(drawn)), workers, progress=progress)
         runs = [work.load(deletion) for deletion in drawn]
         found = {name: np.stack([run[name] for run in runs]) for name in probes}
@@ -94,6 +98,22 @@ def audit_retraining(
         write_new(final, raw)
         shutil.rmtree(folder)
     return raw
+
+
+def _verify_base(work: _Work, recipe: Recipe, bundle: Bundle, probes: Sequence[str]) -> None:
+    """VerificationError when the bundle's base is not that of the plain run: its predictions start somewhere else."""
+    if not work.is_finished(()):
+        with _one_thread():
+            work.do(recipe, ())
+    plain = work.load(())
+    for name in probes:
+        base = bundle.probe(name).base
+        if not agree(base, plain[name], float(np.finfo(np.float32).eps)):
+            off = float(np.abs(base - plain[name]).max())
+            raise VerificationError(
+                f"probe {name!r}: the bundle's base is off by {off:.3g} from the plain run of its recipe in float64",
+                hint="it was made by other code, or training amplifies rounding: sketch in float64",
+            )
 
 
 def _audited_probes(bundle: Bundle) -> list[str]:
