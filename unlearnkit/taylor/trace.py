@@ -95,7 +95,7 @@ def trace(
             # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
             # forward pass); a second recording removes those mutations too.
             module = _recorded(fx.Interpreter(module).run, leaves, draws)
-        _refuse_generators(module.graph)
+        _refuse_generators(module)
         _share_constants(module.graph)
         _drop_unused(module.graph)
         module.recompile()
@@ -232,10 +232,12 @@ def _mutates(node: fx.Node) -> bool:
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
 
 
-def _refuse_generators(graph: fx.Graph) -> None:
+def _refuse_generators(module: fx.GraphModule) -> None:
     """A generator of the function's own would go on from run to run, and every run would see other numbers."""
-    for node in graph.nodes:
-        if any(isinstance(argument, torch.Generator) for argument in (*node.args, *node.kwargs.values())):
+    for node in module.graph.nodes:
+        given = [*node.args, *node.kwargs.values()]
+        held = [getattr(module, str(a.target)) if isinstance(a, fx.Node) and a.op == "get_attr" else a for a in given]
+        if any(isinstance(argument, torch.Generator) for argument in held):
             message = f"the function draws random numbers from a torch.Generator of its own ({location(node)})"
             raise TraceError(message, hint="draw them beforehand; dropout and the like use torch's global generator")
 

@@ -38,7 +38,12 @@ def idle_parameters(run: Run) -> frozenset[str]:
 def _losses(trial: Run) -> Tensor:
     loss = trial.recipe.loss
     with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs(), trial.captured.following(loss):
-        return loss(trial.model, trial.batch(0))
+        try:
+            return loss(trial.model, trial.batch(0))
+        except RuntimeError as error:
+            message = f"loss(model, batch) fails in {trial.precision}: {error}"
+            hint = "let it run in float32 and in float64: make new tensors like those at hand, as x.new_zeros() does"
+            raise RecipeError(message, hint=hint) from error
 
 
 def _refuse_memory(first: Tensor, second: Tensor, before: Mapping[str, str], trial: Run) -> None:
