@@ -29,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
+from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
 
 aten = torch.ops.aten
@@ -85,8 +86,7 @@ def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | N
             _drop_unused(module.graph)
             module.recompile()
         except (RuntimeError, NotImplementedError, AttributeError) as error:
-            message = f"the function could not be traced: {type(error).__name__}: {error}"
-            raise TraceError(message, hint="run it once on its own: it must be ordinary torch code") from error
+            raise trace_error(error) from error
     return Trace(module, arguments_spec, results_spec[0], _guards(module, leaves))
 
 
