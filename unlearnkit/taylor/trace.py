@@ -29,6 +29,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
+from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
 
@@ -109,8 +110,7 @@ def _as_trace_errors() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError, AttributeError) as error:
-        message = f"the function could not be traced: {type(error).__name__}: {error}"
-        raise TraceError(message, hint="run it once on its own: it must be ordinary torch code") from error
+        raise trace_error(error) from error
 
 
 def _recorded(function: Callable[..., Any], leaves: list[Tensor], draws: tuple[Draw, ...]) -> fx.GraphModule:
