@@ -2,7 +2,8 @@
 
 N deletions are drawn and retrained; a score is the error of a prediction over the sketch's own scale for that deletion.
 The share of all deletions whose score is at most the k-th smallest of the N has the law Beta(k, N-k+1) or more,
-whatever scores are distributed like (Wilks 1941). So "at most a share 1 - content lie outside" holds with this confidence once
+whatever scores are distributed like (Wilks 1941). So "at most a share 1 - content lie outside" holds with this
+confidence once
 
     P(Binomial(N, content) >= k) <= 1 - confidence,
 
