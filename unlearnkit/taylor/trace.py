@@ -19,7 +19,9 @@ from typing import Any
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import Tensor, fx, nn
+from torch._guards import TracingContext, tracing
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -90,7 +92,9 @@ def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | N
 
 def _recorded(function: Callable[..., Any], leaves: list[Tensor]) -> fx.GraphModule:
     functional = functionalize(function, remove="mutations")
-    return make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)(*leaves)
+    # Every node keeps a fake tensor of its value. Each would make a mode of its own, which takes half of the tracing.
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+        return make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)(*leaves)
 
 
 @contextmanager
