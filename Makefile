@@ -50,7 +50,7 @@ $(DOCS): $(READY)
 	@touch $@
 
 docs: $(DOCS)  ## build the documentation into build/site
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(READY)  ## list the benchmark commands
 	@for file in benchmarks/*.py; do test -e "$$file" || continue; echo "$(BIN)/python $$file"; done

@@ -101,7 +101,8 @@ def test_the_manifest_says_what_was_computed(record):
     assert record["schema"] == "unlearnkit/bundle/v1"
     description = {"name": "small", "optimizer": {"lr": 0.05}}
     assert record["recipe"] == {"digest": DIGEST, "description": description}
-    assert record["directions"].keys() == {"kind", "count", "salt", "key"}
+    assert record["directions"].keys() == {"kind", "count", "salt", "salt_from", "key"}
+    assert record["directions"]["salt_from"] == {"kind": "chosen"}
     assert record["directions"]["kind"] == "random"
     assert (record["units"], record["degree"], record["directions"]["count"], record["dtype"]) == (5, 2, 6, "float64")
     assert record["probes"] == [{"name": "margins", "shape": [2]}, {"name": "test_loss", "shape": []}]

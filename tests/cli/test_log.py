@@ -12,7 +12,7 @@ from unlearnkit.cli.main import main
 
 from tests import needs
 from unlearnkit.compliance.log.proof import verify_proof
-from unlearnkit.compliance.workspace import Workspace
+from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.signing.note import NoteKind, cosign_note, note_key
 

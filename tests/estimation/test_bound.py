@@ -66,14 +66,14 @@ def test_reverse_sweeps_are_bounded_by_what_they_leave_out():
     x = indicators(rng, 3, UNITS, 4)
     polynomial = Polynomial.random(rng, units=UNITS, elements=2, degree=2, scale=0.3)
     for _ in range(trials):
-        bound = swept(polynomial, rng, rank=5, directions=48).bound(x, 0.2)
+        bound = swept(polynomial, rng, rank=5, directions=12).bound(x, 0.2)
         truth = polynomial.base + polynomial.change(x, 2)
         failures += int((np.abs(truth - bound.estimate) > bound.epsilon).any(1).sum())
     assert failures <= binom.ppf(1 - 1e-6, 3 * trials, 0.2)
     assert bound.degree == 2
     assert bound.method == (
         "certified: degree 1 exact by reverse sweeps; "
-        "degree 2 5 eigenpairs, Catoni's mean of 48 directions for the rest"
+        "degree 2 5 eigenpairs, the rest by projection on 24 of 40 dimensions"
     )
 
 
@@ -153,7 +153,7 @@ def test_median_of_means_needs_more_directions_and_says_so():
     ],
 )
 def test_a_bound_covers_what_was_declared_and_says_what_it_rests_on(options, covers):
-    _, sketch = case(directions=10, scale=0.001)
+    _, sketch = case(directions=40, scale=0.001)
     bound = sketch.bound(["ann", "eve"], 0.05, **options)
     assert bound.covers == covers
     words = " ".join(bound.assumptions)
@@ -177,12 +177,12 @@ def test_a_declared_decay_covers_the_truncation():
     x = indicators(rng, 30, 12, 5)
     bound = sketch.bound(x, 0.05, degree=1, decay=0.1)
     assert (np.abs(shrinking.base + shrinking.change(x) - bound.estimate) <= bound.epsilon).all()
-    with pytest.raises(EstimationError, match="the declared decay is contradicted by the sketch: the part of degree 2"):
+    with pytest.raises(EstimationError, match="the declared decay is refused: it is contradicted by the sketch"):
         sketch.bound(x, 0.05, degree=1, decay=0.001)
 
 
 def test_a_decay_is_refused_where_the_series_need_not_converge():
-    _, sketch = case(directions=10, scale=0.001)
+    _, sketch = case(directions=40, scale=0.001)
     with pytest.raises(EstimationError, match="the series need not converge for 5 units"):
         sketch.bound(["ann", "eve", "dan", "cat", "ben"], 0.05, decay=0.9)
 
@@ -253,7 +253,8 @@ def test_reverse_sweeps_know_the_first_norm_exactly_and_the_second_from_their_pr
     polynomial = Polynomial.random(rng, units=UNITS, elements=2, degree=2, scale=0.3)
     first, second = swept(polynomial, rng, rank=3, directions=200).stability()
     exact = [np.sqrt(np.mean((t.reshape(2, -1) ** 2).sum(1))) for t in polynomial.tensors]
-    assert first.low == first.norm == first.high == pytest.approx(exact[0])
+    assert first.low < first.norm < first.high
+    assert (first.low, first.norm, first.high) == pytest.approx([exact[0]] * 3, rel=1e-8)
     assert second.low <= exact[1] <= second.high
     assert second.norm == pytest.approx(exact[1], rel=0.15)
     assert [row.degree for row in swept(polynomial, rng, rank=3, directions=0).stability()] == [1]

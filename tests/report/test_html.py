@@ -215,6 +215,13 @@ def test_what_cannot_be_printed_is_refused(changed, message):
         page(claims=(claim(**changed),))
 
 
+def test_an_error_that_nobody_knows_is_not_zero():
+    curve = Curve(element=0, weights=("0", "1"), values=("0", "1"), standard_errors=("unknown", "unknown"))
+    text = read(page(claims=(claim(curve=curve),))).text
+    assert "not known" in text
+    assert "with no band, for its error is not known" in text
+
+
 def test_a_policy_that_is_none_is_refused():
     with pytest.raises(FormatError, match="the certificate's policy is not TOML"):
         page(policy="not a policy")

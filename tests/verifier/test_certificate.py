@@ -58,6 +58,7 @@ def test_it_is_a_statement_about_the_manifest_and_the_model(key):
         (("claims", 0, "shape"), [-1], "shape must be whole numbers"),
         (("claims", 0, "question"), "x", "not a SHA-256"),
         (("claims", 0, "curve", "values"), ["1e5"], "must be a decimal: got '1e5'"),
+        (("claims", 0, "curve", "values"), ["unknown"], "must be a decimal: got 'unknown'"),
         (("extra",), 1, "extra"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The retraining audit: draw deletions, retrain without them for real, sign what came out (THEORY.md section 5).
+"""The retraining audit: draw deletions, retrain without them for real, sign what came out (docs/theory.md section 5).
 
 Each finished retraining is kept at once, in ``.NAME.partial`` beside the evidence NAME, under the digest of the units
 that it left out. The same call goes on from what is there, also with more retrainings, or more processes.

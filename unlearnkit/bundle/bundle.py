@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlearnkit.bundle.directions import Directions, direction_key
+from unlearnkit.bundle.directions import Directions, direction_key, salt_from_checkpoint
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.integrity import (
     listed,
@@ -32,12 +32,13 @@ from unlearnkit.bundle.manifest import (
     reverse_file,
 )
 from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.bundle.units import Units
 from unlearnkit.bundle.unlearned import UnlearnedState, unlearned_state
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
-from unlearnkit.estimation import Projection, ReverseSketch, Sketch
+from unlearnkit.estimation import NO_CUBIC, CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
 
 if TYPE_CHECKING:
     import torch
@@ -133,7 +134,13 @@ class Bundle:
                 raise VerificationError(
                     f"{FILE_NAME}: the directions' key is {key}, but recipe and salt give {expected}"
                 )
+        if manifest.checkpoint:
+            from_log = salt_from_checkpoint(manifest.recipe_digest, manifest.checkpoint).hex()
+            if manifest.salt != from_log:
+                raise VerificationError(f"{FILE_NAME}: salt {manifest.salt}, but recipe and checkpoint give {from_log}")
         self.model_state()
+        if self.solo is not None:
+            self.solo.verify_weights()
         for probe in manifest.probes:
             self._probe_arrays(probe)
             self._reverse(probe)
@@ -167,6 +174,10 @@ class Bundle:
             values=arrays["values"].astype(np.float64),
             residual=complex_numbers(arrays["residual"]).astype(np.complex128),
             directions=Directions.random(manifest.recipe_digest, salt, entry.residual, units, dtype, RESIDUAL),
+            cubic=CubicForm(arrays["basis"].astype(np.float64), arrays["cubic"].astype(np.float64))
+            if entry.cubic
+            else NO_CUBIC,
+            solo=None if self.solo is None else self.solo.series(probe.name),
         )
 
     @cached_property
@@ -186,6 +197,11 @@ class Bundle:
     def informed(self) -> InformedSlopes | None:
         """The directions that were found from the data, if there are any."""
         return InformedSlopes.from_bytes(self._bytes(INFORMED), self.manifest) if self.manifest.informed.count else None
+
+    @cached_property
+    def solo(self) -> SoloSketch | None:
+        """The series along units alone, if there are any."""
+        return SoloSketch.of(self.manifest, self._bytes) if self.manifest.solo.units else None
 
     @property
     def keeps_weights(self) -> bool:
@@ -213,10 +229,35 @@ class Bundle:
                 arrays = self._probe_arrays(probe)
                 coefficients = complex_numbers(arrays["coefficients"])
                 slopes = None if self.informed is None else self.informed.probes[name]
-                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._reverse(probe))
+                solo = None if self.solo is None else self.solo.series(name)
+                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._reverse(probe), solo)
         known = ", ".join(self.probe_names) or "none"
         hint = "pin it in the recipe, or use uk.evaluate(bundle, recipe, fn) on a bundle that kept its weights"
         raise UnknownNameError(f"the bundle has no probe {name!r}; it has: {known}", hint=hint)
+
+    def own_loss(self, delete: Sequence[str | int]) -> Prediction:
+        """Predict the mean loss on their own data, had these units been left out together (docs/theory.md section 11).
+
+        What a model keeps of somebody shows there, more than on test data. For one unit its series alone answers; for
+        several, each one's own series and what the others do to it, to first order by reverse sweeps and above by what
+        else was sketched of this probe.
+
+        Args:
+            delete: unit names, all of which are left out.
+
+        Returns:
+            A prediction with one element for each name, in their order; mean losses.
+
+        Raises:
+            RefusedError: the recipe pinned no ``OwnLoss()``.
+            UnknownNameError, ValueError: see `Units.indices`.
+
+        """
+        if not self.manifest.own_loss:
+            hint = 'pin it in the recipe: probes={"own_loss": uk.OwnLoss()}'
+            raise RefusedError("the bundle has no own losses of its units", hint=hint)
+        names = [delete] if isinstance(delete, str) else list(delete)
+        return self.probe(self.manifest.own_loss).of(self.unit_indices(names)).predict(names)
 
     def new_sketch(
         self,
@@ -225,6 +266,7 @@ class Bundle:
         coefficients: Array,
         slopes: Array | None = None,
         reverse: ReverseSketch | None = None,
+        solo: SoloSeries | None = None,
     ) -> Sketch:
         """A sketch along this bundle's directions. Where there are no coefficients, informed directions answer alone.
 
@@ -234,6 +276,7 @@ class Bundle:
             coefficients: ``[directions, degree, *P]``.
             slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs.
             reverse: what reverse sweeps found out.
+            solo: series along units alone.
 
         """
         projection = self._projection
@@ -247,6 +290,7 @@ class Bundle:
             resolve=self.unit_indices,
             slopes=None if self.informed is None or slopes is None else self.informed.in_basis(slopes),
             reverse=reverse,
+            solo=solo,
             is_random=not self.manifest.is_explicit,
         )
 

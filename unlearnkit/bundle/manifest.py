@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
 from unlearnkit.names import PROBE_NAME, Pattern, ProbeName, Sha256
 from unlearnkit.records import Count, from_bytes, to_bytes
-from unlearnkit.shapes import Limits
+from unlearnkit.shapes import Items, Limits
 
 FILE_NAME = "manifest.json"
 UNITS = "units.json"
 MODEL = "model.safetensors"
 EXPLICIT_DIRECTIONS = "sketch/directions.safetensors"
 INFORMED = "sketch/informed.safetensors"
+SOLO = "solo.safetensors"
 
 DirectionKey = Annotated[str, Pattern("[0-9a-f]{32}", "32 lower-case hexadecimal digits")]
 Positive = Annotated[int, Limits(least=1)]
@@ -32,6 +33,11 @@ def probe_file(name: str) -> str:
 def weight_sketch_file(first: int, last: int) -> str:
     """Where the weights' coefficients along directions ``first`` up to but not including ``last`` lie."""
     return f"sketch/directions-{first:05d}-{last:05d}.safetensors"
+
+
+def solo_weight_file(first: int, last: int) -> str:
+    """Where the weights' series along the units ``first`` up to but not including ``last`` of `SoloUnits` lie."""
+    return f"sketch/solo-{first:05d}-{last:05d}.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,7 @@ class PinnedProbe(Shape):
 
 @dataclass(frozen=True, slots=True)
 class WeightSketch:
-    """A file with the weights' coefficients along directions ``first`` up to but not including ``last``."""
+    """A file with the weights' coefficients along directions, or units alone, ``first`` up to, without, ``last``."""
 
     path: str
     first: Count
@@ -77,11 +83,13 @@ class SweptProbe:
     """A pinned probe that was sketched by reverse sweeps.
 
     rank: columns of the basis that the second order was found with. residual: directions for what that leaves out.
+    cubic: leading columns of the basis that the third order was found with.
     """
 
     name: ProbeName
     rank: Count
     residual: Count
+    cubic: Count = 0
 
     def eigenpairs(self, units: int) -> int:
         """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
@@ -90,12 +98,16 @@ class SweptProbe:
     def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""
         pairs = self.eigenpairs(units)
-        return {
+        shapes: dict[str, tuple[int, ...]] = {
             "gradient": (elements, units),
             "vectors": (elements, units, pairs),
             "values": (elements, pairs),
             "residual": (self.residual, elements, units, 2),
         }
+        if self.cubic:
+            shapes["basis"] = (self.cubic, units)
+            shapes["cubic"] = (self.cubic * (self.cubic + 1) // 2, elements, units)
+        return shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,34 @@ class InformedDirections:
         return {"directions": (self.count, units)} | {name: (self.count, *shape) for name, shape in slopes.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class SoloUnits:
+    """Along which units alone training was sketched, by position, and to which degree; 0 and none: along none."""
+
+    degree: Count = 0
+    units: Annotated[tuple[Count, ...], Items(in_order=True)] = ()
+
+    def shapes(self, probes: Sequence[Shape], own_loss: str) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays in their file. own_loss: the probe of which only each unit's own element is kept."""
+        leading = (len(self.units), self.degree)
+        return {f"probes/{p.name}": leading if p.name == own_loss else (*leading, *p.shape) for p in probes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenSalt:
+    """A salt that somebody chose, and may have chosen from many: nothing is to be certified from it."""
+
+    kind: Literal["chosen"] = "chosen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaltFromLog:
+    """A salt that follows from the recipe's digest and the text of a checkpoint of the log that commits to it."""
+
+    kind: Literal["log"] = "log"
+    checkpoint: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomDirections:
     """Directions that everybody draws again from the recipe's digest and a salt. key: what follows from these two."""
@@ -119,6 +159,7 @@ class RandomDirections:
     kind: Literal["random"] = "random"
     count: Count
     salt: Sha256
+    salt_from: ChosenSalt | SaltFromLog = ChosenSalt()
     key: DirectionKey
 
 
@@ -163,10 +204,13 @@ class Manifest:
     piecewise: tuple[Piecewise, ...]
     versions: Mapping[str, str]
     informed: InformedDirections = InformedDirections()
+    solo: SoloUnits = SoloUnits()
+    own_loss: str = ""  # the probe with one element a unit, the mean loss on its own examples; empty for none
     probes: tuple[PinnedProbe, ...] = ()
     reverse: tuple[SweptProbe, ...] = ()
     weights: tuple[Shape, ...] = ()
     weight_sketches: tuple[WeightSketch, ...] = ()
+    solo_weights: tuple[WeightSketch, ...] = ()
     files: tuple[File, ...] = ()  # all but the manifest itself and the signature, sorted by path
 
     @property
@@ -185,6 +229,12 @@ class Manifest:
         return self.directions.salt
 
     @property
+    def checkpoint(self) -> str:
+        """Text of the log's checkpoint from which the salt follows; empty for a salt that somebody chose."""
+        salt_from = self.directions.salt_from if isinstance(self.directions, RandomDirections) else ChosenSalt()
+        return salt_from.checkpoint if isinstance(salt_from, SaltFromLog) else ""
+
+    @property
     def is_explicit(self) -> bool:
         """Whether the directions were given by somebody; such a bundle can never be certified."""
         return isinstance(self.directions, ExplicitDirections)
@@ -199,6 +249,7 @@ class Manifest:
         manifest = from_bytes(cls, raw, where=FILE_NAME)
         _verify_directions(manifest)
         _verify_names(manifest)
+        _verify_solo(manifest)
         _verify_contents(manifest)
         return manifest
 
@@ -210,6 +261,7 @@ def _verify_directions(manifest: Manifest) -> None:
     _expect(not (informed.count and manifest.is_explicit), "informed directions beside explicit ones")
     for entry in manifest.reverse:
         _expect(not manifest.is_explicit, f"reverse sweeps of {entry.name!r} beside explicit directions")
+        _expect(entry.cubic <= entry.rank, f"a cubic rank of {entry.name!r} above its rank: {entry.cubic}")
 
 
 def _verify_names(manifest: Manifest) -> None:
@@ -218,18 +270,33 @@ def _verify_names(manifest: Manifest) -> None:
         _expect(names == sorted(set(names)), f"names are not sorted, each once: {names}")
 
 
-def _verify_contents(manifest: Manifest) -> None:
-    """The files are those that the contents need; weight sketches cover every direction once, in order, or none."""
+def _verify_solo(manifest: Manifest) -> None:
+    """What must hold for series along units alone, and for own losses."""
+    solo, own = manifest.solo, manifest.own_loss
+    _expect(bool(solo.units) == (solo.degree > 0), f"solo: degree {solo.degree} along {len(solo.units)} units")
+    _expect(max(solo.units, default=0) < manifest.units, f"solo: a position is not below the {manifest.units} units")
+    shape = next((probe.shape for probe in manifest.probes if probe.name == own), None)
+    _expect(not own or shape == (manifest.units,), f"own_loss: {own!r} is no probe with one element a unit")
+
+
+def _verify_blocks(sketches: Sequence[WeightSketch], count: int, file: Callable[[int, int], str]) -> None:
+    """Weight sketches cover every direction, or unit, once, in order, or none."""
     position = 0
-    for sketch in manifest.weight_sketches:
+    for sketch in sketches:
         continues = sketch.first == position < sketch.last
         _expect(continues, f"weight sketch {sketch.path!r} does not continue at direction {position}")
-        _expect(sketch.path == weight_sketch_file(sketch.first, sketch.last), f"weight sketch at {sketch.path!r}")
+        _expect(sketch.path == file(sketch.first, sketch.last), f"weight sketch at {sketch.path!r}")
         position = sketch.last
-    complete = position == manifest.direction_count or not manifest.weight_sketches
-    _expect(complete, f"weight sketches end at direction {position} of {manifest.direction_count}")
+    _expect(position == count or not sketches, f"weight sketches end at direction {position} of {count}")
+
+
+def _verify_contents(manifest: Manifest) -> None:
+    """The files are those that the contents need."""
+    _verify_blocks(manifest.weight_sketches, manifest.direction_count, weight_sketch_file)
+    _verify_blocks(manifest.solo_weights, len(manifest.solo.units), solo_weight_file)
     expected = [UNITS, MODEL, *(probe_file(probe.name) for probe in manifest.probes)]
-    expected += [sketch.path for sketch in manifest.weight_sketches]
+    expected += [sketch.path for sketch in (*manifest.weight_sketches, *manifest.solo_weights)]
+    expected += [SOLO] if manifest.solo.units else []
     pinned = {probe.name for probe in manifest.probes}
     for entry in manifest.reverse:
         _expect(entry.name in pinned, f"reverse sweeps of {entry.name!r}, which is not a pinned probe")

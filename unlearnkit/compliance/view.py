@@ -44,7 +44,7 @@ class _Index:
 class LogView:
     """A log whose every line and every step of a request was checked, by `read` or by `verify`.
 
-    path: the log's directory. register: all requests. end: the place after the last entry.
+    path: the log's directory. end: the place after the last entry.
     signed: the checkpoint, as `verify` found it; None where nothing was held against one.
 
     Example:
@@ -54,25 +54,26 @@ class LogView:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.register = Register()
         self.end = START
         self.signed: VerifiedLog | None = None
         self._index = _Index(array("Q"), bytearray(), {})
+        self._register = Register()
         self._illegal: FormatError | VerificationError | None = None
 
     @classmethod
     def read(cls, path: Path) -> LogView:
-        """A view of the log in a directory, its chain and its steps checked, whatever its checkpoint says.
+        """A view of the log in a directory, its chain checked, whatever its checkpoint says.
+
+        A step that was not legal is told when the register is asked for: the entries can be looked at all the same.
 
         Raises:
             UnknownNameError: There is no log.
-            FormatError: A line, or a step of a request, is malformed.
+            FormatError: A line is malformed.
             ChainError: A line was removed, moved or edited.
-            VerificationError: A step was not legal.
         """
         view, begin = cls(path), time.perf_counter()
         view.end = read_history(path, visit=view._take).end
-        return view._finished(begin)
+        return view._timed(begin)
 
     @classmethod
     def verify(
@@ -103,10 +104,18 @@ class LogView:
         view, begin = cls(path), time.perf_counter()
         view.signed = verify_log(path, log=log, witnesses=witnesses, quorum=quorum, earlier=earlier, visit=view._take)
         view.end = view.signed.end
-        return view._finished(begin)
+        _ = view._timed(begin).register
+        return view
 
     def __len__(self) -> int:
         return len(self._index.offsets)
+
+    @property
+    def register(self) -> Register:
+        """All requests. Raises VerificationError or FormatError if a step of one was not legal."""
+        if self._illegal is not None:
+            raise self._illegal
+        return self._register
 
     @property
     def unsigned(self) -> int:
@@ -148,7 +157,7 @@ class LogView:
                 self._read_on()
             except (ChainError, FormatError):
                 _logger.debug("%s: what was read without the lock has been taken back", self.path)
-        return self._finished(begin) if self.end == end else LogView.read(self.path)
+        return self._timed(begin) if self.end == end else LogView.read(self.path)
 
     def _read_on(self) -> None:
         for entry in read_entries(self.path, self.end):
@@ -159,14 +168,12 @@ class LogView:
         self._index.add(place, entry, leaf)
         if self._illegal is None:  # the rest of the pass is for the chain and the root
             try:
-                self.register.replay(entry)
+                self._register.replay(entry)
             except (FormatError, VerificationError) as err:
                 self._illegal = err
 
-    def _finished(self, begin: float) -> LogView:
-        if self._illegal is not None:
-            raise self._illegal
-        _logger.info("log %s: %d entries in %.2f s", self.path, len(self), time.perf_counter() - begin)
+    def _timed(self, begin: float) -> LogView:
+        _logger.info("log %s: %d entries, read in %.2f s", self.path, len(self), time.perf_counter() - begin)
         return self
 
     def _looked_up(self, indices: Iterable[int]) -> Iterator[Entry]:

@@ -33,9 +33,13 @@ class RequestSteps(WorkspaceFiles):
         """The present day where requests are received."""
         return self._at_desk().today
 
+    def all_requests(self) -> Register:
+        """The register: all requests, as the log tells them now."""
+        return self._at_desk().register()
+
     def request(self, name: str) -> Request:
         """What the log says of one request now."""
-        return self._register().get(name)
+        return self.all_requests().get(name)
 
     def requests(
         self,
@@ -58,7 +62,7 @@ class RequestSteps(WorkspaceFiles):
             RefusedError: It was destroyed.
         """
         if subject is None and reference is None:
-            register = self._register()
+            register = self.all_requests()
             found = list(register.requests.values())
         else:
             desk = self._at_desk(with_key=True)
@@ -177,9 +181,6 @@ class RequestSteps(WorkspaceFiles):
     def withdraw(self, request: Asked, *, reason: str, on: date | None = None, by: str | None = None) -> Request:
         """The person does not want it any more. reason: a word of the policy."""
         return self._at_desk(by).withdraw(id_of(request), reason=reason, on=on)
-
-    def _register(self) -> Register:
-        return self._at_desk().register()
 
     def _at_desk(self, by: str | None = None, *, with_key: bool = False) -> Desk:
         """The same desk again, which reads only what is new in the log, unless the policy was edited meanwhile."""

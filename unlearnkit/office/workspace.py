@@ -84,9 +84,12 @@ class Workspace(RequestSteps):
 
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
+        trusted = self.trust().keys(SKETCH_SIGNER)
         if isinstance(bundle, Bundle):
-            return bundle
-        return Bundle.open(bundle, trust=self.trust().keys(SKETCH_SIGNER))
+            if {key.key_id for key in trusted} & set(bundle.signers):
+                return bundle
+            bundle = bundle.path
+        return Bundle.open(bundle, trust=trusted)
 
     def open_evidence(self, file: Path | str, bundle: Bundle) -> Evidence:
         """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does."""
@@ -112,12 +115,13 @@ class Workspace(RequestSteps):
             bundle: The sketch of the model, signed by somebody trusted.
             evidence: Files of retraining audits of the bundle.
             delta: Chance that a bound is wrong; None: the policy's largest.
-            out: Where the certificate of a single request goes; None: ``R2.certificate.json`` and so on.
+            out: The file for the certificate of a single request, or a folder that is there; None: the current one.
+                In a folder, it is ``R2.certificate.json`` and so on.
 
         Raises:
             RefusedError: What `unlearnkit.certify` raises: a closed request, a policy that allows none, a budget spent.
             VerificationError: Bundle or evidence do not verify, or the log is not what was signed before.
-            ValueError: ``out`` for several requests.
+            ValueError: One file for several requests.
         """
         names = [id_of(request) for request in requests]
         paths = _places(names, out)
@@ -241,6 +245,9 @@ class Workspace(RequestSteps):
 
 
 def _places(names: Sequence[str], out: Path | str | None) -> list[Path]:
-    if out is not None and len(names) != 1:
-        raise ValueError(f"out={str(out)!r} is for one certificate: got {len(names)} requests")
-    return [Path(out or f"{name}.certificate.json") for name in names]
+    place = Path(out or ".")
+    if place.is_dir():
+        return [place / f"{name}.certificate.json" for name in names]
+    if len(names) != 1:
+        raise ValueError(f"{place} is no folder: it holds one certificate, got {len(names)} requests")
+    return [place]

@@ -5,6 +5,8 @@
 .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
 .NAME.partial/model.safetensors, piecewise.json      the trained model and its reservations, with the first block
 .NAME.partial/reverse/margins-range-0-40-0-32.safetensors  a finished reverse sweep
+.NAME.partial/solo/0-64.safetensors                  pinned probes along units 0..63 of those asked for, written last
+.NAME.partial/sketch/solo-00000-00064.safetensors    weights along them, where they are kept
 .NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
 """
 
@@ -22,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 
 from unlearnkit.bundle import complex_numbers, real_pairs
-from unlearnkit.bundle.manifest import Piecewise, Positive, Precision
+from unlearnkit.bundle.manifest import Piecewise, Positive, Precision, SoloUnits
 from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
@@ -38,7 +40,7 @@ DigestOrNone = Annotated[str, Pattern("([0-9a-f]{64})?", "64 lower-case hexadeci
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What decides every byte of the bundle. ``salt``, ``chunk`` and ``lanes`` are settled by the first call."""
+    """What decides every byte of the bundle. ``salt``, ``chunk`` and lanes are settled by the first call."""
 
     schema: Literal["unlearnkit/partial/v1"] = "unlearnkit/partial/v1"
     recipe: Sha256
@@ -53,11 +55,15 @@ class Settings:
     reverse: str  # canonical JSON of each probe's rank and directions, "{}" for none
     informed: Count
     power_iterations: Count
+    solo: SoloUnits
+    keep_solo_weights: bool
+    checkpoint: str  # of a log, from which the salt follows; "" for a salt that somebody chose
+    solo_lanes: Count  # units at once
     lanes: Count  # cotangents, or real directions, or one of each combined, of one reverse sweep
 
 
-_OPEN = frozenset({"salt", "chunk", "lanes"})  # a later call may leave these to the first one
-_FOLDERS = ("blocks", "sketch", "reverse", "informed")
+_OPEN = frozenset({"salt", "chunk", "lanes", "solo_lanes"})  # a later call may leave these to the first one
+_FOLDERS = ("blocks", "sketch", "reverse", "solo", "informed")
 
 
 class PartialRun:
@@ -127,6 +133,14 @@ class PartialRun:
         """Such a piece, if it is finished; complex arrays as pairs."""
         file = self._piece(folder, name)
         return dict(safetensors.numpy.load_file(file)) if file.exists() else None
+
+    def store_solo_weights(self, first: int, last: int, weights: Mapping[str, Array]) -> None:
+        """Keep the weights' series along units alone, ``[last - first, degree, *S]``, before the piece itself."""
+        _write(self.solo_weights(first, last), weights)
+
+    def solo_weights(self, first: int, last: int) -> Path:
+        """The file of these."""
+        return self.path / "sketch" / f"solo-{first:05d}-{last:05d}.safetensors"
 
     def weight_files(self) -> list[tuple[int, int, Path]]:
         """First and last direction and file of each weight sketch, in order; none where weights are not kept."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from unlearnkit.errors import RecipeError
 
 # Examples that are read twice to see whether a dataset augments; a coin for each shows itself with near certainty.
 _READ_TWICE = 16
+
+
+Indices: TypeAlias = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
 
 
 class MapDataset(Protocol):
@@ -56,12 +59,12 @@ class _Rows:
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         return tuple(part[index] for part in self.parts)
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+    def batch(self, indices: Indices) -> tuple[Tensor, ...]:
         """Many rows at once, without stacking them one by one."""
         return tuple(part[torch.as_tensor(indices)] for part in self.parts)
 
 
-def collate(dataset: MapDataset, indices: Sequence[int]) -> Any:  # noqa: ANN401  the layout of the user's examples
+def collate(dataset: MapDataset, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
     """The batch of these examples, as ``torch.utils.data.DataLoader`` would make it. Every leaf is a tensor."""
     batch = dataset.batch(indices) if isinstance(dataset, _Rows) else _stacked([dataset[int(i)] for i in indices])
     for leaf in pytree.tree_leaves(batch):

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unlearnkit.training.data import update_with_tensor
+from unlearnkit.training.hooks import forward_hooks
 
 _NUMBERS = (bool, int, float, complex, type(None))
 _SIMPLE = (*_NUMBERS, str, bytes, torch.dtype)
@@ -93,7 +94,7 @@ class _Digest:
             yield f"{type(value).__name__} of {len(value)}".encode()
             yield from _chained(self._parts(part) for item in value.items() for part in item)
         elif isinstance(value, (types.FunctionType, type, types.ModuleType)):
-            yield from [_name(value)] if _is_library(value) else self._code(value)
+            yield from [_name(value)] if is_library(value) else self._code(value)
         elif isinstance(value, types.MethodType):
             yield from _chained(map(self._parts, (value.__func__, value.__self__)))
         elif isinstance(value, functools.partial):
@@ -109,18 +110,18 @@ class _Digest:
     def _code(self, thing: Any) -> Iterator[bytes]:  # noqa: ANN401  a function, class or module of the user
         yield _source(thing)
         if isinstance(thing, types.FunctionType):
-            yield from self._parts([thing.__defaults__, thing.__kwdefaults__, _referred(thing)])
+            yield from self._parts([thing.__defaults__, thing.__kwdefaults__, referred(thing)])
         elif isinstance(thing, type):
             yield from _chained(self._parts(base) for base in thing.__bases__)
             members = [getattr(f, "__func__", getattr(f, "fget", f)) for f in vars(thing).values()]
             functions = [f for f in members if isinstance(f, types.FunctionType)]
-            yield from _chained(self._parts([f.__defaults__, f.__kwdefaults__, _referred(f)]) for f in functions)
+            yield from _chained(self._parts([f.__defaults__, f.__kwdefaults__, referred(f)]) for f in functions)
 
     def _object(self, value: object) -> Iterator[bytes]:
         """The user's objects and datasets with all that is in them, a library's with its numbers, its settings."""
         yield getattr(value, "__qualname__", "").encode()
         yield from self._parts(type(value))
-        own = not _is_library(type(value)) or isinstance(value, Dataset)
+        own = not is_library(type(value)) or isinstance(value, Dataset)
         slots = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else {}
         for name, attribute in sorted({**getattr(value, "__dict__", {}), **slots}.items()):
             if own or isinstance(attribute, _NUMBERS):
@@ -131,6 +132,7 @@ class _Digest:
         for path, module in model.named_modules():
             yield f"{path}:{type(module).__qualname__}({module.extra_repr()})".encode()
             yield from self._parts(type(module))
+            yield from self._parts(forward_hooks(module))
             for name, attribute in sorted(vars(module).items()):
                 # Underscores: torch's own tables. name_or_path: where a pretrained model was found, not what it is.
                 if not name.startswith("_") and name != "name_or_path":
@@ -143,7 +145,7 @@ def _chained(parts: Iterable[Iterator[bytes]]) -> Iterator[bytes]:
         yield from part
 
 
-def _referred(function: types.FunctionType) -> dict[str, object]:
+def referred(function: types.FunctionType) -> dict[str, object]:
     """The globals and enclosing variables that a function, or a function inside it, reads; without builtins."""
     code = [function.__code__]
     for inner in code:  # grows as it goes
@@ -163,7 +165,7 @@ def _name(thing: types.FunctionType | type | types.ModuleType) -> bytes:
     return (thing.__name__ if isinstance(thing, types.ModuleType) else thing.__qualname__).encode()
 
 
-def _is_library(thing: types.FunctionType | type | types.ModuleType) -> bool:
+def is_library(thing: types.FunctionType | type | types.ModuleType) -> bool:
     """Whether code comes from the standard library or an installed package: named in a digest, but not read."""
     name = (thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__) or ""
     if name.startswith("unlearnkit."):

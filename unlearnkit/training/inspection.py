@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from unlearnkit.taylor.check import Problem
+from unlearnkit.training.coupling import coupling
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.run import DTYPES, make_run, own_precision
@@ -38,4 +39,5 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
     found = [*gradient.inspect(weights, run.fixed, run.batch(0), downweights, active=ACTIVE)]
     for name, probe in recipe.probes.items():
         found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
+    found += filter(None, [coupling(run)])
     return tuple(dict.fromkeys(found))

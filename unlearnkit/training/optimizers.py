@@ -1,7 +1,7 @@
 """Optimizers: reading a torch optimizer for its settings, and its update as a pure function.
 
 The update rules are torch's own (``torch.optim.SGD``, ``Adam``, ``AdamW``), and for ``uk.Adam`` the paper's form with
-epsilon inside the root, which is analytic where a second moment vanishes (THEORY.md section 1).
+epsilon inside the root, which is analytic where a second moment vanishes (docs/theory.md section 1).
 """
 
 from __future__ import annotations

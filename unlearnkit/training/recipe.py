@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
+from unlearnkit.training.hooks import refuse_hooks
 from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
+from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.schedule import Interval, Schedule, play
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -37,7 +39,7 @@ _PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 class Recipe:
     """An ordinary PyTorch training run, described so that it can be sketched and repeated.
 
-    Training minimises, batch by batch, ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (THEORY.md section 1).
+    Training minimises, batch by batch, ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (docs/theory.md section 1).
 
     Attributes:
         name: for people.
@@ -51,11 +53,14 @@ class Recipe:
         order_seed: shuffles each epoch.
         order: explicit ``[epochs, examples per epoch]`` indices, instead of the seed.
         drop_last: leave an incomplete last batch of each epoch out.
-        lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer.
+        lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
+            scheduler on the optimizer.
         lr_interval: a scheduler advances each "step" or "epoch".
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
-            step.
+            step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
         allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
+        coupled: "accept" trains although examples of a batch act on each other's losses (batch statistics, in-batch
+            negatives), so that a deletion leaves what they did to others; the manifest says so. "refuse" raises.
         seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.
 
     Raises:
@@ -94,6 +99,7 @@ class Recipe:
     lr_interval: Interval = "step"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
+    coupled: Literal["refuse", "accept"] = "refuse"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -103,13 +109,25 @@ class Recipe:
                 raise RecipeError(f"{setting}={value!r}, expected a whole number >= 1")
         if self.lr_interval not in ("step", "epoch"):
             raise RecipeError(f'lr_interval={self.lr_interval!r}, expected "step" or "epoch"')
+        if self.coupled not in ("refuse", "accept"):
+            raise RecipeError(f'coupled={self.coupled!r}, expected "refuse" or "accept"')
         for name in self.probes:
             if not _PROBE_NAME.fullmatch(name):
                 hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
                 raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+        if sum(isinstance(probe, OwnLoss) for probe in self.probes.values()) > 1:
+            raise RecipeError("probes: got several OwnLoss(), expected at most one")
+        refuse_hooks(self.model, self.optimizer)  # copies of parameters have none any more
         # Read everything once, so that a recipe that exists is a recipe that can be run.
         _ = self.indices, self.unit_names, self.groups
         object.__setattr__(self, "model", copy.deepcopy(self.model))
+        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
+        object.__setattr__(self, "probes", bound)
+
+    @cached_property
+    def runs(self) -> dict[object, Any]:
+        """The runs of this recipe that were made, by precision and device (`unlearnkit.training.run.make_run`)."""
+        return {}
 
     @cached_property
     def dataset(self) -> MapDataset:
@@ -172,6 +190,11 @@ class Recipe:
         interval = self.lr_interval
         return play(self.optimizer, self.lr_schedule, epochs=self.epochs, steps_per_epoch=per_epoch, interval=interval)
 
+    @property
+    def own_loss(self) -> str:
+        """The name of the probe that is an ``OwnLoss()``; "" for none."""
+        return next((name for name, probe in self.probes.items() if isinstance(probe, OwnLoss)), "")
+
     def weights_of(self, delete: Sequence[str | int], weight: float = 1.0) -> Array:
         """Downweights ``[units]`` for deleting these units.
 
@@ -220,6 +243,7 @@ class Recipe:
             },
             "probes": {name: function_digest(probe) for name, probe in self.probes.items()},
             "allow_piecewise": self.allow_piecewise,
+            "coupled": self.coupled,
             "seed": self.seed,
         }
 

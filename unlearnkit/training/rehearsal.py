@@ -1,7 +1,8 @@
-"""One plain step before the first traced one, for what a trace cannot tell."""
+"""Plain steps before the first traced one, for what a trace cannot tell."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.run import Run
 
 
@@ -20,17 +22,35 @@ def idle_parameters(run: Run) -> frozenset[str]:
     """
     trial = replace(run)  # with a model of its own
     trial.model.zero_grad()
-    before = {name: buffer.clone() for name, buffer in trial.model.named_buffers()}
-    with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs():
-        losses = run.recipe.loss(trial.model, trial.batch(0))
-        if not losses.requires_grad:
-            raise RecipeError("loss(model, batch) does not depend on any parameter that requires a gradient")
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-    _refuse_changes(before, dict(trial.model.named_buffers()))
+    buffers = {name: buffer.clone() for name, buffer in trial.model.named_buffers()}
+    before, losses = kept(trial), _losses(trial)
+    if not losses.requires_grad:
+        raise RecipeError("loss(model, batch) does not depend on any parameter that requires a gradient")
+    losses.sum().backward()  # type: ignore[no-untyped-call]
+    _refuse_changes(buffers, dict(trial.model.named_buffers()))
+    _refuse_memory(losses.detach(), _losses(trial).detach(), before, trial)
     parameters = dict(trial.model.named_parameters())
     idle = frozenset(name for name in run.trained_names if parameters[name].grad is None)
     _refuse_decay(run, idle)
     return idle
+
+
+def _losses(trial: Run) -> Tensor:
+    loss = trial.recipe.loss
+    with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs(), trial.captured.following(loss):
+        return loss(trial.model, trial.batch(0))
+
+
+def _refuse_memory(first: Tensor, second: Tensor, before: Mapping[str, str], trial: Run) -> None:
+    """With the same weights, batch and random numbers, the same losses, but for the order of sums on some devices."""
+    allowed = math.sqrt(torch.finfo(first.dtype).eps) * float(first.abs().max())
+    if first.shape == second.shape and torch.allclose(first, second, rtol=0, atol=allowed, equal_nan=True):
+        return
+    message = "loss(model, batch) gives something else when it is called again with the same weights and random numbers"
+    if found := changes(before, trial):
+        message += f": it changes {', '.join(found)}"
+    hint = "only weights may change in training, and only torch, random and numpy.random may draw random numbers"
+    raise RecipeError(message, hint=hint)
 
 
 def _refuse_changes(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> None:

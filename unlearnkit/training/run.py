@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import RecipeError
-from unlearnkit.training.data import collate
+from unlearnkit.taylor.draws import same_random_numbers
+from unlearnkit.taylor.function import JetFunction
+from unlearnkit.training.captured import Captured
+from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.recipe import Recipe
 
 Precision: TypeAlias = Literal["float32", "float64"]
@@ -54,11 +60,15 @@ class _Call(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run of a recipe on a device in a precision. The recipe's own model stays untouched."""
+    """One training run of a recipe on a device in a precision. The recipe's own model stays untouched.
+
+    source: what ``model`` is a copy of; None: the recipe's.
+    """
 
     recipe: Recipe
     dtype: torch.dtype
     device: torch.device
+    source: nn.Module | None = None
 
     @property
     def precision(self) -> Literal["float32", "float64"]:
@@ -68,7 +78,21 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """A copy of the recipe's model, to compute with."""
-        return copy.deepcopy(self.recipe.model).to(device=self.device, dtype=self.dtype)
+        source = self.recipe.model if self.source is None else self.source
+        return copy.deepcopy(source).to(device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def _functions(self) -> dict[object, JetFunction]:
+        return {}
+
+    def over_jets(
+        self, key: object, function: Callable[..., Any], plain: Callable[..., object] | None = None
+    ) -> JetFunction:
+        """``function`` over jets, one for each key, so that all who train or sweep over this run share its traces."""
+        if key not in self._functions:
+            allow = self.recipe.allow_piecewise
+            self._functions[key] = JetFunction(function, model=self.model, allow_piecewise=allow, plain=plain)
+        return self._functions[key]
 
     @cached_property
     def trained_names(self) -> tuple[str, ...]:
@@ -88,11 +112,16 @@ class Run:
 
     def batch(self, step: int) -> Any:  # noqa: ANN401  the layout of the user's examples
         """The examples of a step, in this run's precision and place."""
-        return pytree.tree_map(self._cast, collate(self.recipe.dataset, self.recipe.indices[step]))
+        return self.examples(self.recipe.indices[step])
+
+    def examples(self, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
+        """These examples as a batch, in this run's precision and place."""
+        return pytree.tree_map(self._cast, collate(self.recipe.dataset, indices))
 
     def _cast(self, x: object) -> object:
-        if not isinstance(x, Tensor):
-            return x
+        return self._to_here(x) if isinstance(x, Tensor) else x
+
+    def _to_here(self, x: Tensor) -> Tensor:
         return x.to(device=self.device, dtype=self.dtype if x.is_floating_point() else None)
 
     def units(self, step: int) -> Tensor:
@@ -100,7 +129,7 @@ class Run:
         return torch.from_numpy(self.recipe.unit_of_example[self.recipe.indices[step]]).to(self.device)
 
     def loss(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor) -> Tensor:
-        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
+        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (docs/theory.md section 1)."""
         losses = self.call(self.recipe.loss, weights, fixed, batch)
         if not isinstance(losses, Tensor) or losses.shape != w.shape:
             found = (
@@ -109,6 +138,24 @@ class Run:
             message = f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {tuple(w.shape)}"
             raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
         return ((1 - w) * losses).sum() / self.recipe.batch_size
+
+    def plain_loss(
+        self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor, *_: object
+    ) -> Tensor:
+        """``loss`` as a plain training step computes it: in the memory layout of the model, with gradients wanted."""
+        with torch.enable_grad():
+            return self.loss(self._in_layout(weights), fixed, batch, w)
+
+    def plain_probe(
+        self, probe: Callable[..., Tensor], weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+    ) -> Tensor:
+        """``probe(model)`` as plain torch evaluates it after training: in eval mode, in the model's memory layout."""
+        with torch.no_grad(), self.evaluating(), sdpa_kernel(SDPBackend.MATH):
+            return self.call(probe, self._in_layout(weights), fixed)
+
+    def _in_layout(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        parameters = dict(self.model.named_parameters())
+        return {n: torch.empty_like(parameters[n]).copy_(w.detach()).requires_grad_() for n, w in weights.items()}
 
     def call(
         self,
@@ -119,8 +166,13 @@ class Run:
     ) -> Tensor:
         """``function(model, *arguments)`` with these tensors in the model's places."""
         tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *weights.items())}
-        with self.casting_inputs():
+        with self.casting_inputs(), self.captured.following(function):
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
+
+    @cached_property
+    def captured(self) -> Captured:
+        """What loss, probes and model bring along besides the model's state."""
+        return Captured(self.model, self._to_here, self.dtype, self.device)
 
     @contextmanager
     def casting_inputs(self) -> Iterator[None]:
@@ -148,11 +200,12 @@ class Run:
 
     @contextmanager
     def random_numbers(self, step: int) -> Iterator[None]:
-        """The random numbers of a step: the same in every run of the recipe, whatever happens outside."""
+        """The random numbers of a step, torch's, Python's and numpy's: the same in every run, whatever was before."""
         digest = hashlib.sha256(f"unlearnkit/step/{self.recipe.seed}/{step}".encode()).digest()
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with same_random_numbers([self.device] if self.device.type == "cuda" else []):
             _seed(int.from_bytes(digest[:8], "big") >> 1, self.device)
+            random.seed(digest)
+            np.random.seed(np.frombuffer(digest, np.uint32))  # noqa: NPY002  the global one is what user code draws from
             yield
 
 
@@ -165,13 +218,17 @@ def _seed(seed: int, device: torch.device) -> None:
 
 
 def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> Run:
-    """A run on ``device`` (None: a GPU when there is one); ValueError for one that this machine or torch lacks."""
+    """A run on ``device`` (None: a GPU when there is one), always the same one of a recipe: it keeps what was traced.
+
+    ValueError for a device that this machine or torch lacks.
+    """
     chosen = default_device() if device is None else device
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as err:  # an unknown name; a device that this build of torch cannot use
         raise ValueError(f"device={str(chosen)!r}: {str(err).splitlines()[0]}") from err
-    return Run(recipe, dtype_named(dtype), torch.device(chosen))
+    run = Run(recipe, dtype_named(dtype), torch.device(chosen))
+    return recipe.runs.setdefault((run.dtype, run.device), run)  # type: ignore[no-any-return]
 
 
 def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any]:

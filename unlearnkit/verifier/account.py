@@ -1,4 +1,4 @@
-"""The delta budget: certificates from one bundle add up their chances of being wrong (THEORY.md section 4).
+"""The delta budget: certificates from one bundle add up their chances of being wrong (docs/theory.md section 4).
 
 The account is not stored anywhere: it is what the log's entries about certificates come to. The same question asked
 again has the same answer, and spends nothing.

@@ -24,6 +24,9 @@ MANIFEST_SUBJECT, MODEL_SUBJECT = "manifest.json", "model.safetensors"
 NEGLIGIBLE, RETRAIN, INSUFFICIENT = "fulfil-as-negligible", "retrain-needed", "insufficient-evidence"
 """What a decision can be."""
 
+UNKNOWN = "unknown"
+"""Stands for a number that nobody knows, such as an error without directions that could tell."""
+
 DECISIONS = (NEGLIGIBLE, RETRAIN, INSUFFICIENT)
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(E[+-]?[0-9]+)?")
 
@@ -32,7 +35,8 @@ _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?(E[+-]?[0-9]+)?")
 class Curve:
     """The prediction of one element of a probe against the weight that the deletion has, from 0 to 1.
 
-    standard_errors: asymptotic. It is for the eye; what is claimed of the deletion is at weight 1, in the claim.
+    standard_errors: asymptotic, or `UNKNOWN`. It is for the eye; what is claimed of the deletion is at weight 1, in the
+    claim.
     """
 
     element: int
@@ -210,7 +214,11 @@ def _claim(record: object, where: str) -> Claim:
     if wrong := [name for name, values in numbers.items() if len(values) != size]:
         raise FormatError(f"{where}: {', '.join(wrong)} must have one number for each of {size} elements")
     curve = take_fields(fields["curve"], where=f"{where}: curve", required=_CURVE)
-    lists = {n: _decimals(curve[n], f"{where}: curve: {n}") for n in ("weights", "values", "standard_errors")}
+    lists = {n: _decimals(curve[n], f"{where}: curve: {n}") for n in ("weights", "values")}
+    errors = _texts(curve["standard_errors"], f"{where}: curve: standard_errors")
+    lists["standard_errors"] = tuple(
+        text if text == UNKNOWN else _decimal(text, f"{where}: curve: standard_errors") for text in errors
+    )
     if len({len(values) for values in lists.values()}) != 1 or not 0 <= curve["element"] < size:
         raise FormatError(f"{where}: curve must be of one of {size} elements, with as many values as weights")
     return Claim(

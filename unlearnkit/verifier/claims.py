@@ -19,7 +19,7 @@ from unlearnkit.errors import UnknownNameError
 from unlearnkit.estimation import Prediction, Sketch
 from unlearnkit.estimation.bound import Bound
 from unlearnkit.estimation.constants import decimal_above
-from unlearnkit.verifier.certificate import Claim, Curve, Norm, question_digest
+from unlearnkit.verifier.certificate import UNKNOWN, Claim, Curve, Norm, question_digest
 from unlearnkit.verifier.evidence import Evidence
 
 Array = np.ndarray[Any, Any]
@@ -115,7 +115,7 @@ def _curve(sketch: Sketch, deleted: Sequence[str], prediction: Prediction) -> Cu
         element=element,
         weights=_decimals(weights),
         values=_decimals(curve.value.reshape(points, -1)[:, element]),
-        standard_errors=_decimals(np.nan_to_num(curve.standard_error).reshape(points, -1)[:, element]),
+        standard_errors=tuple(map(_known, curve.standard_error.reshape(points, -1)[:, element])),
     )
 
 
@@ -130,6 +130,11 @@ def _stability(sketch: Sketch) -> tuple[Norm, ...]:
 
 def _decimals(values: Array) -> tuple[str, ...]:
     return tuple(_decimal(value) for value in np.asarray(values, dtype=np.float64).flat)
+
+
+def _known(value: float) -> str:
+    """A finite number, or that nobody knows it."""
+    return _decimal(value) if math.isfinite(value) else UNKNOWN
 
 
 def _decimal(value: float) -> str:
@@ -179,6 +184,6 @@ def _different(name: str, claimed: Sequence[str], found: Sequence[str], toleranc
         yield f"{name} has {len(claimed)} numbers, the bundle gives {len(found)}"
         return
     for i, (said, value) in enumerate(zip(claimed, found, strict=True)):
-        if abs(float(said) - float(value)) > tolerance:
+        if said != value and (UNKNOWN in (said, value) or abs(float(said) - float(value)) > tolerance):
             yield f"{name}[{i}] is {said}, the bundle gives {value}"
             return

@@ -54,8 +54,9 @@ class CertificateRules:
 
     probes: those it must cover. tolerances: largest change of a probe, in the probe's unit, that is negligible.
     must_cover: the errors that a bound has to cover; all of them, unless the policy says which.
-    stability: by probe, the factor by which the parts of each further degree are declared to shrink (THEORY.md section
-    4.4a); a certified bound covers truncation only where this is declared, and the measured does not contradict it.
+    stability: by probe, the factor by which the parts of each further degree are declared to shrink
+    (docs/theory.md section 4.4a); a certified bound covers truncation only where this is declared, and the measured
+    does not contradict it.
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
     delta_budget: sum of the deltas of all certificates from one bundle.
     """
