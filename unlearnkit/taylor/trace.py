@@ -20,7 +20,9 @@ from typing import Any
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import Tensor, fx, nn
+from torch._guards import TracingContext, tracing
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -116,7 +118,9 @@ def _as_trace_errors() -> Iterator[None]:
 def _recorded(function: Callable[..., Any], leaves: list[Tensor], draws: tuple[Draw, ...]) -> fx.GraphModule:
     functional = functionalize(function, remove="mutations")
     recorder = make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)
-    with _again(leaves), Following(draws, tracing=True):
+    # Every node keeps a fake tensor of its value. Each would make a mode of its own, which takes half of the tracing.
+    one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    with _again(leaves), Following(draws, tracing=True), one_mode:
         return recorder(*_copied(leaves))
 
 
