@@ -74,13 +74,13 @@ def _issue(
     workspace: Any, request: str, bundle: Path, evidence: tuple[Path, ...], delta: Decimal | None, secret: bytes | None
 ) -> Issuance:
     from unlearnkit.bundle import Bundle
+    from unlearnkit.compliance.policy.policy import Role
     from unlearnkit.verifier.evidence import verify_evidence
     from unlearnkit.verifier.issue import certify
-    from unlearnkit.verifier.verify import CERTIFICATE_SIGNER, SKETCH_SIGNER
 
     trust = workspace.trust()
-    opened = Bundle.open(bundle, trust=trust.keys(SKETCH_SIGNER))
-    keys = trust.keys(CERTIFICATE_SIGNER)
+    opened = Bundle.open(bundle, trust=trust.keys(Role.SKETCH_SIGNER))
+    keys = trust.keys(Role.CERTIFICATE_SIGNER)
     audits = [verify_evidence(file.read_bytes(), where=str(file), keys=keys, bundle=opened) for file in evidence]
     return certify(
         opened,

@@ -101,12 +101,12 @@ def _by_images(recipe: Recipe) -> np.ndarray:
 
 
 def _certify(office: Office, request: str) -> Issuance:
+    from unlearnkit.compliance.policy.policy import Role
     from unlearnkit.files import write_atomic
     from unlearnkit.verifier.evidence import verify_evidence
     from unlearnkit.verifier.issue import certify
-    from unlearnkit.verifier.verify import CERTIFICATE_SIGNER
 
-    keys = office.workspace.trust().keys(CERTIFICATE_SIGNER)
+    keys = office.workspace.trust().keys(Role.CERTIFICATE_SIGNER)
     raw = office.evidence.read_bytes()
     audit = verify_evidence(raw, where=office.evidence.name, keys=keys, bundle=office.bundle)
     issued = certify(

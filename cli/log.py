@@ -163,9 +163,7 @@ def verify(
     place = path or _workspace().log_path
     keys = _trusted(vkey, [parse_vkey(line, where="--witness") for line in witnesses], quorum)
     found = verify_log(place, **keys, earlier=[file.read_bytes() for file in earlier])
-    register = Register()
-    for entry in read_entries(place):
-        register.replay(entry)
+    register = Register().replay(read_entries(place))
     document = {
         **_checkpoint_document(found.checkpoint),
         "schema": "unlearnkit/log-verification/v1",

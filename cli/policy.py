@@ -73,7 +73,7 @@ def check(output: Output, name: str) -> None:
 
 def document_of(found: Policy) -> dict[str, Any]:
     """What ``check`` prints."""
-    clocks = {"acknowledge": found.acknowledge, "respond": found.respond, "extended": found.extended}
+    clocks = {name: getattr(found.deadlines, name) for name in ("acknowledge", "respond", "extended")}
     certificate = found.certificate
     numbers = ("largest_epsilon", "largest_delta", "delta_budget")
     return {
@@ -86,8 +86,8 @@ def document_of(found: Policy) -> dict[str, Any]:
             name: None if clock is None else {"rule": clock.rule, "period": _period(clock)}
             for name, clock in clocks.items()
         },
-        "retention_months": found.retention_months,
-        "accepted": list(found.accepted),
+        "retention_months": found.requests.retention_months,
+        "accepted": list(found.requests.accepted),
         "words": {name: list(getattr(found.words, name)) for name in found.words.__dataclass_fields__},
         "certificate": {
             "probes": list(certificate.probes),
@@ -105,14 +105,14 @@ def document_of(found: Policy) -> dict[str, Any]:
 
 def warnings(found: Policy) -> Iterator[str]:
     """What a policy refuses because it does not state it: legal, but perhaps not meant."""
-    if found.respond is None:
+    if found.deadlines.respond is None:
         yield "no [deadlines.respond]: no request can be received"
-    if found.extended is None:
+    if found.deadlines.extended is None:
         yield "no [deadlines.extended]: no request can be extended"
     for name in ("actors", "sources", "identity_methods"):
         if not getattr(found.words, name):
             yield f"no [words] {name}: nothing can be recorded that needs one"
-    if not found.accepted:
+    if not found.requests.accepted:
         yield "[requests] accepts nothing: no request can be fulfilled or refused"
     if not found.certificate.bound_methods or not found.signing.roles:
         yield "[certificate] bound_methods or [signing] roles are missing: no certificate counts"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from .output import Document, fields
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
 
 def document_of(request: Request, desk: Desk) -> dict[str, Any]:
     """A request as the commands print it; days are counted from the desk's today."""
+    from unlearnkit.records import to_json
+
     due, original = request.next_due, desk.register().original(request)
     return {
         "id": request.id,
@@ -24,7 +25,7 @@ def document_of(request: Request, desk: Desk) -> dict[str, Any]:
         "received": request.received.isoformat(),
         "subject": request.subject,
         "reference": request.reference,
-        "due": None if due is None else {**due.to_json(), "days_left": (due.day - desk.today).days},
+        "due": None if due is None else {**to_json(due), "days_left": (due.day - desk.today).days},
         "duplicate_of": request.duplicate_of,
         "follows": request.follows,
         "duplicates": list(request.duplicates),
@@ -34,16 +35,10 @@ def document_of(request: Request, desk: Desk) -> dict[str, Any]:
 
 def _step_document(step: Step) -> dict[str, Any]:
     """A step: its entry and state, and what the entry says, days as text."""
-    members = {name: _plain(value) for name, value in step.body.items() if name not in ("request", "on")}
+    from unlearnkit.records import to_json
+
+    members = {name: value for name, value in to_json(step.body).items() if name not in ("request", "on")}
     return {"entry": step.index, "state": step.event.state, "on": step.on.isoformat(), **members}
-
-
-def _plain(value: object) -> object:
-    from unlearnkit.compliance.policy.deadlines import Due
-
-    if isinstance(value, Due):
-        return value.to_json()
-    return value.isoformat() if isinstance(value, date) else value
 
 
 def render_list(document: Document) -> Iterable[str]:
@@ -84,6 +79,6 @@ def render_one(document: Document) -> Iterator[str]:
 def _said(value: object) -> str:
     if isinstance(value, dict):
         return f"until {value['day']} ({value['rule']})"
-    if isinstance(value, tuple):
+    if isinstance(value, list):
         return " ".join(map(str, value))
     return str(value)

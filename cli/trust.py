@@ -57,14 +57,14 @@ def _joined(files: tuple[Path, ...]) -> TrustStore:
 
 def _read(file: Path) -> TrustStore:
     """Told by content. Messages quote nothing of a file that is none of the three: it may be a secret."""
-    from unlearnkit.compliance.policy.policy import ROLES
+    from unlearnkit.compliance.policy.policy import Role
     from unlearnkit.compliance.policy.trust import Signer, TrustStore, parse_trust
     from unlearnkit.signing.keys import parse_public_key
     from unlearnkit.signing.note import NoteKind, parse_vkey
 
     raw = file.read_bytes()
     if b"-----BEGIN PUBLIC KEY-----" in raw[:100]:
-        return TrustStore(signers=(Signer(file.name, ROLES, parse_public_key(raw, where=str(file))),))
+        return TrustStore(signers=(Signer(file.name, tuple(Role), parse_public_key(raw, where=str(file))),))
     if not _VKEY.fullmatch(raw):
         return parse_trust(raw, where=str(file))
     key = parse_vkey(raw.decode("utf-8", "replace").strip(), where=str(file))
@@ -109,5 +109,6 @@ def file_or_workspace_signer(key: Path | None, passphrase: PassphraseSource) -> 
 def open_bundle(path: Path, trust: TrustStore | None) -> Bundle:
     """The bundle, its signature verified where a trust store says who may sign; elsewhere ``signers`` is empty."""
     from unlearnkit.bundle import Bundle
+    from unlearnkit.compliance.policy.policy import Role
 
-    return Bundle.open(path, trust=None if trust is None else trust.keys("sketch-signer"))
+    return Bundle.open(path, trust=None if trust is None else trust.keys(Role.SKETCH_SIGNER))

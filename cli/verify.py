@@ -134,8 +134,9 @@ def _recognise_statement(raw: bytes, path: Path) -> tuple[str, _Verifier]:
 
 def _verify_bundle(item: Verification, beside: Beside) -> None:
     from unlearnkit.bundle import Bundle
+    from unlearnkit.compliance.policy.policy import Role
 
-    bundle = Bundle.open(item.path, trust=beside.trust.keys("sketch-signer"))
+    bundle = Bundle.open(item.path, trust=beside.trust.keys(Role.SKETCH_SIGNER))
     manifest = bundle.manifest
     size = sum(file.size for file in manifest.files)
     item.passed("signature", f"signed by {', '.join(bundle.signers)}")
@@ -162,9 +163,7 @@ def _verify_log(item: Verification, beside: Beside) -> None:
     found = verify_log(item.path, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
     item.passed("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
     item.passed("chain", f"{found.size} entries, each continues the one before")
-    register = Register()
-    for entry in read_entries(item.path):
-        register.replay(entry)
+    register = Register().replay(read_entries(item.path))
     item.passed("requests", f"{len(register.requests)} requests, every step legal")
 
 
@@ -198,10 +197,11 @@ def _verify_proof(item: Verification, beside: Beside) -> None:
 
 def _verify_evidence(item: Verification, beside: Beside) -> None:
     from unlearnkit.bundle import Bundle
+    from unlearnkit.compliance.policy.policy import Role
     from unlearnkit.verifier.evidence import verify_evidence
 
-    bundle = Bundle.open(_needed(beside.bundle, "--bundle"), trust=beside.trust.keys("sketch-signer"))
-    keys = beside.trust.keys("certificate-signer")
+    bundle = Bundle.open(_needed(beside.bundle, "--bundle"), trust=beside.trust.keys(Role.SKETCH_SIGNER))
+    keys = beside.trust.keys(Role.CERTIFICATE_SIGNER)
     found = verify_evidence(item.path.read_bytes(), where=str(item.path), keys=keys, bundle=bundle)
     item.passed("signature", f"signed by {', '.join(found.signers)}")
     item.passed("bundle", f"about bundle {bundle.digest}")

@@ -58,7 +58,7 @@ def certify(
     bundle's numbers do not carry a bound at this delta.
     """
     asked = _open_request(log, request)
-    if asked.steps[0].body["policy_digest"] != policy.digest:
+    if asked.policy_digest != policy.digest:
         raise PolicyError(
             f"request {request} was received under another version of its policy than {policy.name} is now",
             hint="certify it under that version; requests that come in now are under the new one",
@@ -73,10 +73,7 @@ def certify(
 
 
 def _open_request(log: AuditLog, name: str) -> Request:
-    register = Register()
-    for entry in log.entries():
-        register.replay(entry)
-    request = register.get(name)
+    request = Register().replay(log.entries()).get(name)
     if request.is_closed:
         raise RefusedError(f"request {name} is closed: it was {request.state}")
     return request

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 
 from unlearnkit.bundle import Bundle
@@ -18,7 +19,7 @@ from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.reader import read_entries
 from unlearnkit.compliance.log.verification import verify_log
-from unlearnkit.compliance.policy.policy import Policy, parse_policy
+from unlearnkit.compliance.policy.policy import Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import VerificationError
@@ -29,8 +30,6 @@ from unlearnkit.verifier.certificate import Certificate, Claim, log_body, parse_
 from unlearnkit.verifier.claims import AUDITED, disagreements, make_claim
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
-
-CERTIFICATE_SIGNER, SKETCH_SIGNER = "certificate-signer", "sketch-signer"
 
 # Between making a certificate and recording it, under the lock of the log.
 _MOST_SECONDS = 60
@@ -53,7 +52,7 @@ def verify_signed_certificate(raw: bytes, *, where: str, trust: TrustStore) -> V
 
     Raises SignatureError, ThresholdError, FormatError.
     """
-    keys = trust.keys(CERTIFICATE_SIGNER)
+    keys = trust.keys(Role.CERTIFICATE_SIGNER)
     verified = verify_envelope(raw, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
     certificate = parse_certificate(verified.payload, where=where)
     policy = _policy(certificate, where)
@@ -81,7 +80,7 @@ def verify_certificate(
     verified = verify_signed_certificate(raw, where=where, trust=trust)
     certificate, policy = verified.certificate, _policy(verified.certificate, where)
     report("signature", f"signed by {', '.join(signer[:16] for signer in verified.signers)}")
-    opened = Bundle.open(bundle, trust=trust.keys(SKETCH_SIGNER))
+    opened = Bundle.open(bundle, trust=trust.keys(Role.SKETCH_SIGNER))
     report(
         "bundle", f"signed by {', '.join(signer[:16] for signer in opened.signers)}; every file and direction agrees"
     )
@@ -134,18 +133,13 @@ def _verify_logged(certificate: Certificate, raw: bytes, log: Path, trust: Trust
 
 
 def _verify_request(certificate: Certificate, log: Path) -> None:
-    register = Register()
-    for entry in read_entries(log):
-        if entry.index >= certificate.index:
-            break
-        register.replay(entry)
+    register = Register().replay(islice(read_entries(log), certificate.index))
     request = register.get(certificate.request)
     _require(request.subject == certificate.subject, f"request {request.id} was made by somebody else")
     _require(certificate.deleted == (certificate.subject,), "it deletes other data than that of who made the request")
-    received_under = request.steps[0].body["policy_digest"]
     _require(
-        received_under == certificate.policy_digest,
-        f"its policy is {certificate.policy_digest}, the request was received under {received_under}",
+        request.policy_digest == certificate.policy_digest,
+        f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
 
 
@@ -161,7 +155,7 @@ def _verify_budget(certificate: Certificate, policy: Policy, log: Path) -> None:
 
 
 def _verified_evidence(files: Sequence[bytes], bundle: Bundle, trust: TrustStore) -> dict[str, Evidence]:
-    keys = trust.keys(CERTIFICATE_SIGNER)
+    keys = trust.keys(Role.CERTIFICATE_SIGNER)
     audits = [verify_evidence(raw, where=f"evidence {n}", keys=keys, bundle=bundle) for n, raw in enumerate(files, 1)]
     return {audit.digest: audit for audit in audits}
 
