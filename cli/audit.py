@@ -259,6 +259,8 @@ def _labels(bundle: Bundle, file: Path) -> Mapping[int, str]:
 
 
 def _evidence_document(bundle: Bundle, path: Path, evidence: Evidence) -> Document:
+    from unlearnkit.records import to_json
+
     found = evidence.audit
     return {
         "schema": "unlearnkit/retraining-audit/v1",
@@ -266,7 +268,7 @@ def _evidence_document(bundle: Bundle, path: Path, evidence: Evidence) -> Docume
         "sha256": evidence.digest,
         "bundle": found.bundle,
         "signers": list(evidence.signers),
-        "distribution": found.distribution.to_json(),
+        "distribution": to_json(found.distribution),
         "deletions": str(found.distribution),
         "count": len(found.deletions),
         "least_delta": 1 / (len(found.deletions) + 1),

@@ -31,6 +31,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
+from unlearnkit.records import to_json
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
 from unlearnkit.training.run import make_run
@@ -123,7 +124,7 @@ def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator
             raise RefusedError(
                 f"another process is at work on {final}", hint="wait for it, or write elsewhere"
             ) from None
-        mine = canonicalize({"bundle": bundle.digest, "distribution": distribution.to_json()})
+        mine = canonicalize({"bundle": bundle.digest, "distribution": to_json(distribution)})
         if not (folder / _RUN).exists():
             write_atomic(folder / _RUN, mine)
         elif (folder / _RUN).read_bytes() != mine:

@@ -19,15 +19,15 @@ from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.reader import read_entries
 from unlearnkit.compliance.log.verification import verify_log
-from unlearnkit.compliance.policy.policy import Policy, Role, parse_policy
+from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import VerificationError
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates
-from unlearnkit.verifier.certificate import Certificate, Claim, log_body, parse_certificate
-from unlearnkit.verifier.claims import AUDITED, disagreements, make_claim
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body
+from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
+from unlearnkit.verifier.claims import disagreements, make_claim
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
@@ -180,7 +180,7 @@ def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, aud
 
 def _audit_of(claim: Claim, audits: dict[str, Evidence]) -> Evidence | None:
     """The evidence that an audited claim rests on; None for a certified one."""
-    if claim.kind != AUDITED:
+    if claim.kind != BoundMethod.AUDITED:
         return None
     for digest in claim.evidence:
         if digest in audits:
