@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test lint format bench constraints clean
+.PHONY: help setup demo test lint format bench schemas constraints clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -42,6 +42,9 @@ format: $(READY)  ## let ruff format and fix the code
 
 bench: $(READY)  ## list the benchmark commands
 	@for file in benchmarks/*.py; do test -e "$$file" || continue; echo "$(BIN)/python $$file"; done
+
+schemas: $(READY)  ## write docs/schemas from the declarations of what is stored
+	$(BIN)/python docs/schemas/generate.py
 
 constraints: ## pin the newest versions that work together, from a fresh environment
 	$(PYTHON) -m venv --clear build/constraints

@@ -23,10 +23,14 @@ class _Probability(click.ParamType[Decimal]):
     name = "DELTA"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Decimal:
+        from unlearnkit.names import probability
+
         try:
-            return Decimal(str(value))
+            return probability(Decimal(str(value)))
         except InvalidOperation:
             self.fail(f"got {value!r}, expected a decimal such as 0.01", param, ctx)
+        except ValueError as err:
+            self.fail(str(err), param, ctx)
 
 
 @click.command()

@@ -194,11 +194,11 @@ def test_paths_that_leave_the_folder_or_are_ignored_are_refused(signature, signe
 
 @pytest.mark.parametrize("digest", ["0" * 63, "0" * 65, "A" * 64, "", "0" * 63 + "g"])
 def test_digests_are_64_hexadecimal_digits(signature, signer, digest):
-    with pytest.raises(ValueError, match="a is not a SHA-256 digest"):
+    with pytest.raises(ValueError, match="a must be 64 lower-case hexadecimal digits: got"):
         sign_listing({"a": digest}, name="bundle", signers=[signer])
     statement = _statement(signature)
     statement["predicate"]["resources"][0]["digest"] = digest
-    with pytest.raises(FormatError, match="x: resource 0 is not a SHA-256 digest"):
+    with pytest.raises(FormatError, match="x: resource 0: digest must be 64 lower-case hexadecimal digits: got"):
         verify_listing(_resigned(signature, signer, statement), where="x", keys=[signer.public])
 
 

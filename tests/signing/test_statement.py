@@ -54,9 +54,18 @@ def test_other_statements_are_malformed(change, error, message):
 @pytest.mark.parametrize(
     ("subject", "message"),
     [
-        ({"name": "a", "digest": {"sha256": "0" * 63}}, "x: subject 1 is not a SHA-256 digest"),
-        ({"name": "a", "digest": {"sha256": "A" * 64}}, "x: subject 1 is not a SHA-256 digest"),
-        ({"name": "a", "digest": {"sha256": "0" * 64 + "\n"}}, "x: subject 1 is not a SHA-256 digest"),
+        (
+            {"name": "a", "digest": {"sha256": "0" * 63}},
+            "x: subject 1: sha256 must be 64 lower-case hexadecimal digits: got",
+        ),
+        (
+            {"name": "a", "digest": {"sha256": "A" * 64}},
+            "x: subject 1: sha256 must be 64 lower-case hexadecimal digits: got",
+        ),
+        (
+            {"name": "a", "digest": {"sha256": "0" * 64 + "\n"}},
+            "x: subject 1: sha256 must be 64 lower-case hexadecimal digits: got",
+        ),
         ({"name": "a", "digest": {}}, "x: subject 1: digest lacks 'sha256'"),
         ({"name": "a", "digest": {"sha256": "0" * 64, "sha512": ""}}, "x: subject 1: digest has unknown fields"),
         ({"digest": {"sha256": "0" * 64}}, "x: subject 1 lacks 'name'"),

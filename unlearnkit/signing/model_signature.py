@@ -18,9 +18,10 @@ from typing import Any
 
 from unlearnkit.canonical import decode_base64, encode_base64, parse_json, take_fields
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownVersionError
+from unlearnkit.names import SHA256
 from unlearnkit.signing.dsse import Signature, pae, require_distinct, sign_payload, verify_signatures
 from unlearnkit.signing.keys import Algorithm, PrivateKey, PublicKey
-from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement, require_sha256
+from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement
 
 SIGNATURE_NAME = "model.sig"
 """Name of the signature's own file, at the top of the directory it signs."""
@@ -120,7 +121,7 @@ def _encode_listing(name: str, digests: Mapping[str, str]) -> bytes:
     try:
         for path, digest in digests.items():
             _require_path(path, "listing")
-            require_sha256(digest, where=path)
+            SHA256.require(digest, where=path)
     except FormatError as err:
         raise ValueError(str(err)) from err
     return encode_statement(Statement({name: _root(digests)}, _PREDICATE_TYPE, predicate))
@@ -160,7 +161,7 @@ def _parse_resource(item: object, where: str) -> tuple[str, str]:
     if record["algorithm"] != "sha256":
         raise FormatError(f"{where} has algorithm {record['algorithm']!r}, expected 'sha256'")
     _require_path(record["name"], where)
-    return record["name"], require_sha256(record["digest"], where=where)
+    return record["name"], SHA256.require(record["digest"], where=f"{where}: digest")
 
 
 def _require_path(path: str, where: str) -> None:

@@ -6,7 +6,6 @@ at least one subject, SHA-256 alone, distinct names, a predicate that is not emp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,12 +13,12 @@ from typing import Any
 
 from unlearnkit.canonical import canonicalize, parse_json, take_fields
 from unlearnkit.errors import FormatError, UnknownVersionError
+from unlearnkit.names import SHA256
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """DSSE payload type of a statement."""
 
 _TYPE = "https://in-toto.io/Statement/v1"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,7 @@ def parse_statement(payload: bytes, *, where: str, predicate_type: str) -> State
     return Statement(MappingProxyType(subjects), predicate_type, MappingProxyType(record["predicate"]))
 
 
-def require_sha256(text: str, *, where: str) -> str:
-    """``text`` if it is 64 lower-case hexadecimal digits; otherwise FormatError."""
-    if not _SHA256.fullmatch(text):
-        raise FormatError(f"{where} is not a SHA-256 digest: got {text!r}, expected 64 lower-case hexadecimal digits")
-    return text
-
-
 def _parse_subject(item: object, where: str) -> tuple[str, str]:
     record = take_fields(item, where=where, required={"name": str, "digest": dict})
     digest = take_fields(record["digest"], where=f"{where}: digest", required={"sha256": str})
-    return record["name"], require_sha256(digest["sha256"], where=where)
+    return record["name"], SHA256.require(digest["sha256"], where=f"{where}: sha256")

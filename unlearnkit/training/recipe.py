@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
+from unlearnkit.names import PROBE_NAME
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
 from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
@@ -29,8 +29,6 @@ COUNTERFACTUAL = (
     "zero), and everything else held fixed: initial weights, batches and their order, the batch denominator, random "
     "numbers, learning-rate schedule. It is not a run with another order or another seed."
 )
-
-_PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,9 +75,8 @@ class Recipe:
         if self.lr_interval not in ("step", "epoch"):
             raise RecipeError(f'lr_interval={self.lr_interval!r}, expected "step" or "epoch"')
         for name in self.probes:
-            if not _PROBE_NAME.fullmatch(name):
-                hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
-                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+            if not PROBE_NAME.fits(name):
+                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=f"use {PROBE_NAME.what}")
         # Read everything once, so that a recipe that exists is a recipe that can be run.
         _ = self.indices, self.unit_names, self.groups
         object.__setattr__(self, "model", copy.deepcopy(self.model))

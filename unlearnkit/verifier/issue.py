@@ -85,7 +85,7 @@ def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
         missing = "probe" if not rules.probes else "largest_delta"
         raise PolicyError(f"policy {policy.name} names no {missing}: it allows no certificate")
     delta = rules.largest_delta if wanted is None else wanted
-    if not 0 < delta <= rules.largest_delta:
+    if not (delta.is_finite() and 0 < delta <= rules.largest_delta):
         raise PolicyError(f"delta must be above 0 and at most {rules.largest_delta}: got {delta}")
     return delta
 
