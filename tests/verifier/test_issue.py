@@ -62,13 +62,13 @@ def test_a_delta_that_the_log_could_not_be_read_with_is_refused_before_anything_
     """And in a policy too, whose largest delta is what a certificate has when nobody asks for another."""
     request = office.request()
     entries = list(office.log.entries())
-    with pytest.raises(ValueError, match="not a probability above 0 and below 1, .* at most 15 digits"):
+    with pytest.raises(ValueError, match=r"not a probability above 0 and below 1, .* at most 15 digits"):
         office.issue(request, delta=Decimal(DIGITS))
-    with pytest.raises(PolicyError, match="delta must be above 0 and at most 0.05: got NaN"):
+    with pytest.raises(PolicyError, match=r"delta must be above 0 and at most 0.05: got NaN"):
         office.issue(request, delta=Decimal("NaN"))
     assert list(office.log.entries()) == entries
     text = policy_text(RULES).replace(b"largest_delta = 0.05", f"largest_delta = {DIGITS}".encode())
-    with pytest.raises(FormatError, match="x: certificate.largest_delta: not a probability"):
+    with pytest.raises(FormatError, match=r"x: certificate.largest_delta: not a probability"):
         parse_policy(text, where="x")
 
 
