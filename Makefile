@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DOCS := $(VENV)/.docs
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo test coverage lint format docs bench constraints clean
+.PHONY: help setup demo test coverage lint format docs bench schemas constraints clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -54,6 +54,9 @@ docs: $(DOCS)  ## build the documentation into build/site
 
 bench: $(READY)  ## list the benchmark commands
 	@for file in benchmarks/*.py; do test -e "$$file" || continue; echo "$(BIN)/python $$file"; done
+
+schemas: $(READY)  ## write docs/schemas from the declarations of what is stored
+	$(BIN)/python docs/schemas/generate.py
 
 constraints: ## pin the newest versions that work together, from a fresh environment
 	$(PYTHON) -m venv --clear build/constraints

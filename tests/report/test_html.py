@@ -17,7 +17,7 @@ from tests.report.pages import CHECKS, MINUS, OUTCOMES, TIMES, decided, page, po
 from tests.verifier.claims import certificate, claim
 from unlearnkit.errors import FormatError
 from unlearnkit.report import Verified
-from unlearnkit.verifier.certificate import RETRAIN, Curve, Norm
+from unlearnkit.verifier.certificate import Curve, Norm, Outcome
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -228,7 +228,7 @@ def test_a_policy_that_is_none_is_refused():
 
 
 def test_a_probe_without_a_tolerance_has_none():
-    html = page(claims=(claim(probe="other"),), decision=decided(RETRAIN))
+    html = page(claims=(claim(probe="other"),), decision=decided(Outcome.RETRAIN))
     assert "The policy states no tolerance for it" in read(html).text
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from tests.bundle.small import UNITS
-from tests.verifier.issuance import RULES, issuer
+from tests.verifier.issuance import RULES, issuer, policy_text
 from unlearnkit.canonical import sha256_hex
-from unlearnkit.errors import BudgetExceededError, PolicyError, RefusedError, UnknownNameError
+from unlearnkit.compliance.policy.policy import parse_policy
+from unlearnkit.errors import BudgetExceededError, FormatError, PolicyError, RefusedError, UnknownNameError
 from unlearnkit.verifier import issue
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED
 
@@ -53,6 +54,34 @@ def test_the_same_question_spends_nothing_and_others_add_up(office):
     ann, ben = office.request("ann"), office.request("ben")
     spent = [office.issue(request).certificate.spent for request in (ann, ann, ben)]
     assert [Decimal(s) for s in spent] == [Decimal("0.05"), Decimal("0.05"), Decimal("0.10")]
+
+
+DIGITS = "0.0123456789012345678901"
+
+
+def test_a_delta_that_the_log_could_not_be_read_with_is_refused_before_anything_is_recorded(office):
+    """And in a policy too, whose largest delta is what a certificate has when nobody asks for another."""
+    request = office.request()
+    entries = list(office.log.entries())
+    with pytest.raises(ValueError, match=r"not a probability above 0 and below 1, .* at most 15 digits"):
+        office.issue(request, delta=Decimal(DIGITS))
+    with pytest.raises(PolicyError, match=r"delta must be above 0 and at most 0.05: got NaN"):
+        office.issue(request, delta=Decimal("NaN"))
+    assert list(office.log.entries()) == entries
+    text = policy_text(RULES).replace(b"largest_delta = 0.05", f"largest_delta = {DIGITS}".encode())
+    with pytest.raises(FormatError, match=r"x: certificate.largest_delta: not a probability"):
+        parse_policy(text, where="x")
+
+
+@pytest.mark.parametrize("delta", ["0.02", "0.020", "2E-2"])
+def test_one_delta_however_it_is_spelled_is_one_question(office, delta):
+    request = office.request()
+    asked = {
+        issue.certificate.claims[0].question
+        for issue in (office.issue(request, delta=Decimal("0.02")), office.issue(request, delta=Decimal(delta)))
+    }
+    assert len(asked) == 1
+    assert office.issue(request, delta=Decimal(delta)).certificate.spent == "0.02"
 
 
 def test_over_budget_is_refused_and_nothing_is_recorded(office):
@@ -133,8 +162,6 @@ def test_somebody_whose_data_the_bundle_does_not_have_is_not_certified(office):
 
 
 def test_a_policy_that_changed_since_the_request_is_not_applied(office, tmp_path):
-    from tests.verifier.issuance import policy_text
-    from unlearnkit.compliance.policy.policy import parse_policy
 
     request = office.request()
     laxer = parse_policy(policy_text(RULES.replace("= 20", "= 30")), where="policy")

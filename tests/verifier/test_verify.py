@@ -9,9 +9,10 @@ import pytest
 
 from tests.verifier.issuance import RULES, issuer, with_claim
 from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.policy.policy import BoundMethod
 from unlearnkit.errors import DigestMismatchError, FormatError, ThresholdError, UnlearnkitError, VerificationError
 from unlearnkit.signing.keys import Algorithm, PrivateKey
-from unlearnkit.verifier.certificate import Norm
+from unlearnkit.verifier.certificate import Norm, Outcome
 from unlearnkit.verifier.verify import verify_certificate, verify_signed_certificate
 
 
@@ -54,7 +55,7 @@ CLAIMS = {
     "delta lowered": (with_claim(delta="0.01"), "question is not the one|epsilon of"),
     "degree": (with_claim(degree=2), "degree is 2, the bundle gives 1"),
     "method": (with_claim(method="certified: by me"), "method is 'certified: by me'"),
-    "kind": (with_claim(kind="audited"), "rests on evidence without a name"),
+    "kind": (with_claim(kind=BoundMethod.AUDITED), "rests on evidence without a name"),
     "evidence": (with_claim(evidence=("e" * 64,)), "evidence is not the one"),
     "question": (with_claim(question="a" * 64), "question is not the one"),
     "covers less": (with_claim(covers=("sampling",)), "covers is"),
@@ -110,7 +111,7 @@ BY_HAND = {
     "budget": (field(budget="0.999"), "delta budget is not the policy's"),
     "issued": (field(issued="2025-01-01T00:00:00Z"), "it says it was issued"),
     "decision": (
-        lambda c: replace(c, decision=replace(c.decision, outcome="retrain-needed")),
+        lambda c: replace(c, decision=replace(c.decision, outcome=Outcome.RETRAIN)),
         "it decides retrain-needed",
     ),
     "reasons": (lambda c: replace(c, decision=replace(c.decision, reasons=("because",))), "it decides"),

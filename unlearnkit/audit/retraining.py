@@ -30,6 +30,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
+from unlearnkit.records import to_json
 from unlearnkit.sketching.lock import locked
 from unlearnkit.training.compare import agree
 from unlearnkit.training.recipe import Array, Recipe
@@ -164,7 +165,7 @@ def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator
     """The folder of finished retrainings, locked. Which sets are drawn later does not matter to it."""
     folder = final.with_name(f".{final.name}.partial")
     with locked(folder, busy=f"another process is at work on {final}"):
-        mine = canonicalize({"bundle": bundle.digest, "distribution": distribution.to_json()})
+        mine = canonicalize({"bundle": bundle.digest, "distribution": to_json(distribution)})
         if not (folder / _RUN).exists():
             write_atomic(folder / _RUN, mine)
         elif (folder / _RUN).read_bytes() != mine:

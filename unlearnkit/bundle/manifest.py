@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
 from unlearnkit.names import PROBE_NAME, Pattern, ProbeName, Sha256
-from unlearnkit.records import Count, from_bytes, to_bytes
+from unlearnkit.records import Count, read_json, write_json
 from unlearnkit.shapes import Items, Limits
 
 FILE_NAME = "manifest.json"
@@ -241,12 +241,12 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON (RFC 8785). ValueError for a manifest that is not what its declaration allows."""
-        return to_bytes(self)
+        return write_json(self)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Manifest:
         """Parse strictly. FormatError says what is wrong where; UnknownVersionError for another schema."""
-        manifest = from_bytes(cls, raw, where=FILE_NAME)
+        manifest = read_json(cls, raw, where=FILE_NAME)
         _verify_directions(manifest)
         _verify_names(manifest)
         _verify_solo(manifest)

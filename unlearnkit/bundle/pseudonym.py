@@ -16,9 +16,6 @@ from pathlib import Path
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import PRIVATE_MODE, read_private, write_new
 
-PSEUDONYM = re.compile(r"[0-9a-f]{64}")
-"""What a pseudonym looks like."""
-
 _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
 

@@ -194,7 +194,7 @@ class LogView:
         self._index.add(place, entry, leaf)
         if self._illegal is None:  # the rest of the pass is for the chain and the root
             try:
-                self._register.replay(entry)
+                self._register.replay([entry])
             except (FormatError, VerificationError) as err:
                 self._illegal = err
 

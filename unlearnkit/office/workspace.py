@@ -21,6 +21,7 @@ from unlearnkit.compliance.log.publication import (
     publish_checkpoint,
 )
 from unlearnkit.compliance.log.tiles import export_tiles
+from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import LogView
 from unlearnkit.files import write_atomic
@@ -29,7 +30,6 @@ from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.examination import Verification, verify
 from unlearnkit.verifier.issue import Issuance, certify
-from unlearnkit.verifier.materials import CERTIFICATE_SIGNER, SKETCH_SIGNER
 
 if TYPE_CHECKING:
     from unlearnkit.audit.retraining import RecipeSource
@@ -93,7 +93,7 @@ class Workspace(RequestSteps):
 
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
-        trusted = self.trust().keys(SKETCH_SIGNER)
+        trusted = self.trust().keys(Role.SKETCH_SIGNER)
         if isinstance(bundle, Bundle):
             if {key.key_id for key in trusted} & set(bundle.signers):
                 return bundle
@@ -107,7 +107,7 @@ class Workspace(RequestSteps):
             file: The evidence.
             bundle: What it is about.
         """
-        keys = self.trust().keys(CERTIFICATE_SIGNER)
+        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
         return verify_evidence(Path(file).read_bytes(), where=str(file), keys=keys, bundle=bundle)
 
     def certify(

@@ -19,7 +19,7 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.compliance.policy.policy import ERRORS, Policy, parse_policy
+from unlearnkit.compliance.policy.policy import Covered, Policy, parse_policy
 from unlearnkit.errors import FormatError
 from unlearnkit.report import figures
 from unlearnkit.report.figures import Caption, Interval, number
@@ -160,7 +160,7 @@ def _view(claim: Claim, name: str, policy: Policy) -> ClaimView:
         rest=tuple(shown[_LARGEST : _LARGEST + _MOST_ROWS]),
         left_out=max(0, len(shown) - _LARGEST - _MOST_ROWS),
         counts=counts,
-        not_covered=tuple(error for error in ERRORS if error not in claim.covers),
+        not_covered=tuple(error for error in Covered if error not in claim.covers),
         curve_row=rows[claim.curve.element],
         changes=_changes(claim, name, rows, tolerance),
         curve=_curve(claim, name, rows[claim.curve.element]),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
+from unlearnkit.names import PROBE_NAME
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
 from unlearnkit.training.hooks import refuse_hooks
@@ -33,8 +33,6 @@ COUNTERFACTUAL = (
     "zero), and everything else held fixed: initial weights, batches and their order, the batch denominator, random "
     "numbers, learning-rate schedule. It is not a run with another order or another seed."
 )
-
-_PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,9 +141,8 @@ class Recipe:
             message = f"probes: got {type(self.probes).__name__}, expected a mapping from names to functions"
             raise RecipeError(message, hint='probes={"test_loss": function}')
         for name, probe in self.probes.items():
-            if not isinstance(name, str) or not _PROBE_NAME.fullmatch(name):
-                hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
-                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+            if not isinstance(name, str) or not PROBE_NAME.fits(name):
+                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=f"use {PROBE_NAME.what}")
             verify_function(probe, f"probe {name!r}")
 
     @cached_property
