@@ -65,6 +65,11 @@ def predict(  # the options of the command
         "base": prediction.base,
         "change": prediction.change,
         "standard_error": prediction.standard_error,
+        "convergence": {
+            "verdict": np.asarray(prediction.convergence.verdict).tolist(),
+            "terms": prediction.convergence.terms,
+            "norms": prediction.convergence.norms,
+        },
         "terms": [
             {
                 "degree": term.degree,
@@ -89,6 +94,8 @@ def _render(document: Document) -> Iterable[str]:
         ("change", values(record["change"], signed=True)),
         ("standard error", f"{values(record['standard_error'])} (asymptotic)"),
     ]
+    verdicts = np.unique(record["convergence"]["verdict"]).tolist()
+    rows.append(("series", ", ".join(verdicts)))
     for term in record["terms"]:
         used = np.mean(term["used"])
         how = "" if used == 1 else " (left out)" if used == 0 else f" (used for {used:.0%})"
