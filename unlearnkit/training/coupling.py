@@ -1,9 +1,9 @@
 """Examples that act on each other's losses: batch statistics, in-batch negatives, whatever else couples them.
 
-A deletion takes the loss of somebody's examples out of training (THEORY.md section 1). What those examples did to the
-losses of others stays, so their data would go on to shape the model. Which code couples examples cannot be read off it;
-it is tried: some people's examples in a batch are swapped for others, with the same weights and random numbers, and no
-loss of anybody else may move by more than rounding.
+A deletion takes the loss of somebody's examples out of training (docs/theory.md section 1). What those examples did to
+the losses of others stays, so their data would go on to shape the model. Which code couples examples cannot be read off
+it; it is tried: some people's examples in a batch are swapped for others, with the same weights and random numbers, and
+no loss of anybody else may move by more than rounding.
 """
 
 from __future__ import annotations
