@@ -81,7 +81,7 @@ def prepare(root: Path, output: Output) -> Office:
     import unlearnkit as uk
 
     workspace = uk.Workspace.create(root, origin="demo.example/log")
-    recipe, key, show = digits.recipe(), workspace.signer_key(), None if output.verbosity >= 0 else False
+    recipe, key, show = digits.recipe(), workspace.signer_key(), output.progress
     output.say(f"1. training once with reverse sweeps, and signing the sketch ({recipe.steps} steps)")
     settings = uk.Reverse(rank=RANK, residual=RESIDUAL)
     bundle = uk.sketch(

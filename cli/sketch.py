@@ -115,7 +115,7 @@ def sketch(
             device=device,
             signer=signer,
             overwrite=force,
-            progress=False if output.verbosity < 0 else None,
+            progress=output.progress,
         )
     if signer is None:
         output.say("UNSIGNED: nobody can tell whose bundle this is; --key signs it, and so does a workspace")

@@ -105,6 +105,30 @@ def test_hooks_on_forward_passes_are_run_in_sketch_and_retraining(tmp_path):
     assert not torch.allclose(plain, truth, atol=1e-3)
 
 
+def test_a_hook_on_a_tensor_of_the_forward_pass_is_part_of_it(tmp_path):
+    """Gradient reversal, as domain adaptation uses it, where there is a gradient."""
+
+    class Reversing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            hidden = torch.tanh(self.first(x))
+            if self.training:
+                hidden.register_hook(lambda gradient: -0.5 * gradient)
+            return self.last(hidden)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        m = Reversing().double()
+    r = recipe(model=m, optimizer_made=torch.optim.SGD(m.parameters(), lr=0.1))
+    assert uk.check(r) == ()
+    truth = uk.retrain(r, dtype="float64", device="cpu").first.weight.detach()
+    bundle = sketched(r, tmp_path / "bundle", directions=1, degree=1, dtype="float64", device="cpu")
+    assert np.allclose(bundle.model_state()["first.weight"], truth, atol=1e-13)
+
+
 def test_hooks_on_forward_passes_change_the_digest():
     digests = [hooked(*hooks).digest for hooks in ((), (scaled,), (shifted,), (scaled, shifted))]
     assert len(set(digests)) == 4

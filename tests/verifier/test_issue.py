@@ -11,6 +11,7 @@ from tests.bundle.small import UNITS
 from tests.verifier.issuance import RULES, issuer
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import BudgetExceededError, PolicyError, RefusedError, UnknownNameError
+from unlearnkit.verifier import issue
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED
 
 
@@ -83,6 +84,47 @@ def test_a_request_that_is_not_there_or_closed_is_not_certified(office):
     office.desk.withdraw(request, reason="recorded-by-mistake")
     with pytest.raises(RefusedError, match="closed"):
         office.issue(request)
+
+
+def test_a_request_that_is_withdrawn_while_claims_are_computed_gets_no_certificate(office, monkeypatch):
+    """Everything that depends on the log is decided again under its lock."""
+    request, make_claims = office.request(), issue.make_claims
+
+    def withdrawn_meanwhile(*args, **settings):
+        claims = make_claims(*args, **settings)
+        office.desk.withdraw(request, reason="requested-by-person")
+        return claims
+
+    monkeypatch.setattr(issue, "make_claims", withdrawn_meanwhile)
+    with pytest.raises(RefusedError, match=f"request {request} is closed: it was withdrawn, with entry 2") as caught:
+        office.issue(request)
+    assert "no certificate was issued, and no delta spent" in caught.value.hint
+    assert [entry.type for entry in office.log.entries()][-1] == "request-withdrawn"
+    monkeypatch.undo()
+    assert Decimal(office.issue(office.request("ben")).certificate.spent) == Decimal("0.05")  # hers alone
+
+
+def test_a_budget_that_is_spent_while_claims_are_computed_is_spent(office, monkeypatch):
+    ann, ben, cat = (office.request(name) for name in ("ann", "ben", "cat"))
+    make_claims = issue.make_claims
+
+    def others_meanwhile(*args, **settings):
+        monkeypatch.setattr(issue, "make_claims", make_claims)
+        for request in (ann, ben):
+            office.issue(request)
+        return make_claims(*args, **settings)
+
+    monkeypatch.setattr(issue, "make_claims", others_meanwhile)
+    with pytest.raises(BudgetExceededError, match=r"0\.10 is spent, and this would make it 0\.15"):
+        office.issue(cat)
+
+
+def test_a_duplicate_of_a_closed_request_is_closed(office):
+    first, second = office.request(), office.request()
+    office.issue(second)
+    office.desk.withdraw(first, reason="requested-by-person")
+    with pytest.raises(RefusedError, match=f"request {second} is closed: it was withdrawn"):
+        office.issue(second)
 
 
 def test_somebody_whose_data_the_bundle_does_not_have_is_not_certified(office):

@@ -13,6 +13,7 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint
 from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.log.merkle import Tree
 from unlearnkit.compliance.log.publication import (
     import_checkpoint,
     prove_entries,
@@ -139,7 +140,7 @@ class Workspace(RequestSteps):
         names = [id_of(request) for request in requests]
         paths = _places(names, out)
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        opened, log = self.open_bundle(bundle), self.open_log()
+        opened, log, view = self.open_bundle(bundle), self.open_log(), self.view()
         issue = partial(
             certify,
             opened,
@@ -149,19 +150,19 @@ class Workspace(RequestSteps):
             signers=[signer],
             evidence=[self.open_evidence(file, opened) for file in evidence],
             delta=delta,
-            view=self.view(),
+            view=view,
         )
         issued = []
         for name, path in zip(names, paths, strict=True):
             issued.append(issue(name))
             write_atomic(path, issued[-1].raw)
-        publish_checkpoint(log, log_key)
-        return self._proved(issued, paths)
+        publish_checkpoint(log, log_key, recompute=view.history)
+        return self._proved(issued, paths, view.tree())
 
-    def _proved(self, issued: Sequence[Issuance], paths: Sequence[Path]) -> tuple[Certified, ...]:
+    def _proved(self, issued: Sequence[Issuance], paths: Sequence[Path], tree: Tree) -> tuple[Certified, ...]:
         """Write a proof beside each certificate."""
         indices = [made.entry.index for made in issued]
-        proofs = prove_entries(self.log_path, indices, log=self.log_public_key())
+        proofs = prove_entries(self.log_path, indices, log=self.log_public_key(), tree=tree)
         found = []
         for made, path, raw in zip(issued, paths, proofs, strict=True):
             proof = path.with_suffix(".tlog-proof")

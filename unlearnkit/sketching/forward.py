@@ -20,6 +20,7 @@ from unlearnkit.training.compare import train_beside_plain, verify_probe
 from unlearnkit.training.coupling import require_uncoupled
 from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
+from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
 from unlearnkit.training.run import Run, numpy_state
 from unlearnkit.training.state import Leaf, constant_of
 from unlearnkit.training.trainer import ACTIVE, Trainer
@@ -62,6 +63,7 @@ class ForwardSketching:
 
     def prepare(self) -> int:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
+        rehearse_loss(self.run)
         run, weights = self.run, self.run.initial_weights()
         arguments = (
             weights,
@@ -72,6 +74,7 @@ class ForwardSketching:
         with run.random_numbers(0):
             peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
         _ = self.trainer.idle, self.coupled
+        rehearse_probes(run)
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
         states = 2 + max(group.rule.states for group in run.recipe.groups)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from unlearnkit.errors import TraceError
+from unlearnkit.errors import PiecewiseOpsError, TraceError, UnsupportedOpsError
 from unlearnkit.taylor.check import Problem, problems, require
 from unlearnkit.taylor.draws import outside_state, same_random_numbers
 from unlearnkit.taylor.interpreter import GuardChangedError, Interpreter
@@ -49,31 +49,33 @@ class JetFunction:
         Raises UnsupportedOpsError or PiecewiseOpsError with every offending operation; TraceError when what Python
         reads out of tensors comes out different every time.
         """
-        for interpreter in self._fitting(arguments):
+        flags = _flags(arguments)
+        for interpreter in self._fitting(arguments, flags):
             try:
                 with _same_random_numbers(arguments):
                     return interpreter(*arguments)
             except GuardChangedError:
                 continue
-        interpreter = self._prepare(arguments, _flags(arguments))
+        interpreter = self._keep(self._trace(arguments), arguments, flags)
         try:
             with _same_random_numbers(arguments):
                 return interpreter(*arguments)
         except GuardChangedError as error:
             message = f"a value that Python reads out of a tensor is another one when it is computed again ({error})"
-            raise TraceError(
-                message, hint="let branches and shapes depend on data that is the same each time"
-            ) from None
+            hint = "let branches and shapes depend on what is the same each time"
+            raise TraceError(message, hint=hint) from None
 
-    def _fitting(self, arguments: tuple[object, ...]) -> list[Interpreter]:
+    def _fitting(self, arguments: tuple[object, ...], flags: Sequence[bool]) -> list[Interpreter]:
         """The interpreters that may fit: guards are still to be checked."""
-        found = self._interpreters.get(_layout(arguments, _flags(arguments)), ())
+        found = self._interpreters.get(_layout(arguments, flags), ())
         state = outside_state() if any(i.trace.outside for i in found) else None
         return [i for i in found if i.trace.outside in (None, state)]
 
     def prepare(self, *arguments: object, active: Sequence[bool]) -> Interpreter:
         """Trace and check the function beforehand, on plain tensors. active: which whole arguments will be jets."""
-        return self._prepare(arguments, _spread(active, arguments))
+        flags = _spread(active, arguments)
+        known = self._fitting(arguments, flags)
+        return known[0] if known else self._keep(self._trace(arguments), arguments, flags)
 
     @property
     def resolution(self) -> float:
@@ -82,11 +84,13 @@ class JetFunction:
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
-        flags = _spread(active, arguments)
-        return problems(self._trace(arguments), flags)
+        flags, traced = _spread(active, arguments), self._trace(arguments)
+        with suppress(UnsupportedOpsError, PiecewiseOpsError):
+            self._keep(traced, arguments, flags)
+        return problems(traced, flags)
 
-    def _prepare(self, arguments: tuple[object, ...], flags: list[bool]) -> Interpreter:
-        traced = self._trace(arguments)
+    def _keep(self, traced: Trace, arguments: tuple[object, ...], flags: Sequence[bool]) -> Interpreter:
+        """Check a trace, and keep it for calls of the same layout."""
         found = require(problems(traced, flags), allow_piecewise=self.allow_piecewise)
         self.reservations.update(dict.fromkeys(found))
         interpreter = Interpreter(traced, flags)
@@ -100,7 +104,7 @@ class JetFunction:
 
     def diagnose(self, *arguments: object) -> None:
         """Run again, looking at every coefficient: raises NonFiniteError at the first operation that breaks one."""
-        for interpreter in self._fitting(arguments):
+        for interpreter in self._fitting(arguments, _flags(arguments)):
             try:
                 with _same_random_numbers(arguments):
                     interpreter(*arguments, verify_finite=True)

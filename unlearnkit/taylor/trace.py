@@ -20,7 +20,9 @@ from typing import Any
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import Tensor, fx, nn
+from torch._guards import TracingContext, tracing
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -29,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
+from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
 
@@ -95,7 +98,7 @@ def trace(
             # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
             # forward pass); a second recording removes those mutations too.
             module = _recorded(fx.Interpreter(module).run, leaves, draws)
-        _refuse_generators(module.graph)
+        _refuse_generators(module)
         _share_constants(module.graph)
         _drop_unused(module.graph)
         module.recompile()
@@ -109,14 +112,15 @@ def _as_trace_errors() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError, AttributeError) as error:
-        message = f"the function could not be traced: {type(error).__name__}: {error}"
-        raise TraceError(message, hint="run it once on its own: it must be ordinary torch code") from error
+        raise trace_error(error) from error
 
 
 def _recorded(function: Callable[..., Any], leaves: list[Tensor], draws: tuple[Draw, ...]) -> fx.GraphModule:
     functional = functionalize(function, remove="mutations")
     recorder = make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)
-    with _again(leaves), Following(draws, tracing=True):
+    # Every node keeps a fake tensor of its value. Each would make a mode of its own, which takes half of the tracing.
+    one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    with _again(leaves), Following(draws, tracing=True), one_mode:
         return recorder(*_copied(leaves))
 
 
@@ -232,10 +236,12 @@ def _mutates(node: fx.Node) -> bool:
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
 
 
-def _refuse_generators(graph: fx.Graph) -> None:
+def _refuse_generators(module: fx.GraphModule) -> None:
     """A generator of the function's own would go on from run to run, and every run would see other numbers."""
-    for node in graph.nodes:
-        if any(isinstance(argument, torch.Generator) for argument in (*node.args, *node.kwargs.values())):
+    for node in module.graph.nodes:
+        given = [*node.args, *node.kwargs.values()]
+        held = [getattr(module, str(a.target)) if isinstance(a, fx.Node) and a.op == "get_attr" else a for a in given]
+        if any(isinstance(argument, torch.Generator) for argument in held):
             message = f"the function draws random numbers from a torch.Generator of its own ({location(node)})"
             raise TraceError(message, hint="draw them beforehand; dropout and the like use torch's global generator")
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,15 +22,16 @@ from torch import Tensor, nn
 from unlearnkit.errors import RecipeError
 from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.probes import probe_function
-from unlearnkit.training.recipe import Array, Probe, Recipe
+from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import PlainLoop, retrain
-from unlearnkit.training.run import Run, make_run
+from unlearnkit.training.run import Run
 from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
 from unlearnkit.training.trainer import Trainer, diverged
 
 _LEAST = 1 / 64
 """The least scale of a parameter's gradient, as a share of the scale of all gradients."""
 
+_PLAIN = "the plain run itself"
 _HINT = "find what differs from step to step besides weights, batch and torch's random numbers, and take it out"
 
 
@@ -101,14 +104,10 @@ class _Beside:
         for name, parameter in self.loop.weights.items():
             parameter.copy_(constant_of(weights[name]))
         self.loop.backward(step)
-        for name, norm in _norms(self._gradients()).items():
-            if not math.isfinite(norm):
-                raise diverged(step, "gradient", name)
-            self._scales[name] = max(norm, self._scales.get(name, 0.0))
-
-    def _gradients(self) -> dict[str, Tensor]:
-        """Where the loss does not involve a parameter, torch leaves no gradient, and the run over jets a zero one."""
-        return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.loop.weights.items()}
+        for name, size in _sizes(self.loop.gradients()).items():
+            if not math.isfinite(size):
+                raise diverged(step, "gradient", name, _PLAIN)
+            self._scales[name] = max(size, self._scales.get(name, 0.0))
 
     @torch.no_grad()
     def after(self, step: int, states: list[GroupState]) -> None:
@@ -118,50 +117,51 @@ class _Beside:
 
     def _verify_gradient(self, step: int, states: list[GroupState]) -> None:
         traced = {n: constant_of(leaf) for state in states for n, leaf in state.views(state.gradient).items()}
-        differences = _norms({name: traced[name] - plain for name, plain in self._gradients().items()})
-        unlike = self._unlike(differences, self._scales, self.trainer.gradient.resolution)
-        if unlike and (name := self._still_unlike(step)):
-            raise self._other_run(step, "gradient", name, differences[name] / self._scale(name, self._scales))
+        differences = _sizes({name: traced[name] - plain for name, plain in self.loop.gradients().items()})
+        name = self._unlike(differences, self.trainer.gradient.resolution)
+        if name and self.trainer.run.dtype is not torch.float64:
+            name = self._unlike(self._exact_differences(step), self._exact.gradient.resolution)
+        if name:
+            raise self._other_run(step, "gradient", name, differences[name] / self._scale(name))
         for name, parameter in self.loop.weights.items():
             if parameter.grad is not None:
                 parameter.grad.copy_(traced[name])
 
-    def _unlike(self, differences: Mapping[str, float], scales: Mapping[str, float], resolution: float) -> str:
+    def _unlike(self, differences: Mapping[str, float], resolution: float) -> str:
         """The first parameter whose gradients differ by more than half the digits; empty when there is none."""
         allowed = math.sqrt(resolution)
-        return next((n for n, d in differences.items() if not d <= allowed * self._scale(n, scales)), "")
+        return next((n for n, difference in differences.items() if not difference <= allowed * self._scale(n)), "")
 
-    @staticmethod
-    def _scale(name: str, scales: Mapping[str, float]) -> float:
-        return max(scales[name], _LEAST * math.hypot(*scales.values()))
+    def _scale(self, name: str) -> float:
+        return max(self._scales[name], _LEAST * max(self._scales.values()))
 
-    def _still_unlike(self, step: int) -> str:
-        """The first parameter whose gradients differ in float64 too, at the same weights; empty when none does."""
-        run = self.trainer.run
-        wide = make_run(run.recipe, "float64", run.device)
-        loop = PlainLoop(wide, np.zeros(len(run.recipe.unit_names)), source=self.loop.model)
-        with torch.enable_grad():
-            loop.backward(step)
-        plain = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in loop.weights.items()}
+    @cached_property
+    def _exact(self) -> Trainer:
+        """The run in float64, with a model that has been called by nobody."""
+        return Trainer(replace(self.trainer.run, dtype=torch.float64), 1)
+
+    def _exact_differences(self, step: int) -> dict[str, float]:
+        """How far the gradients at the same weights differ in float64."""
+        run = self._exact.run
+        loop = PlainLoop(run, np.zeros(len(run.recipe.unit_names)), source=self.loop.model)
+        loop.backward(step)
         weights = {name: parameter.detach() for name, parameter in loop.weights.items()}
-        gradient, batch = Trainer(wide, 1).gradient, wide.batch(step)
-        with wide.random_numbers(step):
-            nobody = torch.zeros(len(wide.units(step)), dtype=wide.dtype, device=wide.device)
-            traced = gradient(weights, wide.fixed, batch, nobody)
-        differences = _norms({name: traced[name] - plain[name] for name in plain})
-        return self._unlike(differences, _norms(plain), gradient.resolution)
+        nobody = torch.zeros(len(run.units(step)), dtype=run.dtype, device=run.device)
+        with run.random_numbers(step):
+            traced = self._exact.gradient(weights, run.fixed, run.batch(step), nobody)
+        return _sizes({name: traced[name] - plain for name, plain in loop.gradients().items()})
 
     def _verify_update(self, step: int, states: list[GroupState]) -> None:
         before = {name: parameter.detach().clone() for name, parameter in self.loop.weights.items()}
         self.loop.update(step)
         traced = merged(states)
-        sizes = _norms(before)
-        moved = _norms({name: parameter - before[name] for name, parameter in self.loop.weights.items()})
-        differences = _norms({n: constant_of(traced[n]) - p for n, p in self.loop.weights.items()})
+        sizes = _sizes(before)
+        moved = _sizes({name: parameter - before[name] for name, parameter in self.loop.weights.items()})
+        differences = _sizes({n: constant_of(traced[n]) - p for n, p in self.loop.weights.items()})
         eps = torch.finfo(self.trainer.run.dtype).eps
         for name, difference in differences.items():
             if not math.isfinite(moved[name]):
-                raise diverged(step, "update", name)
+                raise diverged(step, "update", name, _PLAIN)
             if not difference <= math.sqrt(eps) * moved[name] + 4 * eps * sizes[name]:
                 raise self._other_run(step, "update", name, difference / moved[name] if moved[name] else math.inf)
 
@@ -175,36 +175,43 @@ class _Beside:
         return RecipeError(message, hint=_HINT)
 
 
-def _norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """Euclidean norms, waiting for the device once."""
-    norms = torch.stack([tensor.detach().norm() for tensor in tensors.values()])
-    return dict(zip(tensors, norms.double().tolist(), strict=True))
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """The largest absolute value of each tensor, waiting for the device once."""
+    flat = [torch.cat([tensor.detach().reshape(-1), tensor.new_zeros(1)]) for tensor in tensors.values()]
+    return dict(zip(tensors, torch.stack([x.abs().max() for x in flat]).double().tolist(), strict=True))
 
 
 def verify_probe(run: Run, name: str, weights: Mapping[str, Leaf], base: Array) -> None:
     """RecipeError when plain torch gives another value of a pinned probe at trained weights than ``base``."""
     constants = {n: constant_of(leaf) for n, leaf in weights.items()}
-    probe, resolution = run.recipe.probes[name], probe_function(run, name, run.recipe.probes[name]).resolution
-    if _agree(base, _plain_probe(run, probe, constants), resolution):
+    plain = _plain_probe(run, name, constants)
+    if agree(base, plain, probe_function(run, name, run.recipe.probes[name]).resolution):
         return
-    wide = make_run(run.recipe, "float64", run.device)
-    function, constants = probe_function(wide, name, probe), {n: t.to(wide.dtype) for n, t in constants.items()}
-    plain = _plain_probe(wide, probe, constants)
-    with torch.no_grad(), wide.random_numbers(run.recipe.steps):
-        traced = constant_of(function(constants, wide.fixed)).cpu().numpy()
-    if not _agree(traced, plain, function.resolution):
-        message = f"probe {name!r}: plain torch gives another value than what is sketched: {plain} and {traced}"
-        raise RecipeError(message, hint="let it depend on nothing but the model's state and torch's random numbers")
+    if run.dtype is not torch.float64:
+        exact = replace(run, dtype=torch.float64)
+        function = probe_function(exact, name, run.recipe.probes[name])
+        constants = {n: t.to(exact.dtype) for n, t in constants.items()}
+        plain = _plain_probe(exact, name, constants)
+        with torch.no_grad(), exact.random_numbers(run.recipe.steps):
+            base = constant_of(function(constants, exact.fixed)).cpu().numpy()
+        if agree(base, plain, function.resolution):
+            return
+    message = f"probe {name!r}: plain torch gives another value than what is sketched: {plain} and {base}"
+    raise RecipeError(message, hint="let it depend on nothing but the model's state and torch's random numbers")
 
 
-def _plain_probe(run: Run, probe: Probe, weights: Mapping[str, Tensor]) -> Array:
+def _plain_probe(run: Run, name: str, weights: Mapping[str, Tensor]) -> Array:
     with run.random_numbers(run.recipe.steps):
-        value: Array = run.plain_probe(probe, weights, run.fixed).detach().to(run.dtype).cpu().numpy()
+        found = run.plain_probe(run.recipe.probes[name], weights, run.fixed)
+    value: Array = found.detach().to(run.dtype).cpu().numpy()
     return value
 
 
-def _agree(found: Array, expected: Array, resolution: float) -> bool:
-    """Whether values agree to half the digits of the largest; what is that small may be zero but for rounding."""
+def agree(found: Array, expected: Array, resolution: float) -> bool:
+    """Whether values agree to half the digits of the largest; what is that small may be zero but for rounding.
+
+    resolution: the machine epsilon that says how many digits there are.
+    """
     allowed = math.sqrt(resolution)
     scale = np.abs(expected, where=np.isfinite(expected), out=np.zeros_like(expected)).max(initial=allowed)
     return bool(np.isclose(found, expected, rtol=0, atol=allowed * scale, equal_nan=True).all())

@@ -1,9 +1,9 @@
 """Examples that act on each other's losses: batch statistics, in-batch negatives, whatever else couples them.
 
 A deletion takes the loss of somebody's examples out of training (docs/theory.md section 1). What those examples did to
-the losses of others stays, so their data would go on to shape the model. Which code couples examples cannot be read off
-it; it is tried: some people's examples in a batch are swapped for others, with the same weights and random numbers, and
-no loss of anybody else may move by more than rounding.
+the losses of others stays, so their data would go on to shape the model. Which code couples examples cannot be read off it;
+it is tried: some people's examples in a batch are swapped for others, with the same weights and random numbers, and no
+loss of anybody else may move by more than rounding.
 """
 
 from __future__ import annotations
@@ -116,18 +116,17 @@ class _Work:
         self.run = run
         self.weights = _generic_weights(run)
         if not self._losses(0, run.recipe.indices[0])[0].isfinite().all():
-            self.weights = run.initial_weights()
+            self.weights = {name: weight.requires_grad_() for name, weight in run.initial_weights().items()}
 
-    @torch.no_grad()
     def _losses(self, step: int, indices: Array) -> tuple[Tensor, list[Tensor]]:
         """One loss per example, and the random state that computing them led to."""
         fixed = {name: tensor.clone() for name, tensor in self.run.fixed.items()}  # a forward pass may write into it
-        with self.run.random_numbers(step):
-            losses = self.run.call(self.run.recipe.loss, self.weights, fixed, self.run.examples(indices))
+        with torch.enable_grad(), self.run.random_numbers(step):  # as in training: code may ask
+            losses = self.run.losses(self.weights, fixed, self.run.examples(indices), len(indices))
             state = [torch.get_rng_state()]
             if self.run.device.type == "cuda":
                 state.append(torch.cuda.get_rng_state(self.run.device))
-        return losses, state
+        return losses.detach(), state
 
     def moves(self, trial: _Trial, mode: Mode) -> Tensor | None:
         """Which watched losses move, ``[B]``; None when the swap changed which random numbers are drawn."""
@@ -173,7 +172,7 @@ def _generic_weights(run: Run) -> dict[str, Tensor]:
     weights = {}
     for name, w in run.initial_weights().items():
         noise = torch.randn(w.shape, generator=generator, dtype=torch.float64).to(w)
-        weights[name] = w + (0.01 + 0.1 * w.square().mean().sqrt()) * noise
+        weights[name] = (w + (0.01 + 0.1 * w.square().mean().sqrt()) * noise).requires_grad_()
     return weights
 
 
@@ -195,7 +194,7 @@ def _recording(model: nn.Module, watched: Tensor) -> Iterator[list[tuple[str, Ro
 
     def rows(value: object) -> Rows:
         tensors = (leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, Tensor) and leaf.dim())
-        return [t[watched] for t in tensors if len(t) == len(watched) and t.is_floating_point()]
+        return [t.detach()[watched] for t in tensors if len(t) == len(watched) and t.is_floating_point()]
 
     with ExitStack() as stack:
         for name, module in model.named_modules():

@@ -12,12 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
 from unlearnkit.training.hooks import refuse_hooks
+from unlearnkit.training.models import verify_function, verify_model
 from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
 from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.schedule import Interval, Schedule, play
@@ -106,20 +108,27 @@ class Recipe:
         for setting in ("epochs", "batch_size"):
             value = getattr(self, setting)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise RecipeError(f"{setting}={value!r}, expected a whole number >= 1")
+                hint = "say how often the data are gone through, and how many examples make a step"
+                raise RecipeError(f"{setting}={value!r}, expected a whole number >= 1", hint=hint)
         if self.lr_interval not in ("step", "epoch"):
             raise RecipeError(f'lr_interval={self.lr_interval!r}, expected "step" or "epoch"')
+        if self.lr_schedule is not None and not (
+            callable(self.lr_schedule) or isinstance(self.lr_schedule, LRScheduler)
+        ):
+            kind, hint = type(self.lr_schedule).__name__, "lr_schedule=lambda step: 0.1 * 0.99**step"
+            raise RecipeError(
+                f"lr_schedule: got {kind}, expected a torch scheduler, or a function of the step", hint=hint
+            )
         if self.coupled not in ("refuse", "accept"):
             raise RecipeError(f'coupled={self.coupled!r}, expected "refuse" or "accept"')
-        for name in self.probes:
-            if not _PROBE_NAME.fullmatch(name):
-                hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
-                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+        verify_model(self.model)
+        verify_function(self.loss, "loss")
+        self._verify_probes()
         if sum(isinstance(probe, OwnLoss) for probe in self.probes.values()) > 1:
             raise RecipeError("probes: got several OwnLoss(), expected at most one")
         refuse_hooks(self.model, self.optimizer)  # copies of parameters have none any more
         # Read everything once, so that a recipe that exists is a recipe that can be run.
-        _ = self.indices, self.unit_names, self.groups
+        _ = self.unit_names, self.indices, self.groups
         object.__setattr__(self, "model", copy.deepcopy(self.model))
         bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
         object.__setattr__(self, "probes", bound)
@@ -128,6 +137,16 @@ class Recipe:
     def runs(self) -> dict[object, Any]:
         """The runs of this recipe that were made, by precision and device (`unlearnkit.training.run.make_run`)."""
         return {}
+
+    def _verify_probes(self) -> None:
+        if not isinstance(self.probes, Mapping):
+            message = f"probes: got {type(self.probes).__name__}, expected a mapping from names to functions"
+            raise RecipeError(message, hint='probes={"test_loss": function}')
+        for name, probe in self.probes.items():
+            if not isinstance(name, str) or not _PROBE_NAME.fullmatch(name):
+                hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
+                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+            verify_function(probe, f"probe {name!r}")
 
     @cached_property
     def dataset(self) -> MapDataset:
@@ -180,7 +199,8 @@ class Recipe:
             schedule = tuple(rule.scalars(settings[number], step) for step, settings in enumerate(self.settings))
             groups.append(Group(parameters, rule, schedule))
         if not any(group.parameters for group in groups):
-            raise RecipeError("optimizer holds no parameter that requires a gradient, so nothing would be trained")
+            message = "optimizer holds no parameter that requires a gradient, so nothing would be trained"
+            raise RecipeError(message, hint="thaw some: parameter.requires_grad_(True)")
         return tuple(groups)
 
     @cached_property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearnkit.training.recipe import Array, Recipe
@@ -74,6 +74,10 @@ class PlainLoop:
         with torch.enable_grad(), self.run.random_numbers(step), sdpa_kernel(SDPBackend.MATH):
             w = self._downweights[self.run.units(step)]
             self.run.loss(self.weights, self.run.fixed, self.run.batch(step), w).backward()  # type: ignore[no-untyped-call]
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradient by parameter, zero where the loss does not involve it and torch leaves none."""
+        return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.weights.items()}
 
     def update(self, step: int) -> None:
         """Let the optimizer do its step."""

@@ -119,9 +119,9 @@ class Trainer:
         raise NonFiniteError(message, step=step, node="gradient", where="loss", hint=_HINT)
 
 
-def diverged(step: int, what: str, name: str) -> NonFiniteError:
+def diverged(step: int, what: str, name: str, run: str = "the constant term, the plain run,") -> NonFiniteError:
     """The error for a plain run whose own numbers are not finite: ``what`` of the parameter ``name``."""
-    message = f"training step {step}: the plain run itself is not finite: the {what} of {name!r} is not"
+    message = f"training step {step}: {run} is not finite in the {what} of {name!r}"
     hint = "no sketch is at fault: lower the learning rate, and look for NaN or infinite numbers in this step's batch"
     return NonFiniteError(message, step=step, node=f"plain {what}", where=f"parameter {name!r}", hint=hint)
 

@@ -148,8 +148,7 @@ def _record(
     """Decide again, then sign and record, while no other writer does."""
     manifest, rules = bundle.manifest, policy.certificate
     with log.exclusive() as writer:
-        view = view.up_to(writer.end)
-        request = _certifiable(view.register, name, policy)
+        request = _certifiable(view.up_to(writer.end).register, name, policy)
         account = DeltaAccount(bundle.digest, issued_certificates(view.of_type(CERTIFICATE_ISSUED)))
         spent = account.spend([(claim.question, Decimal(claim.delta)) for claim in claims], rules.delta_budget)
         certificate = Certificate(
