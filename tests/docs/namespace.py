@@ -34,6 +34,7 @@ def small_recipe() -> uk.Recipe:
         probes={
             "test_loss": lambda model: cross_entropy(model(x[8:]), y[8:]),
             "logits": lambda model: model(x[8:11]),
+            "own_loss": uk.OwnLoss(),
         },
     )
 
