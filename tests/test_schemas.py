@@ -18,7 +18,7 @@ from tests.verifier.claims import certificate
 from unlearnkit.bundle.manifest import Manifest
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import packaged_policies
-from unlearnkit.compliance.workspace import create_workspace
+from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.records import from_json, to_json
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "schemas"
@@ -51,7 +51,7 @@ def test_the_packaged_policies_fit(name):
 
 
 def test_a_new_workspace_fits(tmp_path):
-    root = create_workspace(tmp_path / "w", origin="o", policy="gdpr", actor=None, timezone="Europe/Berlin").root
+    root = WorkspaceFiles.create(tmp_path / "w", origin="o", policy="gdpr", actor=None, timezone="Europe/Berlin").root
     assert is_valid(written((root / "trust.toml").read_bytes()), schema("trust"))
     assert is_valid(written((root / "unlearnkit.toml").read_bytes()), schema("workspace"))
     assert [fits(json.loads(line)) for line in (root / "audit" / "log.jsonl").read_bytes().splitlines()] == [True] * 2

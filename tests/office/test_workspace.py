@@ -58,7 +58,7 @@ def bundle(office: uk.Workspace, signer: PrivateKey, name: str = "bundle") -> Pa
 
 def test_the_way_of_a_request_from_receipt_to_an_answer_that_others_verify(office):
     (request,) = office.receive([UNITS[0]])
-    assert (request.id, request.state, request.steps[0].body["source"]) == ("R2", "received", "web-form")
+    assert (request.id, request.state, request.steps[0].body.source) == ("R2", "received", "web-form")
     assert office.acknowledge(request).state == "acknowledged"
     assert office.verify_identity("R2", method="in-person").state == "identity verified"
     (issued,) = office.certify([request], bundle="bundle")
@@ -189,7 +189,7 @@ def test_every_step_of_a_desk_is_one_of_a_workspace_with_the_same_settings():
 
 def test_who_did_it_is_a_word_of_the_policy(office):
     (request,) = office.receive([UNITS[0]], by="support")
-    assert request.steps[0].body["by"] == "support"
+    assert request.steps[0].body.by == "support"
     with pytest.raises(PolicyError, match="does not list 'me' among its actors"):
         office.acknowledge(request, by="me")
     assert office.extend(request, reason="complexity").state == "extended"
