@@ -6,6 +6,7 @@ import torch
 
 from unlearnkit.taylor.check import Problem
 from unlearnkit.training.coupling import coupling
+from unlearnkit.training.modes import notes
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
@@ -28,5 +29,5 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
     rehearse_probes(run)
     for name, probe in recipe.probes.items():
         found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
-    found += filter(None, [coupling(run)])
+    found += [*filter(None, [coupling(run)]), *notes(recipe)]
     return tuple(dict.fromkeys(found))
