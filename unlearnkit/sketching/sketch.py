@@ -199,7 +199,7 @@ def _already_there(final: Path, asked: Settings, signer: PrivateKey | None) -> B
     )
     explicit = "" if bundle.directions.array is None else _digest(bundle.directions.array)
     if there != wanted or asked.explicit != explicit or (asked.salt and asked.salt != manifest.salt):
-        raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
+        raise FileExistsError(f"{final} holds another bundle; choose another path, or replace it with overwrite=True")
     remove_stale(final)
     if signer is not None and not (final / SIGNATURE).exists():
         sign_bundle(final, signer)
