@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import torch
 from tqdm import tqdm
 
 from unlearnkit.bundle import Directions
+from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.taylor.check import Problem
-from unlearnkit.taylor.function import JetFunction
+from unlearnkit.training.compare import train_beside_plain, verify_probe
 from unlearnkit.training.coupling import require_uncoupled
-from unlearnkit.training.probes import coefficients, probe_function
+from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
 from unlearnkit.training.run import Run, numpy_state
@@ -47,6 +49,13 @@ class ForwardSketching:
         self.trainer = Trainer(run, degree)
         self.probes = {name: probe_function(run, name, probe) for name, probe in run.recipe.probes.items()}
 
+    def to_degree(self, degree: int) -> ForwardSketching:
+        """The same sketching to another degree, with the same traces."""
+        other, trainer = copy.copy(self), copy.copy(self.trainer)
+        trainer.degree = other.degree = degree
+        other.trainer = trainer
+        return other
+
     @cached_property
     def coupled(self) -> tuple[Problem, ...]:
         """What the manifest must state of coupled examples. RecipeError where the recipe does not accept them."""
@@ -71,28 +80,39 @@ class ForwardSketching:
         states = 2 + max(group.rule.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
-    def reservations(self) -> list[dict[str, str]]:
+    def reservations(self) -> tuple[Piecewise, ...]:
         """What the manifest must list: by name and module, so that the machine's paths stay out of it.
 
         Complete after the first block: every block makes the same decisions, those of the constant term.
         """
-        functions: list[JetFunction] = [self.trainer.gradient, *self.probes.values()]
+        functions: list[ProbeFunction] = [self.trainer.gradient, *self.probes.values()]
         problems = [*self.coupled, *(problem for function in functions for problem in function.reservations)]
         found = {(p.operation, p.module, p.kind.value) for p in problems}
-        return [{"operation": operation, "where": where, "kind": kind} for operation, where, kind in sorted(found)]
+        return tuple(Piecewise(*members) for members in sorted(found))
 
-    def along(self, directions: torch.Tensor, progress: Callable[[int], None] = lambda _: None) -> Outcome:
-        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes."""
-        weights = self.trainer.train(directions, progress)
-        probes = {}
+    def along(
+        self,
+        directions: torch.Tensor,
+        progress: Callable[[int], None] = lambda _: None,
+        *,
+        beside_plain: bool = False,
+    ) -> Outcome:
+        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes.
+
+        beside_plain: see that training and probes are those of plain torch, which costs about a plain run.
+        """
+        train = partial(train_beside_plain, self.trainer) if beside_plain else self.trainer.train
+        weights, probes = train(directions, progress), {}
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
                 probes[name] = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+            if beside_plain:
+                verify_probe(self.run, name, weights, probes[name][0])
         return Outcome(weights, probes, self.degree, len(directions))
 
     def block(self, partial: PartialRun, first: int, last: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
         """Train along directions ``first`` to ``last`` and keep the outcome."""
-        outcome = self.along(directions, lambda _: bar.update(last - first))
+        outcome = self.along(directions, lambda _: bar.update(last - first), beside_plain=first == 0)
         probes: dict[str, Array] = {}
         for name, (base, block) in outcome.probes.items():
             probes |= {f"base/{name}": base, f"coefficients/{name}": block[: last - first]}

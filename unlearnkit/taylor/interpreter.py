@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import NonFiniteError
 from unlearnkit.taylor.check import active_nodes
+from unlearnkit.taylor.draws import Draw, Following
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
 from unlearnkit.taylor.trace import Trace, frozen, location
@@ -89,9 +90,18 @@ class Interpreter:
         options = dict(self._prepared(node.kwargs))
         nested = any(isinstance(a, (list, tuple, dict, slice)) for a in (*arguments, *options.values()))
         inputs = tuple(self._slots[n] for n in node.all_input_nodes)
-        rule = _rule(node) if active.intersection(node.all_input_nodes) else None
-        assert callable(node.target)
-        return _Instruction(node, node.target, rule, inputs, arguments, options, nested, self._slots[node], last_used)
+        rule = _rule(node, is_jet=node in active) if active.intersection(node.all_input_nodes) else None
+        plain = node.target
+        assert callable(plain)
+        if draw := self.trace.draws.get(node):
+            rule, plain = rule and _drawing(rule, draw), _drawing(plain, draw)
+        return _Instruction(node, plain, rule, inputs, arguments, options, nested, self._slots[node], last_used)
+
+    def resolution(self) -> float:
+        """The machine epsilon of the coarsest real numbers in the graph, 0 without any: models may lower precision."""
+        values = (value for node in self._slots for value in pytree.tree_leaves(node.meta.get("val")))
+        dtypes = {v.dtype for v in values if isinstance(v, Tensor) and v.is_floating_point()}
+        return max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
 
     def peak_elements(self) -> int:
         """Most tail elements alive at once, per direction and degree: what a run needs memory for beside its inputs."""
@@ -144,13 +154,23 @@ class Interpreter:
         return result
 
 
-def _rule(node: fx.Node) -> Callable[..., Any] | None:
-    """How an operation acts on jets; None where it only hands them on."""
+def _drawing(function: Callable[..., Any], draw: Draw) -> Callable[..., Any]:
+    """``function``, which draws random numbers once, so that it draws them as plain torch does."""
+
+    def drawing(*args: object, **options: object) -> Any:  # noqa: ANN401  as the function
+        with Following((draw,)):
+            return function(*args, **options)
+
+    return drawing
+
+
+def _rule(node: fx.Node, *, is_jet: bool) -> Callable[..., Any] | None:
+    """How an operation acts on jets; None where it only hands them on. is_jet: whether its result is one."""
     if node.target is operator.getitem:
         return None
     operation = node.target
     assert isinstance(operation, OpOverload)
-    if operation in LOCALLY_CONSTANT:
+    if operation in LOCALLY_CONSTANT or not is_jet:
         return lambda *args, **options: operation(*_constants(args), **options)
     rule = SMOOTH.get(operation) or PIECEWISE.get(operation)
     assert rule is not None, f"no rule for {operation}: check() comes before the interpreter"
@@ -206,10 +226,3 @@ def non_finite(node: fx.Node, step: int | None) -> NonFiniteError:
         "lower the degree or the learning rate; with Adam, put epsilon inside the root: uk.Adam(eps_inside_sqrt=True)"
     )
     return NonFiniteError(message, step=step, node=f"{node.name} = {node.target}", where=location(node), hint=hint)
-
-
-def plain_run(trace: Trace, *arguments: object) -> Any:  # noqa: ANN401  as the traced function
-    """Run the traced function on plain tensors: degree zero."""
-    leaves = pytree.tree_flatten(arguments)[0]
-    with torch.no_grad():
-        return pytree.tree_unflatten(list(trace.module(*leaves)), trace.results)

@@ -1,16 +1,16 @@
 """Examples that act on each other's losses: batch statistics, in-batch negatives, whatever else couples them.
 
-A deletion takes the loss of somebody's examples out of training (THEORY.md section 1). What those examples did to the
-losses of others stays, so their data would go on to shape the model. Which code couples examples cannot be read off it;
-it is tried: some people's examples in a batch are swapped for others, with the same weights and random numbers, and no
-loss of anybody else may move by more than rounding.
+A deletion takes the loss of somebody's examples out of training (docs/theory.md section 1). What those examples did to
+the losses of others stays, so their data would go on to shape the model. Which code couples examples cannot be read off
+it; it is tried: some people's examples in a batch are swapped for others, with the same weights and random numbers, and
+no loss of anybody else may move by more than rounding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -56,7 +56,7 @@ def coupling(run: Run) -> Problem | None:
 
     Raises RecipeError when the same step has other losses the second time, so that nothing can be told.
     """
-    work = _Work(replace(run))  # with a model of its own
+    work = _Work(run.fresh())
     trials = [trial for step in dict.fromkeys((0, run.recipe.steps // 2)) for trial in _trials(run, step)]
     for mode in (nullcontext, work.run.evaluating):  # without dropout where every swap changes how much is drawn
         found = [work.moves(trial, mode) for trial in trials]

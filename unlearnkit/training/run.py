@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.taylor.draws import same_random_numbers
+from unlearnkit.taylor.function import JetFunction
 from unlearnkit.training.captured import Captured
 from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
@@ -56,21 +61,43 @@ class _Call(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run of a recipe on a device in a precision. The recipe's own model stays untouched."""
+    """One training run of a recipe on a device in a precision. The recipe's own model stays untouched.
+
+    source: what ``model`` is a copy of; None: the recipe's.
+    """
 
     recipe: Recipe
     dtype: torch.dtype
     device: torch.device
+    source: nn.Module | None = None
 
     @property
-    def precision(self) -> str:
-        """The dtype's name: "float32" or "float64"."""
-        return str(self.dtype).removeprefix("torch.")
+    def precision(self) -> Literal["float32", "float64"]:
+        """The dtype's name."""
+        return "float64" if self.dtype == torch.float64 else "float32"
+
+    def fresh(self) -> Run:
+        """The same run with a model of its own, whatever became of this one's."""
+        return replace(self)
 
     @cached_property
     def model(self) -> nn.Module:
         """A copy of the recipe's model, to compute with."""
-        return copy.deepcopy(self.recipe.model).to(device=self.device, dtype=self.dtype)
+        source = self.recipe.model if self.source is None else self.source
+        return copy.deepcopy(source).to(device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def _functions(self) -> dict[object, JetFunction]:
+        return {}
+
+    def over_jets(
+        self, key: object, function: Callable[..., Any], plain: Callable[..., object] | None = None
+    ) -> JetFunction:
+        """``function`` over jets, one for each key, so that all who train or sweep over this run share its traces."""
+        if key not in self._functions:
+            allow = self.recipe.allow_piecewise
+            self._functions[key] = JetFunction(function, model=self.model, allow_piecewise=allow, plain=plain)
+        return self._functions[key]
 
     @cached_property
     def trained_names(self) -> tuple[str, ...]:
@@ -107,7 +134,7 @@ class Run:
         return torch.from_numpy(self.recipe.unit_of_example[self.recipe.indices[step]]).to(self.device)
 
     def loss(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor) -> Tensor:
-        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
+        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (docs/theory.md section 1)."""
         return ((1 - w) * self.losses(weights, fixed, batch, len(w))).sum() / self.recipe.batch_size
 
     def losses(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, count: int) -> Tensor:
@@ -125,6 +152,24 @@ class Run:
             f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {(count,)}, real numbers"
         )
         raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
+
+    def plain_loss(
+        self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor, *_: object
+    ) -> Tensor:
+        """``loss`` as a plain training step computes it: in the memory layout of the model, with gradients wanted."""
+        with torch.enable_grad():
+            return self.loss(self._in_layout(weights), fixed, batch, w)
+
+    def plain_probe(
+        self, probe: Callable[..., Tensor], weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+    ) -> Tensor:
+        """``probe(model)`` as plain torch evaluates it after training: in eval mode, in the model's memory layout."""
+        with torch.no_grad(), self.evaluating(), sdpa_kernel(SDPBackend.MATH):
+            return self.call(probe, self._in_layout(weights), fixed)
+
+    def _in_layout(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        parameters = dict(self.model.named_parameters())
+        return {n: torch.empty_like(parameters[n]).copy_(w.detach()).requires_grad_() for n, w in weights.items()}
 
     def call(
         self,
@@ -176,11 +221,12 @@ class Run:
 
     @contextmanager
     def random_numbers(self, step: int) -> Iterator[None]:
-        """The random numbers of a step: the same in every run of the recipe, whatever happens outside."""
+        """The random numbers of a step, torch's, Python's and numpy's: the same in every run, whatever was before."""
         digest = hashlib.sha256(f"unlearnkit/step/{self.recipe.seed}/{step}".encode()).digest()
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with same_random_numbers([self.device] if self.device.type == "cuda" else []):
             _seed(int.from_bytes(digest[:8], "big") >> 1, self.device)
+            random.seed(digest)
+            np.random.seed(np.frombuffer(digest, np.uint32))  # noqa: NPY002  the global one is what user code draws from
             yield
 
 
@@ -193,13 +239,17 @@ def _seed(seed: int, device: torch.device) -> None:
 
 
 def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> Run:
-    """A run on ``device`` (None: a GPU when there is one); ValueError for one that this machine or torch lacks."""
+    """A run on ``device`` (None: a GPU when there is one), always the same one of a recipe: it keeps what was traced.
+
+    ValueError for a device that this machine or torch lacks.
+    """
     chosen = default_device() if device is None else device
     try:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as err:  # an unknown name; a device that this build of torch cannot use
         raise ValueError(f"device={str(chosen)!r}: {str(err).splitlines()[0]}") from err
-    return Run(recipe, dtype_named(dtype), torch.device(chosen))
+    run = Run(recipe, dtype_named(dtype), torch.device(chosen))
+    return recipe.runs.setdefault((run.dtype, run.device), run)  # type: ignore[no-any-return]
 
 
 def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -211,8 +261,3 @@ def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, An
         if source in weights:
             state[name] = weights[source]
     return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
-
-
-def as_list(weights: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
-    """The tensors in the order of ``names``."""
-    return [weights[name] for name in names]
