@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from .audit_views import Audited, Replayed, render_evidence, render_replay
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
-from .output import Document, Output, fields, number, pass_output
+from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
 from .trust import UNVERIFIED, file_or_workspace_signer, open_bundle, trust_option
 
 if TYPE_CHECKING:
-    from unlearnkit.audit.comparison import Comparison
-    from unlearnkit.audit.replay import Replay
     from unlearnkit.bundle import Bundle
     from unlearnkit.compliance.policy.trust import TrustStore
     from unlearnkit.signing.keys import PrivateKey
-    from unlearnkit.verifier.evidence import Evidence
     from unlearnkit.verifier.plan import Distribution
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -105,7 +103,7 @@ def replay(
     with values_from_options():
         chosen = (indices or ()) if text is None else directions_from_seed(opened, text, directions)
         found = run_replay(opened, loaded, chosen, dtype=dtype, device=device, tolerance=tolerance)
-    output.emit(_replay_document(opened, found, text), _render_replay)
+    output.emit(Replayed.of(opened, found, text), render_replay)
     verify_replay(found)
 
 
@@ -114,64 +112,6 @@ def _open(output: Output, path: Path, trust: TrustStore | None) -> Bundle:
     if not opened.signers:
         output.say(UNVERIFIED)
     return opened
-
-
-def _replay_document(bundle: Bundle, found: Replay, seed: str | None) -> Document:
-    return {
-        "schema": "unlearnkit/replay/v1",
-        "bundle": bundle.digest,
-        "signers": list(bundle.signers),
-        "agrees": all(comparison.agrees for comparison in found.comparisons),
-        "seed": seed,
-        "directions": list(found.indices),
-        "dtype": found.dtype,
-        "bundle_dtype": bundle.manifest.dtype,
-        "names_units": found.names_units,
-        "tolerance": found.comparisons[0].tolerance,
-        "comparisons": [_comparison(comparison) for comparison in found.comparisons],
-        "numeric_error": _numeric_error(bundle, found) if found.dtype == "float64" else None,
-    }
-
-
-def _numeric_error(bundle: Bundle, found: Replay) -> dict[str, list[float]]:
-    """Of each probe the largest rounding error: of its base, then of its coefficients, degree by degree."""
-    errors = {name: found.numeric_error(name) for name in bundle.probe_names}
-    return {name: [float(degree.max(initial=0)) for degree in error] for name, error in errors.items()}
-
-
-def _comparison(comparison: Comparison) -> dict[str, object]:
-    return {
-        "kind": comparison.kind,
-        "name": comparison.name,
-        "degree": comparison.degree,
-        "rows": list(comparison.rows),
-        "scale": comparison.scale,
-        "difference": comparison.difference,
-        "agrees": comparison.agrees,
-        "worst": None if comparison.agrees else comparison.worst(),
-        "what": str(comparison),
-    }
-
-
-def _render_replay(document: Document) -> Iterator[str]:
-    record: dict[str, Any] = dict(document)
-    chosen = ", ".join(map(str, record["directions"])) or "none: the bundle has none, only what needs none is compared"
-    yield from fields(
-        [
-            ("directions", chosen),
-            ("seed", record["seed"]),
-            ("units", "those of the recipe" if record["names_units"] else "not compared, without the pseudonym key"),
-            ("precision", f"{record['dtype']}, the bundle's is {record['bundle_dtype']}"),
-            ("tolerance", f"{record['tolerance']:.3g} of the largest number of the same kind and degree"),
-        ]
-    )
-    for row in record["comparisons"]:
-        share = row["difference"] / row["scale"] if row["scale"] else row["difference"]
-        yield f"  {'same' if row['agrees'] else 'DIFFERENT'}  {row['what']}: off by {share:.2g} of {row['scale']:.3g}"
-    for name, (base, *errors) in (record["numeric_error"] or {}).items():
-        degrees = ", ".join(f"degree {degree} {error:.2g}" for degree, error in enumerate(errors, start=1))
-        yield f"rounding of {name}: base {base:.2g}{', ' if degrees else ''}{degrees}"
-    yield f"the bundle {'holds' if record['agrees'] else 'does NOT hold'} what its recipe gives"
 
 
 @audit.command()
@@ -197,12 +137,15 @@ def retrain(
     recipe: RecipeSource,
     path: Path,
     key: Path | None,
+    count: int,
+    delta: float,
     size: tuple[int, int] | None,
     groups: Path | None,
     share: float,
+    workers: int,
+    device: str,
     trust: TrustStore | None,
     passphrase: PassphraseSource,
-    **settings: Any,
 ) -> None:
     """Retrain RECIPE without drawn sets of units, and sign what the probes are then: evidence for audited bounds.
 
@@ -221,20 +164,28 @@ def retrain(
         raise click.UsageError("state what is deleted: either --size or --groups")
     signer = _signer(key, passphrase)
     opened = _open(output, bundle, trust)
-    source = recipe.load if settings["workers"] > 1 else recipe.load()
+    source = recipe.load if workers > 1 else recipe.load()
     with values_from_options():
-        distribution = _distribution(opened, size, groups, share)
-        progress = False if output.verbosity < 0 else None
-        settings |= {"deletions": distribution, "signer": signer, "out": path, "progress": progress}
-        raw = uk.audit_retraining(source, opened, **settings)
-    evidence = verify_evidence(raw, where=str(path), keys=[signer.public], bundle=opened)
-    output.emit(_evidence_document(opened, path, evidence), _render_evidence)
+        raw = uk.audit_retraining(
+            source,
+            opened,
+            deletions=_distribution(opened, size, groups, share),
+            count=count,
+            delta=delta,
+            signer=signer,
+            out=path,
+            workers=workers,
+            device=device,
+            progress=output.progress,
+        )
+    found = verify_evidence(raw, where=str(path), keys=[signer.public], bundle=opened)
+    output.emit(Audited.of(opened, path, found), render_evidence)
 
 
 def _signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey:
-    from unlearnkit.compliance.workspace import Workspace
+    from unlearnkit.compliance.workspace import WorkspaceFiles
 
-    return file_or_workspace_signer(key, passphrase) or Workspace.find().signer_key()  # says that there is none
+    return file_or_workspace_signer(key, passphrase) or WorkspaceFiles.find().signer_key()  # says that there is none
 
 
 def _distribution(bundle: Bundle, size: tuple[int, int] | None, groups: Path | None, share: float) -> Distribution:
@@ -256,42 +207,3 @@ def _labels(bundle: Bundle, file: Path) -> Mapping[int, str]:
     if not isinstance(record, dict) or not all(isinstance(label, str) for label in record.values()):
         raise FormatError(f'{file}: expected an object with a label for each unit: {{"unit": "label", ...}}')
     return dict(zip(bundle.unit_indices(list(record)).tolist(), record.values(), strict=True))
-
-
-def _evidence_document(bundle: Bundle, path: Path, evidence: Evidence) -> Document:
-    found = evidence.audit
-    return {
-        "schema": "unlearnkit/retraining-audit/v1",
-        "path": str(path),
-        "sha256": evidence.digest,
-        "bundle": found.bundle,
-        "signers": list(evidence.signers),
-        "distribution": found.distribution.to_json(),
-        "deletions": str(found.distribution),
-        "count": len(found.deletions),
-        "least_delta": 1 / (len(found.deletions) + 1),
-        "probes": [_errors(bundle, evidence, name) for name in evidence.probes],
-    }
-
-
-def _errors(bundle: Bundle, evidence: Evidence, name: str) -> dict[str, object]:
-    """What deletions really changed, and how far predictions were off: root mean squares over sets and elements."""
-    sketch, truth = bundle.probe(name), evidence.audit.probes[name]
-    predicted = sketch.predict(evidence.masks()).value
-    rms = [float((difference**2).mean() ** 0.5) for difference in (truth - sketch.base, truth - predicted)]
-    return {"name": name, "change": rms[0], "error": rms[1]}
-
-
-def _render_evidence(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    rows: list[tuple[str, object]] = [
-        ("evidence", record["path"]),
-        ("sha256", record["sha256"]),
-        ("retrainings", record["count"]),
-        ("deletions", record["deletions"]),
-        ("least delta", number(record["least_delta"])),
-    ]
-    for probe in record["probes"]:
-        error, change = number(probe["error"]), number(probe["change"])
-        rows.append((probe["name"], f"predicted to {error} where deletions change it by {change} (root mean square)"))
-    return fields(rows)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
-from .output import Document, Output, fields, pass_output
+from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.verifier.issue import Issuance
+    from unlearnkit.office.workspace import Certified
+    from unlearnkit.verifier.certificate import Claim
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -56,110 +58,101 @@ def certify(
     Example:
       unlearnkit certify R2 --bundle run/bundle --evidence run/audit.json -o r2.certificate.json
     """
-    from unlearnkit.compliance.workspace import Workspace
-    from unlearnkit.files import write_atomic
+    import unlearnkit as uk
 
-    workspace, secret = Workspace.find(), passphrase.read()
-    target = path or Path(f"{request}.certificate.json")
+    office = uk.Workspace.find().unlocked(passphrase.read())
     with values_from_options():
-        issued = _issue(workspace, request, bundle, evidence, delta, secret)
-    write_atomic(target, issued.raw)
-    proof = target.with_suffix(".tlog-proof")
-    write_atomic(proof, _proof(workspace, issued, secret))
-    output.say(f"Recorded as entry {issued.entry.index}; the proof is in {proof}.")
-    output.emit(document_of(issued, target, proof), render)
+        (issued,) = office.certify([request], bundle=bundle, evidence=evidence, delta=delta, out=path)
+    output.say(f"Recorded as entry {issued.entry.index}; the proof is in {issued.proof}.")
+    output.emit(_Issued.of(issued), _render)
 
 
-def _issue(
-    workspace: Any, request: str, bundle: Path, evidence: tuple[Path, ...], delta: Decimal | None, secret: bytes | None
-) -> Issuance:
-    from unlearnkit.bundle import Bundle
-    from unlearnkit.verifier.evidence import verify_evidence
-    from unlearnkit.verifier.issue import certify
-    from unlearnkit.verifier.verify import CERTIFICATE_SIGNER, SKETCH_SIGNER
-
-    trust = workspace.trust()
-    opened = Bundle.open(bundle, trust=trust.keys(SKETCH_SIGNER))
-    keys = trust.keys(CERTIFICATE_SIGNER)
-    audits = [verify_evidence(file.read_bytes(), where=str(file), keys=keys, bundle=opened) for file in evidence]
-    return certify(
-        opened,
-        request,
-        log=workspace.open_log(),
-        origin=workspace.origin,
-        policy=workspace.policy(),
-        signers=[workspace.signer_key(secret)],
-        evidence=audits,
-        delta=delta,
-    )
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    outcome: str
+    rule: str
+    reasons: tuple[str, ...]
 
 
-def _proof(workspace: Any, issued: Issuance, secret: bytes | None) -> bytes:
-    """Under a new checkpoint, which signs the entry."""
-    from unlearnkit.compliance.log.publication import prove_entry, publish_checkpoint
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Claim:
+    """A claim, its numbers as the certificate writes them."""
 
-    log = workspace.open_log()
-    publish_checkpoint(log, workspace.log_key(secret))
-    return prove_entry(workspace.log_path, issued.entry.index, log=workspace.log_public_key())
+    probe: str
+    base: tuple[str, ...]
+    predicted: tuple[str, ...]
+    epsilon: tuple[str, ...]
+    delta: str
+    kind: str
+    method: str
+    covers: tuple[str, ...]
 
+    @classmethod
+    def of(cls, claim: Claim) -> _Claim:
+        return cls(
+            probe=claim.probe,
+            base=claim.base,
+            predicted=claim.predicted,
+            epsilon=claim.epsilon,
+            delta=claim.delta,
+            kind=claim.kind,
+            method=claim.method,
+            covers=claim.covers,
+        )
 
-def document_of(issued: Issuance, path: Path, proof: Path) -> dict[str, Any]:
-    """What ``certify`` prints."""
-    from unlearnkit.canonical import sha256_hex
-
-    certificate = issued.certificate
-    return {
-        "schema": "unlearnkit/certify/v1",
-        "path": str(path),
-        "proof": str(proof),
-        "sha256": sha256_hex(issued.raw),
-        "request": certificate.request,
-        "decision": {
-            "outcome": certificate.decision.outcome,
-            "rule": certificate.decision.rule,
-            "reasons": list(certificate.decision.reasons),
-        },
-        "claims": [
-            {
-                "probe": claim.probe,
-                "base": list(claim.base),
-                "predicted": list(claim.predicted),
-                "epsilon": list(claim.epsilon),
-                "delta": claim.delta,
-                "kind": claim.kind,
-                "method": claim.method,
-                "covers": list(claim.covers),
-            }
-            for claim in certificate.claims
-        ],
-        "delta": {"spent": certificate.spent, "budget": certificate.budget},
-        "entry": issued.entry.index,
-    }
+    def __str__(self) -> str:
+        if len(self.base) == 1:
+            return f"{self.base[0]} now, {self.predicted[0]} without, give or take {self.epsilon[0]}"
+        moved = max(abs(Decimal(p) - Decimal(b)) for p, b in zip(self.predicted, self.base, strict=True))
+        return f"{len(self.base)} numbers change by {moved:.6g} at most, give or take {max(map(Decimal, self.epsilon))}"
 
 
-def render(document: Document) -> Iterable[str]:
-    """The same as text: the decision first."""
-    record: dict[str, Any] = dict(document)
-    yield f"{record['decision']['outcome']} (by {record['decision']['rule']})"
-    yield from record["decision"]["reasons"]
-    for claim in record["claims"]:
-        yield f"{claim['probe']}: {_summary(claim)}"
-        yield f"  {claim['kind']}, delta {claim['delta']}, covers {', '.join(claim['covers']) or 'nothing'}"
-    spent = f"{record['delta']['spent']} of {record['delta']['budget']} spent for this bundle"
-    yield from fields(
+@dataclass(frozen=True, slots=True)
+class _Account:
+    spent: str
+    budget: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Issued(Document):
+    schema: ClassVar[str] = "unlearnkit/certify/v1"
+
+    path: Path
+    proof: Path
+    sha256: str
+    request: str
+    decision: _Decision
+    claims: tuple[_Claim, ...]
+    delta: _Account
+    entry: int
+
+    @classmethod
+    def of(cls, issued: Certified) -> _Issued:
+        certificate, decision = issued.certificate, issued.certificate.decision
+        return cls(
+            path=issued.path,
+            proof=issued.proof,
+            sha256=issued.digest,
+            request=certificate.request,
+            decision=_Decision(decision.outcome, decision.rule, decision.reasons),
+            claims=tuple(_Claim.of(claim) for claim in certificate.claims),
+            delta=_Account(certificate.spent, certificate.budget),
+            entry=issued.entry.index,
+        )
+
+
+def _render(issued: _Issued) -> Iterable[str]:
+    """The decision first."""
+    yield f"{issued.decision.outcome} (by {issued.decision.rule})"
+    yield from issued.decision.reasons
+    for claim in issued.claims:
+        yield f"{claim.probe}: {claim}"
+        yield f"  {claim.kind}, delta {claim.delta}, covers {', '.join(claim.covers) or 'nothing'}"
+    yield from columns(
         [
-            ("certificate", record["path"]),
-            ("sha256", record["sha256"]),
-            ("log entry", record["entry"]),
-            ("delta", spent),
+            ("certificate", issued.path),
+            ("sha256", issued.sha256),
+            ("log entry", issued.entry),
+            ("delta", f"{issued.delta.spent} of {issued.delta.budget} spent for this bundle"),
         ]
-    )
-
-
-def _summary(claim: dict[str, Any]) -> str:
-    if len(claim["base"]) == 1:
-        return f"{claim['base'][0]} now, {claim['predicted'][0]} without, give or take {claim['epsilon'][0]}"
-    moved = [abs(Decimal(p) - Decimal(b)) for p, b in zip(claim["predicted"], claim["base"], strict=True)]
-    return (
-        f"{len(moved)} numbers change by {max(moved):.6g} at most, give or take {max(map(Decimal, claim['epsilon']))}"
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
 import click
 
@@ -14,7 +15,27 @@ _VERDICTS = {
     "unsupported": "cannot be sketched",
     "piecewise": "only piecewise analytic: needs Recipe(allow_piecewise=True)",
     "decision": "decided by the real run; listed in the manifest",
+    "coupled": 'a deletion would leave traces in others: needs Recipe(coupled="accept")',
+    "note": "nothing in the way, but worth knowing",
 }
+_SENTENCES = ("coupled", "note")  # kinds whose place is told in a sentence
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    operation: str
+    kind: str
+    where: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Checked(Document):
+    schema: ClassVar[str] = "unlearnkit/check/v1"
+
+    recipe: str
+    ready: bool
+    problems: tuple[_Problem, ...]
 
 
 @click.command()
@@ -34,26 +55,18 @@ def check(output: Output, ctx: click.Context, recipe: RecipeSource) -> None:
 
     loaded = recipe.load()
     problems = uk.check(loaded)
-    blocking = {"unsupported"} if loaded.allow_piecewise else {"unsupported", "piecewise"}
+    accepted = {"piecewise": loaded.allow_piecewise, "coupled": loaded.coupled == "accept"}
+    blocking = {"unsupported", *(kind for kind, accepts in accepted.items() if not accepts)}
     ready = not any(problem.kind.value in blocking for problem in problems)
-    document = {
-        "schema": "unlearnkit/check/v1",
-        "recipe": loaded.name,
-        "ready": ready,
-        "problems": [
-            {"operation": p.operation, "kind": p.kind.value, "where": p.where, "hint": p.hint} for p in problems
-        ],
-    }
-    output.emit(document, _render)
+    rows = tuple(_Problem(p.operation, p.kind.value, p.where, p.hint) for p in problems)
+    output.emit(_Checked(recipe=loaded.name, ready=ready, problems=rows), _render)
     ctx.exit(0 if ready else 1)
 
 
-def _render(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    for problem in record["problems"]:
-        yield f"{problem['operation']}: {_VERDICTS[problem['kind']]}"
-        yield f"    at {problem['where']}"
-        if problem["hint"]:
-            yield f"    {problem['hint']}"
-    verdict = "can be sketched" if record["ready"] else "cannot be sketched as it is"
-    yield f"{record['recipe']}: {verdict}"
+def _render(checked: _Checked) -> Iterable[str]:
+    for problem in checked.problems:
+        yield f"{problem.operation}: {_VERDICTS[problem.kind]}"
+        yield f"    {'' if problem.kind in _SENTENCES else 'at '}{problem.where}"
+        if problem.hint:
+            yield f"    {problem.hint}"
+    yield f"{checked.recipe}: {'can be sketched' if checked.ready else 'cannot be sketched as it is'}"

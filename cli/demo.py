@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import click
 import numpy as np
 
-from .demo_story import compare, handle, prepare
+from .demo_story import DeletionRow, RequestRow, compare, handle, prepare
 from .output import Document, Output, pass_output
 
 
@@ -30,64 +31,68 @@ def demo(output: Output, path: Path | None) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch:
         office = prepare(path or Path(scratch) / "demo", output)
-        requests = handle(office)
-        document = {
-            "schema": "unlearnkit/demo/v2",
-            "units": len(office.recipe.unit_names),
-            "examples": len(office.recipe.unit_of_example),
-            "base_test_loss": float(office.bundle.probe("test_loss").base),
-            "requests": requests,
-            "deletions": compare(office),
-            "kept": None if path is None else str(path),
-        }
-        output.emit(document, _render)
+        told = _Told(
+            units=len(office.recipe.unit_names),
+            examples=len(office.recipe.unit_of_example),
+            base_test_loss=float(office.bundle.probe("test_loss").base),
+            requests=handle(office),
+            deletions=compare(office),
+            kept=path,
+        )
+        output.emit(told, _render)
 
 
-def _render(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    yield f"A classifier learned {record['examples']} digits that belong to {record['units']} people."
-    yield f"Its test loss is {record['base_test_loss']:.6f}. Four of them ask for the deletion of their data:"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told(Document):
+    schema: ClassVar[str] = "unlearnkit/demo/v2"
+
+    units: int
+    examples: int
+    base_test_loss: float
+    requests: tuple[RequestRow, ...]
+    deletions: tuple[DeletionRow, ...]
+    kept: Path | None
+
+
+def _render(told: _Told) -> Iterable[str]:
+    yield f"A classifier learned {told.examples} digits that belong to {told.units} people."
+    yield f"Its test loss is {told.base_test_loss:.6f}. Four of them ask for the deletion of their data:"
     yield ""
-    yield from _render_requests(record["requests"])
+    yield from _render_requests(told.requests)
     yield ""
     yield "Verified with public keys alone, from the bundle, the log and the evidence:"
-    yield from (f"  {name}: {found}" for name, found in record["requests"][0]["checks"])
+    yield from (f"  {name}: {found}" for name, found in told.requests[0].checks)
     yield ""
-    yield from _render_deletions(record["deletions"])
-    if record["kept"] is not None:
+    yield from _render_deletions(told.deletions)
+    if told.kept is not None:
         yield ""
-        yield f"Everything is in {record['kept']}: bundle, audit log, evidence, certificates, report.html."
+        yield f"Everything is in {told.kept}: bundle, audit log, evidence, certificates, report.html."
 
 
-def _render_requests(requests: list[dict[str, Any]]) -> Iterable[str]:
+def _render_requests(requests: tuple[RequestRow, ...]) -> Iterable[str]:
     yield f"{'request':<8} {'images':>6}   {'change of the test loss':<32} {'really':>11}   {'inside':<6}  decision"
     for row in requests:
-        claimed = f"{row['change']:+.6f} +- {row['epsilon']:.6f}"
-        inside = "yes" if row["inside"] else "NO"
-        start = f"{row['request']:<8} {row['images']:>6}   {claimed:<32}"
-        yield f"{start} {row['real']:>+11.6f}   {inside:<6}  {row['decision']}"
+        claimed = f"{row.change:+.6f} +- {row.epsilon:.6f}"
+        inside = "yes" if row.inside else "NO"
+        yield f"{row.request:<8} {row.images:>6}   {claimed:<32} {row.real:>+11.6f}   {inside:<6}  {row.decision}"
     first = requests[0]
-    chance = f"{1 - float(first['delta']):.0%}"
-    yield f"Bounds are {first['kind']}, from {first['retrainings']} real retrainings: each holds with"
-    yield f"probability {chance} for a person drawn like those; the policy accepts changes up to {first['tolerance']}."
+    chance = f"{1 - float(first.delta):.0%}"
+    yield f"Bounds are {first.kind}, from {first.retrainings} real retrainings: each holds with"
+    yield f"probability {chance} for a person drawn like those; the policy accepts changes up to {first.tolerance}."
 
 
-def _render_deletions(rows: list[dict[str, Any]]) -> Iterable[str]:
+def _render_deletions(rows: tuple[DeletionRow, ...]) -> Iterable[str]:
     yield "What the sketch predicts, and what retraining gives (mean size over 40 margins, and the test loss):"
     yield ""
     yield f"{'who leaves':<22} {'images':>6}   {'change of margins':>17} {'error of 1st':>12} {'and 2nd order':>13}"
     for row in rows:
-        margins = row["margins"]
-        yield (
-            f"{row['who']:<22} {row['images']:>6}   {margins['real']:>17.5f} {margins['first']:>12.5f} "
-            f"{margins['second']:>13.5f}"
-        )
+        real, first, second = (row.margins[name] for name in ("real", "first", "second"))
+        yield f"{row.who:<22} {row.images:>6}   {real:>17.5f} {first:>12.5f} {second:>13.5f}"
     yield ""
     yield f"{'':<22} {'':>6}   {'change of loss':>17} {'1st order':>12} {'and 2nd order':>13}"
     for row in rows:
-        loss = row["test_loss"]
-        start = f"{row['who']:<22} {row['images']:>6}"
-        yield f"{start}   {loss['real']:>+17.6f} {loss['first']:>+12.6f} {loss['second']:>+13.6f}"
+        real, first, second = (row.test_loss[name] for name in ("real", "first", "second"))
+        yield f"{row.who:<22} {row.images:>6}   {real:>+17.6f} {first:>+12.6f} {second:>+13.6f}"
     yield ""
-    correlation = np.mean([row["rank_correlation"] for row in rows])
+    correlation = np.mean([row.rank_correlation for row in rows])
     yield f"Rank correlation of predicted and real changes over the margins: {correlation:.3f} on average."

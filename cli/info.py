@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from .output import Document, Output, fields, pass_output
+from .output import Document, Output, columns, pass_output
 from .trust import UNVERIFIED, open_bundle, trust_option
 
 if TYPE_CHECKING:
@@ -29,59 +30,101 @@ def info(output: Output, *, bundle: Path, trust: TrustStore | None) -> None:
     Example:
       unlearnkit info run/bundle
     """
-    output.emit(document_of(open_bundle(bundle, trust)), render_info)
+    output.emit(BundleInfo.of(open_bundle(bundle, trust)), render_info)
 
 
-def document_of(bundle: Bundle) -> dict[str, Any]:
-    """What ``info`` and ``sketch`` print."""
-    manifest = bundle.manifest
-    return {
-        "schema": "unlearnkit/info/v1",
-        "path": str(bundle.path),
-        "verified": bool(bundle.signers),
-        "signers": list(bundle.signers),
-        "digest": bundle.digest,
-        "recipe": {"name": manifest.recipe.get("name"), "digest": manifest.recipe_digest},
-        "counterfactual": manifest.counterfactual,
-        "units": manifest.units,
-        "directions": {"kind": "explicit" if manifest.is_explicit else "random", "count": manifest.direction_count},
-        "informed": {"count": manifest.informed.count, "power_iterations": manifest.informed.power_iterations},
-        "degree": manifest.degree,
-        "dtype": manifest.dtype,
-        "probes": {probe.name: list(probe.shape) for probe in manifest.probes},
-        "reverse": {entry.name: {"rank": entry.rank, "residual": entry.residual} for entry in manifest.reverse},
-        "weight_sketches": bundle.keeps_weights,
-        "piecewise": [dict(entry) for entry in manifest.piecewise],
-        "versions": dict(manifest.versions),
-        "bytes": sum(file.size for file in manifest.files),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleInfo(Document):
+    """What ``info`` and ``sketch`` print of a bundle."""
+
+    schema: ClassVar[str] = "unlearnkit/info/v1"
+
+    path: Path
+    verified: bool
+    signers: tuple[str, ...]
+    digest: str
+    recipe: _Recipe
+    counterfactual: str
+    units: int
+    directions: _Directions
+    informed: _Informed
+    degree: int
+    dtype: str
+    probes: Mapping[str, tuple[int, ...]]
+    reverse: Mapping[str, _Reverse]
+    weight_sketches: bool
+    piecewise: tuple[Mapping[str, str], ...]
+    versions: Mapping[str, str]
+    bytes: int
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> BundleInfo:
+        """What a bundle holds."""
+        manifest = bundle.manifest
+        return cls(
+            path=bundle.path,
+            verified=bool(bundle.signers),
+            signers=bundle.signers,
+            digest=bundle.digest,
+            recipe=_Recipe(str(manifest.recipe.description.get("name")), manifest.recipe_digest),
+            counterfactual=manifest.counterfactual,
+            units=manifest.units,
+            directions=_Directions("explicit" if manifest.is_explicit else "random", manifest.direction_count),
+            informed=_Informed(manifest.informed.count, manifest.informed.power_iterations),
+            degree=manifest.degree,
+            dtype=manifest.dtype,
+            probes={probe.name: probe.shape for probe in manifest.probes},
+            reverse={entry.name: _Reverse(entry.rank, entry.residual) for entry in manifest.reverse},
+            weight_sketches=bundle.keeps_weights,
+            piecewise=tuple(asdict(entry) for entry in manifest.piecewise),
+            versions=dict(manifest.versions),
+            bytes=sum(file.size for file in manifest.files),
+        )
 
 
-def render_info(document: Document) -> Iterable[str]:
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Directions:
+    kind: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Informed:
+    count: int
+    power_iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Reverse:
+    rank: int
+    residual: int
+
+
+def render_info(info: BundleInfo) -> Iterable[str]:
     """The same as text."""
-    record: dict[str, Any] = dict(document)
-    probes = [f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in record["probes"].items()]
-    directions = (
-        f"{record['directions']['count']} {record['directions']['kind']}, {record['informed']['count']} informed"
-    )
-    yield f"VERIFIED: signed by {', '.join(record['signers'])}" if record["verified"] else UNVERIFIED
-    yield from fields(
+    probes = [f"{name} {'x'.join(map(str, shape)) or 'scalar'}" for name, shape in info.probes.items()]
+    piecewise = [f"{item['operation']} ({item['kind']}) in {item['where']!r}" for item in info.piecewise]
+    yield f"VERIFIED: signed by {', '.join(info.signers)}" if info.verified else UNVERIFIED
+    yield from columns(
         [
-            ("bundle", record["path"]),
-            ("digest", record["digest"]),
-            ("recipe", f"{record['recipe']['name']} ({record['recipe']['digest']})"),
-            ("units", record["units"]),
-            ("directions", directions),
-            ("degree", f"{record['degree']}, computed in {record['dtype']}"),
+            ("bundle", info.path),
+            ("digest", info.digest),
+            ("recipe", f"{info.recipe.name} ({info.recipe.digest})"),
+            ("units", info.units),
+            ("directions", f"{info.directions.count} {info.directions.kind}, {info.informed.count} informed"),
+            ("degree", f"{info.degree}, computed in {info.dtype}"),
             ("probes", ", ".join(probes) or "none pinned"),
-            ("reverse", ", ".join(f"{name} (rank {a['rank']})" for name, a in record["reverse"].items()) or "none"),
-            ("weights", "kept: new probes can be evaluated" if record["weight_sketches"] else "not kept"),
-            (
-                "piecewise",
-                "; ".join(f"{e['operation']} ({e['kind']}) in {e['where']!r}" for e in record["piecewise"]) or "none",
-            ),
-            ("size", f"{record['bytes'] / 1e6:.1f} MB"),
-            ("made with", ", ".join(f"{name} {version}" for name, version in record["versions"].items())),
-            ("predicts", record["counterfactual"]),
+            ("reverse", ", ".join(f"{name} (rank {r.rank})" for name, r in info.reverse.items()) or "none"),
+            ("weights", "kept: new probes can be evaluated" if info.weight_sketches else "not kept"),
+            ("piecewise", "; ".join(piecewise) or "none"),
+            ("size", f"{info.bytes / 1e6:.1f} MB"),
+            ("made with", ", ".join(f"{name} {version}" for name, version in info.versions.items())),
+            ("predicts", info.counterfactual),
         ]
     )

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
+from typing import ClassVar
 
 import click
 
 from .errors import values_from_options
-from .output import Document, Output, fields, pass_output
+from .output import Document, Output, columns, pass_output
 
 _Command = Callable[..., None]
 
@@ -61,28 +62,43 @@ def passphrase_options(command: _Command) -> _Command:
 @click.option("--timezone", default="UTC", show_default=True, help="Where requests are received, e.g. Europe/Berlin.")
 @passphrase_options
 @pass_output
-def init(output: Output, /, *, path: Path, origin: str | None, passphrase: PassphraseSource, **settings: str) -> None:
+def init(
+    output: Output,
+    /,
+    *,
+    path: Path,
+    origin: str | None,
+    policy: str,
+    actor: str | None,
+    timezone: str,
+    passphrase: PassphraseSource,
+) -> None:
     """Make a workspace in PATH: keys, trust store, audit log with a first checkpoint.
 
     \b
     Example:
       unlearnkit init --origin example.com/deletion-log --policy gdpr --timezone Europe/Berlin
     """
-    from unlearnkit.compliance.workspace import create_workspace
+    import unlearnkit as uk
 
-    name = origin or f"unlearnkit.invalid/{secrets.token_hex(8)}"
     with values_from_options():
-        made = create_workspace(path, origin=name, passphrase=passphrase.read(is_new=True), **settings)
+        made = uk.Workspace.create(
+            path,
+            origin=origin or f"unlearnkit.invalid/{secrets.token_hex(8)}",
+            policy=policy,
+            actor=actor,
+            timezone=timezone,
+            passphrase=passphrase.read(is_new=True),
+        )
     output.emit(
-        {
-            "schema": "unlearnkit/workspace/v1",
-            "path": str(made.root),
-            "origin": made.origin,
-            "policy": made.policy_source,
-            "actor": made.actor,
-            "timezone": made.timezone.key,
-            "log_vkey": made.log_public_key().vkey,
-        },
+        _Made(
+            path=made.root,
+            origin=made.origin,
+            policy=made.policy_source,
+            actor=made.actor,
+            timezone=made.timezone.key,
+            log_vkey=made.log_public_key().vkey,
+        ),
         _render,
     )
     output.say(
@@ -90,6 +106,26 @@ def init(output: Output, /, *, path: Path, origin: str | None, passphrase: Passp
     )
 
 
-def _render(document: Document) -> Iterable[str]:
-    names = ("path", "origin", "policy", "actor", "timezone", "log_vkey")
-    return fields([(name.replace("_", " "), document[name]) for name in names])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made(Document):
+    schema: ClassVar[str] = "unlearnkit/workspace/v1"
+
+    path: Path
+    origin: str
+    policy: str
+    actor: str
+    timezone: str
+    log_vkey: str
+
+
+def _render(made: _Made) -> Iterable[str]:
+    return columns(
+        [
+            ("path", made.path),
+            ("origin", made.origin),
+            ("policy", made.policy),
+            ("actor", made.actor),
+            ("timezone", made.timezone),
+            ("log vkey", made.log_vkey),
+        ]
+    )

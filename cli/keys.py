@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from .init import PassphraseSource, passphrase_options
-from .output import Document, Output, fields, pass_output
+from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
     from unlearnkit.signing.keys import PublicKey
@@ -42,7 +43,7 @@ def new(output: Output, *, path: Path, is_log: bool, passphrase: PassphraseSourc
     write_private_key(path, key, passphrase=secret)
     write_public_key(public, key.public)
     output.say(f"{path} is secret; {public} is for whoever shall verify what you sign")
-    output.emit(_document(key.public, str(public)), _render)
+    output.emit(_Key.of(key.public, public), _render)
 
 
 @keys.command()
@@ -63,20 +64,23 @@ def show(output: Output, *, path: Path, passphrase: PassphraseSource) -> None:
         public = read_private_key(path, passphrase=passphrase.read()).public
     else:
         public = parse_public_key(raw, where=str(path))
-    output.emit(_document(public, str(path)), _render)
+    output.emit(_Key.of(public, path), _render)
 
 
-def _document(key: PublicKey, path: str) -> dict[str, Any]:
-    return {
-        "schema": "unlearnkit/key/v1",
-        "path": path,
-        "algorithm": key.algorithm.value,
-        "key_id": key.key_id,
-        "public_key": key.pem.decode(),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Key(Document):
+    schema: ClassVar[str] = "unlearnkit/key/v1"
+
+    path: Path
+    algorithm: str
+    key_id: str
+    public_key: str
+
+    @classmethod
+    def of(cls, key: PublicKey, path: Path) -> _Key:
+        return cls(path=path, algorithm=key.algorithm.value, key_id=key.key_id, public_key=key.pem.decode())
 
 
-def _render(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    yield from fields([("path", record["path"]), ("algorithm", record["algorithm"]), ("key id", record["key_id"])])
-    yield record["public_key"].rstrip()
+def _render(key: _Key) -> Iterable[str]:
+    yield from columns([("path", key.path), ("algorithm", key.algorithm), ("key id", key.key_id)])
+    yield key.public_key.rstrip()

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from .init import PassphraseSource, passphrase_options
-from .output import Document, Output, fields, pass_output
+from .log_views import (
+    CheckpointView,
+    Entries,
+    EntryView,
+    Exported,
+    KeyDestroyed,
+    ProofFile,
+    VerifiedLog,
+    render_verified,
+)
+from .output import Output, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.log.checkpoint import Checkpoint
     from unlearnkit.compliance.log.entry import Entry
-    from unlearnkit.compliance.workspace import Workspace
-    from unlearnkit.signing.note import NoteKey
+    from unlearnkit.office.workspace import Workspace
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -40,15 +46,11 @@ def show(output: Output, *, indices: tuple[int, ...], last: int, everything: boo
       unlearnkit log show --last 5
       unlearnkit log show 3 --raw | sha256sum
     """
-    from unlearnkit.compliance.log.reader import read_entries
-    from unlearnkit.errors import UnknownNameError
-
-    entries = read_entries(_workspace().log_path)
-    chosen = _named(entries, set(indices)) if indices else list(entries if everything else deque(entries, maxlen=last))
-    if missing := sorted(set(indices) - {entry.index for entry in chosen}):
-        raise UnknownNameError(f"no entry {', '.join(map(str, missing))} in the log")
-    document = {"schema": "unlearnkit/log-entries/v1", "entries": [_entry_document(entry) for entry in chosen]}
-    output.emit(document, lambda _: (line for entry in chosen for line in _render_entry(entry, raw=raw)))
+    view = _office().view()
+    first = 0 if everything else max(0, len(view) - last)
+    chosen = list(view.entries(indices or range(first, len(view))))
+    entries = Entries(entries=tuple(map(EntryView.of, chosen)))
+    output.emit(entries, lambda found: (_raw(entry) for entry in chosen) if raw else map(str, found.entries))
 
 
 @log.command()
@@ -63,18 +65,14 @@ def checkpoint(output: Output, *, imported: Path | None, passphrase: PassphraseS
       unlearnkit log checkpoint > to-the-witness
       unlearnkit log checkpoint --import from-the-witness
     """
-    from unlearnkit.compliance.log.publication import import_checkpoint, publish_checkpoint
-
-    workspace = _workspace()
-    opened = workspace.open_log()
+    office = _office().unlocked(passphrase.read())
     if imported is None:
-        found = publish_checkpoint(opened, workspace.log_key(passphrase.read()))
+        found = office.checkpoint()
     else:
-        key, witnesses = workspace.log_public_key(), workspace.trust().witnesses
-        found = import_checkpoint(opened, imported.read_bytes(), key=key, witnesses=witnesses)
+        found = office.import_checkpoint(imported.read_bytes())
         known = ", ".join(item.witness.name for item in found.cosignatures) or "no witness in the trust store"
         output.say(f"kept the checkpoint of {found.size} entries, cosigned by {known}")
-    output.emit(_checkpoint_document(found), lambda _: [found.raw.decode().removesuffix("\n")])
+    output.emit(CheckpointView.of(found), lambda checkpoint: [checkpoint.checkpoint.removesuffix("\n")])
 
 
 @log.command()
@@ -96,18 +94,18 @@ def prove(output: Output, *, index: int | None, since: int | None, target: Path 
       unlearnkit log prove 3 -o 3.tlog-proof
       unlearnkit log prove --since 100
     """
-    from unlearnkit.compliance.log.publication import prove_entry, prove_growth
     from unlearnkit.files import write_new
 
-    if (index is None) == (since is None):
+    if index is not None and since is None:
+        found = _office().prove(index)
+    elif since is not None and index is None:
+        found = _office().prove_growth(since)
+    else:
         raise click.UsageError("give either INDEX or --since")
-    workspace = _workspace()
-    path, key = workspace.log_path, workspace.log_public_key()
-    raw = prove_entry(path, index, log=key) if index is not None else prove_growth(path, since or 0, log=key)
     if target is not None:
-        write_new(target, raw)
-    document = {"schema": "unlearnkit/log-proof/v1", "index": index, "since": since, "proof": raw.decode()}
-    output.emit(document, lambda _: [str(target) if target else raw.decode().removesuffix("\n")])
+        write_new(target, found.raw)
+    proof = ProofFile(index=index, since=since, proof=found.raw.decode())
+    output.emit(proof, lambda _: [str(target) if target else proof.proof.removesuffix("\n")])
 
 
 @log.command()
@@ -120,11 +118,9 @@ def export(output: Output, *, target: Path) -> None:
     Example:
       unlearnkit log export public/log
     """
-    from unlearnkit.compliance.log.tiles import export_tiles
-
-    workspace = _workspace()
-    found = export_tiles(workspace.log_path, target, log=workspace.log_public_key())
-    output.emit({**_checkpoint_document(found), "path": str(target)}, lambda _: [f"{found.size} entries in {target}"])
+    found = _office().export(target)
+    exported = Exported.at(target, found)
+    output.emit(exported, lambda _: [f"{exported.size} entries in {exported.path}"])
 
 
 @log.command()
@@ -155,28 +151,21 @@ def verify(
       unlearnkit log verify --earlier checkpoint-of-last-year
       unlearnkit log verify audit --vkey "$(cat log.vkey)"
     """
-    from unlearnkit.compliance.log.reader import read_entries
-    from unlearnkit.compliance.log.verification import verify_log
-    from unlearnkit.compliance.requests.register import Register
+    from unlearnkit.compliance.view import LogView
     from unlearnkit.signing.note import parse_vkey
 
-    place = path or _workspace().log_path
-    keys = _trusted(vkey, [parse_vkey(line, where="--witness") for line in witnesses], quorum)
-    found = verify_log(place, **keys, earlier=[file.read_bytes() for file in earlier])
-    register = Register()
-    for entry in read_entries(place):
-        register.replay(entry)
-    document = {
-        **_checkpoint_document(found.checkpoint),
-        "schema": "unlearnkit/log-verification/v1",
-        "path": str(place),
-        "entries": found.size,
-        "unsigned": found.size - found.checkpoint.size,
-        "earlier": [{"size": head.size, "root": head.root.hex()} for head in found.earlier],
-        "torn_bytes": found.torn,
-        "requests": len(register.requests),
-    }
-    output.emit(document, _render_verified)
+    known = tuple(parse_vkey(line, where="--witness") for line in witnesses)
+    if vkey is not None:
+        key, least = parse_vkey(vkey, where="--vkey"), quorum or 0
+    else:
+        office = _office()
+        key, trust = office.log_public_key(), office.trust()
+        known, least = known or trust.witnesses, trust.witness_quorum if quorum is None else quorum
+    place = path or _office().log_path
+    view = LogView.verify(
+        place, log=key, witnesses=known, quorum=least, earlier=[file.read_bytes() for file in earlier]
+    )
+    output.emit(VerifiedLog.of_view(view), render_verified)
 
 
 @log.command("destroy-key")
@@ -191,94 +180,22 @@ def destroy_key(output: Output, *, yes: bool) -> None:
     Example:
       unlearnkit log destroy-key
     """
-    from unlearnkit.compliance.requests.erasure import destroy_key as destroy
-
-    workspace = _workspace()
-    path = workspace.pseudonym_key_path
+    office = _office()
+    path = office.pseudonym_key_path
     question = (
         f"Destroy {path}? No person can be found in this log again, and no request received. This cannot be undone."
     )
     if not yes:
         click.confirm(question, abort=True, err=True)
-    index = destroy(workspace.desk(), path)
-    document = {"schema": "unlearnkit/key-destroyed/v1", "entry": index, "path": str(path)}
-    output.emit(document, lambda _: [f"destroyed; entry {index} of the log says so"])
+    destroyed = KeyDestroyed(entry=office.destroy_key(), path=path)
+    output.emit(destroyed, lambda found: [f"destroyed; entry {found.entry} of the log says so"])
 
 
-def _workspace() -> Workspace:
-    from unlearnkit.compliance.workspace import Workspace
-
-    return Workspace.find()
+def _raw(entry: Entry) -> str:
+    return entry.line.decode().removesuffix("\n")
 
 
-def _trusted(vkey: str | None, witnesses: list[NoteKey], quorum: int | None) -> dict[str, Any]:
-    """What to verify with: what was given, and without a key, what the trust store has."""
-    from unlearnkit.signing.note import parse_vkey
+def _office() -> Workspace:
+    import unlearnkit as uk
 
-    if vkey is not None:
-        return {"log": parse_vkey(vkey, where="--vkey"), "witnesses": witnesses, "quorum": quorum or 0}
-    workspace = _workspace()
-    trust = workspace.trust()
-    least = trust.witness_quorum if quorum is None else quorum
-    return {"log": workspace.log_public_key(), "witnesses": witnesses or trust.witnesses, "quorum": least}
-
-
-def _named(entries: Iterable[Entry], indices: set[int]) -> list[Entry]:
-    return [entry for entry in entries if entry.index in indices]
-
-
-def _entry_document(entry: Entry) -> dict[str, Any]:
-    from unlearnkit.compliance.log.clock import format_time
-
-    return {
-        "index": entry.index,
-        "time": format_time(entry.time),
-        "type": entry.type,
-        "previous": entry.previous,
-        "digest": entry.digest,
-        "body": dict(entry.body),
-    }
-
-
-def _render_entry(entry: Entry, *, raw: bool) -> Iterator[str]:
-    from unlearnkit.canonical import canonicalize
-    from unlearnkit.compliance.log.clock import format_time
-
-    if raw:
-        yield entry.line.decode().removesuffix("\n")
-    else:
-        yield f"{entry.index}  {format_time(entry.time)}  {entry.type}  {canonicalize(entry.body).decode()}"
-
-
-def _checkpoint_document(found: Checkpoint) -> dict[str, Any]:
-    return {
-        "schema": "unlearnkit/checkpoint/v1",
-        "origin": found.origin,
-        "size": found.size,
-        "root": found.root.hex(),
-        "cosignatures": [{"witness": item.witness.name, "time": item.time} for item in found.cosignatures],
-        "checkpoint": found.raw.decode(),
-    }
-
-
-def _render_verified(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    cosigned = ", ".join(item["witness"] for item in record["cosignatures"])
-    earlier = ", ".join(str(item["size"]) for item in record["earlier"])
-    torn = record["torn_bytes"]
-    return [
-        "VERIFIED: every line, the chain, the root, the signatures, and every step of every request",
-        *fields(
-            [
-                ("log", record["path"]),
-                ("origin", record["origin"]),
-                ("entries", record["entries"]),
-                ("signed", f"{record['size']}, root {record['root']}"),
-                ("not signed yet", record["unsigned"] or None),
-                ("cosigned by", cosigned or None),
-                ("agrees with", f"earlier checkpoints of {earlier} entries" if earlier else None),
-                ("requests", record["requests"]),
-                ("unfinished", f"{torn} bytes of a line that is being written, or that a crash cut" if torn else None),
-            ]
-        ),
-    ]
+    return uk.Workspace.find()

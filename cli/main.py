@@ -44,7 +44,12 @@ class RootGroup(click.Group):
 @click.version_option(package_name="unlearnkit", message="%(package)s %(version)s")
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing on stderr but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr; show the traceback of an error.")
+@click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    help="Say on stderr what is read, checked and trusted, and how long it takes; show the traceback of an error.",
+)
 @click.pass_context
 def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Sketch a training run once; predict what its model would do without anybody's data.
@@ -60,6 +65,7 @@ def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> No
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other")
     ctx.obj = Output(json=as_json, verbosity=verbose - quiet)
+    ctx.with_resource(ctx.obj.log_shown())
 
 
 for command in (

@@ -1,31 +1,50 @@
-"""What the commands print: data on stdout, talk on stderr; text and JSON are rendered from the same document."""
+"""What the commands print: data on stdout, talk on stderr; text and JSON are made of the same record."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import ClassVar, TypeVar
 
 import click
 import numpy as np
 import orjson
 
-Document = Mapping[str, object]
-"""One result: JSON values and numpy arrays under string keys, among them ``"schema"``."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """The result of a command: a record of plain values, paths, days, arrays, and further such records.
+
+    Its members, under their names, are what ``--json`` prints.
+    """
+
+    schema: ClassVar[str]
+
+
+D = TypeVar("D", bound=Document)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """How to print. verbosity: -1 errors only, 0 normal, 1 with details and tracebacks."""
+    """How to print. verbosity: -1 errors only, 0 normal, 1 with what the library logs, and tracebacks."""
 
     json: bool = False
     verbosity: int = 0
 
-    def emit(self, document: Document, render: Callable[[Document], Iterable[str]]) -> None:
+    @property
+    def progress(self) -> bool | None:
+        """Whether progress is shown: None on a terminal, False never."""
+        return False if self.verbosity < 0 else None
+
+    def emit(self, document: D, render: Callable[[D], Iterable[str]]) -> None:
         """Print ``document`` on stdout: whole as JSON, or as the lines that ``render`` makes of it."""
         if self.json:
-            click.echo(
-                orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY, default=_as_list)
-            )
+            members = {item.name: getattr(document, item.name) for item in fields(document)}
+            options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
+            click.echo(orjson.dumps({"schema": document.schema, **members}, option=options, default=_plain))
         else:
             click.echo("\n".join(render(document)))
 
@@ -34,23 +53,41 @@ class Output:
         if self.verbosity >= 0:
             click.echo(message, err=True)
 
-    def detail(self, message: str) -> None:
-        """Talk that only ``-v`` asks for, on stderr."""
+    @contextmanager
+    def log_shown(self) -> Iterator[None]:
+        """With ``-v``, let the library's log be read on stderr meanwhile."""
+        logger, handler = logging.getLogger("unlearnkit"), _Handler()
+        level = logger.level
         if self.verbosity >= 1:
-            click.echo(message, err=True)
+            logger.addHandler(handler)
+            logger.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
 
 
-def _as_list(value: object) -> object:
-    """Arrays that orjson does not take as they are: without dimensions, or not in row order."""
+class _Handler(logging.Handler):
+    """Writes where click writes, line by line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"{record.name.removeprefix('unlearnkit.')}: {record.getMessage()}", err=True)
+
+
+def _plain(value: object) -> object:
+    """What orjson does not take as it is: paths, and arrays without dimensions or not in row order."""
     if isinstance(value, np.ndarray):
         return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
     raise TypeError(f"{type(value).__name__} has no place in a JSON document")
 
 
 pass_output = click.make_pass_decorator(Output)
 
 
-def fields(rows: Iterable[tuple[str, object]]) -> list[str]:
+def columns(rows: Iterable[tuple[str, object]]) -> list[str]:
     """Lines ``name  value`` with the values in one column; a row whose value is None is left out."""
     kept = [(name, value) for name, value in rows if value is not None]
     width = max((len(name) for name, _ in kept), default=0)

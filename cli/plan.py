@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal
 
 import click
 
 from .errors import values_from_options
-from .output import Document, Output, fields, pass_output
+from .output import Document, Output, columns, pass_output
 
+Method = Literal["catoni", "median-of-means"]
 _ABOVE_ZERO = click.FloatRange(0, min_open=True)
 
 
@@ -38,7 +40,7 @@ def plan(
     elements: int | None,
     bundle: Path | None,
     probe: str | None,
-    method: Any,
+    method: Method,
 ) -> None:
     """Say how many random directions make the certified error of a degree's part at most EPSILON.
 
@@ -49,29 +51,64 @@ def plan(
       unlearnkit plan --epsilon 0.01 --delta 0.05 --units 1000 --norm 0.002 --degree 2
       unlearnkit plan --epsilon 0.01 --delta 0.05 --bundle run/pilot --probe test_loss
     """
-    from unlearnkit.estimation.planning import directions_needed, planned_epsilon
-
     if (bundle is None) != (probe is None):
         raise click.UsageError("--bundle and --probe belong together")
     if bundle is not None and probe is not None:
         units, norm, elements = _pilot(bundle, probe, degree, units, norm, elements)
     if units is None or norm is None:
         raise click.UsageError("give --units and --norm, or a pilot sketch with --bundle and --probe")
-    elements = elements or 1
-    settings: dict[str, Any] = {"degree": degree, "units": units, "size": size, "norm": norm, "method": method}
     with values_from_options():
-        count = directions_needed(epsilon, delta, elements=elements, **settings)
-        reached = planned_epsilon(count, delta=delta / elements, **settings)
-    document = {
-        "schema": "unlearnkit/plan/v1",
-        **settings,
-        "elements": elements,
-        "delta": delta,
-        "epsilon": epsilon,
-        "directions": count,
-        "planned_epsilon": reached,
-    }
-    output.emit(document, _render)
+        planned = _Plan.made(epsilon, delta, degree, units, size, norm, elements or 1, method)
+    output.emit(planned, _render)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan(Document):
+    schema: ClassVar[str] = "unlearnkit/plan/v1"
+
+    degree: int
+    units: int
+    size: int
+    norm: float
+    method: str
+    elements: int
+    delta: float
+    epsilon: float
+    directions: int
+    planned_epsilon: float
+
+    @classmethod
+    def made(
+        cls,
+        epsilon: float,
+        delta: float,
+        degree: int,
+        units: int,
+        size: int,
+        norm: float,
+        elements: int,
+        method: Method,
+    ) -> _Plan:
+        from unlearnkit.estimation.planning import directions_needed, planned_epsilon
+
+        count = directions_needed(
+            epsilon, delta, degree=degree, units=units, size=size, norm=norm, elements=elements, method=method
+        )
+        reached = planned_epsilon(
+            count, degree=degree, units=units, size=size, norm=norm, delta=delta / elements, method=method
+        )
+        return cls(
+            degree=degree,
+            units=units,
+            size=size,
+            norm=norm,
+            method=method,
+            elements=elements,
+            delta=delta,
+            epsilon=epsilon,
+            directions=count,
+            planned_epsilon=reached,
+        )
 
 
 def _pilot(
@@ -88,17 +125,13 @@ def _pilot(
     return units or sketch.directions.units, norm or found or 0.0, elements or int(sketch.base.size)
 
 
-def _render(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    yield f"{record['directions']} random directions"
-    yield from fields(
+def _render(plan: _Plan) -> Iterable[str]:
+    yield f"{plan.directions} random directions"
+    yield from columns(
         [
-            (
-                "bounds",
-                f"degree {record['degree']} for {record['elements']} number(s), {record['size']} unit(s) deleted",
-            ),
-            ("epsilon", f"{record['planned_epsilon']:.4g} expected, {record['epsilon']:g} asked"),
-            ("delta", f"{record['delta']:g}"),
-            ("given", f"{record['units']} units, ||f_{record['degree']}|| = {record['norm']:.4g}"),
+            ("bounds", f"degree {plan.degree} for {plan.elements} number(s), {plan.size} unit(s) deleted"),
+            ("epsilon", f"{plan.planned_epsilon:.4g} expected, {plan.epsilon:g} asked"),
+            ("delta", f"{plan.delta:g}"),
+            ("given", f"{plan.units} units, ||f_{plan.degree}|| = {plan.norm:.4g}"),
         ]
     )

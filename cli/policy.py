@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
-from .output import Document, Output, fields, pass_output
+from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.policy.policy import Policy
+    from unlearnkit.compliance.policy.deadlines import Deadline
+    from unlearnkit.compliance.policy.policy import CertificateRules, Policy
 
 
 @click.group()
@@ -30,10 +33,7 @@ def list_policies(output: Output) -> None:
     from unlearnkit.compliance.policy.policy import packaged_policies, parse_policy
 
     found = [parse_policy(raw, where=f"policy {name}") for name, raw in packaged_policies().items()]
-    output.emit(
-        {"schema": "unlearnkit/policies/v1", "policies": [{"name": item.name, "title": item.title} for item in found]},
-        _render_list,
-    )
+    output.emit(_Policies(policies=tuple(_Named(item.name, item.title) for item in found)), _render_list)
 
 
 @policy.command()
@@ -49,8 +49,8 @@ def show(output: Output, name: str) -> None:
     from unlearnkit.compliance.policy.policy import parse_policy, read_policy
 
     raw, where = read_policy(name)
-    text = raw.decode()
-    output.emit({**document_of(parse_policy(raw, where=where)), "text": text}, lambda _: [text.removesuffix("\n")])
+    found = _Policy.of(parse_policy(raw, where=where))
+    output.emit(found, lambda _: [found.text.removesuffix("\n")])
 
 
 @policy.command()
@@ -66,93 +66,165 @@ def check(output: Output, name: str) -> None:
     from unlearnkit.compliance.policy.policy import Policy
 
     found = Policy.load(name)
-    output.emit(document_of(found), _render_check)
-    for warning in warnings(found):
+    output.emit(_Policy.of(found), _render_check)
+    for warning in _warnings(found):
         output.say(f"note: {warning}")
 
 
-def document_of(found: Policy) -> dict[str, Any]:
-    """What ``check`` prints."""
-    clocks = {"acknowledge": found.acknowledge, "respond": found.respond, "extended": found.extended}
-    certificate = found.certificate
-    numbers = ("largest_epsilon", "largest_delta", "delta_budget")
-    return {
-        "schema": "unlearnkit/policy/v1",
-        "name": found.name,
-        "title": found.title,
-        "digest": found.digest,
-        "jurisdiction": found.jurisdiction,
-        "deadlines": {
-            name: None if clock is None else {"rule": clock.rule, "period": _period(clock)}
-            for name, clock in clocks.items()
-        },
-        "retention_months": found.retention_months,
-        "accepted": list(found.accepted),
-        "words": {name: list(getattr(found.words, name)) for name in found.words.__dataclass_fields__},
-        "certificate": {
-            "probes": list(certificate.probes),
-            "tolerances": {name: str(value) for name, value in certificate.tolerances.items()},
-            "bound_methods": list(certificate.bound_methods),
-            "must_cover": list(certificate.must_cover),
-            "stability": {name: str(value) for name, value in certificate.stability.items()},
-            "rounding": {name: str(value) for name, value in certificate.rounding.items()},
-            "minimum_directions": certificate.minimum_directions,
-            **{name: None if (value := getattr(certificate, name)) is None else str(value) for name in numbers},
-        },
-        "signing": {"roles": list(found.signing.roles), "threshold": found.signing.threshold},
-    }
+@dataclass(frozen=True, slots=True)
+class _Named:
+    name: str
+    title: str
 
 
-def warnings(found: Policy) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policies(Document):
+    schema: ClassVar[str] = "unlearnkit/policies/v1"
+
+    policies: tuple[_Named, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    rule: str
+    period: str
+
+    @classmethod
+    def of(cls, deadline: Deadline | None) -> _Clock | None:
+        return None if deadline is None else cls(deadline.rule, _period(deadline))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Certificate:
+    """The rules of ``[certificate]``, decimals as text."""
+
+    probes: tuple[str, ...]
+    tolerances: Mapping[str, str]
+    bound_methods: tuple[str, ...]
+    must_cover: tuple[str, ...]
+    stability: Mapping[str, str]
+    rounding: Mapping[str, str]
+    minimum_directions: int | None
+    largest_epsilon: str | None
+    largest_delta: str | None
+    delta_budget: str | None
+
+    @classmethod
+    def of(cls, rules: CertificateRules) -> _Certificate:
+        return cls(
+            probes=rules.probes,
+            tolerances=_texts(rules.tolerances),
+            bound_methods=rules.bound_methods,
+            must_cover=rules.must_cover,
+            stability=_texts(rules.stability),
+            rounding=_texts(rules.rounding),
+            minimum_directions=rules.minimum_directions,
+            largest_epsilon=_text(rules.largest_epsilon),
+            largest_delta=_text(rules.largest_delta),
+            delta_budget=_text(rules.delta_budget),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Signing:
+    roles: tuple[str, ...]
+    threshold: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Policy(Document):
+    """What a policy allows, and its text. deadlines: None for one that it does not know."""
+
+    schema: ClassVar[str] = "unlearnkit/policy/v1"
+
+    name: str
+    title: str
+    digest: str
+    jurisdiction: str
+    deadlines: Mapping[str, _Clock | None]
+    retention_months: int
+    accepted: tuple[str, ...]
+    words: Mapping[str, tuple[str, ...]]
+    certificate: _Certificate
+    signing: _Signing
+    text: str
+
+    @classmethod
+    def of(cls, policy: Policy) -> _Policy:
+        clocks = {name: getattr(policy.deadlines, name) for name in ("acknowledge", "respond", "extended")}
+        return cls(
+            name=policy.name,
+            title=policy.title,
+            digest=policy.digest,
+            jurisdiction=policy.jurisdiction or "",
+            deadlines={name: _Clock.of(clock) for name, clock in clocks.items()},
+            retention_months=policy.requests.retention_months,
+            accepted=policy.requests.accepted,
+            words=asdict(policy.words),
+            certificate=_Certificate.of(policy.certificate),
+            signing=_Signing(policy.signing.roles, policy.signing.threshold),
+            text=policy.text,
+        )
+
+
+def _texts(decimals: Mapping[str, Decimal]) -> dict[str, str]:
+    return {name: str(value) for name, value in decimals.items()}
+
+
+def _text(decimal: Decimal | None) -> str | None:
+    return None if decimal is None else str(decimal)
+
+
+def _warnings(found: Policy) -> Iterator[str]:
     """What a policy refuses because it does not state it: legal, but perhaps not meant."""
-    if found.respond is None:
+    if found.deadlines.respond is None:
         yield "no [deadlines.respond]: no request can be received"
-    if found.extended is None:
+    if found.deadlines.extended is None:
         yield "no [deadlines.extended]: no request can be extended"
-    for name in ("actors", "sources", "identity_methods"):
-        if not getattr(found.words, name):
+    words = {"actors": found.words.actors, "sources": found.words.sources}
+    for name, listed in {**words, "identity_methods": found.words.identity_methods}.items():
+        if not listed:
             yield f"no [words] {name}: nothing can be recorded that needs one"
-    if not found.accepted:
+    if not found.requests.accepted:
         yield "[requests] accepts nothing: no request can be fulfilled or refused"
     if not found.certificate.bound_methods or not found.signing.roles:
         yield "[certificate] bound_methods or [signing] roles are missing: no certificate counts"
 
 
-def _period(clock: Any) -> str:
-    (unit,) = [name for name in ("months", "days", "business_days") if getattr(clock, name)]
+def _period(clock: Deadline) -> str:
+    lengths = {"months": clock.months, "days": clock.days, "business days": clock.business_days}
+    ((unit, length),) = [(unit, length) for unit, length in lengths.items() if length]
     rolled = ", then the next working day" if clock.next_working_day else ""
-    return f"{getattr(clock, unit)} {unit.replace('_', ' ')}{rolled}"
+    return f"{length} {unit}{rolled}"
 
 
-def _render_list(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    return fields([(item["name"], item["title"]) for item in record["policies"]])
+def _render_list(found: _Policies) -> Iterable[str]:
+    return columns([(item.name, item.title) for item in found.policies])
 
 
-def _render_check(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    certificate, signing = record["certificate"], record["signing"]
-    clocks = {name: clock and f"{clock['period']} ({clock['rule']})" for name, clock in record["deadlines"].items()}
+def _render_check(policy: _Policy) -> Iterable[str]:
+    rules, signing = policy.certificate, policy.signing
+    clocks = {name: clock and f"{clock.period} ({clock.rule})" for name, clock in policy.deadlines.items()}
     tolerances, decays, rounding = (
-        ", ".join(f"{name} {value}" for name, value in certificate[table].items())
-        for table in ("tolerances", "stability", "rounding")
+        ", ".join(f"{name} {value}" for name, value in table.items())
+        for table in (rules.tolerances, rules.stability, rules.rounding)
     )
-    return fields(
+    return columns(
         [
-            ("policy", record["name"]),
-            ("title", record["title"] or None),
-            ("digest", record["digest"]),
+            ("policy", policy.name),
+            ("title", policy.title or None),
+            ("digest", policy.digest),
             *((name, clock or "no deadline") for name, clock in clocks.items()),
-            ("accepts", ", ".join(record["accepted"]) or "nothing"),
-            ("records kept", f"{record['retention_months']} months"),
-            ("bounds", ", ".join(certificate["bound_methods"]) or "none"),
-            ("covering", ", ".join(certificate["must_cover"]) or "nothing"),
+            ("accepts", ", ".join(policy.accepted) or "nothing"),
+            ("records kept", f"{policy.retention_months} months"),
+            ("bounds", ", ".join(rules.bound_methods) or "none"),
+            ("covering", ", ".join(rules.must_cover) or "nothing"),
             ("decay", decays or "none declared"),
             ("rounding", rounding or "none declared"),
             ("tolerances", tolerances or "none"),
-            ("directions", f"at least {certificate['minimum_directions']}"),
-            ("epsilon", f"at most {certificate['largest_epsilon']}"),
-            ("delta", f"at most {certificate['largest_delta']}, and {certificate['delta_budget']} for a bundle"),
-            ("signed by", f"{signing['threshold']} of {', '.join(signing['roles']) or 'nobody'}"),
+            ("directions", f"at least {rules.minimum_directions}"),
+            ("epsilon", f"at most {rules.largest_epsilon}"),
+            ("delta", f"at most {rules.largest_delta}, and {rules.delta_budget} for a bundle"),
+            ("signed by", f"{signing.threshold} of {', '.join(signing.roles) or 'nobody'}"),
         ]
     )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 import numpy as np
 
 from .errors import values_from_options
-from .output import Document, Output, fields, pass_output, values
+from .output import Document, Output, columns, pass_output, values
 from .trust import UNVERIFIED, open_bundle, trust_option
 
 if TYPE_CHECKING:
+    from unlearnkit.bundle import Bundle
     from unlearnkit.compliance.policy.trust import TrustStore
+    from unlearnkit.estimation import Prediction
 
 
 @click.command()
@@ -54,45 +57,74 @@ def predict(  # the options of the command
     sketch = opened.probe(probe)
     with values_from_options():
         prediction = sketch.predict(units, weight=weight, degree=degree, unbiased=unbiased)
-    document = {
-        "schema": "unlearnkit/prediction/v1",
-        "verified": bool(opened.signers),
-        "signers": list(opened.signers),
-        "probe": probe,
-        "units": len(units),
-        "weight": weight,
-        "value": prediction.value,
-        "base": prediction.base,
-        "change": prediction.change,
-        "standard_error": prediction.standard_error,
-        "terms": [
-            {
-                "degree": term.degree,
-                "method": term.method,
-                "value": term.value,
-                "standard_error": term.standard_error,
-                "used": np.asarray(term.used).tolist(),
-            }
-            for term in prediction.terms
-        ],
-        "explanation": prediction.explanation,
-    }
-    output.emit(document, _render)
+    output.emit(_Predicted.of(opened, probe, len(units), weight, prediction), _render)
 
 
-def _render(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    yield f"{record['probe']} without {record['units']} unit(s), at weight {record['weight']:g}"
+@dataclass(frozen=True, slots=True)
+class _Term:
+    degree: int
+    method: str
+    value: np.ndarray
+    standard_error: np.ndarray
+    used: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class _Convergence:
+    verdict: np.ndarray
+    terms: np.ndarray
+    norms: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Predicted(Document):
+    schema: ClassVar[str] = "unlearnkit/prediction/v1"
+
+    verified: bool
+    signers: tuple[str, ...]
+    probe: str
+    units: int
+    weight: float
+    value: np.ndarray
+    base: np.ndarray
+    change: np.ndarray
+    standard_error: np.ndarray
+    convergence: _Convergence
+    terms: tuple[_Term, ...]
+    explanation: str
+
+    @classmethod
+    def of(cls, bundle: Bundle, probe: str, units: int, weight: float, prediction: Prediction) -> _Predicted:
+        found = prediction.convergence
+        return cls(
+            verified=bool(bundle.signers),
+            signers=bundle.signers,
+            probe=probe,
+            units=units,
+            weight=weight,
+            value=prediction.value,
+            base=prediction.base,
+            change=prediction.change,
+            standard_error=prediction.standard_error,
+            convergence=_Convergence(found.verdict, found.terms, found.norms),
+            terms=tuple(_Term(t.degree, t.method, t.value, t.standard_error, t.used) for t in prediction.terms),
+            explanation=prediction.explanation,
+        )
+
+
+def _render(predicted: _Predicted) -> Iterable[str]:
+    yield f"{predicted.probe} without {predicted.units} unit(s), at weight {predicted.weight:g}"
     rows: list[tuple[str, object]] = [
-        ("base", values(record["base"])),
-        ("value", values(record["value"])),
-        ("change", values(record["change"], signed=True)),
-        ("standard error", f"{values(record['standard_error'])} (asymptotic)"),
+        ("base", values(predicted.base)),
+        ("value", values(predicted.value)),
+        ("change", values(predicted.change, signed=True)),
+        ("standard error", f"{values(predicted.standard_error)} (asymptotic)"),
     ]
-    for term in record["terms"]:
-        used = np.mean(term["used"])
+    rows.append(("series", ", ".join(np.unique(predicted.convergence.verdict).tolist())))
+    for term in predicted.terms:
+        used = np.mean(term.used)
         how = "" if used == 1 else " (left out)" if used == 0 else f" (used for {used:.0%})"
-        spread = values(term["standard_error"])
-        rows.append((f"degree {term['degree']}", f"{values(term['value'], signed=True)}, standard error {spread}{how}"))
-    yield from fields(rows)
-    yield record["explanation"]
+        spread = values(term.standard_error)
+        rows.append((f"degree {term.degree}", f"{values(term.value, signed=True)}, standard error {spread}{how}"))
+    yield from columns(rows)
+    yield predicted.explanation

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from .errors import values_from_options
 from .output import Document, Output, pass_output
 from .trust import trust_option
+from .verify import CheckRow
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.policy.trust import TrustStore
-    from unlearnkit.report import Verified
-    from unlearnkit.verifier.certificate import Certificate
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
-_Checks = list[tuple[str, str]]
 
 _EXTENTS = {
     "everything": "VERIFIED AND RECOMPUTED",
@@ -56,89 +56,33 @@ def report(
     Example:
       unlearnkit report r2.certificate.json -o r2.html --bundle run/bundle --log audit --trust trust.toml
     """
-    from unlearnkit.canonical import sha256_hex
     from unlearnkit.files import write_new
-    from unlearnkit.report import render_report
+    from unlearnkit.report import certificate_page
 
     if path.exists():
         raise FileExistsError(errno.EEXIST, "there is something already, which is not overwritten", str(path))
-    raw = certificate.read_bytes()
-    found, checks, extent = _verify(raw, str(certificate), bundle, log, evidence, trust)
-    page = render_report(found, checks, verified=extent, file=certificate.name, digest=sha256_hex(raw))
-    write_new(path, page.encode())
+    with values_from_options():
+        page = certificate_page(certificate, bundle=bundle, log=log, trust=trust, evidence=evidence)
+    write_new(path, page.html.encode())
+    extent = page.extent.value
     if extent != "everything":
         output.say(f"{_EXTENTS[extent]}.")
-    output.emit(document_of(path, extent, checks), render)
+    rows = tuple(map(CheckRow.of, page.checks))
+    output.emit(_Report(path=path, verified=extent == "everything", extent=extent, checks=rows), _render)
 
 
-def _verify(
-    raw: bytes, where: str, bundle: Path | None, log: Path | None, evidence: tuple[Path, ...], trust: TrustStore | None
-) -> tuple[Certificate, _Checks, Verified]:
-    """As far as what is at hand allows; whatever is tried and fails is raised."""
-    from unlearnkit.report import Verified
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Report(Document):
+    """verified: everything was; extent: how much was."""
 
-    if bundle is not None:
-        return *_everything(raw, where, bundle, log, evidence, trust), Verified.EVERYTHING
-    if log or evidence:
-        raise click.UsageError("--log and --evidence take --bundle: numbers are recomputed from that")
-    if trust is not None:
-        return *_signature(raw, where, trust), Verified.SIGNATURE
-    return _unverified(raw, where), [], Verified.NOTHING
+    schema: ClassVar[str] = "unlearnkit/report/v1"
+
+    path: Path
+    verified: bool
+    extent: str
+    checks: tuple[CheckRow, ...]
 
 
-def _everything(
-    raw: bytes, where: str, bundle: Path, log: Path | None, evidence: tuple[Path, ...], trust: TrustStore | None
-) -> tuple[Certificate, _Checks]:
-    from unlearnkit.errors import SignatureError, UnknownNameError
-    from unlearnkit.verifier.verify import verify_certificate
-
-    from .trust import log_of_workspace
-
-    if trust is None:
-        raise SignatureError("no key is trusted: that verifies nothing", hint="give --trust, or be in a workspace")
-    if (log := log or log_of_workspace()) is None:
-        raise UnknownNameError("the log that the certificate is in is not there", hint="give its folder: --log")
-    checks: _Checks = []
-    verified = verify_certificate(
-        raw,
-        where=where,
-        bundle=bundle,
-        log=log,
-        trust=trust,
-        evidence=[file.read_bytes() for file in evidence],
-        report=lambda name, found: checks.append((name, found)),
-    )
-    return verified.certificate, checks
-
-
-def _signature(raw: bytes, where: str, trust: TrustStore) -> tuple[Certificate, _Checks]:
-    from unlearnkit.verifier.verify import verify_signed_certificate
-
-    verified = verify_signed_certificate(raw, where=where, trust=trust)
-    return verified.certificate, [("signature", f"signed by {', '.join(key[:16] for key in verified.signers)}")]
-
-
-def _unverified(raw: bytes, where: str) -> Certificate:
-    from unlearnkit.signing.dsse import parse_envelope
-    from unlearnkit.verifier.certificate import parse_certificate
-
-    return parse_certificate(parse_envelope(raw, where=where).unverified_payload, where=where)
-
-
-def document_of(path: Path, extent: str, checks: _Checks) -> dict[str, Any]:
-    """What ``report`` prints. verified: everything was; extent: how much was."""
-    return {
-        "schema": "unlearnkit/report/v1",
-        "path": str(path),
-        "verified": extent == "everything",
-        "extent": str(extent),
-        "checks": [{"name": name, "passed": True, "detail": found} for name, found in checks],
-    }
-
-
-def render(document: Document) -> Iterable[str]:
-    """The same as text."""
-    record: dict[str, Any] = dict(document)
-    yield f"{_EXTENTS[record['extent']]}: {record['path']}"
-    for check in record["checks"]:
-        yield f"  ok    {check['name']}: {check['detail']}"
+def _render(report: _Report) -> Iterable[str]:
+    yield f"{_EXTENTS[report.extent]}: {report.path}"
+    yield from map(str, report.checks)

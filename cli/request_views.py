@@ -2,83 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from .output import Document, fields
+from .output import Document, columns
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.requests.desk import Desk
-    from unlearnkit.compliance.requests.register import Request
+    from unlearnkit.compliance.requests.register import Register, Request
     from unlearnkit.compliance.requests.steps import Step
 
 
-def document_of(request: Request, desk: Desk) -> dict[str, Any]:
-    """A request as the commands print it; days are counted from the desk's today."""
-    due, original = request.next_due, desk.register().original(request)
-    return {
-        "id": request.id,
-        "state": request.state,
-        "closed": original.is_closed,
-        "received": request.received.isoformat(),
-        "subject": request.subject,
-        "reference": request.reference,
-        "due": None if due is None else {**due.to_json(), "days_left": (due.day - desk.today).days},
-        "duplicate_of": request.duplicate_of,
-        "follows": request.follows,
-        "duplicates": list(request.duplicates),
-        "steps": [_step_document(step) for step in request.steps],
-    }
+@dataclass(frozen=True, slots=True)
+class _Due:
+    day: str
+    rule: str
+    days_left: int
+
+    def __str__(self) -> str:
+        left = self.days_left
+        when = f"OVERDUE by {-left} days" if left < 0 else f"in {left} days" if left else "today"
+        return f"due {self.day} ({self.rule}), {when}"
 
 
-def _step_document(step: Step) -> dict[str, Any]:
-    """A step: its entry and state, and what the entry says, days as text."""
-    members = {name: _plain(value) for name, value in step.body.items() if name not in ("request", "on")}
-    return {"entry": step.index, "state": step.event.state, "on": step.on.isoformat(), **members}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestView:
+    """A request as the commands print it; days are counted from today."""
+
+    id: str
+    state: str
+    closed: bool
+    received: date
+    subject: str
+    reference: str | None
+    due: _Due | None
+    duplicate_of: str | None
+    follows: str | None
+    duplicates: tuple[str, ...]
+    steps: tuple[Mapping[str, object], ...]
+
+    @classmethod
+    def of(cls, request: Request, register: Register, today: date) -> Self:
+        """What the log says of a request; one that is a duplicate is closed when the other is."""
+        due = request.next_due
+        return cls(
+            id=request.id,
+            state=request.state,
+            closed=register.original(request).is_closed,
+            received=request.received,
+            subject=request.subject,
+            reference=request.reference,
+            due=None if due is None else _Due(due.day.isoformat(), due.rule, (due.day - today).days),
+            duplicate_of=request.duplicate_of,
+            follows=request.follows,
+            duplicates=request.duplicates,
+            steps=tuple(_step(step) for step in request.steps),
+        )
+
+    def __str__(self) -> str:
+        links = {"duplicate of": self.duplicate_of, "follows": self.follows, "duplicates": ", ".join(self.duplicates)}
+        parts = [
+            f"{self.state:<17}",
+            f"received {self.received}",
+            str(self.due or ""),
+            *(f"{name} {other}" for name, other in links.items() if other),
+        ]
+        return "  ".join(part for part in parts if part)
 
 
-def _plain(value: object) -> object:
-    from unlearnkit.compliance.policy.deadlines import Due
+def _step(step: Step) -> Mapping[str, object]:
+    """A step: its entry and state, and the members that its entry has, whatever those are."""
+    from unlearnkit.records import to_json
 
-    if isinstance(value, Due):
-        return value.to_json()
-    return value.isoformat() if isinstance(value, date) else value
+    members = {name: value for name, value in to_json(step.body).items() if name not in ("request", "on")}
+    return {"entry": step.index, "state": step.event.state, "on": step.on, **members}
 
 
-def render_list(document: Document) -> Iterable[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requests(Document):
+    """Some requests."""
+
+    schema: ClassVar[str] = "unlearnkit/requests/v1"
+
+    today: date
+    requests: tuple[RequestView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneRequest(Document, RequestView):
+    """A request alone."""
+
+    schema: ClassVar[str] = "unlearnkit/request/v1"
+
+
+def render_list(found: Requests) -> Iterable[str]:
     """A line for each request."""
-    record: dict[str, Any] = dict(document)
-    return fields([(item["id"], _line(item)) for item in record["requests"]])
+    return columns([(item.id, item) for item in found.requests])
 
 
-def _line(item: dict[str, Any]) -> str:
-    links = [f"{name.replace('_', ' ')} {item[name]}" for name in ("duplicate_of", "follows") if item[name]]
-    if item["duplicates"]:
-        links.append(f"duplicates {', '.join(item['duplicates'])}")
-    parts = [f"{item['state']:<17}", f"received {item['received']}", _urgency(item), *links]
-    return "  ".join(part for part in parts if part)
-
-
-def _urgency(item: dict[str, Any]) -> str:
-    due = item["due"]
-    if due is None:
-        return ""
-    left = due["days_left"]
-    when = f"OVERDUE by {-left} days" if left < 0 else f"in {left} days" if left else "today"
-    return f"due {due['day']} ({due['rule']}), {when}"
-
-
-def render_one(document: Document) -> Iterator[str]:
+def render_one(request: OneRequest) -> Iterator[str]:
     """A request and its steps."""
-    record: dict[str, Any] = dict(document)
-    yield from fields(
-        [(record["id"], _line(record)), ("subject", record["subject"]), ("reference", record["reference"])]
-    )
-    for step in record["steps"]:
+    yield from columns([(request.id, request), ("subject", request.subject), ("reference", request.reference)])
+    for step in request.steps:
         said = {name: value for name, value in step.items() if name not in ("entry", "state", "on", "subject", "key")}
         members = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in said.items())
-        yield f"  {step['on']}  {step['state']:<17}  entry {step['entry']}: {members}"
+        yield f"  {step['on']}  {step['state']!s:<17}  entry {step['entry']}: {members}"
 
 
 def _said(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -11,12 +11,11 @@ import click
 
 from .errors import values_from_options
 from .output import Output, pass_output
-from .request_views import document_of, render_list, render_one
+from .request_views import OneRequest, Requests, RequestView, render_list, render_one
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.policy.policy import Policy
-    from unlearnkit.compliance.requests.desk import Desk
     from unlearnkit.compliance.requests.register import Request
+    from unlearnkit.office.workspace import Workspace
 
 
 class _Day(click.ParamType[date]):
@@ -76,10 +75,10 @@ def request_delete(
     names = [*subjects, *(line for line in file or () if line.strip())]
     if not names:
         raise click.UsageError("no subject: give one, or a file with --from")
+    office = _office()
     with values_from_options():
-        desk, policy = _desk(actor, with_key=True)
-        made = desk.receive(names, source=source or next(iter(policy.words.sources), ""), on=on, reference=reference)
-    _emit(output, desk, made)
+        made = office.receive(names, source=source, on=on, reference=reference, by=actor)
+    _emit(output, office, made)
 
 
 @click.group()
@@ -102,18 +101,12 @@ def list_requests(
     Example:
       unlearnkit requests list --overdue
     """
-    is_asked = subject is not None or reference is not None
+    office = _office()
     with values_from_options():
-        desk, _ = _desk(None, with_key=is_asked)
-        register = desk.register()
-        found = desk.requests_of(subject=subject, reference=reference) if is_asked else [*register.requests.values()]
-    chosen = [item for item in found if everything or not register.original(item).is_closed]
-    if overdue:
-        chosen = [item for item in chosen if item.next_due and item.next_due.day < desk.today]
-    chosen.sort(key=lambda item: (item.next_due.day if item.next_due else date.max, item.steps[0].index))
-    _emit(output, desk, chosen)
-    late = sum(item.next_due is not None and item.next_due.day < desk.today for item in chosen)
-    output.say(f"{len(chosen)} requests, {late} overdue on {desk.today}")
+        found = office.requests(everything=everything, overdue=overdue, subject=subject, reference=reference)
+    _emit(output, office, found)
+    late = sum(item.next_due is not None and item.next_due.day < office.today for item in found)
+    output.say(f"{len(found)} requests, {late} overdue on {office.today}")
 
 
 @requests.command()
@@ -126,10 +119,9 @@ def show(output: Output, *, request: str) -> None:
     Example:
       unlearnkit requests show R2
     """
-    desk, _ = _desk(None)
-    found = desk.register().get(request)
-    document = {"schema": "unlearnkit/request/v1", **document_of(found, desk)}
-    output.emit(document, render_one)
+    office = _office()
+    register = office.all_requests()
+    output.emit(OneRequest.of(register.get(request), register, office.today), render_one)
 
 
 @requests.command()
@@ -137,14 +129,17 @@ def show(output: Output, *, request: str) -> None:
 @_ON
 @_BY
 @pass_output
-def acknowledge(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+def acknowledge(output: Output, *, request: str, on: date | None, actor: str | None) -> None:
     """Record that receipt of REQUEST was confirmed to the person.
 
     \b
     Example:
       unlearnkit requests acknowledge R2
     """
-    _take_step(output, actor, "acknowledge", request, given)
+    office = _office()
+    with values_from_options():
+        done = office.acknowledge(request, on=on, by=actor)
+    _emit(output, office, [done])
 
 
 @requests.command("verify-identity")
@@ -153,14 +148,17 @@ def acknowledge(output: Output, /, *, request: str, actor: str | None, **given: 
 @_ON
 @_BY
 @pass_output
-def verify_identity(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+def verify_identity(output: Output, *, request: str, method: str, on: date | None, actor: str | None) -> None:
     """Record that the person behind REQUEST is who they say they are.
 
     \b
     Example:
       unlearnkit requests verify-identity R2 --method account-login
     """
-    _take_step(output, actor, "verify_identity", request, given)
+    office = _office()
+    with values_from_options():
+        done = office.verify_identity(request, method=method, on=on, by=actor)
+    _emit(output, office, [done])
 
 
 @requests.command()
@@ -169,14 +167,17 @@ def verify_identity(output: Output, /, *, request: str, actor: str | None, **giv
 @_ON
 @_BY
 @pass_output
-def extend(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+def extend(output: Output, *, request: str, reason: str, on: date | None, actor: str | None) -> None:
     """Record that the person behind REQUEST was told, with the reason, that it takes longer.
 
     \b
     Example:
       unlearnkit requests extend R2 --reason complexity
     """
-    _take_step(output, actor, "extend", request, given)
+    office = _office()
+    with values_from_options():
+        done = office.extend(request, reason=reason, on=on, by=actor)
+    _emit(output, office, [done])
 
 
 @requests.command()
@@ -188,14 +189,29 @@ def extend(output: Output, /, *, request: str, actor: str | None, **given: objec
 @_ON
 @_BY
 @pass_output
-def assess(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+def assess(
+    output: Output,
+    *,
+    request: str,
+    decision: str,
+    ground: str | None,
+    records: int | None,
+    evidence: tuple[Path, ...],
+    on: date | None,
+    actor: str | None,
+) -> None:
     """Record what was decided about REQUEST, before it is done. A later assessment replaces an earlier one.
 
     \b
     Example:
       unlearnkit requests assess R2 --decision fulfil --ground art-17-1-b-consent-withdrawn --records 12
     """
-    _take_step(output, actor, "assess", request, given)
+    office = _office()
+    with values_from_options():
+        done = office.assess(
+            request, decision=decision, ground=ground, records=records, evidence=evidence, on=on, by=actor
+        )
+    _emit(output, office, [done])
 
 
 @requests.command()
@@ -205,14 +221,19 @@ def assess(output: Output, /, *, request: str, actor: str | None, **given: objec
 @_ON
 @_BY
 @pass_output
-def refuse(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+def refuse(
+    output: Output, *, request: str, reason: str, evidence: tuple[Path, ...], on: date | None, actor: str | None
+) -> None:
     """Record that the person behind REQUEST was told that it is refused, and why.
 
     \b
     Example:
       unlearnkit requests refuse R2 --reason no-data-held
     """
-    _take_step(output, actor, "refuse", request, given)
+    office = _office()
+    with values_from_options():
+        done = office.refuse(request, reason=reason, evidence=evidence, on=on, by=actor)
+    _emit(output, office, [done])
 
 
 @requests.command()
@@ -224,14 +245,29 @@ def refuse(output: Output, /, *, request: str, actor: str | None, **given: objec
 @_ON
 @_BY
 @pass_output
-def fulfil(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+def fulfil(
+    output: Output,
+    *,
+    request: str,
+    method: str,
+    records: int | None,
+    notified: tuple[str, ...],
+    evidence: tuple[Path, ...],
+    on: date | None,
+    actor: str | None,
+) -> None:
     """Record that REQUEST was fulfilled, and the person told. Needs evidence, for example a certificate.
 
     \b
     Example:
       unlearnkit requests fulfil R2 --method negligible-effect --evidence certificate.json
     """
-    _take_step(output, actor, "fulfil", request, given)
+    office = _office()
+    with values_from_options():
+        done = office.fulfil(
+            request, method=method, records=records, notified=notified, evidence=evidence, on=on, by=actor
+        )
+    _emit(output, office, [done])
 
 
 @requests.command()
@@ -240,39 +276,26 @@ def fulfil(output: Output, /, *, request: str, actor: str | None, **given: objec
 @_ON
 @_BY
 @pass_output
-def withdraw(output: Output, /, *, request: str, actor: str | None, **given: object) -> None:
+def withdraw(output: Output, *, request: str, reason: str, on: date | None, actor: str | None) -> None:
     """Record that the person does not want REQUEST any more.
 
     \b
     Example:
       unlearnkit requests withdraw R2 --reason requested-by-person
     """
-    _take_step(output, actor, "withdraw", request, given)
-
-
-def _take_step(output: Output, actor: str | None, step: str, request: str, given: dict[str, object]) -> None:
-    """Let the desk do ``step``, the name of one of its methods, and print the request as it is then."""
-    from unlearnkit.canonical import file_sha256_hex
-
-    if isinstance(paths := given.get("evidence"), tuple):
-        given["evidence"] = [file_sha256_hex(path) for path in paths]
+    office = _office()
     with values_from_options():
-        desk, _ = _desk(actor)
-        found = getattr(desk, step)(request, **given)
-    _emit(output, desk, [found])
+        done = office.withdraw(request, reason=reason, on=on, by=actor)
+    _emit(output, office, [done])
 
 
-def _desk(actor: str | None, *, with_key: bool = False) -> tuple[Desk, Policy]:
-    from unlearnkit.compliance.workspace import Workspace
+def _office() -> Workspace:
+    import unlearnkit as uk
 
-    workspace = Workspace.find()
-    return workspace.desk(actor=actor, with_key=with_key), workspace.policy()
+    return uk.Workspace.find()
 
 
-def _emit(output: Output, desk: Desk, found: Sequence[Request]) -> None:
-    document = {
-        "schema": "unlearnkit/requests/v1",
-        "today": desk.today.isoformat(),
-        "requests": [document_of(request, desk) for request in found],
-    }
-    output.emit(document, render_list)
+def _emit(output: Output, office: Workspace, found: Iterable[Request]) -> None:
+    today, register = office.today, office.all_requests()
+    views = tuple(RequestView.of(request, register, today) for request in found)
+    output.emit(Requests(today=today, requests=views), render_list)

@@ -12,7 +12,7 @@ import click
 from unlearnkit.errors import UnlearnkitError
 
 from .errors import values_from_options
-from .info import document_of, render_info
+from .info import BundleInfo, render_info
 from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
@@ -115,13 +115,13 @@ def sketch(
             device=device,
             signer=signer,
             overwrite=force,
-            progress=False if output.verbosity < 0 else None,
+            progress=output.progress,
         )
     if signer is None:
         output.say("UNSIGNED: nobody can tell whose bundle this is; --key signs it, and so does a workspace")
     if not had_key:
         output.say(f"made {pseudonyms}: whoever has it can ask by unit name; keep it, and keep it secret")
-    output.emit(document_of(bundle), render_info)
+    output.emit(BundleInfo.of(bundle), render_info)
 
 
 @contextmanager

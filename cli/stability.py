@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
@@ -40,17 +41,26 @@ def stability(output: Output, *, bundle: Path, probe: str, plot: Path | None, tr
     rows = opened.probe(probe).stability()
     if plot is not None:
         _plot(plot, probe, rows)
-    document = {
-        "schema": "unlearnkit/stability/v1",
-        "verified": bool(opened.signers),
-        "probe": probe,
-        "degrees": [
-            {"degree": row.degree, "norm": row.norm, "low": row.low, "high": row.high if _known(row) else None}
-            for row in rows
-        ],
-        "plot": None if plot is None else str(plot),
-    }
-    output.emit(document, _render)
+    degrees = tuple(_Degree(row.degree, row.norm, row.low, row.high if _known(row) else None) for row in rows)
+    output.emit(_Profile(verified=bool(opened.signers), probe=probe, degrees=degrees, plot=plot), _render)
+
+
+@dataclass(frozen=True, slots=True)
+class _Degree:
+    degree: int
+    norm: float
+    low: float
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Profile(Document):
+    schema: ClassVar[str] = "unlearnkit/stability/v1"
+
+    verified: bool
+    probe: str
+    degrees: tuple[_Degree, ...]
+    plot: Path | None
 
 
 def _known(row: Size) -> bool:
@@ -66,12 +76,11 @@ def _plot(path: Path, probe: str, rows: list[Size]) -> None:
     write_new(path, stability_figure(probe, known).encode())
 
 
-def _render(document: Document) -> Iterable[str]:
-    record: dict[str, Any] = dict(document)
-    yield f"{record['probe']}: root mean square over its elements, of ||f_r||"
+def _render(profile: _Profile) -> Iterable[str]:
+    yield f"{profile.probe}: root mean square over its elements, of ||f_r||"
     yield f"{'degree':>6} {'size':>12}   certified, 95 %"
-    for row in record["degrees"]:
-        above = "not known" if row["high"] is None else f"{row['high']:.4g}"
-        yield f"{row['degree']:>6} {row['norm']:>12.4g}   {row['low']:.4g} to {above}"
-    if not record["degrees"]:
+    for row in profile.degrees:
+        above = "not known" if row.high is None else f"{row.high:.4g}"
+        yield f"{row.degree:>6} {row.norm:>12.4g}   {row.low:.4g} to {above}"
+    if not profile.degrees:
         yield "nothing is known of it: the bundle has neither random directions nor reverse sweeps for this probe"

@@ -1,17 +1,52 @@
-"""Fixtures that every test folder shares."""
+"""Fixtures that every test folder shares, and what a skip is allowed for."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-_SHARED = Path(__file__).resolve().parents[2] / "shared"
+from tests.needs import is_allowed
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Folder of reference data and published vectors beside the checkout; not part of the project."""
-    if not _SHARED.is_dir():
-        pytest.skip(f"reference data not found at {_SHARED.name}/ beside the checkout")
-    return _SHARED
+def vectors() -> Path:
+    """Folder of published vectors and reference data; its ORIGIN.md says where each comes from."""
+    return Path(__file__).parent / "vectors"
+
+
+def pytest_configure(config):
+    """With UNLEARNKIT_STRICT_SKIPS=1 a skip fails the session, unless a program is missing or Python is too old."""
+    if os.environ.get("UNLEARNKIT_STRICT_SKIPS") == "1" and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(UnexpectedSkips(), "unexpected-skips")
+
+
+class UnexpectedSkips:
+    """Collects skips of the whole session; with several processes, in the one that reports."""
+
+    def __init__(self):
+        self.found = []
+
+    def pytest_collectreport(self, report):
+        self._note(report)
+
+    def pytest_runtest_logreport(self, report):
+        self._note(report)
+
+    def _note(self, report):
+        if report.skipped and not hasattr(report, "wasxfail"):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            if not is_allowed(reason):
+                self.found.append(f"{report.nodeid}: {reason}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session):
+        if self.found and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.found:
+            terminalreporter.section("unexpected skips, which fail the session", red=True)
+            for line in self.found:
+                terminalreporter.line(line)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import struct
 import subprocess
 
 import pytest
+import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests import needs
 from unlearnkit import canonical
 from unlearnkit.canonical import (
     MAX_DEPTH,
@@ -64,15 +65,15 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("name", JCS_NAMES)
-def test_published_vectors_come_out_byte_for_byte(shared, name):
-    vectors = shared / "vectors" / "jcs"
-    value = parse_json((vectors / "input" / f"{name}.json").read_bytes(), where=name)
-    assert canonicalize(value) == (vectors / "output" / f"{name}.json").read_bytes()
-    assert canonicalize(value) == bytes.fromhex((vectors / "outhex" / f"{name}.txt").read_text())
+def test_published_vectors_come_out_byte_for_byte(vectors, name):
+    folder = vectors / "jcs"
+    value = parse_json((folder / "input" / f"{name}.json").read_bytes(), where=name)
+    assert canonicalize(value) == (folder / "output" / f"{name}.json").read_bytes()
+    assert canonicalize(value) == bytes.fromhex((folder / "outhex" / f"{name}.txt").read_text())
 
 
-def test_every_published_vector_is_among_them(shared):
-    assert sorted(path.stem for path in (shared / "vectors" / "jcs" / "input").iterdir()) == sorted(JCS_NAMES)
+def test_every_published_vector_is_among_them(vectors):
+    assert sorted(path.stem for path in (vectors / "jcs" / "input").iterdir()) == sorted(JCS_NAMES)
 
 
 @pytest.mark.parametrize(("bits", "text"), APPENDIX_B.items())
@@ -86,23 +87,21 @@ def test_doubles_that_json_does_not_have_are_refused(bits):
         canonicalize([_double(bits)])
 
 
+@needs.program("node")
 def test_doubles_are_written_as_javascript_writes_them():
-    if (node := shutil.which("node")) is None:
-        pytest.skip("node is not installed")
     numbers = [number for number in _assorted_doubles(20_000) if number - number == 0]
     bits = [struct.pack(">d", number).hex() for number in numbers]
     script = """
         const bits = JSON.parse(require("fs").readFileSync(0, "utf8"));
         process.stdout.write(bits.map(text => JSON.stringify(Buffer.from(text, "hex").readDoubleBE(0))).join("\\n"));
     """
-    run = subprocess.run([node, "-e", script], input=json.dumps(bits), capture_output=True, text=True, check=True)
+    run = subprocess.run(["node", "-e", script], input=json.dumps(bits), capture_output=True, text=True, check=True)
     assert [canonical._number(number) for number in numbers] == run.stdout.split("\n")
 
 
 @settings(max_examples=300, deadline=None)
 @given(json_values)
 def test_another_library_writes_the_same_bytes(value):
-    rfc8785 = pytest.importorskip("rfc8785")
     assert canonicalize(value) == rfc8785.dumps(value)
 
 

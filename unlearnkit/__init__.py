@@ -10,6 +10,7 @@ Their one list is ``__init__.pyi`` beside this file, which type checkers read to
 from __future__ import annotations
 
 import ast
+import logging
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def _homes() -> dict[str, str]:
         for alias in node.names
     }
 
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # what is logged is for whoever asks for it
 
 _HOMES = _homes()
 __all__ = sorted(_HOMES)  # noqa: PLE0605  the one list is in the stub

@@ -33,7 +33,16 @@ from collections.abc import Sequence
 
 
 class UnlearnkitError(Exception):
-    """Base of the tree. ``hint`` says what the caller can do."""
+    """Base of the tree. ``hint`` says what the caller can do.
+
+    Example:
+        >>> try:
+        ...     bundle.probe("loss")
+        ... except uk.UnlearnkitError as error:
+        ...     print(error)
+        the bundle has no probe 'loss'; it has: logits, own_loss, test_loss
+
+    """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

@@ -23,6 +23,7 @@ from unlearnkit.bundle import (
     salt_from_seed,
     write_bundle,
 )
+from unlearnkit.bundle.manifest import Piecewise, RecipeText
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize
 
@@ -74,16 +75,13 @@ def small(
         "steps": np.array(7),
     }
     manifest = Manifest(
-        recipe_digest=DIGEST,
-        recipe={"name": "small", "optimizer": {"lr": 0.05}},
+        recipe=RecipeText(DIGEST, {"name": "small", "optimizer": {"lr": 0.05}}),
         counterfactual="loss weight zero, same schedule",
         units=len(UNITS),
         degree=DEGREE,
-        direction_count=count,
-        salt="" if explicit else salt.hex(),
-        key="" if explicit else directions.key.hex(),
+        directions=directions.record,
         dtype=dtype,
-        piecewise=({"operation": "aten.relu", "where": "layer", "kind": "kink"},),
+        piecewise=(Piecewise("aten.relu", "layer", "kink"),),
         versions={"unlearnkit": "0", "numpy": "2"},
         informed=InformedDirections(informed, min(informed, 1)),
         reverse=(SweptProbe("margins", RANK, LEFT),) if swept else (),

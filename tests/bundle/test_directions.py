@@ -101,7 +101,8 @@ def test_directions_do_not_depend_on_the_chunking(cuts, units):
 
 
 def test_directions_do_not_depend_on_the_number_of_threads():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
+    import threadpoolctl
+
     made = []
     for threads in (1, 2):
         with threadpoolctl.threadpool_limits(threads):

@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 from tests.bundle.small import DIGEST, small
 from unlearnkit.bundle import Manifest
 from unlearnkit.bundle.manifest import (
+    ExplicitDirections,
     File,
     InformedDirections,
+    Piecewise,
+    PinnedProbe,
+    RandomDirections,
+    RecipeText,
     Shape,
     SweptProbe,
     WeightSketch,
@@ -64,21 +69,18 @@ def manifests(draw) -> Manifest:
     paths += [sketch.path for sketch in sketches] + ["sketch/directions.safetensors"] * explicit
     paths += ["sketch/informed.safetensors"] * bool(informed)
     return Manifest(
-        recipe_digest=draw(DIGESTS),
-        recipe=draw(st.dictionaries(st.text(), JSON, max_size=3)),
+        recipe=RecipeText(draw(DIGESTS), draw(st.dictionaries(st.text(), JSON, max_size=3))),
         counterfactual=draw(st.text()),
         units=units,
         degree=draw(st.integers(1, 9)),
-        direction_count=count,
-        salt="" if explicit else draw(DIGESTS),
-        key="" if explicit else draw(DIGESTS)[:32],
+        directions=ExplicitDirections(count=count)
+        if explicit
+        else RandomDirections(count=count, salt=draw(DIGESTS), key=draw(DIGESTS)[:32]),
         dtype=draw(st.sampled_from(["float32", "float64"])),
-        piecewise=tuple(
-            {"operation": draw(st.text()), "where": "", "kind": ""} for _ in range(draw(st.integers(0, 2)))
-        ),
+        piecewise=tuple(Piecewise(draw(st.text()), "", "") for _ in range(draw(st.integers(0, 2)))),
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=2)),
         informed=InformedDirections(informed, draw(st.integers(0, 9)) if informed else 0),
-        probes=tuple(Shape(name, shape) for name, shape in sorted(probes.items())),
+        probes=tuple(PinnedProbe(name, shape) for name, shape in sorted(probes.items())),
         reverse=tuple(SweptProbe(name, draw(st.integers(0, 9)), draw(st.integers(0, 9))) for name in swept),
         weights=tuple(Shape(n, s) for n, s in sorted(draw(st.dictionaries(st.text(), SHAPES, max_size=3)).items())),
         weight_sketches=tuple(sketches),
@@ -99,7 +101,8 @@ def test_the_manifest_says_what_was_computed(record):
     assert record["schema"] == "unlearnkit/bundle/v1"
     description = {"name": "small", "optimizer": {"lr": 0.05}}
     assert record["recipe"] == {"digest": DIGEST, "description": description}
-    assert record["directions"].keys() == {"kind", "count", "salt", "key"}
+    assert record["directions"].keys() == {"kind", "count", "salt", "salt_from", "key"}
+    assert record["directions"]["salt_from"] == {"kind": "chosen"}
     assert record["directions"]["kind"] == "random"
     assert (record["units"], record["degree"], record["directions"]["count"], record["dtype"]) == (5, 2, 6, "float64")
     assert record["probes"] == [{"name": "margins", "shape": [2]}, {"name": "test_loss", "shape": []}]
@@ -144,32 +147,32 @@ def test_what_is_no_object_is_refused(raw):
 
 LONG = "f" * 64
 CHANGES = [
-    (("recipe", "digest"), "AB" * 32, "the recipe's digest is not 64 hexadecimal digits"),
-    (("recipe", "digest"), DIGEST + "\n", "the recipe's digest is not 64 hexadecimal digits"),
-    (("recipe", "description"), [], "'description' must be an object"),
-    (("counterfactual",), None, "'counterfactual' must be a string"),
-    (("units",), 0, "units is 0, expected at least 1"),
-    (("units",), True, "'units' must be an integer"),
-    (("units",), 5.5, "'units' must be an integer"),
-    (("degree",), -1, "degree is -1, expected at least 1"),
-    (("dtype",), "float16", "dtype is 'float16', expected float32 or float64"),
-    (("directions", "count"), -1, "direction_count is -1, expected at least 0"),
-    (("directions", "kind"), "chosen", "directions are of kind 'chosen'"),
-    (("directions", "kind"), "explicit", "explicit directions have a salt or a key"),
-    (("directions", "salt"), "", "the salt of random directions is not 64 hexadecimal digits"),
-    (("directions", "key"), "00", "the key of random directions is not 32 hexadecimal digits"),
-    (("informed", "count"), -1, "informed has negative numbers"),
-    (("informed", "power_iterations"), -1, "informed has negative numbers"),
+    (("recipe", "digest"), "AB" * 32, "recipe.digest must be 64 lower-case hexadecimal digits: got"),
+    (("recipe", "digest"), DIGEST + "\n", "recipe.digest must be 64 lower-case hexadecimal digits: got"),
+    (("recipe", "description"), [], "recipe.description must be an object: got an array"),
+    (("counterfactual",), None, "counterfactual must be a string: got null"),
+    (("units",), 0, "units must be an integer, at least 1: got 0"),
+    (("units",), True, "units must be an integer: got true"),
+    (("units",), 5.5, "units must be an integer: got 5.5"),
+    (("degree",), -1, "degree must be an integer, at least 1: got -1"),
+    (("dtype",), "float16", "dtype must be 'float32' or 'float64': got 'float16'"),
+    (("directions", "count"), -1, "directions.count must be an integer, at least 0: got -1"),
+    (("directions", "kind"), "chosen", "directions.kind must be 'random' or 'explicit': got 'chosen'"),
+    (("directions", "kind"), "explicit", "directions.(salt|key) must be '': got"),
+    (("directions", "salt"), "", "directions.salt must be 64 lower-case hexadecimal digits: got ''"),
+    (("directions", "key"), "00", "directions.key must be 32 lower-case hexadecimal digits: got '00'"),
+    (("informed", "count"), -1, "informed.count must be an integer, at least 0: got -1"),
+    (("informed", "power_iterations"), -1, "informed.power_iterations must be an integer, at least 0: got -1"),
     (("informed", "power_iterations"), 1, "power iterations of no directions"),
     (("informed", "count"), 6, "there are more informed directions than units"),
     (("informed", "count"), 2, "files are"),
     (("informed",), {"count": 2}, "informed lacks 'power_iterations'"),
-    (("versions", "numpy"), 2, "'numpy' must be a string"),
+    (("versions", "numpy"), 2, "versions.numpy must be a string: got 2"),
     (("piecewise", 0), {"operation": "relu"}, r"piecewise\[0\] lacks"),
-    (("probes", 0, "name"), "../up", r"probe name '\.\./up' cannot be a file name"),
-    (("probes", 0, "shape"), [2.5], r"the shape of 'margins' is \[2\.5\], expected whole numbers"),
-    (("probes", 0, "shape"), [-1], r"the shape of 'margins' is \[-1\], expected whole numbers"),
-    (("probes", 0, "shape"), [True], r"the shape of 'margins' is \[True\], expected whole numbers"),
+    (("probes", 0, "name"), "../up", r"probes\[0\].name must be 1 to 64 of a-z.*: got '\.\./up'"),
+    (("probes", 0, "shape"), [2.5], r"probes\[0\].shape\[0\] must be an integer: got 2\.5"),
+    (("probes", 0, "shape"), [2, -1], r"probes\[0\].shape\[1\] must be an integer, at least 0: got -1"),
+    (("probes", 0, "shape"), [True], r"probes\[0\].shape\[0\] must be an integer: got true"),
     (("probes", 1, "name"), "margins", r"names are not sorted, each once: \['margins', 'margins'\]"),
     (("weights", 2, "name"), "layer.bias", "names are not sorted, each once"),
     (("weight_sketches", 1, "first"), 3, "weight sketch '.*' does not continue at direction 4"),
@@ -179,8 +182,8 @@ CHANGES = [
     (("directions", "count"), 7, "weight sketches end at direction 6 of 7"),
     (("files", 0, "path"), "model.sig", "files are"),
     (("files", 0, "path"), "../model.safetensors", "files are"),
-    (("files", 0, "size"), -1, "the size of 'model.safetensors' is -1"),
-    (("files", 0, "sha256"), "x" * 64, "the digest of 'model.safetensors' is not 64 hexadecimal digits"),
+    (("files", 0, "size"), -1, r"files\[0\].size must be an integer, at least 0: got -1"),
+    (("files", 0, "sha256"), "x" * 64, r"files\[0\].sha256 must be 64 lower-case hexadecimal digits"),
     (("files", 0), {"path": "units.json", "size": 1, "sha256": LONG}, "files are"),
 ]
 

@@ -30,7 +30,7 @@ def masks() -> np.ndarray:
 def test_the_manifest_lists_them_and_their_file_holds_them(tmp_path, swept):
     path = swept.write(tmp_path / "bundle")
     record = json.loads((path / "manifest.json").read_bytes())
-    assert record["reverse"] == [{"name": "margins", "rank": RANK, "directions": LEFT}]
+    assert record["reverse"] == [{"name": "margins", "rank": RANK, "residual": LEFT, "cubic": 0}]
     assert FILE in [file["path"] for file in record["files"]]
     stored, arrays = load_file(path / FILE), swept.contents["reverse"]["margins"]
     assert stored.keys() == arrays.keys()
@@ -113,11 +113,11 @@ def test_arrays_and_manifest_agree_on_whose_they_are(tmp_path, swept):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"rank": -1}, "the rank or the directions of 'margins' are negative"),
-        ({"directions": -1}, "the rank or the directions of 'margins' are negative"),
+        ({"rank": -1}, r"reverse\[0\]\.rank must be an integer, at least 0: got -1"),
+        ({"residual": -1}, r"reverse\[0\]\.residual must be an integer, at least 0: got -1"),
         ({"name": "accuracy"}, "reverse sweeps of 'accuracy', which is not a pinned probe"),
         ({"rank": 3}, r"'values' has shape \(2, 4\), expected \(2, 5\)|'vectors' has shape"),
-        ({"directions": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
+        ({"residual": 4}, r"'residual' has shape \(5, 2, 5, 2\), expected \(4, 2, 5, 2\)"),
         ({"name": "test_loss"}, "files are"),
     ],
 )
@@ -156,7 +156,10 @@ def test_the_gradient_alone_leaves_the_second_order_to_the_forward_sketch(tmp_pa
     manifest = replace(swept.manifest, reverse=(SweptProbe("margins", 0, 0),))
     write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "reverse": reverse})
     prediction = Bundle.open(tmp_path / "b").probe("margins").predict(masks())
-    assert [term.method for term in prediction.terms] == ["exact, by reverse sweeps", "average over 6 directions"]
+    assert prediction.terms[0].method == "exact, by reverse sweeps"
+    assert prediction.terms[1].method.startswith(
+        "minimum norm, by projection on 12 of 15 dimensions, or average over 6"
+    )
     np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)
     forward = Bundle.open(small(tmp_path).write(tmp_path / "forward")).probe("margins").predict(masks())
     np.testing.assert_array_equal(prediction.terms[1].value, forward.terms[1].value)

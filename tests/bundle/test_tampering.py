@@ -14,6 +14,7 @@ import pytest
 
 from tests.bundle.small import DIGEST, UNITS, small
 from unlearnkit.bundle import Bundle, direction_key, salt_from_seed, write_bundle
+from unlearnkit.bundle.manifest import RandomDirections
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import DigestMismatchError, FormatError, VerificationError
 
@@ -104,7 +105,9 @@ def other(tmp_path: Path) -> Path:
     """A bundle of the same recipe, shapes and names, with other directions and other units."""
     (tmp_path / "other-run").mkdir()
     contents, salt = small(tmp_path / "other-run"), salt_from_seed(2)
-    manifest = replace(contents.manifest, salt=salt.hex(), key=direction_key(DIGEST, salt).hex())
+    key = direction_key(DIGEST, salt).hex()
+    directions = RandomDirections(count=contents.manifest.direction_count, salt=salt.hex(), key=key)
+    manifest = replace(contents.manifest, directions=directions)
     scaled = {name: (2 * base, 2 * c) for name, (base, c) in contents.contents["probes"].items()}
     units = [f"{i:064x}" for i in range(len(UNITS))]
     model = {name: array + 1 for name, array in contents.contents["model"].items()}

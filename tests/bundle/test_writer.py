@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 import unlearnkit.bundle.writer
 from tests.bundle.small import small
 from unlearnkit.bundle import Bundle, write_bundle
-from unlearnkit.errors import FormatError
+from unlearnkit.bundle.manifest import RecipeText
 
 
 def tree(path) -> dict[str, bytes]:
@@ -219,6 +219,8 @@ def test_a_probe_name_cannot_leave_the_bundle(tmp_path, contents):
 
 
 def test_a_manifest_that_could_not_be_read_is_not_published(tmp_path, contents):
-    with pytest.raises(FormatError, match="the recipe's digest is not 64"):
-        write_bundle(tmp_path / "b", manifest=replace(contents.manifest, recipe_digest="x"), **contents.contents)
+    with pytest.raises(ValueError, match=r"Manifest: recipe\.digest must be 64 lower-case hexadecimal digits: got 'x'"):
+        write_bundle(
+            tmp_path / "b", manifest=replace(contents.manifest, recipe=RecipeText("x", {})), **contents.contents
+        )
     assert not (tmp_path / "b").exists()

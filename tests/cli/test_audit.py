@@ -17,7 +17,7 @@ from tests.bundle.small import rewrite
 from unlearnkit.audit.replay import directions_from_seed
 from unlearnkit.bundle import Bundle, sign_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
-from unlearnkit.compliance.workspace import Workspace
+from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
 from unlearnkit.verifier.evidence import verify_evidence
 from unlearnkit.verifier.plan import UnitDeletions, draw_deletions

@@ -14,7 +14,7 @@ from unlearnkit.cli.main import main
 from tests.bundle.small import UNITS, small
 from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, sign_bundle, write_bundle
-from unlearnkit.compliance.workspace import Workspace
+from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import PrivateKey, read_private_key
 
 PASSPHRASE = "correct horse battery staple"

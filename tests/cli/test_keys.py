@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
+from tests import needs
 from unlearnkit.signing.keys import Algorithm, is_encrypted, read_private_key, read_public_key
 
 PASSPHRASE = "correct horse battery staple"
@@ -51,17 +51,15 @@ def test_a_new_key_is_private_and_its_public_half_lies_beside_it(folder, options
     }
 
 
+@needs.program("sha256sum")
 def test_the_key_id_is_what_sha256sum_prints_of_the_public_file(folder):
-    if shutil.which("sha256sum") is None:
-        pytest.skip("sha256sum is not installed")
     made = document("keys", "new", "lab.pem")
     printed = subprocess.run(["sha256sum", "lab.pub.pem"], capture_output=True, text=True, check=True).stdout
     assert printed.split()[0] == made["key_id"]
 
 
+@needs.program("openssl")
 def test_openssl_reads_both_halves(folder):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
     document("keys", "new", "lab.pem")
     printed = subprocess.run(["openssl", "pkey", "-in", "lab.pem", "-pubout"], capture_output=True, check=True).stdout
     assert printed == (folder / "lab.pub.pem").read_bytes()

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
+from tests import needs
 from unlearnkit.compliance.log.proof import verify_proof
-from unlearnkit.compliance.workspace import Workspace
+from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.signing.note import NoteKind, cosign_note, note_key
 
@@ -104,8 +105,10 @@ def test_what_cannot_be_done_is_said(workspace, arguments, code, message):
     assert message in result.stderr
 
 
+@needs.aics_tlog
 def test_an_export_is_read_by_others(workspace, tmp_path):
-    aics = pytest.importorskip("aics_tlog")
+    import aics_tlog as aics
+
     record = json.loads(run("--json", "log", "export", "public"))
     report = aics.audit_tiles(aics.FileSystemTileReader(tmp_path / "public"), 2, bytes.fromhex(record["root"]))
     assert (report.size, report.bundles) == (2, 1)

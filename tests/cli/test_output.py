@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from unlearnkit.cli.output import Output, fields, number, values
+from unlearnkit.cli.output import Document, Output, columns, number, values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made(Document):
+    schema: ClassVar[str] = "x"
+
+    value: object
 
 
 @pytest.mark.parametrize(
@@ -15,34 +25,39 @@ from unlearnkit.cli.output import Output, fields, number, values
     ids=["scalar", "transposed", "empty", "float32", "bool"],
 )
 def test_any_array_is_one_json_value(capsys, array):
-    Output(json=True).emit({"schema": "x", "array": array}, lambda _: ["text"])
-    parsed = json.loads(capsys.readouterr().out)["array"]
+    Output(json=True).emit(Made(value=array), lambda _: ["text"])
+    parsed = json.loads(capsys.readouterr().out)["value"]
     assert np.array_equal(np.asarray(parsed, dtype=array.dtype), array)
 
 
 def test_what_is_no_json_value_is_a_defect():
     with pytest.raises(TypeError, match="JSON"):
-        Output(json=True).emit({"schema": "x", "value": object()}, lambda _: [])
+        Output(json=True).emit(Made(value=object()), lambda _: [])
+
+
+def test_a_document_is_its_members_and_its_schema(capsys, tmp_path):
+    Output(json=True).emit(Made(value=(tmp_path, Made(value=None))), lambda _: [])
+    assert json.loads(capsys.readouterr().out) == {"schema": "x", "value": [str(tmp_path), {"value": None}]}
 
 
 def test_text_is_what_the_renderer_makes_of_the_document(capsys):
-    Output().emit({"schema": "x", "n": 3}, lambda document: ["first", f"n is {document['n']}"])
+    Output().emit(Made(value=3), lambda made: ["first", f"n is {made.value}"])
     assert capsys.readouterr().out == "first\nn is 3\n"
 
 
-@pytest.mark.parametrize(
-    ("verbosity", "heard"), [(-1, ""), (0, "said\n"), (1, "said\ndetail\n")], ids=["quiet", "normal", "verbose"]
-)
-def test_talk_goes_to_stderr_and_as_far_as_it_is_wanted(capsys, verbosity, heard):
+@pytest.mark.parametrize(("verbosity", "heard"), [(-1, ""), (0, "said\n"), (1, "said\nlog.view: read\n")])
+def test_talk_goes_to_stderr_and_the_librarys_log_only_with_v(capsys, verbosity, heard):
     output = Output(verbosity=verbosity)
-    output.say("said")
-    output.detail("detail")
+    with output.log_shown():
+        output.say("said")
+        logging.getLogger("unlearnkit.log.view").info("read")
+    logging.getLogger("unlearnkit.log.view").info("not any more")
     assert capsys.readouterr() == ("", heard)
 
 
-def test_fields_stand_in_columns_and_leave_out_what_is_none():
-    assert fields([("a", 1), ("long", "x"), ("gone", None)]) == ["a     1", "long  x"]
-    assert fields([]) == []
+def test_columns_are_aligned_and_leave_out_what_is_none():
+    assert columns([("a", 1), ("long", "x"), ("gone", None)]) == ["a     1", "long  x"]
+    assert columns([]) == []
 
 
 def test_few_numbers_are_shown_and_many_are_summed_up():

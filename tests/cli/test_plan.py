@@ -77,7 +77,6 @@ def test_the_profile_is_the_sketchs_own(bundle):
 
 
 def test_the_plot_is_a_figure_that_stands_alone(bundle, tmp_path):
-    pytest.importorskip("jinja2")
     plot = tmp_path / "profile.svg"
     run("stability", bundle, "--probe", "margins", "--plot", plot)
     root = ET.fromstring(plot.read_text())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from unlearnkit.cli.main import RootGroup
 from unlearnkit.cli.output import Output
 from unlearnkit.cli.report import report
 
+from tests import needs
 from tests.report.pages import read
 from tests.verifier.issuance import issuer
 from unlearnkit.canonical import sha256_hex
@@ -148,7 +148,7 @@ def test_what_is_no_certificate_is_malformed(case):
     assert not Path("r.html").exists()
 
 
-@pytest.mark.skipif(not all(map(shutil.which, ("jq", "openssl", "base64"))), reason="no jq, openssl or base64 here")
+@needs.program("jq", "openssl", "base64")
 def test_the_commands_on_the_page_verify_the_signature_with_openssl(case):
     case.run("-o", "r.html")
     commands = html.unescape(read(Path("r.html").read_text()).by_id("openssl").raw_text)

@@ -81,7 +81,7 @@ def test_as_many_as_there_are_units_are_exact(folder):
     make = ("sketch", folder / "tiny.py:recipe", "--directions", 0, "--seed", 1)
     document(*make, "-o", folder / "complete", "--informed", 6)
     swept = document(*make, "-o", folder / "swept", "--reverse", "loss:0")
-    assert swept["reverse"] == {"loss": {"rank": 0, "directions": 0}}
+    assert swept["reverse"] == {"loss": {"rank": 0, "residual": 0}}
     assert swept["informed"] == {"count": 0, "power_iterations": 0}
     assert swept["weight_sketches"] is False
     ask = ("--probe", "loss", "--delete", "p1", "--delete", "p4")
@@ -100,11 +100,16 @@ def test_a_probe_without_a_sketch_is_an_error_with_a_cure(folder):
     assert result.stdout == ""
 
 
+def test_without_options_every_pinned_probe_gets_its_exact_first_order(folder):
+    found = document("sketch", folder / "tiny.py:recipe", "-o", folder / "default")
+    assert found["reverse"] == {name: {"rank": 0, "residual": 0} for name in ("logits", "loss")}
+    assert found["directions"]["count"] == found["informed"]["count"] == 0
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "directions=0: expected at least 1, or 0 together with reverse= or informed="),
-        (["--informed", 7], "informed=7, power_iterations=1: expected 0 to units=6"),
+        (["--informed", 7], "informed: 7 directions, expected at most one for each of 6 units"),
         (["--informed", -1], "-1 is not in the range x>=0"),
         (["--informed", 2, "--power-iterations", -1], "-1 is not in the range x>=0"),
         (["--reverse", "loss:7"], "the rank of loss is above the number of units, 6"),

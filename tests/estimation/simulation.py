@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unlearnkit.estimation.averaging import Method, averaging_constants
-from unlearnkit.estimation.certified import averaged_bound, residual_bound
-from unlearnkit.estimation.constants import moment_ratio, projection_constants
+from unlearnkit.estimation import student
+from unlearnkit.estimation.averaging import averaging_constants
+from unlearnkit.estimation.certified import averaged_bound
+from unlearnkit.estimation.constants import moment_ratio
+from unlearnkit.estimation.estimate import Method
 
 FORMS = 12
 """A function in general position is a sum of powers of so many random linear forms."""
@@ -83,10 +85,10 @@ def projected(rng: np.random.Generator, *, kind: str, units: int, count: int, de
     g, across = orthonormal_pairs(rng, trials, units)
     along = {"general": 1 / np.sqrt(units), "aligned": 1.0, "oblique": np.sqrt(0.5), "across": 0.0}[kind]
     x = along * g + np.sqrt(1 - along**2) * across
-    estimate = units / rank * (g[:, :rank] * x[:, :rank]).sum(1)
-    constants = projection_constants(rank, units, delta)
-    epsilon = constants.shrink * np.abs(estimate) + constants.spread * np.linalg.norm(g[:, :rank], axis=1)
-    return Outcome(np.abs(estimate - along), epsilon)
+    seen, squares = x[:, :rank], ((x[:, :rank] ** 2).sum(1), (g[:, :rank] ** 2).sum(1), np.ones(trials))
+    overlap = (g[:, :rank] * seen).sum(1)
+    epsilon = student.quantile(delta, rank, sides=2) * student.spread(overlap, *squares, rank)
+    return Outcome(np.abs(student.centre(overlap, squares[0], squares[2]) - along), epsilon)
 
 
 def orthonormal_pairs(rng: np.random.Generator, trials: int, units: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,15 +96,3 @@ def orthonormal_pairs(rng: np.random.Generator, trials: int, units: int) -> tupl
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     second -= (first * second).sum(1, keepdims=True) * first
     return first, second / np.linalg.norm(second, axis=1, keepdims=True)
-
-
-def left_out(
-    rng: np.random.Generator, *, kind: str, units: int, count: int, delta: float, method: Method, trials: int
-) -> Outcome:
-    """What a low-rank form leaves out of a Hessian M: only ``Mx``, of length 1 here, and x matter."""
-    along = {"general": 1 / np.sqrt(units), "aligned": 1.0, "oblique": np.sqrt(0.5), "across": 0.0}[kind]
-    psi = partial_directions(rng, (count, trials), 2, units)
-    image = along * psi[..., 0] + np.sqrt(1 - along**2) * psi[..., 1]
-    constants = averaging_constants(moment_ratio(units, 1), count, delta, method)
-    mean, epsilon = residual_bound(psi[..., 0].conj(), image, 1.0, units, constants)
-    return Outcome(np.abs(mean - along), epsilon)

@@ -9,19 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import beta as beta_law
 from scipy.stats import binom
 
-from tests.estimation.simulation import KINDS, averaged, left_out, partial_directions, projected
+from tests.estimation.simulation import KINDS, averaged, partial_directions, projected
 from unlearnkit.errors import EstimationError
 from unlearnkit.estimation.averaging import averaging_constants, fewest_directions, settled_radius
-from unlearnkit.estimation.certified import residual_variance, truncation
+from unlearnkit.estimation.certified import truncation
 from unlearnkit.estimation.constants import (
     decimal_above,
-    decimal_below,
     moment_ratio,
     outward,
-    projection_constants,
     retained_share,
     variance_bound,
 )
@@ -44,13 +41,6 @@ def is_plausible(failures: int, trials: int = TRIALS) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("units", "count"), [(40, 16), (300, 64)])
-def test_the_projection_law_fails_no_more_often_than_delta(kind, units, count):
-    outcome = projected(np.random.default_rng(1), kind=kind, units=units, count=count, delta=DELTA, trials=2000)
-    assert is_plausible(outcome.failures, 2000)
-
-
-@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["catoni", "median-of-means"])
 @pytest.mark.parametrize(("units", "degree", "count"), [(20, 2, 128), (300, 2, 128), (300, 3, 256)])
 def test_averages_fail_no_more_often_than_delta(kind, method, units, degree, count):
@@ -58,43 +48,19 @@ def test_averages_fail_no_more_often_than_delta(kind, method, units, degree, cou
     assert is_plausible(averaged(np.random.default_rng(2), **settings, trials=TRIALS).failures)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_a_low_rank_leaves_out_is_bounded_as_often_as_promised(kind):
-    settings = {"kind": kind, "units": 200, "count": 32, "delta": DELTA, "method": "catoni"}
-    assert is_plausible(left_out(np.random.default_rng(3), **settings, trials=2000).failures, 2000)
-
-
 def test_a_bound_on_a_mean_that_is_too_narrow_would_be_noticed():
     """The simulation can fail: a tenth of the width does."""
-    settings = {"kind": "general", "units": 100, "count": 32, "delta": DELTA, "method": "catoni"}
-    outcome = left_out(np.random.default_rng(4), **settings, trials=TRIALS)
+    settings = {"kind": "aligned", "units": 100, "degree": 2, "count": 128, "delta": DELTA, "method": "catoni"}
+    outcome = averaged(np.random.default_rng(4), **settings, trials=TRIALS)
     assert not is_plausible(int((outcome.error > outcome.epsilon / 10).sum()))
 
 
-@pytest.mark.parametrize(("bound", "degree", "widest"), [(projected, 1, 3), (averaged, 2, 7), (averaged, 3, 15)])
+@pytest.mark.parametrize(("bound", "degree", "widest"), [(projected, 1, 1.1), (averaged, 2, 7), (averaged, 3, 15)])
 def test_bounds_from_many_directions_are_not_much_wider_than_the_errors(bound, degree, widest):
     settings = {"kind": "general", "units": 1100, "count": 512, "delta": DELTA, "trials": TRIALS}
     if bound is averaged:
         settings |= {"degree": degree, "method": "catoni"}
     assert bound(np.random.default_rng(5), **settings).ratio <= widest
-
-
-def test_the_shrink_of_the_projection_law_is_a_pair_of_beta_quantiles():
-    """The interval for beta misses the share of delta that it was given, by scipy's distribution."""
-    rank, dimension = 32, 200
-    constants = projection_constants(rank, dimension, DELTA)
-    kappa = dimension / rank
-    low, high = 1 / (kappa * (1 + constants.shrink)), 1 / (kappa * (1 - constants.shrink))
-    law = beta_law(rank / 2, (dimension - rank) / 2)
-    missed = law.cdf(low) + law.sf(high)
-    assert 0 < missed < DELTA
-    quantile = beta_law(0.5, (dimension - 2) / 2).isf(DELTA - missed)
-    assert constants.spread == pytest.approx(math.sqrt((1 - low) * quantile) / low, rel=1e-6)
-
-
-def test_the_projection_on_everything_has_no_error():
-    constants = projection_constants(20, 20, DELTA)
-    assert (constants.shrink, constants.spread) == (0, 0)
 
 
 @given(st.integers(1, 60), st.integers(1, 4))
@@ -138,17 +104,6 @@ def test_the_variance_bound_is_above_the_variance_and_exact_where_it_can_be(alon
     assert variance <= bound + 5 * spread
     if degree == 1 or along == 1:
         assert variance == pytest.approx(bound, abs=5 * spread)
-
-
-@pytest.mark.parametrize("along", [0.0, 0.6, 1.0])
-@pytest.mark.parametrize("units", [3, 50])
-def test_the_residual_variance_is_exact(along, units):
-    psi = partial_directions(np.random.default_rng(7), (400_000,), 2, units)
-    image = along * psi[:, 0] + math.sqrt(1 - along**2) * psi[:, 1]
-    samples = units * (psi[:, 0].conj() * image).real
-    expected = float(residual_variance(np.ones(()), np.ones(()), np.asarray(along**2), units))
-    assert samples.mean() == pytest.approx(along, abs=5 * samples.std() / math.sqrt(len(samples)))
-    assert samples.var() == pytest.approx(expected, abs=5 * (samples**2).std() / math.sqrt(len(samples)))
 
 
 def test_catonis_published_constants():
@@ -216,7 +171,7 @@ def test_a_radius_that_depends_on_the_value_settles_at_its_fixed_point():
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=64))
 def test_decimals_are_rounded_outward(value):
-    assert Decimal(decimal_below(value)) <= Decimal(value) <= Decimal(decimal_above(value))
+    assert Decimal(value) <= Decimal(decimal_above(value))
     assert len(Decimal(decimal_above(value)).as_tuple().digits) <= 6
 
 

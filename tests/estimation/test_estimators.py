@@ -1,4 +1,4 @@
-"""Estimators against brute force, and their means and errors against simulation (THEORY.md sections 3 and 4).
+"""Estimators against brute force, and their means and errors against simulation (docs/theory.md sections 3 and 4).
 
 z-bounds are 4 standard errors of the simulation: with a fixed seed a test either always passes or always fails.
 """

@@ -20,8 +20,8 @@ def test_the_first_degree_is_exact_with_as_many_measurements_as_units():
 
 
 def test_with_fewer_measurements_the_first_degree_is_the_minimum_norm_estimate():
-    polynomial, sketch = case(directions=4)
-    psi = sketch.directions.block(0, 4)
+    polynomial, sketch = case(directions=2)
+    psi = sketch.directions.block(0, 2)
     a = np.concatenate([psi.real, psi.imag])
     gradient = np.linalg.pinv(a) @ a @ polynomial.tensors[0].T
     first = sketch.predict(["ben", "ivy"], degree=1)
@@ -29,14 +29,14 @@ def test_with_fewer_measurements_the_first_degree_is_the_minimum_norm_estimate()
     np.testing.assert_allclose(sketch.influences(), gradient, atol=1e-10)
     x = mask("ben", "ivy")[0]
     unseen = x - np.linalg.pinv(a) @ a @ x
-    np.testing.assert_allclose(first.standard_error, np.linalg.norm(gradient, axis=0) * np.linalg.norm(unseen) / 8**0.5)
-    assert first.terms[0].method == "minimum norm, by projection on 8 of 12 dimensions"
+    np.testing.assert_allclose(first.standard_error, np.linalg.norm(gradient, axis=0) * np.linalg.norm(unseen) / 4**0.5)
+    assert first.terms[0].method == "minimum norm, by projection on 4 of 12 dimensions"
     scaled = sketch.predict(["ben", "ivy"], degree=1, unbiased=True)
-    np.testing.assert_allclose(scaled.change, 12 / 8 * first.change, rtol=1e-12)
-    assert scaled.terms[0].method == "unbiased, by projection on 8 of 12 dimensions"
+    np.testing.assert_allclose(scaled.change, 12 / 4 * first.change, rtol=1e-12)
+    assert scaled.terms[0].method == "unbiased, by projection on 4 of 12 dimensions"
 
 
-@pytest.mark.parametrize("directions", [4, 6, 30])
+@pytest.mark.parametrize("directions", [6, 30])
 def test_an_influence_is_the_first_degree_of_deleting_one_unit(directions):
     _, sketch = case(directions=directions)
     influences = sketch.influences()
@@ -48,7 +48,7 @@ def test_an_influence_is_the_first_degree_of_deleting_one_unit(directions):
 
 def test_a_term_above_one_is_the_average_over_directions():
     polynomial, sketch = case(directions=30)
-    second = sketch.predict(["ann", "leo"], degree=2).terms[1]
+    second = sketch.predict(["ann", "leo"], degree=2, unbiased=True).terms[1]
     psi = sketch.directions.block(0, 30)
     z = 78 * np.real((psi[:, 0] + psi[:, 11]).conj()[:, None] ** 2 * polynomial.term(2, psi))  # 78 = C(13, 2)
     np.testing.assert_allclose(second.value, z.mean(0), rtol=1e-10)
@@ -156,14 +156,15 @@ def test_a_forced_degree_uses_its_terms_whatever_their_noise():
 def test_the_default_leaves_out_what_is_only_noise():
     polynomial, sketch = case(directions=8)
     x = indicators(np.random.default_rng(1), 100, 12, 6)
-    default, forced = sketch.predict(x), sketch.predict(x, degree=3)
-    assert not default.terms[1].used.any()
+    default, forced = sketch.predict(x), sketch.predict(x, degree=3, unbiased=True)
+    assert default.terms[1].used.mean() < 0.1
+    assert not default.terms[2].used.any()
     true = polynomial.change(x)
     assert np.mean((default.change - true) ** 2) < 0.2 * np.mean((forced.change - true) ** 2)
 
 
 def test_the_default_uses_a_degree_that_the_directions_resolve():
-    polynomial, sketch = case(directions=2000, degree=2, scale=0.3)
+    polynomial, sketch = case(directions=60, degree=2, scale=0.1)
     x = indicators(np.random.default_rng(1), 100, 12, 3)
     default, first = sketch.predict(x), sketch.predict(x, degree=1)
     assert default.terms[1].used.all()
@@ -175,7 +176,7 @@ def test_the_explanation_says_which_degrees_were_used_and_what_the_error_means()
     _, sketch = case(directions=20)
     text = sketch.predict(["ann"]).explanation
     assert "Degree 1 (exact, by projection): used." in text
-    assert "Degree 2 (average over 20 directions): left out." in text
+    assert "Degree 3 (average over 20 directions): left out." in text
     assert "asymptotic" in text
     assert not {"certified", "audited"} & set(text.split())
 
@@ -189,8 +190,8 @@ def test_the_explanation_warns_of_the_error_of_the_minimum_norm():
 
 
 def test_the_explanation_counts_where_only_some_numbers_use_a_degree():
-    _, sketch = case(directions=172, scale=1)
+    _, sketch = case(directions=30)
     prediction = sketch.predict(indicators(np.random.default_rng(0), 50, 12, 6))
-    count = np.count_nonzero(prediction.terms[2].used)
+    count = np.count_nonzero(prediction.terms[1].used)
     assert 0 < count < 200
     assert f"used for {count} of 200 numbers, left out for the others" in prediction.explanation

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-import shutil
 import struct
 import subprocess
 
 import pytest
 
+from tests import needs
 from tests.report import browser
 from tests.report.pages import OUTCOMES, decided, page, wide_claim
 from tests.verifier.claims import claim
 from unlearnkit.report import Verified
 
-pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on this machine")
 
 SCREEN, PHONE = (1280, 800), (390, 844)
 LONG = "x" * 300
@@ -103,7 +103,7 @@ def test_even_a_page_that_was_tampered_with_asks_for_nothing(tmp_path):
     assert "<title>ran" not in browser.run(tmp_path, "--dump-dom", file.as_uri())
 
 
-@pytest.mark.skipif(shutil.which("pdftotext") is None, reason="no pdftotext on this machine")
+@needs.program("pdftotext", "pdfinfo")
 def test_on_paper_nothing_is_cut_and_every_sheet_of_an_unverified_report_says_so(tmp_path):
     file = tmp_path / "page.html"
     file.write_text(PAGES["unverified"])

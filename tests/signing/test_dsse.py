@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
-import subprocess
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -13,7 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
+from securesystemslib import dsse
+from securesystemslib import signer as signing
+from securesystemslib.exceptions import VerificationError as NotVerifiedError
 
+from tests import needs
+from tests.signing.openssl import openssl_verifies
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError, VerificationError
 from unlearnkit.signing.dsse import (
@@ -40,8 +43,8 @@ def _verify(raw, keys, **options):
     return verify_envelope(raw, where="x.dsse", keys=keys, **{"payload_type": KIND, **options})
 
 
-def test_the_vector_of_the_specification_verifies(shared):
-    vector = json.loads((shared / "vectors" / "dsse" / "helloworld.json").read_text())
+def test_the_vector_of_the_specification_verifies(vectors):
+    vector = json.loads((vectors / "dsse" / "helloworld.json").read_text())
     message = pae(vector["payloadType"], vector["payload_utf8"].encode())
     assert message == vector["pae_utf8"].encode()
     numbers = ec.EllipticCurvePublicNumbers(int(vector["p256"]["x"]), int(vector["p256"]["y"]), ec.SECP256R1())
@@ -159,20 +162,20 @@ def test_both_base64_alphabets_are_read(signer):
     ("change", "message"),
     [
         ({"extra": 1}, "x.dsse has unknown fields: got 'extra'"),
-        ({"payload": None}, "x.dsse: 'payload' must be a string: got null"),
+        ({"payload": None}, "x.dsse: payload must be a string: got null"),
         ({"payload": "eyJ"}, "x.dsse: payload is not base64"),
         ({"payload": "QR=="}, "x.dsse is not written canonically"),
         ({"payload": "QQ==\n"}, "x.dsse: payload is not base64"),
         ({"payload": "QQ"}, "x.dsse: payload is not base64"),
         ({"payload": "é"}, "x.dsse: payload is not base64"),
         ({"signatures": []}, "x.dsse must have 1 to 16 signatures: got 0"),
-        ({"signatures": {}}, "x.dsse: 'signatures' must be an array: got an object"),
-        ({"signatures": [{"sig": "QQ=="}]}, "x.dsse: signature 0 lacks 'keyid'"),
+        ({"signatures": {}}, "x.dsse: signatures must be an array: got an object"),
+        ({"signatures": [{"sig": "QQ=="}]}, "x.dsse: signatures\\[0\\] lacks 'keyid'"),
         ({"signatures": [{"keyid": "", "sig": "QQ=="}]}, "x.dsse must have a key id with every signature"),
-        ({"signatures": [{"keyid": "a", "sig": 1}]}, "x.dsse: signature 0: 'sig' must be a string"),
+        ({"signatures": [{"keyid": "a", "sig": 1}]}, "x.dsse: signatures\\[0\\].sig must be a string: got 1"),
         (
             {"signatures": [{"keyid": "a", "sig": "QQ==", "cert": ""}]},
-            "x.dsse: signature 0 has unknown fields: got 'cert'",
+            "x.dsse: signatures\\[0\\] has unknown fields: got 'cert'",
         ),
         ({"signatures": [{"keyid": str(i), "sig": "QQ=="} for i in range(17)]}, "1 to 16 signatures: got 17"),
     ],
@@ -206,9 +209,6 @@ def test_signers_are_different_and_at_least_one(signer):
 
 @pytest.mark.parametrize("algorithm", list(Algorithm))
 def test_securesystemslib_accepts_ours_and_not_a_tampered_one(algorithm):
-    dsse = pytest.importorskip("securesystemslib.dsse")
-    signing = pytest.importorskip("securesystemslib.signer")
-    failed = pytest.importorskip("securesystemslib.exceptions").VerificationError
     keys = [PrivateKey.generate(algorithm) for _ in range(2)]
     record = json.loads(sign_envelope(PAYLOAD, payload_type=KIND, signers=keys))
     trusted = [
@@ -217,13 +217,11 @@ def test_securesystemslib_accepts_ours_and_not_a_tampered_one(algorithm):
     ]
     assert len(dsse.Envelope.from_dict(json.loads(json.dumps(record))).verify(trusted, 2)) == 2
     tampered = {**record, "payload": base64.b64encode(PAYLOAD + b" ").decode()}
-    with pytest.raises(failed, match="Found: 0, Expected 2"):
+    with pytest.raises(NotVerifiedError, match="Found: 0, Expected 2"):
         dsse.Envelope.from_dict(tampered).verify(trusted, 2)
 
 
 def test_we_accept_what_securesystemslib_signs(signer):
-    dsse = pytest.importorskip("securesystemslib.dsse")
-    signing = pytest.importorskip("securesystemslib.signer")
     private = serialization.load_pem_private_key(signer.private_pem(), None)
     public = signing.SSlibKey.from_crypto(private.public_key(), keyid=signer.public.key_id)
     theirs = dsse.Envelope(PAYLOAD, KIND, {})
@@ -231,20 +229,13 @@ def test_we_accept_what_securesystemslib_signs(signer):
     assert _verify(canonicalize(theirs.to_dict()), [signer.public]).payload == PAYLOAD
 
 
+@needs.program("openssl")
 @pytest.mark.parametrize("algorithm", list(Algorithm))
-def test_openssl_accepts_ours_and_not_a_tampered_one(tmp_path, shared, algorithm):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
+def test_openssl_accepts_ours_and_not_a_tampered_one(tmp_path, algorithm):
     key = PrivateKey.generate(algorithm)
     raw = sign_envelope(PAYLOAD, payload_type=KIND, signers=[key])
-    (tmp_path / "pub.pem").write_bytes(key.public.pem)
-    for content, code in ((raw, 0), (raw.replace(b"in-toto", b"in-tata"), 1)):
-        (tmp_path / "envelope.json").write_bytes(content)
-        script = shared / "conformance" / "verify_dsse_openssl.sh"
-        run = subprocess.run(
-            ["sh", script, tmp_path / "envelope.json", tmp_path / "pub.pem"], capture_output=True, check=False
-        )
-        assert run.returncode == code, run.stderr
+    assert openssl_verifies(raw, key.public.pem, tmp_path)
+    assert not openssl_verifies(raw.replace(b"in-toto", b"in-tata"), key.public.pem, tmp_path)
 
 
 def _url_safe(text: str) -> str:

@@ -6,7 +6,6 @@ import base64
 import copy
 import hashlib
 import pickle
-import shutil
 import stat
 import subprocess
 import traceback
@@ -15,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, rsa
 
+from tests import needs
 from unlearnkit.errors import FormatError, RefusedError, SignatureError, VerificationError
 from unlearnkit.signing.keys import (
     Algorithm,
@@ -97,10 +97,10 @@ def test_keys_survive_their_files(tmp_path, algorithm, passphrase):
     assert key.public.verify(again.sign(b"x"), b"x") == b"x"
 
 
-def test_the_key_id_is_what_sha256sum_prints_for_the_public_file(tmp_path, shared, signer):
+def test_the_key_id_is_what_sha256sum_prints_for_the_public_file(tmp_path, vectors, signer):
     write_public_key(tmp_path / "pub.pem", signer.public)
     assert signer.public.key_id == hashlib.sha256((tmp_path / "pub.pem").read_bytes()).hexdigest()
-    published = read_public_key(shared / "vectors" / "model_signing" / "p256.pub.pem")
+    published = read_public_key(vectors / "model_signing" / "p256.pub.pem")
     assert published.key_id == "a34bfc3f44e7dc8032d9502b22392825fa0fec955cf8fc9051fb5bd0d68ba535"
 
 
@@ -200,6 +200,7 @@ def test_damaged_keys_are_malformed_or_other_keys(algorithm):
                 continue
 
 
+@needs.program("openssl")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("passphrase", [None, b"correct horse battery staple"])
 def test_openssl_reads_the_keys_and_the_signatures(tmp_path, algorithm, passphrase):
@@ -217,6 +218,7 @@ def test_openssl_reads_the_keys_and_the_signatures(tmp_path, algorithm, passphra
     assert _openssl(*verify).returncode == 1
 
 
+@needs.program("openssl")
 @pytest.mark.parametrize(("algorithm", "name"), [(Algorithm.P256, "P-256"), (Algorithm.ED25519, "ED25519")])
 def test_keys_made_by_openssl_are_read(tmp_path, algorithm, name):
     options = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"] if name == "P-256" else ["-algorithm", name]
@@ -267,9 +269,7 @@ def _complaints(function, *args, **kwargs) -> list[str]:
 
 
 def _openssl(*args) -> subprocess.CompletedProcess[bytes]:
-    if (openssl := shutil.which("openssl")) is None:
-        pytest.skip("openssl is not installed")
-    return subprocess.run([openssl, *args], capture_output=True, check=False)
+    return subprocess.run(["openssl", *args], capture_output=True, check=False)
 
 
 def _pem(label: str, der: bytes) -> bytes:

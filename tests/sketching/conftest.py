@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def truth(shared):
+def truth(vectors):
     from tests.sketching.digits import load_truth
 
-    return load_truth(shared)
+    return load_truth(vectors)

@@ -1,11 +1,10 @@
-"""The digits benchmark of the reference data: its recipe, its retrainings, its scores."""
+"""The digits benchmark: its recipe, its retrainings, its scores."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from scipy.stats import spearmanr
 from torch import nn
@@ -16,9 +15,8 @@ import unlearnkit as uk
 PROBED = 40
 
 
-def load_truth(shared: Path) -> dict[str, np.ndarray]:
-    pytest.importorskip("sklearn", reason="scikit-learn ships the digits")
-    with np.load(shared / "reference" / "digits_truth.npz") as file:
+def load_truth(vectors: Path) -> dict[str, np.ndarray]:
+    with np.load(vectors / "digits" / "truth.npz") as file:
         return {name: file[name] for name in file.files}
 
 

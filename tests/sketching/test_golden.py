@@ -17,7 +17,7 @@ from unlearnkit.training.run import make_run
 from unlearnkit.training.trainer import Trainer
 
 BOUNDARY, CONTEXT, HEADS = 26, 16, 4
-DEGREE = 3  # the author's degree 4, the highest of that run, is off (THEORY.md section 2)
+DEGREE = 3  # the author's degree 4, the highest of that run, is off (docs/theory.md section 2)
 AUTHOR_NAMES = {
     "letters.weight": "wte",
     "positions.weight": "wpe",
@@ -79,8 +79,8 @@ def document_loss(model, batch):
 
 
 @pytest.fixture(scope="module")
-def golden(shared):
-    with np.load(shared / "reference" / "golden_names.npz") as file:
+def golden(vectors):
+    with np.load(vectors / "names" / "golden.npz") as file:
         return {name: file[name] for name in file.files}
 
 

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
-from unlearnkit.sketching.reverse import ReverseSweeps, probe_pullback
+from unlearnkit.sketching.pullback import probe_pullback
+from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.run import make_run
 from unlearnkit.training.trainer import Trainer

@@ -12,6 +12,7 @@ import torch
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import OWNERS, recipe, scalar_probe
+from unlearnkit.bundle import SoloUnits
 from unlearnkit.errors import PiecewiseOpsError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.sketching import sketch as sketching
 from unlearnkit.sketching.store import Settings, open_partial
@@ -32,6 +33,10 @@ SETTINGS = Settings(
     reverse="{}",
     informed=0,
     power_iterations=0,
+    solo=SoloUnits(),
+    keep_solo_weights=False,
+    checkpoint="",
+    solo_lanes=1,
     lanes=1,
 )
 
@@ -146,7 +151,7 @@ def test_evaluating_needs_the_weights_and_the_same_recipe(whole, place):
     with pytest.raises(VerificationError, match="not the one of the bundle"):
         uk.evaluate(whole, recipe(seed=1), scalar_probe)
     with pytest.raises(RefusedError, match="kept no weight sketches"):
-        make(place, keep_weights=False).evaluate(recipe(), scalar_probe)
+        uk.evaluate(make(place, keep_weights=False), recipe(), scalar_probe)
 
 
 def test_the_trained_model_is_in_the_bundle(whole):
@@ -196,13 +201,11 @@ def test_piecewise_operations_are_refused_or_listed(tmp_path):
         sketched(kinked(allow=False), tmp_path / "bundle", directions=1)
     assert any("'1'" in str(problem) for problem in caught.value.problems)
     bundle = sketched(kinked(allow=True), tmp_path / "bundle", directions=1)
-    assert ("aten.relu", "1", "piecewise") in {
-        (e["operation"], e["where"], e["kind"]) for e in bundle.manifest.piecewise
-    }
+    assert ("aten.relu", "1", "piecewise") in {(e.operation, e.where, e.kind) for e in bundle.manifest.piecewise}
 
 
 def test_bad_calls_are_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="directions=0"):
+    with pytest.raises(ValueError, match="nothing to sketch"):
         make(tmp_path / "bundle", directions=0)
     with pytest.raises(ValueError, match="dtype='float16'"):
         make(tmp_path / "bundle", dtype="float16")

@@ -23,8 +23,8 @@ def sketched(
     **settings: Any,
 ) -> uk.Bundle:
     """No directions, no forward sketch; no informed ones, none of those."""
-    forward = uk.Forward(directions=directions, degree=degree, keep_weights=keep_weights, chunk=chunk)
-    if isinstance(directions, int) and not directions:
-        forward = None
+    forward = None
+    if not isinstance(directions, int) or directions:
+        forward = uk.Forward(directions=directions, degree=degree, keep_weights=keep_weights, chunk=chunk)
     found = uk.Informed(informed, power_iterations) if informed else None
     return uk.sketch(recipe, path, forward=forward, reverse=reverse or {}, informed=found, **settings)

@@ -41,7 +41,8 @@ def floats(*shape: int) -> torch.Tensor:
 
 
 def gpt2() -> nn.Module:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     config = transformers.GPT2Config(
         vocab_size=40, n_positions=8, n_embd=8, n_layer=1, n_head=2, bos_token_id=1, eos_token_id=2, pad_token_id=0
     )
@@ -49,7 +50,8 @@ def gpt2() -> nn.Module:
 
 
 def bert() -> nn.Module:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     config = transformers.BertConfig(
         vocab_size=40,
         hidden_size=8,
@@ -63,7 +65,8 @@ def bert() -> nn.Module:
 
 
 def llama() -> nn.Module:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     config = transformers.LlamaConfig(
         vocab_size=40,
         hidden_size=8,

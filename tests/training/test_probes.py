@@ -75,7 +75,7 @@ def test_a_probe_may_be_piecewise_only_if_the_recipe_says_so(tmp_path):
     with pytest.raises(PiecewiseOpsError, match=r"aten\.relu"):
         sketched(recipe(probes=rectified), tmp_path / "bundle", **CALL)
     bundle = sketched(recipe(probes=rectified, allow_piecewise=True), tmp_path / "bundle", **CALL)
-    assert [entry["operation"] for entry in bundle.manifest.piecewise] == ["aten.relu"]
+    assert [entry.operation for entry in bundle.manifest.piecewise] == ["aten.relu"]
     assert (
         uk.evaluate(bundle, recipe(probes=rectified, allow_piecewise=True), lambda m: m(X).abs().sum()).base.shape == ()
     )

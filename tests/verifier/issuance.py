@@ -11,19 +11,21 @@ from pathlib import Path
 from tests.bundle.small import KEY, small
 from tests.compliance.requests.desks import Clock
 from unlearnkit.bundle import Bundle, write_bundle
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
-from unlearnkit.compliance.policy.policy import Policy, packaged_policies, parse_policy
+from unlearnkit.compliance.policy.policy import Policy, Role, packaged_policies, parse_policy
 from unlearnkit.compliance.policy.trust import Signer, TrustStore
 from unlearnkit.compliance.requests.desk import Desk, fingerprint
 from unlearnkit.compliance.requests.register import KEY_CREATED
 from unlearnkit.signing.keys import Algorithm, PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, parse_issued
-from unlearnkit.verifier.certificate import Certificate, Claim, log_body, sign_certificate
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body, parse_issued
+from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.issue import Issuance, certify
+from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 
 Change = Callable[[Certificate], Certificate]
@@ -68,7 +70,7 @@ class Issuer:
 
     @property
     def trust(self) -> TrustStore:
-        roles = ("sketch-signer", "certificate-signer")
+        roles = tuple(Role)
         return TrustStore(signers=(Signer("office", roles, self.signer.public),), logs=(self.log_key.public,))
 
     @property
@@ -92,7 +94,7 @@ class Issuer:
             forged = replace(change(issued.certificate), index=writer.end.index)
             account = DeltaAccount(forged.bundle, issued_certificates(self.log.entries()))
             asked = parse_issued(0, log_body(forged, b"")).questions
-            spent = account.spend(list(asked.items()), Decimal(1000))
+            spent = account.spend([(item.question, item.delta) for item in asked], Decimal(1000))
             decision = decide(forged.claims, self.policy.certificate, forged.directions)
             forged = conclusion(replace(forged, decision=decision, spent=str(spent)))
             raw = sign_certificate(forged, [self.signer])
@@ -102,15 +104,16 @@ class Issuer:
     def verify(self, raw: bytes, **options) -> tuple[VerifiedCertificate, list[str]]:
         """The verified certificate, and the names of the checks in order."""
         publish_checkpoint(self.log, self.log_key)
-        checks: list[str] = []
-        settings = {
-            "where": "c.json",
-            "bundle": self.folder / "bundle",
-            "log": self.folder / "log",
-            "trust": self.trust,
-        }
-        found = verify_certificate(raw, **{**settings, **options}, report=lambda name, _found: checks.append(name))
-        return found, checks
+        found = verify_certificate(raw, where="c.json", beside=self.materials(**options))
+        return found, [check.name for check in found.checks]
+
+    def materials(self, *, evidence=(), **options) -> Materials:
+        """What an outsider has. evidence: the contents of files."""
+        files = tuple(self.folder / f"{sha256_hex(raw)}.json" for raw in evidence)
+        for file, raw in zip(files, evidence, strict=True):
+            file.write_bytes(raw)
+        settings = {"bundle": self.folder / "bundle", "log": self.folder / "log", "trust": self.trust}
+        return Materials(**{**settings, **options}, evidence=files)
 
 
 def issuer(folder: Path, *, rules: str = RULES) -> Issuer:

@@ -136,8 +136,7 @@ class Replayer:
             outcome = sketching.along(directions, beside_plain=True)
         except RecipeError as error:
             raise VerificationError(f"the bundle cannot be of its recipe's plain run: {error}") from error
-        stated = [dict(entry) for entry in manifest.piecewise]
-        if hidden := [entry for entry in sketching.reservations() if entry not in stated]:
+        if hidden := [entry for entry in sketching.reservations() if entry not in manifest.piecewise]:
             raise VerificationError(f"the bundle does not say that these are only piecewise analytic: {hidden}")
         return outcome
 

@@ -1,4 +1,4 @@
-"""Replaying a bundle: train again along a few of its directions, and compare (THEORY.md sections 2 and 4.3).
+"""Replaying a bundle: train again along a few of its directions, and compare (docs/theory.md sections 2 and 4.3).
 
 In the bundle's own precision it shows that the numbers are those of the recipe: whoever made the bundle did not know
 which directions would be picked. In float64 the differences are the rounding error of the bundle.
@@ -51,11 +51,11 @@ class Replay:
         """Of a float64 replay: how far a probe's base and coefficients are off by rounding, ``[1 + degree, *P]``.
 
         Place 0 is the base; place r, ``e_r``, the largest of degree r over the replayed directions, which stand for all
-        of them (without random directions the base is alone). It is what ``epsilon_numeric`` is made from (THEORY.md
-        section 4.3): estimates are linear in base and coefficients, so a prediction for the weights x is off by at most
-        ``e_0 + sum_r e_r sum_j |w_{j,r}|``, where ``w_{j,r}`` is what coefficient j counts in the estimate of degree r;
-        for an averaged one ``N_r h_j^r / m``. An audited bound needs no such term: it compares predictions as they are
-        with retrainings in float64.
+        of them (without random directions the base is alone). It is what ``epsilon_numeric`` is made from
+        (docs/theory.md section 4.3): estimates are linear in base and coefficients, so a prediction for the weights x
+        is off by at most ``e_0 + sum_r e_r sum_j |w_{j,r}|``, where ``w_{j,r}`` is what coefficient j counts in the
+        estimate of degree r; for an averaged one ``N_r h_j^r / m``. An audited bound needs no such term: it compares
+        predictions as they are with retrainings in float64.
 
         ValueError for a replay in another precision.
         """
@@ -145,7 +145,7 @@ def require_same_recipe(recipe: Recipe, bundle: Bundle) -> None:
 def _verify_claims(recipe: Recipe, bundle: Bundle) -> bool:
     """What the bundle says about its recipe; returns whether it could be seen which unit is which."""
     manifest = bundle.manifest
-    if sha256_hex(canonicalize(manifest.recipe)) != recipe.digest:
+    if sha256_hex(canonicalize(manifest.recipe.description)) != recipe.digest:
         raise VerificationError("the bundle's description of its recipe is not that of the recipe")
     if manifest.counterfactual != COUNTERFACTUAL:
         raise VerificationError(f"the bundle says it predicts {manifest.counterfactual!r}, not {COUNTERFACTUAL!r}")

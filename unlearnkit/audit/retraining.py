@@ -1,4 +1,4 @@
-"""The retraining audit: draw deletions, retrain without them for real, sign what came out (THEORY.md section 5).
+"""The retraining audit: draw deletions, retrain without them for real, sign what came out (docs/theory.md section 5).
 
 Each finished retraining is kept at once, in ``.NAME.partial`` beside the evidence NAME, under the digest of the units
 that it left out. The same call goes on from what is there, also with more retrainings, or more processes.
@@ -6,7 +6,6 @@ that it left out. The same call goes on from what is there, also with more retra
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import shutil
@@ -31,6 +30,8 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
+from unlearnkit.records import to_json
+from unlearnkit.sketching.lock import locked
 from unlearnkit.training.compare import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
@@ -61,19 +62,47 @@ def audit_retraining(
 ) -> bytes:
     """Retrain without ``count`` drawn deletion sets, in float64, and write signed evidence to ``out``; returns it.
 
-    recipe: the one that was sketched; for several processes, a function at the top level of a module that makes it.
-    bundle: signed, and opened with the keys that are trusted: the draws follow from its digest, so it has to be settled
-    before anybody knows them. deletions: the distribution that the sets are drawn from. Bounds hold for deletions like
-    these alone, so draw what will be asked.
-    count: fixed beforehand; who stops when the results please has no bound. delta: the least that bounds shall have.
-    workers: processes, each with one thread. progress: show a progress bar; None: on a terminal.
-
     First nobody is deleted: the bundle's base must be what that plain run gives, to half the digits of float32.
 
-    Raises FileExistsError when there is something at ``out``, VerificationError for another recipe and for a bundle
-    whose base is not the plain run's, RefusedError for a bundle without a verified signature and when the unfinished
-    audit there is another one or somebody is at work on it, EstimationError for too few retrainings, with the number
-    that would do, and for one that diverges. ValueError for settings out of range.
+    Args:
+        recipe: the one that was sketched; for several processes, a function at the top level of a module that makes it.
+        bundle: signed, and opened with the keys that are trusted: the draws follow from its digest, so it has to be
+            settled before anybody knows them.
+        deletions: the distribution that the sets are drawn from. Bounds hold for deletions like these alone, so draw
+            what will be asked.
+        count: fixed beforehand; who stops when the results please has no bound.
+        delta: the least that bounds shall have.
+        signer: signs the evidence (P-256).
+        out: where the evidence goes, a file that is not there yet.
+        workers: processes, each with one thread.
+        device: a torch device; None takes a GPU when there is one.
+        progress: show a progress bar; None: on a terminal.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        FileExistsError: there is something at ``out``.
+        VerificationError: the recipe is another one, or the bundle's base is not the plain run's.
+        RefusedError: the bundle has no verified signature, or the unfinished audit there is another one, or somebody is
+            at work on it.
+        EstimationError: too few retrainings, with the number that would do; or one that diverges.
+        ValueError: settings out of range.
+
+    Example:
+        >>> evidence = uk.audit_retraining(
+        ...     recipe,
+        ...     bundle,
+        ...     deletions=uk.UnitDeletions(least=1, most=1),
+        ...     count=3,
+        ...     delta=0.25,
+        ...     signer=office.signer_key(),
+        ...     out=folder / "evidence.json",
+        ...     progress=False,
+        ... )
+        >>> evidence == (folder / "evidence.json").read_bytes()
+        True
+
     """
     final = Path(out)
     if count < 1 or workers < 1:
@@ -135,15 +164,8 @@ def _audited_probes(bundle: Bundle) -> list[str]:
 def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator[Path]:
     """The folder of finished retrainings, locked. Which sets are drawn later does not matter to it."""
     folder = final.with_name(f".{final.name}.partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RefusedError(
-                f"another process is at work on {final}", hint="wait for it, or write elsewhere"
-            ) from None
-        mine = canonicalize({"bundle": bundle.digest, "distribution": distribution.to_json()})
+    with locked(folder, busy=f"another process is at work on {final}"):
+        mine = canonicalize({"bundle": bundle.digest, "distribution": to_json(distribution)})
         if not (folder / _RUN).exists():
             write_atomic(folder / _RUN, mine)
         elif (folder / _RUN).read_bytes() != mine:

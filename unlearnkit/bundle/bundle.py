@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from unlearnkit.bundle.directions import Directions, direction_key
+from unlearnkit.bundle.directions import Directions, direction_key, salt_from_checkpoint
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.integrity import (
     listed,
@@ -32,12 +32,13 @@ from unlearnkit.bundle.manifest import (
     reverse_file,
 )
 from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.bundle.units import Units
 from unlearnkit.bundle.unlearned import UnlearnedState, unlearned_state
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
-from unlearnkit.estimation import Projection, ReverseSketch, Sketch
+from unlearnkit.estimation import NO_CUBIC, CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +56,26 @@ RANGE, RESIDUAL, INFORMED_START = "range", "residual", "informed"
 class Bundle:
     """A sketch on disk. Opening it and predicting from pinned probes needs neither torch nor the data.
 
-    path: its directory. manifest: what it holds. digest: SHA-256 of the manifest, and so of everything in the bundle.
-    signers: key ids of the trusted keys that signed it; none when no signature was looked at.
+    Made by `open`. Whatever makes one, everything in it is verified before it is there.
+
+    Attributes:
+        path: its directory.
+        manifest: what it holds.
+        digest: SHA-256 of the manifest, and so of everything in the bundle.
+        signers: key ids of the trusted keys that signed it; none when no signature was looked at.
+
+    Example:
+        >>> bundle = uk.Bundle.open(office.root / "bundle", trust=office.trust().keys("sketch-signer"))
+        >>> bundle.probe_names, len(bundle.units)
+        (('logits', 'own_loss', 'test_loss'), 5)
+        >>> from copy import deepcopy
+        >>> model = bundle.load_model(deepcopy(recipe.model))
+        >>> state = bundle.unlearned_model(recipe.model, delete=["ann"])
+
     """
 
-    def __init__(self, path: Path, raw_manifest: bytes, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+    def __init__(self, path: Path, key: PseudonymKey | None, signed: SignedListing | None) -> None:
+        raw_manifest = (path / FILE_NAME).read_bytes()
         self.path = path
         self.signers = () if signed is None else tuple(key.key_id for key in signed.keys)
         self.manifest = Manifest.from_bytes(raw_manifest)
@@ -68,6 +84,7 @@ class Bundle:
             verify_listing_agrees(signed, raw_manifest, self.manifest)
         verify_files(path, self.manifest)
         self._units = Units.from_bytes(self._bytes(UNITS), self.manifest.units, key)
+        self._verify_contents()
 
     @classmethod
     def open(
@@ -80,13 +97,21 @@ class Bundle:
     ) -> Bundle:
         """Verify the signature, check every file of a bundle, then open it.
 
-        trust: the keys that may have signed it, ``threshold`` of which must; none of them verify nothing. None: no
-        signature is looked at, and ``signers`` stays empty.
-        pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
+        Args:
+            path: its directory.
+            trust: the keys that may have signed it; none of them verify nothing. None: no signature is looked at, and
+                ``signers`` stays empty.
+            threshold: how many different ones must have.
+            pseudonym_key: lets callers name units; None takes the one of `PseudonymKey.path_for`, if that can be read.
 
-        Raises FileNotFoundError, FormatError for malformed contents, SignatureError, ThresholdError,
-        DigestMismatchError for altered contents, VerificationError for directions that do not follow from recipe and
-        salt.
+        Raises:
+            FileNotFoundError: nothing is there.
+            FormatError: malformed contents.
+            SignatureError: no signature, or one that does not verify.
+            ThresholdError: too few trusted signatures.
+            DigestMismatchError: altered contents.
+            VerificationError: directions that do not follow from recipe and salt.
+
         """
         path = Path(path)
         if not path.exists():
@@ -95,9 +120,7 @@ class Bundle:
             raise FormatError(f"{path} is not a bundle: it has no {FILE_NAME}")
         key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
         signed = None if trust is None else verify_signature(path, keys=trust, threshold=threshold)
-        bundle = cls(path, (path / FILE_NAME).read_bytes(), key, signed)
-        bundle._verify_contents()
-        return bundle
+        return cls(path, key, signed)
 
     def __repr__(self) -> str:
         count, units = self.manifest.direction_count, self.manifest.units
@@ -108,11 +131,17 @@ class Bundle:
         manifest = self.manifest
         if not manifest.is_explicit:
             expected = direction_key(manifest.recipe_digest, bytes.fromhex(manifest.salt)).hex()
-            if manifest.key != expected:
+            if (key := manifest.directions.key) != expected:
                 raise VerificationError(
-                    f"{FILE_NAME}: the directions' key is {manifest.key}, but recipe and salt give {expected}"
+                    f"{FILE_NAME}: the directions' key is {key}, but recipe and salt give {expected}"
                 )
+        if manifest.checkpoint:
+            from_log = salt_from_checkpoint(manifest.recipe_digest, manifest.checkpoint).hex()
+            if manifest.salt != from_log:
+                raise VerificationError(f"{FILE_NAME}: salt {manifest.salt}, but recipe and checkpoint give {from_log}")
         self.model_state()
+        if self.solo is not None:
+            self.solo.verify_weights()
         for probe in manifest.probes:
             self._probe_arrays(probe)
             self._reverse(probe)
@@ -146,6 +175,10 @@ class Bundle:
             values=arrays["values"].astype(np.float64),
             residual=complex_numbers(arrays["residual"]).astype(np.complex128),
             directions=Directions.random(manifest.recipe_digest, salt, entry.residual, units, dtype, RESIDUAL),
+            cubic=CubicForm(arrays["basis"].astype(np.float64), arrays["cubic"].astype(np.float64))
+            if entry.cubic
+            else NO_CUBIC,
+            solo=None if self.solo is None else self.solo.series(probe.name),
         )
 
     @cached_property
@@ -165,6 +198,11 @@ class Bundle:
     def informed(self) -> InformedSlopes | None:
         """The directions that were found from the data, if there are any."""
         return InformedSlopes.from_bytes(self._bytes(INFORMED), self.manifest) if self.manifest.informed.count else None
+
+    @cached_property
+    def solo(self) -> SoloSketch | None:
+        """The series along units alone, if there are any."""
+        return SoloSketch.of(self.manifest, self._bytes) if self.manifest.solo.units else None
 
     @property
     def keeps_weights(self) -> bool:
@@ -192,10 +230,35 @@ class Bundle:
                 arrays = self._probe_arrays(probe)
                 coefficients = complex_numbers(arrays["coefficients"])
                 slopes = None if self.informed is None else self.informed.probes[name]
-                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._reverse(probe))
+                solo = None if self.solo is None else self.solo.series(name)
+                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._reverse(probe), solo)
         known = ", ".join(self.probe_names) or "none"
         hint = "pin it in the recipe, or use uk.evaluate(bundle, recipe, fn) on a bundle that kept its weights"
         raise UnknownNameError(f"the bundle has no probe {name!r}; it has: {known}", hint=hint)
+
+    def own_loss(self, delete: Sequence[str | int]) -> Prediction:
+        """Predict the mean loss on their own data, had these units been left out together (docs/theory.md section 11).
+
+        What a model keeps of somebody shows there, more than on test data. For one unit its series alone answers; for
+        several, each one's own series and what the others do to it, to first order by reverse sweeps and above by what
+        else was sketched of this probe.
+
+        Args:
+            delete: unit names, all of which are left out.
+
+        Returns:
+            A prediction with one element for each name, in their order; mean losses.
+
+        Raises:
+            RefusedError: the recipe pinned no ``OwnLoss()``.
+            UnknownNameError, ValueError: see `Units.indices`.
+
+        """
+        if not self.manifest.own_loss:
+            hint = 'pin it in the recipe: probes={"own_loss": uk.OwnLoss()}'
+            raise RefusedError("the bundle has no own losses of its units", hint=hint)
+        names = [delete] if isinstance(delete, str) else list(delete)
+        return self.probe(self.manifest.own_loss).of(self.unit_indices(names)).predict(names)
 
     def new_sketch(
         self,
@@ -204,11 +267,18 @@ class Bundle:
         coefficients: Array,
         slopes: Array | None = None,
         reverse: ReverseSketch | None = None,
+        solo: SoloSeries | None = None,
     ) -> Sketch:
-        """A sketch along this bundle's directions: base ``[*P]``, coefficients ``[directions, degree, *P]``.
+        """A sketch along this bundle's directions. Where there are no coefficients, informed directions answer alone.
 
-        slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs. Where there are
-        no coefficients at all, the informed directions answer alone.
+        Args:
+            name: of the probe.
+            base: ``[*P]``.
+            coefficients: ``[directions, degree, *P]``.
+            slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs.
+            reverse: what reverse sweeps found out.
+            solo: series along units alone.
+
         """
         projection = self._projection
         if not len(coefficients) and self.directions.count:
@@ -221,6 +291,7 @@ class Bundle:
             resolve=self.unit_indices,
             slopes=None if self.informed is None or slopes is None else self.informed.in_basis(slopes),
             reverse=reverse,
+            solo=solo,
             is_random=not self.manifest.is_explicit,
         )
 
@@ -256,9 +327,18 @@ class Bundle:
     ) -> UnlearnedState:
         """The trained weights predicted without some units' data, as a state dict for a model of the recipe's class.
 
-        degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds. The result
-        states its sampling noise. Raises RefusedError when the bundle kept no weight sketches, ValueError for a model
-        that does not fit or a degree that was not sketched, and what `unit_indices` raises.
+        Args:
+            model: of the recipe's class; it stays as it is.
+            delete: names of units.
+            degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds.
+
+        Returns:
+            A state dict that states its sampling noise.
+
+        Raises:
+            RefusedError: the bundle kept no weight sketches.
+            ValueError: the model does not fit, or the degree was not sketched.
+
         """
         self._verify_fits(model)
         units = delete if isinstance(delete, str) else list(delete)  # a text is for `predict` to refuse

@@ -4,7 +4,12 @@ The *salt* (32 bytes, in the manifest) and the digest of the recipe give the *ke
 
     key = SHA-256("unlearnkit/directions/v1" 0x00 recipe-digest-in-hex 0x00 salt purpose)[:16],
 
-with an empty purpose for the sketch itself, so directions cannot be picked to suit a recipe's result without showing.
+with an empty purpose for the sketch itself. A salt that somebody chose may have been picked from many, so that the
+directions suit a result. One *from the log* cannot: it follows from a signed checkpoint of an audit log that holds the
+commitment to the recipe, and so is later than that:
+
+    salt = SHA-256(recipe-digest-in-hex checkpoint).
+
 Direction ``j`` over ``n`` units is then
 
 1. raw words ``a_0, b_0, a_1, b_1, ...`` (64 bits each): Philox4x64-10 (Salmon et al. 2011) with this key, as two
@@ -28,6 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from unlearnkit.bundle.manifest import ExplicitDirections, RandomDirections
+
 Array = np.ndarray[Any, Any]
 
 _DOMAIN = b"unlearnkit/directions/v1\0"
@@ -39,6 +46,11 @@ _KEPT_ELEMENTS = 1 << 22
 def salt_from_seed(seed: int) -> bytes:
     """The salt (32 bytes) that a user's seed stands for: SHA-256("unlearnkit/seed/v1" 0x00 seed-in-decimal)."""
     return hashlib.sha256(_SEED_DOMAIN + str(seed).encode()).digest()
+
+
+def salt_from_checkpoint(recipe_digest: str, checkpoint: str) -> bytes:
+    """The salt (32 bytes) that follows from the text of a log's checkpoint."""
+    return hashlib.sha256(recipe_digest.encode() + checkpoint.encode()).digest()
 
 
 def direction_key(recipe_digest: str, salt: bytes, purpose: str = "") -> bytes:
@@ -94,6 +106,13 @@ class Directions:
     def is_explicit(self) -> bool:
         """Whether somebody chose these directions, instead of the seed."""
         return self.array is not None
+
+    @property
+    def record(self) -> RandomDirections | ExplicitDirections:
+        """What the manifest says of them."""
+        if self.is_explicit:
+            return ExplicitDirections(count=self.count)
+        return RandomDirections(count=self.count, salt=self.salt.hex(), key=self.key.hex())
 
     def __repr__(self) -> str:
         kind = "explicit" if self.is_explicit else "random"

@@ -1,7 +1,8 @@
 """Informed directions of a bundle: found from the data, therefore stored, with all slopes along them.
 
 ``directions`` ``[q, units]`` has orthonormal rows up to rounding; ``weights/NAME`` ``[q, *S]`` and ``probes/NAME``
-``[q, *P]`` are the first derivatives of the trained weights and of the pinned probes along them (THEORY.md section 9).
+``[q, *P]`` are the first derivatives of the trained weights and of the pinned probes along them
+(docs/theory.md section 9).
 """
 
 from __future__ import annotations

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from unlearnkit.canonical import canonicalize, parse_canonical, take_fields
-from unlearnkit.errors import FormatError, UnknownVersionError
-
-SCHEMA = "unlearnkit/bundle/v1"
+from unlearnkit.errors import FormatError
+from unlearnkit.names import PROBE_NAME, Pattern, ProbeName, Sha256
+from unlearnkit.records import Count, read_json, write_json
+from unlearnkit.shapes import Items, Limits
 
 FILE_NAME = "manifest.json"
 UNITS = "units.json"
 MODEL = "model.safetensors"
 EXPLICIT_DIRECTIONS = "sketch/directions.safetensors"
 INFORMED = "sketch/informed.safetensors"
+SOLO = "solo.safetensors"
 
-_DIGEST = re.compile(r"[0-9a-f]{64}")
-_KEY = re.compile(r"[0-9a-f]{32}")
-_PROBE = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
-T = TypeVar("T")
+DirectionKey = Annotated[str, Pattern("[0-9a-f]{32}", "32 lower-case hexadecimal digits")]
+Positive = Annotated[int, Limits(least=1)]
+Precision = Literal["float32", "float64"]
 
 
 def probe_file(name: str) -> str:
     """Where a pinned probe lies in a bundle. ValueError for a name that is not a plain, portable file name."""
-    if not _PROBE.fullmatch(name):
-        raise ValueError(f"probe name {name!r}: expected 1 to 64 of a-z, 0-9, '_', '.' and '-', the last two not first")
+    if not PROBE_NAME.fits(name):
+        raise ValueError(f"probe name {name!r}: expected {PROBE_NAME.what}")
     return f"probes/{name}.safetensors"
 
 
@@ -36,30 +35,42 @@ def weight_sketch_file(first: int, last: int) -> str:
     return f"sketch/directions-{first:05d}-{last:05d}.safetensors"
 
 
+def solo_weight_file(first: int, last: int) -> str:
+    """Where the weights' series along the units ``first`` up to but not including ``last`` of `SoloUnits` lie."""
+    return f"sketch/solo-{first:05d}-{last:05d}.safetensors"
+
+
 @dataclass(frozen=True, slots=True)
 class File:
     """One file of the bundle, by its POSIX path inside it."""
 
     path: str
-    size: int  # bytes
-    sha256: str
+    size: Count  # bytes
+    sha256: Sha256
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Name and shape of a probe or of a weight."""
+    """Name and shape of a weight."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedProbe(Shape):
+    """Name and shape of a pinned probe. The name is a plain, portable file name."""
+
+    name: ProbeName
 
 
 @dataclass(frozen=True, slots=True)
 class WeightSketch:
-    """A file with the weights' coefficients along directions ``first`` up to but not including ``last``."""
+    """A file with the weights' coefficients along directions, or units alone, ``first`` up to, without, ``last``."""
 
     path: str
-    first: int
-    last: int
+    first: Count
+    last: Count
 
 
 def reverse_file(name: str) -> str:
@@ -72,11 +83,13 @@ class SweptProbe:
     """A pinned probe that was sketched by reverse sweeps.
 
     rank: columns of the basis that the second order was found with. residual: directions for what that leaves out.
+    cubic: leading columns of the basis that the third order was found with.
     """
 
-    name: str
-    rank: int
-    residual: int
+    name: ProbeName
+    rank: Count
+    residual: Count
+    cubic: Count = 0
 
     def eigenpairs(self, units: int) -> int:
         """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
@@ -85,20 +98,24 @@ class SweptProbe:
     def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""
         pairs = self.eigenpairs(units)
-        return {
+        shapes: dict[str, tuple[int, ...]] = {
             "gradient": (elements, units),
             "vectors": (elements, units, pairs),
             "values": (elements, pairs),
             "residual": (self.residual, elements, units, 2),
         }
+        if self.cubic:
+            shapes["basis"] = (self.cubic, units)
+            shapes["cubic"] = (self.cubic * (self.cubic + 1) // 2, elements, units)
+        return shapes
 
 
 @dataclass(frozen=True, slots=True)
 class InformedDirections:
     """How many directions were found from the data, which are therefore stored, and how often they were refined."""
 
-    count: int = 0
-    power_iterations: int = 0
+    count: Count = 0
+    power_iterations: Count = 0
 
     def shapes(self, units: int, weights: Sequence[Shape], probes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays in their file: the directions, and along each the slopes of weights and probes."""
@@ -107,161 +124,179 @@ class InformedDirections:
         return {"directions": (self.count, units)} | {name: (self.count, *shape) for name, shape in slopes.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class SoloUnits:
+    """Along which units alone training was sketched, by position, and to which degree; 0 and none: along none."""
+
+    degree: Count = 0
+    units: Annotated[tuple[Count, ...], Items(in_order=True)] = ()
+
+    def shapes(self, probes: Sequence[Shape], own_loss: str) -> dict[str, tuple[int, ...]]:
+        """Shapes of the arrays in their file. own_loss: the probe of which only each unit's own element is kept."""
+        leading = (len(self.units), self.degree)
+        return {f"probes/{p.name}": leading if p.name == own_loss else (*leading, *p.shape) for p in probes}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenSalt:
+    """A salt that somebody chose, and may have chosen from many: nothing is to be certified from it."""
+
+    kind: Literal["chosen"] = "chosen"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaltFromLog:
+    """A salt that follows from the recipe's digest and the text of a checkpoint of the log that commits to it."""
+
+    kind: Literal["log"] = "log"
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RandomDirections:
+    """Directions that everybody draws again from the recipe's digest and a salt. key: what follows from these two."""
+
+    kind: Literal["random"] = "random"
+    count: Count
+    salt: Sha256
+    salt_from: ChosenSalt | SaltFromLog = ChosenSalt()
+    key: DirectionKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplicitDirections:
+    """Directions that somebody gave; they are stored, and such a bundle can never be certified."""
+
+    kind: Literal["explicit"] = "explicit"
+    count: Count
+    salt: Literal[""] = ""
+    key: Literal[""] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeText:
+    """The recipe's description of itself, and the digest of the recipe."""
+
+    digest: Sha256
+    description: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Piecewise:
+    """An operation that is only piecewise analytic, and where training used it."""
+
+    operation: str
+    where: str
+    kind: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a bundle holds. Nothing in it depends on when or how fast it was made."""
 
-    recipe_digest: str
-    recipe: Mapping[str, Any]  # the recipe's description of itself
+    schema: Literal["unlearnkit/bundle/v1"] = "unlearnkit/bundle/v1"
+    recipe: RecipeText
     counterfactual: str
-    units: int
-    degree: int
-    direction_count: int
-    salt: str  # hex; "" for explicit directions
-    key: str  # hex; "" for explicit directions
-    dtype: str
-    piecewise: tuple[Mapping[str, str], ...]  # operation, where, kind
+    units: Positive
+    degree: Positive
+    directions: RandomDirections | ExplicitDirections
+    dtype: Precision
+    piecewise: tuple[Piecewise, ...]
     versions: Mapping[str, str]
     informed: InformedDirections = InformedDirections()
-    probes: tuple[Shape, ...] = ()
+    solo: SoloUnits = SoloUnits()
+    own_loss: str = ""  # the probe with one element a unit, the mean loss on its own examples; empty for none
+    probes: tuple[PinnedProbe, ...] = ()
     reverse: tuple[SweptProbe, ...] = ()
     weights: tuple[Shape, ...] = ()
     weight_sketches: tuple[WeightSketch, ...] = ()
+    solo_weights: tuple[WeightSketch, ...] = ()
     files: tuple[File, ...] = ()  # all but the manifest itself and the signature, sorted by path
+
+    @property
+    def recipe_digest(self) -> str:
+        """Digest of the recipe."""
+        return self.recipe.digest
+
+    @property
+    def direction_count(self) -> int:
+        """How many directions, of those that were not found from the data."""
+        return self.directions.count
+
+    @property
+    def salt(self) -> str:
+        """What the directions follow from, beside the recipe's digest: hex; empty for explicit ones."""
+        return self.directions.salt
+
+    @property
+    def checkpoint(self) -> str:
+        """Text of the log's checkpoint from which the salt follows; empty for a salt that somebody chose."""
+        salt_from = self.directions.salt_from if isinstance(self.directions, RandomDirections) else ChosenSalt()
+        return salt_from.checkpoint if isinstance(salt_from, SaltFromLog) else ""
 
     @property
     def is_explicit(self) -> bool:
         """Whether the directions were given by somebody; such a bundle can never be certified."""
-        return not self.salt
+        return isinstance(self.directions, ExplicitDirections)
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON (RFC 8785)."""
-        return canonicalize(
-            {
-                "schema": SCHEMA,
-                "recipe": {"digest": self.recipe_digest, "description": self.recipe},
-                "counterfactual": self.counterfactual,
-                "units": self.units,
-                "degree": self.degree,
-                "directions": {
-                    "kind": "explicit" if self.is_explicit else "random",
-                    "count": self.direction_count,
-                    "salt": self.salt,
-                    "key": self.key,
-                },
-                "informed": asdict(self.informed),
-                "dtype": self.dtype,
-                "piecewise": [dict(entry) for entry in self.piecewise],
-                "versions": dict(self.versions),
-                **{name: [asdict(entry) for entry in getattr(self, name)] for name in _CONTENTS},
-            }
-        )
+        """Canonical JSON (RFC 8785). ValueError for a manifest that is not what its declaration allows."""
+        return write_json(self)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Manifest:
         """Parse strictly. FormatError says what is wrong where; UnknownVersionError for another schema."""
-        record = parse_canonical(raw, where=FILE_NAME)
-        if isinstance(record, dict) and record.get("schema") != SCHEMA:
-            raise UnknownVersionError(f"{FILE_NAME}: schema is {record.get('schema')!r}, expected {SCHEMA!r}")
-        fields = take_fields(record, where=FILE_NAME, required=_FIELDS)
-        recipe = take_fields(fields["recipe"], where=f"{FILE_NAME}: recipe", required=_RECIPE)
-        directions = take_fields(fields["directions"], where=f"{FILE_NAME}: directions", required=_DIRECTIONS)
-        informed = take_fields(fields["informed"], where=f"{FILE_NAME}: informed", required=_INFORMED)
-        versions = fields["versions"]
-        manifest = cls(
-            recipe_digest=recipe["digest"],
-            recipe=recipe["description"],
-            direction_count=directions["count"],
-            salt=directions["salt"],
-            key=directions["key"],
-            informed=InformedDirections(**informed),
-            versions=take_fields(versions, where=f"{FILE_NAME}: versions", required=dict.fromkeys(versions, str)),
-            piecewise=_each(fields["piecewise"], "piecewise", dict, operation=str, where=str, kind=str),
-            probes=_each(fields["probes"], "probes", _shape, name=str, shape=list),
-            reverse=_each(fields["reverse"], "reverse", SweptProbe, name=str, rank=int, residual=int),
-            weights=_each(fields["weights"], "weights", _shape, name=str, shape=list),
-            weight_sketches=_each(
-                fields["weight_sketches"], "weight_sketches", WeightSketch, path=str, first=int, last=int
-            ),
-            files=_each(fields["files"], "files", File, path=str, size=int, sha256=str),
-            **{name: fields[name] for name in ("counterfactual", "units", "degree", "dtype")},
-        )
-        _verify_values(manifest, directions["kind"])
+        manifest = read_json(cls, raw, where=FILE_NAME)
+        _verify_directions(manifest)
+        _verify_names(manifest)
+        _verify_solo(manifest)
         _verify_contents(manifest)
         return manifest
 
 
-_CONTENTS = ("probes", "reverse", "weights", "weight_sketches", "files")
-_FIELDS: dict[str, type] = {
-    "schema": str,
-    "recipe": dict,
-    "counterfactual": str,
-    "units": int,
-    "degree": int,
-    "directions": dict,
-    "informed": dict,
-    "dtype": str,
-    "piecewise": list,
-    "versions": dict,
-    **dict.fromkeys(_CONTENTS, list),
-}
-_RECIPE: dict[str, type] = {"digest": str, "description": dict}
-_DIRECTIONS: dict[str, type] = {"kind": str, "count": int, "salt": str, "key": str}
-_INFORMED: dict[str, type] = {"count": int, "power_iterations": int}
-
-
-def _each(entries: Sequence[object], name: str, make: Callable[..., T], /, **types: type) -> tuple[T, ...]:
-    where = f"{FILE_NAME}: {name}"
-    return tuple(make(**take_fields(entry, where=f"{where}[{i}]", required=types)) for i, entry in enumerate(entries))
-
-
-def _shape(*, name: str, shape: list[object]) -> Shape:
-    sizes = tuple(size for size in shape if type(size) is int and size >= 0)
-    _expect(len(sizes) == len(shape), f"the shape of {name!r} is {shape}, expected whole numbers >= 0")
-    return Shape(name, sizes)
-
-
-def _verify_values(manifest: Manifest, kind: str) -> None:
-    """What must hold for single fields."""
-    _expect(_DIGEST.fullmatch(manifest.recipe_digest), "the recipe's digest is not 64 hexadecimal digits")
-    if kind == "random":
-        _expect(_DIGEST.fullmatch(manifest.salt), "the salt of random directions is not 64 hexadecimal digits")
-        _expect(_KEY.fullmatch(manifest.key), "the key of random directions is not 32 hexadecimal digits")
-    else:
-        _expect(kind == "explicit", f"directions are of kind {kind!r}, expected random or explicit")
-        _expect(not manifest.salt + manifest.key, "explicit directions have a salt or a key")
-    for name, least in (("units", 1), ("degree", 1), ("direction_count", 0)):
-        _expect(getattr(manifest, name) >= least, f"{name} is {getattr(manifest, name)}, expected at least {least}")
-    _expect(min(manifest.informed.count, manifest.informed.power_iterations) >= 0, "informed has negative numbers")
-    _expect(manifest.informed.count or not manifest.informed.power_iterations, "power iterations of no directions")
-    _expect(manifest.informed.count <= manifest.units, "there are more informed directions than units")
-    _expect(not (manifest.informed.count and manifest.is_explicit), "informed directions beside explicit ones")
-    _expect(manifest.dtype in ("float32", "float64"), f"dtype is {manifest.dtype!r}, expected float32 or float64")
-    for probe in manifest.probes:
-        _expect(_PROBE.fullmatch(probe.name), f"probe name {probe.name!r} cannot be a file name")
-    for file in manifest.files:
-        _expect(_DIGEST.fullmatch(file.sha256), f"the digest of {file.path!r} is not 64 hexadecimal digits")
-        _expect(file.size >= 0, f"the size of {file.path!r} is {file.size}")
+def _verify_directions(manifest: Manifest) -> None:
+    informed = manifest.informed
+    _expect(informed.count or not informed.power_iterations, "power iterations of no directions")
+    _expect(informed.count <= manifest.units, "there are more informed directions than units")
+    _expect(not (informed.count and manifest.is_explicit), "informed directions beside explicit ones")
     for entry in manifest.reverse:
-        _expect(min(entry.rank, entry.residual) >= 0, f"the rank or the residual of {entry.name!r} are negative")
         _expect(not manifest.is_explicit, f"reverse sweeps of {entry.name!r} beside explicit directions")
+        _expect(entry.cubic <= entry.rank, f"a cubic rank of {entry.name!r} above its rank: {entry.cubic}")
+
+
+def _verify_names(manifest: Manifest) -> None:
     for shapes in (manifest.probes, manifest.weights, manifest.reverse):
         names = [shape.name for shape in shapes]
         _expect(names == sorted(set(names)), f"names are not sorted, each once: {names}")
 
 
-def _verify_contents(manifest: Manifest) -> None:
-    """The files are those that the contents need; weight sketches cover every direction once, in order, or none."""
+def _verify_solo(manifest: Manifest) -> None:
+    """What must hold for series along units alone, and for own losses."""
+    solo, own = manifest.solo, manifest.own_loss
+    _expect(bool(solo.units) == (solo.degree > 0), f"solo: degree {solo.degree} along {len(solo.units)} units")
+    _expect(max(solo.units, default=0) < manifest.units, f"solo: a position is not below the {manifest.units} units")
+    shape = next((probe.shape for probe in manifest.probes if probe.name == own), None)
+    _expect(not own or shape == (manifest.units,), f"own_loss: {own!r} is no probe with one element a unit")
+
+
+def _verify_blocks(sketches: Sequence[WeightSketch], count: int, file: Callable[[int, int], str]) -> None:
+    """Weight sketches cover every direction, or unit, once, in order, or none."""
     position = 0
-    for sketch in manifest.weight_sketches:
+    for sketch in sketches:
         continues = sketch.first == position < sketch.last
         _expect(continues, f"weight sketch {sketch.path!r} does not continue at direction {position}")
-        _expect(sketch.path == weight_sketch_file(sketch.first, sketch.last), f"weight sketch at {sketch.path!r}")
+        _expect(sketch.path == file(sketch.first, sketch.last), f"weight sketch at {sketch.path!r}")
         position = sketch.last
-    complete = position == manifest.direction_count or not manifest.weight_sketches
-    _expect(complete, f"weight sketches end at direction {position} of {manifest.direction_count}")
+    _expect(position == count or not sketches, f"weight sketches end at direction {position} of {count}")
+
+
+def _verify_contents(manifest: Manifest) -> None:
+    """The files are those that the contents need."""
+    _verify_blocks(manifest.weight_sketches, manifest.direction_count, weight_sketch_file)
+    _verify_blocks(manifest.solo_weights, len(manifest.solo.units), solo_weight_file)
     expected = [UNITS, MODEL, *(probe_file(probe.name) for probe in manifest.probes)]
-    expected += [sketch.path for sketch in manifest.weight_sketches]
+    expected += [sketch.path for sketch in (*manifest.weight_sketches, *manifest.solo_weights)]
+    expected += [SOLO] if manifest.solo.units else []
     pinned = {probe.name for probe in manifest.probes}
     for entry in manifest.reverse:
         _expect(entry.name in pinned, f"reverse sweeps of {entry.name!r}, which is not a pinned probe")

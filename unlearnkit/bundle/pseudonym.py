@@ -16,9 +16,6 @@ from pathlib import Path
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import PRIVATE_MODE, read_private, write_new
 
-PSEUDONYM = re.compile(r"[0-9a-f]{64}")
-"""What a pseudonym looks like."""
-
 _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
 
@@ -28,7 +25,17 @@ WORKSPACE, KEYS = "unlearnkit.toml", "keys"
 
 
 class PseudonymKey:
-    """A secret key of 32 bytes. Its representation never shows it."""
+    """A secret key of 32 bytes, which turns names into pseudonyms. Its representation never shows it.
+
+    Args:
+        secret: the 32 bytes.
+
+    Example:
+        >>> key = uk.PseudonymKey(bytes(32))
+        >>> key.pseudonym("ann")[:16], key
+        ('...', PseudonymKey(secret))
+
+    """
 
     __slots__ = ("_secret",)
 

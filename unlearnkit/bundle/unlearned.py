@@ -1,4 +1,4 @@
-"""The unlearned model: trained weights predicted without some units' data (THEORY.md section 8)."""
+"""The unlearned model: trained weights predicted without some units' data (docs/theory.md section 8)."""
 
 from __future__ import annotations
 

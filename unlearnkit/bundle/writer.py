@@ -17,20 +17,23 @@ from unlearnkit.bundle.manifest import (
     FILE_NAME,
     INFORMED,
     MODEL,
+    SOLO,
     UNITS,
     File,
     Manifest,
+    PinnedProbe,
     Shape,
     SweptProbe,
     WeightSketch,
     probe_file,
     reverse_file,
+    solo_weight_file,
     weight_sketch_file,
 )
-from unlearnkit.bundle.pseudonym import PSEUDONYM
 from unlearnkit.bundle.tensors import ShapeMap, misfit, real_pairs, tensor_bytes
 from unlearnkit.canonical import canonicalize, file_sha256_hex
 from unlearnkit.files import publish_directory, write_new
+from unlearnkit.names import SHA256
 from unlearnkit.signing.keys import PrivateKey
 
 Array = np.ndarray[Any, Any]
@@ -47,6 +50,8 @@ def write_bundle(
     weight_sketch_files: Sequence[tuple[int, int, Path]] = (),
     reverse: Mapping[str, Mapping[str, Array]] | None = None,
     informed: Mapping[str, Array] | None = None,
+    solo: Mapping[str, Array] | None = None,
+    solo_weight_files: Sequence[tuple[int, int, Path]] = (),
     signer: PrivateKey | None = None,
 ) -> None:
     """Write a bundle directory, all or nothing. The same contents give the same bytes.
@@ -58,6 +63,8 @@ def write_bundle(
     reverse: of the probes that the manifest says, with E elements, ``gradient`` ``[E, units]``, ``vectors``
     ``[E, units, k]`` and ``values`` ``[E, k]``, ``residual`` complex ``[directions, E, units]``.
     informed: the arrays of `unlearnkit.bundle.informed`, as many as the manifest says.
+    solo, solo_weight_files: the arrays of `unlearnkit.bundle.solo` for the units that the manifest says, and first and
+    last of these and a file with the weights' series along them; linked like weight sketches.
     signer: a P-256 key; None leaves the bundle unsigned.
 
     Raises FileExistsError when something is at ``final`` already, ValueError for units that are no pseudonyms and for
@@ -71,6 +78,8 @@ def write_bundle(
     files = _contents(manifest, units, model, probes, directions)
     if informed:
         files[INFORMED] = _informed_bytes(manifest, informed, model, probes)
+    if manifest.solo.units:
+        files[SOLO] = _solo_bytes(manifest, solo or {}, probes)
     if reverse.keys() != {entry.name for entry in manifest.reverse}:
         raise ValueError(f"reverse sweeps of {sorted(reverse)}, but the manifest has {manifest.reverse}")
     files |= {reverse_file(e.name): _reverse_bytes(manifest, e, probes, reverse[e.name]) for e in manifest.reverse}
@@ -78,11 +87,14 @@ def write_bundle(
         _place(staging / name).write_bytes(raw)
     for first, last, source in weight_sketch_files:
         _link(source, _place(staging / weight_sketch_file(first, last)))
+    for first, last, source in solo_weight_files:
+        _link(source, _place(staging / solo_weight_file(first, last)))
     complete = replace(
         manifest,
-        probes=_shapes({name: base for name, (base, _) in probes.items()}),
+        probes=tuple(PinnedProbe(name, np.shape(base)) for name, (base, _) in sorted(probes.items())),
         weights=_shapes(model),
         weight_sketches=tuple(WeightSketch(weight_sketch_file(a, b), a, b) for a, b, _ in weight_sketch_files),
+        solo_weights=tuple(WeightSketch(solo_weight_file(a, b), a, b) for a, b, _ in solo_weight_files),
         files=tuple(_files(staging)),
     ).to_bytes()
     Manifest.from_bytes(complete)  # nothing is published that could not be opened
@@ -108,7 +120,7 @@ def _contents(
     count, n = manifest.direction_count, manifest.units
     if len(set(units)) != len(units) or len(units) != n:
         raise ValueError(f"units: got {len(set(units))} different pseudonyms in {len(units)}, expected {n}")
-    if not all(PSEUDONYM.fullmatch(unit) for unit in units):
+    if not all(SHA256.fits(unit) for unit in units):
         raise ValueError("units: got something else than pseudonyms, 64 hexadecimal digits each")  # it may be a name
     files = {UNITS: canonicalize(list(units))}
     files[MODEL] = _tensors("model", model, {name: array.shape for name, array in model.items()}, None)
@@ -146,6 +158,12 @@ def _informed_bytes(
     shapes = manifest.informed.shapes(manifest.units, _shapes(trained), _shapes(bases))
     stored = {name: array.astype(manifest.dtype) for name, array in arrays.items()}
     return _tensors("informed directions", stored, shapes, manifest.dtype)
+
+
+def _solo_bytes(manifest: Manifest, arrays: Mapping[str, Array], probes: Mapping[str, tuple[Array, Array]]) -> bytes:
+    shapes = manifest.solo.shapes(_shapes({name: base for name, (base, _) in probes.items()}), manifest.own_loss)
+    stored = {name: array.astype(manifest.dtype) for name, array in arrays.items()}
+    return _tensors("series along units alone", stored, shapes, manifest.dtype)
 
 
 def _tensors(what: str, tensors: Mapping[str, Array], shapes: ShapeMap, dtype: str | None) -> bytes:

@@ -8,36 +8,41 @@ keys/               secret: log.pem, signer.pem, pseudonym.key; to give away: lo
 
 from __future__ import annotations
 
-import re
+import logging
 import shutil
 import tempfile
-import tomllib
 import zoneinfo
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, Self
 
 from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
-from unlearnkit.canonical import take_fields
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
-from unlearnkit.compliance.policy.policy import ROLES, Policy
-from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust, read_trust
+from unlearnkit.compliance.policy.policy import Policy, Role
+from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
+from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, fingerprint
-from unlearnkit.compliance.requests.register import KEY_CREATED
-from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
+from unlearnkit.compliance.requests.register import KEY_CREATED, KeyBody
+from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import fsync_directory, write_new
+from unlearnkit.names import Pattern, Sha256, Word
+from unlearnkit.records import from_toml, read_toml, to_json
+from unlearnkit.shapes import As
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
 from unlearnkit.signing.note import NoteKey
 
-SCHEMA = "unlearnkit/workspace/v1"
+_logger = logging.getLogger(__name__)
+
+CREATED = "workspace-created"
+"""Type of the first entry of a workspace's log."""
 FILE_NAME = WORKSPACE
 _TRUST, _LOG, _KEYS = "trust.toml", "audit", KEYS
 
-_ORIGIN = re.compile(r"[!#-&(-*,-~]{1,200}")  # printable ASCII without spaces, quotes and plus signs
-_PATH = re.compile(r"[A-Za-z0-9_./-]{1,200}")
+_ORIGIN = Pattern("[!#-&(-*,-~]{1,200}", "printable ASCII without spaces, quotes and plus signs")
+_PATH = Pattern("[A-Za-z0-9_./-]{1,200}", "a name or a path of plain letters")
 _TEMPLATE = """\
 # A workspace of unlearnkit. Commands find it from any directory inside it.
 schema = "{schema}"
@@ -48,9 +53,43 @@ timezone = "{timezone}"         # where requests are received: days begin and en
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """An opened workspace. policy_source: name of a packaged policy, or a path from ``root``."""
+def _timezone(name: str) -> zoneinfo.ZoneInfo:
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"must be one of the IANA database, such as Europe/Berlin: got {name!r}") from None
+
+
+Timezone = Annotated[zoneinfo.ZoneInfo, As(Annotated[str, _PATH], _timezone, str)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here."""
+
+    schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
+    origin: Annotated[str, _ORIGIN]
+    policy: Annotated[str, _PATH]
+    actor: str
+    timezone: Timezone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceCreated:
+    """How a log began. log: the key that its checkpoints are verified with."""
+
+    log: str
+    policy: Word
+    policy_digest: Sha256
+
+
+@dataclass(frozen=True)
+class WorkspaceFiles:
+    """The settings of a workspace, and where its files are. What is done with them is `unlearnkit.office.Workspace`.
+
+    root: its directory. origin: name of the log. policy_source: name of a packaged policy, or a path from ``root``.
+    actor: who works here, a word of the policy. timezone: where requests are received.
+    """
 
     root: Path
     origin: str
@@ -59,31 +98,72 @@ class Workspace:
     timezone: zoneinfo.ZoneInfo
 
     @classmethod
-    def find(cls, start: Path | None = None) -> Workspace:
-        """The workspace that ``start`` is in, by default the current directory; UnknownNameError if it is in none."""
+    def create(
+        cls,
+        root: Path,
+        *,
+        origin: str,
+        policy: str = "gdpr",
+        actor: str | None = None,
+        timezone: str = "UTC",
+        passphrase: bytes | None = None,
+    ) -> Self:
+        """Make a workspace, with new keys, a log and its first checkpoint; its last file is FILE_NAME.
+
+        Args:
+            root: Its directory, made if it is not there.
+            origin: Name of the log, unique among all logs.
+            policy: A packaged policy, or the path of a file from ``root``.
+            actor: Who works here: a word of the policy; None: its first.
+            timezone: Where requests are received, of the IANA database.
+            passphrase: Encrypts the log's and the signer's key. The pseudonym key is needed with every request, and is
+                not encrypted.
+
+        Raises:
+            FileExistsError: Any of its files is there already.
+            ValueError: A setting makes no sense.
+            PolicyError: The actor is no word of the policy.
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
+        if found:
+            raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
+        settings = _settings(origin, policy, actor or "", timezone)
+        loaded = _load_policy(root, policy)
+        who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
+        _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
+        written = _TEMPLATE.format_map(to_json(replace(settings, actor=who)))
+        write_new(root / FILE_NAME, written.encode())
+        return cls.read(root.resolve())
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Self:
+        """The workspace that ``start`` is in, by default the current directory.
+
+        Raises:
+            UnknownNameError: It is in none.
+            FormatError: The settings of the workspace are malformed.
+        """
+        if (found := cls.nearest(start)) is None:
+            raise UnknownNameError(
+                f"no workspace at {(start or Path.cwd()).resolve()} or above", hint="`unlearnkit init` makes one"
+            )
+        return found
+
+    @classmethod
+    def nearest(cls, start: Path | None = None) -> Self | None:
+        """`find`, but None where there is no workspace."""
         begin = (start or Path.cwd()).resolve()
         for folder in (begin, *begin.parents):
             if (folder / FILE_NAME).is_file():
                 return cls.read(folder)
-        raise UnknownNameError(f"no workspace at {begin} or above", hint="`unlearnkit init` makes one")
+        return None
 
     @classmethod
-    def read(cls, root: Path) -> Workspace:
+    def read(cls, root: Path) -> Self:
         """The workspace in the directory ``root``; FormatError for settings that are malformed or unknown."""
-        where = str(root / FILE_NAME)
-        try:
-            record = tomllib.loads((root / FILE_NAME).read_text("utf-8"))
-        except ValueError as err:
-            raise FormatError(f"{where} is not TOML: {err}") from err
-        if record.get("schema", SCHEMA) != SCHEMA:
-            raise UnknownVersionError(f"{where}: schema is {record['schema']!r}, expected {SCHEMA!r}")
-        names = ("schema", "origin", "policy", "actor", "timezone")
-        fields = take_fields(record, where=where, required=dict.fromkeys(names, str))
-        try:
-            settings = _checked(fields["origin"], fields["policy"], fields["timezone"])
-        except ValueError as err:
-            raise FormatError(f"{where}: {err}") from err
-        return cls(root, actor=fields["actor"], **settings)
+        found = read_toml(Settings, (root / FILE_NAME).read_bytes(), where=str(root / FILE_NAME))
+        return cls(root, found.origin, found.policy, found.actor, found.timezone)
 
     @property
     def log_path(self) -> Path:
@@ -97,11 +177,13 @@ class Workspace:
 
     def policy(self) -> Policy:
         """The policy that requests are handled under."""
-        return _load_policy(self.root, self.policy_source)
+        policy = _load_policy(self.root, self.policy_source)
+        _logger.info("policy %s (%s, SHA-256 %s)", policy.name, self.policy_source, policy.digest)
+        return policy
 
     def trust(self) -> TrustStore:
         """The trust store."""
-        return read_trust(self.root / _TRUST)
+        return read_trusted([self.root / _TRUST])
 
     def log_public_key(self) -> NoteKey:
         """What the log's checkpoints are verified with: the key under its name in the trust store."""
@@ -127,32 +209,16 @@ class Workspace:
         return Desk(log, self.policy(), actor=actor or self.actor, timezone=self.timezone, key=key)
 
 
-def create_workspace(
-    root: Path, *, origin: str, policy: str, actor: str | None, timezone: str, passphrase: bytes | None = None
-) -> Workspace:
-    """Make a workspace in ``root``, with new keys, a log and its first checkpoint; the last file is FILE_NAME.
-
-    passphrase: encrypts the log's and the signer's key; the pseudonym key is needed with every request, and is not.
-    Raises FileExistsError if any of its files is there already, ValueError for settings that make no sense.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
-    if found:
-        raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
-    settings = _checked(origin, policy, timezone)
-    loaded = _load_policy(root, policy)
-    who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
+def _publish(root: Path, log_key: LogKey, policy: Policy, passphrase: bytes | None) -> None:
+    """Put keys, log and trust store into ``root``, each whole or not at all."""
     staging = Path(tempfile.mkdtemp(dir=root, prefix=".unlearnkit-init."))
     try:
-        _fill(staging, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
+        _fill(staging, log_key, policy, passphrase)
         for name in (_KEYS, _LOG, _TRUST):
             (staging / name).rename(root / name)
         fsync_directory(root)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    text = _TEMPLATE.format(schema=SCHEMA, origin=origin, policy=policy, actor=who, timezone=timezone)
-    write_new(root / FILE_NAME, text.encode())
-    return Workspace(root.resolve(), actor=who, **settings)
 
 
 def _load_policy(root: Path, source: str) -> Policy:
@@ -168,25 +234,19 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     write_private_key(keys / "signer.pem", signer, passphrase=passphrase)
     write_public_key(keys / "signer.pub.pem", signer.public)
     pseudonyms.save(keys / PseudonymKey.FILE_NAME)
-    own = Signer("this workspace", ROLES, signer.public)
+    own = Signer("this workspace", tuple(Role), signer.public)
     write_new(folder / _TRUST, format_trust(TrustStore(signers=(own,), logs=(log_key.public,))).encode())
     log = AuditLog.create(folder / _LOG, now=clock.utc_now)
-    body = {"log": log_key.public.vkey, "policy": policy.name, "policy_digest": policy.digest}
-    log.record("workspace-created", body)
-    log.record(KEY_CREATED, {"key": fingerprint(pseudonyms)})
+    created = WorkspaceCreated(log=log_key.public.vkey, policy=policy.name, policy_digest=policy.digest)
+    log.record(CREATED, to_json(created))
+    log.record(KEY_CREATED, to_json(KeyBody(fingerprint(pseudonyms))))
     publish_checkpoint(log, log_key)
 
 
-def _checked(origin: str, policy: str, timezone: str) -> dict[str, Any]:
-    """Settings as the members of a Workspace; ValueError says which makes no sense."""
-    if not _ORIGIN.fullmatch(origin):
-        raise ValueError(f"origin must be printable ASCII without spaces, quotes and plus signs: got {origin!r}")
-    if not _PATH.fullmatch(policy):
-        raise ValueError(f"policy must be a name or a path of plain letters: got {policy!r}")
+def _settings(origin: str, policy: str, actor: str, timezone: str) -> Settings:
+    """Settings as they were given; ValueError says which makes no sense."""
+    members = {"origin": origin, "policy": policy, "actor": actor, "timezone": timezone}
     try:
-        zone = zoneinfo.ZoneInfo(timezone if _PATH.fullmatch(timezone) else "")
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"timezone must be one of the IANA database, such as Europe/Berlin: got {timezone!r}"
-        ) from None
-    return {"origin": origin, "policy_source": policy, "timezone": zone}
+        return from_toml(Settings, {"schema": "unlearnkit/workspace/v1", **members}, where="settings")
+    except FormatError as err:
+        raise ValueError(str(err)) from None

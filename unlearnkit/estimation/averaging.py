@@ -6,16 +6,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from unlearnkit.errors import EstimationError
 from unlearnkit.estimation.constants import SHARES, retained_share, variance_bound
+from unlearnkit.estimation.estimate import Method
 from unlearnkit.estimation.robust_mean import catoni_radius, catoni_scale, median_blocks, median_radius
 
 Array = np.ndarray[Any, Any]
-Method: TypeAlias = Literal["catoni", "median-of-means"]
 
 # More directions than anybody could afford.
 _MOST = 1 << 40

@@ -1,4 +1,4 @@
-"""Which degrees a prediction uses: bias against variance, from the sketch's own numbers (THEORY.md section 7).
+"""Which degrees a prediction uses: bias against variance, from the sketch's own numbers (docs/theory.md section 7).
 
 The noise of an averaged term of degree r >= 2 has little to do with its size. In *general position*, where the deletion
 x is no better aligned with ``f_r`` than a random direction is, the two have variances
@@ -7,11 +7,12 @@ x is no better aligned with ``f_r`` than a random direction is, the two have var
 
 at m = 512 directions of n = 1000 units, ``rho`` is 22 for r = 2 and 404 for r = 3. So a term enters
 
-- always, when ``rho <= 1``: there are as many real measurements as the term has dimensions;
-- otherwise where its estimate stands out of its noise by so many standard errors (`required_significance`) that chance
-  hardly ever lets a term in, weighted with the damage that it would do; and
+- always, when nothing about it is random: exact by projection (``rho <= 1``), by reverse sweeps or along units alone;
+- an average where it stands out of its noise by so many standard errors (`required_significance`) that chance hardly
+  ever lets one in, weighted with the damage that it would do; a minimum norm where it is larger than its own error;
 - only if what lower degrees were left out is certainly less than half of it, for terms of a series often have
-  opposite signs, and one without the other can be worse than neither.
+  opposite signs, and one without the other can be worse than neither; and
+- only where the series does not diverge up to it (`unlearnkit.estimation.convergence`), whatever it comes from.
 """
 
 from __future__ import annotations
@@ -23,26 +24,25 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtri
 
+from unlearnkit.estimation.estimate import Estimate
 from unlearnkit.estimation.estimators import symmetric_dimension
+from unlearnkit.estimation.student import TOLERANCE
 
 Array = np.ndarray[Any, Any]
 
-TOLERANCE = 0.02
-"""What choosing a degree may cost in general position: this share of the term's mean square, so 1 % of its rms."""
 
-
-def choose(terms: Sequence[tuple[Array, Array]], units: int, directions: int, given: int = 1) -> list[Array]:
+def choose(terms: Sequence[Estimate], beyond: Sequence[Array]) -> list[Array]:
     """Where to use each term: boolean arrays of the terms' shape.
 
-    terms: estimates and standard errors of the degrees 1, 2, ... given: how many of them are no averages over
-    directions, and are always used.
+    terms: of the degrees 1, 2, ...; the first is always used. beyond: where the series diverges up to each.
     """
-    used = [np.ones_like(value, dtype=bool) for value, _ in terms[:given]]
-    left_out = np.zeros_like(terms[0][0])  # no more than this, in all likelihood, was left out so far
-    for degree, (value, error) in enumerate(terms[given:], start=given + 1):
-        stands_out = significance(value, error, directions) >= required_significance(units, degree, directions)
-        used.append(stands_out & (left_out <= np.abs(value) / 2))
-        left_out += np.where(used[-1], 0, np.abs(value) + 2 * error)
+    used = [np.ones_like(terms[0].value, dtype=bool)]
+    left_out = np.zeros_like(terms[0].value)  # no more than this, in all likelihood, was left out so far
+    for term, diverges in zip(terms[1:], beyond[1:], strict=True):
+        size = np.abs(term.value)
+        used.append(term.stands_out & (left_out <= size / 2) & ~diverges)
+        error = np.where(np.isnan(term.standard_error), np.inf, term.standard_error)
+        left_out += np.where(used[-1], 0, size + 2 * error)
     return used
 
 
@@ -58,13 +58,13 @@ def significance(value: Array, error: Array, directions: int) -> Array:
     return np.divide(math.sqrt(directions) * np.abs(value), length, out=np.zeros_like(length), where=length > 0)
 
 
-def required_significance(units: int, degree: int, directions: int) -> float:
-    """The least number of standard errors s for which using the term costs at most ``TOLERANCE`` in general position.
+def required_significance(units: int, degree: int, directions: int, *, rival: float = 1.0) -> float:
+    """The least number of standard errors s for which using averages costs at most ``TOLERANCE`` in general position.
 
-    With term and noise normal, of variance T^2 and ``rho^2 T^2``, using all estimates beyond s standard errors changes
-    the mean square error by ``T^2 (rho^2 - 1) P(chi^2_3 > s^2 rho^2 / (1 + rho^2))``, so s follows from a quantile.
+    rival: the mean square error of what is used instead, as a share of T^2; 1 for leaving the term out. With term and
+    noise normal, of variance T^2 and ``rho^2 T^2``, using all averages beyond s standard errors changes the mean square
+    error by ``T^2 (rho^2 - rival) P(chi^2_3 > s^2 rho^2 / (1 + rho^2))``, so s follows from a quantile.
     """
     noise = symmetric_dimension(units, degree) / (2 * directions)
-    if noise <= 1 + TOLERANCE:
-        return 0.0
-    return math.sqrt(float(chdtri(3, TOLERANCE / (noise - 1))) * (1 + noise) / noise)
+    allowed = min(1.0, TOLERANCE / max(noise - rival, TOLERANCE))
+    return math.sqrt(float(chdtri(3, allowed)) * (1 + noise) / noise)

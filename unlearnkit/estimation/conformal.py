@@ -1,4 +1,4 @@
-"""Audited bounds: split conformal prediction from real retrainings (THEORY.md section 5).
+"""Audited bounds: split conformal prediction from real retrainings (docs/theory.md section 5).
 
 A score is the error of a prediction over the sketch's own scale ``sigma`` for that deletion. When the deletion asked
 for and the N that were retrained are exchangeable, the new score is as likely to have any rank among the N + 1, so it
@@ -16,12 +16,10 @@ from typing import Any
 import numpy as np
 
 from unlearnkit.errors import EstimationError
-from unlearnkit.estimation.bound import Bound
+from unlearnkit.estimation.bound import ERRORS, Bound
 from unlearnkit.estimation.prediction import Prediction, Sketch
 
 Array = np.ndarray[Any, Any]
-
-COVERS = ("sampling", "rounding", "truncation")
 
 # Weight of the first-order influences in the scale, beside the standard error.
 _INFLUENCE_WEIGHT = 0.5
@@ -77,7 +75,8 @@ def scale(sketch: Sketch, sets: Array, prediction: Prediction) -> Array:
     error does not.
     """
     influence = np.tensordot(sets**2, sketch.influences() ** 2, axes=1)
-    known = np.nan_to_num(prediction.standard_error, nan=0.0, posinf=0.0)
+    # A scale needs no error that nobody knows; what it lacks there, scores and their quantile have.
+    known = np.where(np.isfinite(prediction.standard_error), prediction.standard_error, 0.0)
     floor = max(float(np.abs(sketch.base).max(initial=0)) * 2.0**-23, float(np.finfo(np.float64).tiny))
     return np.asarray(np.sqrt(known**2 + _INFLUENCE_WEIGHT**2 * influence) + floor)
 
@@ -115,10 +114,13 @@ def audited_bound(
         estimate=prediction.value[0],
         epsilon=epsilon.reshape(sketch.base.shape),
         delta=delta,
+        family="all",
         degree=max(term.degree for term in prediction.terms if term.used.any()),
         method=f"audited: split conformal, N={len(truth)}",
-        covers=COVERS,
+        covers=ERRORS,
+        sampling="bounded",
         assumptions=_assumptions(len(truth), distribution, evidence, element),
+        convergence=None,
     )
 
 

@@ -1,22 +1,20 @@
-"""Certified bounds over the randomness of the directions: pure functions over floats and arrays (THEORY.md section 4).
+"""Certified bounds over the randomness of the directions: pure functions over floats and arrays
+(docs/theory.md section 4).
 
 Every bound holds, but for a stated probability delta, for a deletion x and a probe that were chosen without looking at
-the directions. Nothing here is asymptotic. Degree one follows an exact law (`projection_constants`); the degrees above
-it are averages of heavy-tailed samples, of bounded variance (`variance_bound`), which robust means bound
-(`unlearnkit.estimation.averaging`).
+the directions. Nothing here is asymptotic. These are the constants of averages over directions: of heavy-tailed samples
+of bounded variance (`variance_bound`), which robust means bound (`unlearnkit.estimation.averaging`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
-from functools import lru_cache
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betainc, betaincc, betainccinv, rel_entr
+from scipy.special import rel_entr
 
 from unlearnkit.estimation.estimators import symmetric_dimension
 
@@ -26,52 +24,6 @@ Array = np.ndarray[Any, Any]
 SHARES = np.geomspace(1e-3, 0.9, 60)
 # Roots and quantiles are moved outward by this much, relatively: far more than the error of computing them.
 _MARGIN = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectionConstants:
-    """``|error| <= shrink |estimate| + spread |g_P| |x|``."""
-
-    shrink: float
-    spread: float
-
-
-@lru_cache(maxsize=1024)
-def projection_constants(rank: int, dimension: int, delta: float) -> ProjectionConstants:
-    """The exact law of degree one: how far ``kappa <g_P, x>`` is from ``<g, x>``, ``kappa = n/p``.
-
-    g_P: the projection of g on a uniformly random p-dimensional subspace of R^n, which 2m random complex directions
-    span. rank: p. dimension: n. Then ``P g = beta g + sqrt(beta (1-beta)) |g| v`` with
-    ``beta = |g_P|^2 / |g|^2 ~ Beta(p/2, (n-p)/2)`` and v, given beta, uniform on the unit sphere across g. For g,
-
-        <g, x> = estimate / (kappa beta) - (sqrt(1-beta) / beta) |g_P| <v, x>,
-
-    and ``<v, x>^2 <= q |x|^2``, q the quantile of Beta(1/2, (n-2)/2) at 1 - d2. Of all intervals with
-    ``beta in [lo, hi]`` but for d1 the one is taken for which both ends move the estimate by one share, ``shrink``;
-    of all splits ``d1 + d2 = delta`` the one with the least ``spread = sqrt(1-lo) / lo * sqrt(q)``.
-    Source: THEORY.md section 4.1.
-    """
-    if rank >= dimension:
-        return ProjectionConstants(0.0, 0.0)
-    choices = (_projection_constants(rank, dimension, delta * s, delta * (1 - s)) for s in SHARES)
-    return min(choices, key=lambda constants: constants.spread)
-
-
-def _projection_constants(rank: int, dimension: int, beta_delta: float, direction_delta: float) -> ProjectionConstants:
-    a, b, kappa = rank / 2, (dimension - rank) / 2, dimension / rank
-
-    def missed(shrink: float) -> float:
-        low, high = 1 / (kappa * (1 + shrink)), 1 / max(kappa * (1 - shrink), 1)
-        return float(betainc(a, b, low) + betaincc(a, b, high)) - beta_delta
-
-    largest = 1.0
-    while missed(largest) > 0:
-        largest *= 2
-    shrink = float(brentq(missed, 0, largest, xtol=1e-15, rtol=1e-13)) * (1 + _MARGIN)
-    low = 1 / (kappa * (1 + shrink))
-    quantile = betainccinv(0.5, (dimension - 2) / 2, direction_delta) if dimension > 2 else 1.0
-    spread = math.sqrt((1 - low) * quantile) / low
-    return ProjectionConstants(shrink, spread * (1 + _MARGIN))
 
 
 def moment_ratio(units: int, degree: int) -> float:
@@ -91,7 +43,7 @@ def retained_share(kurtosis: float, count: int, delta: float) -> float:
     Of all such W with mean 1, ``exp(-t W)`` has its largest expectation for W = K with probability 1/K and 0 otherwise
     (the parabola through ``exp(-t w)`` at 0 that touches it at K lies above it), so Chernoff's bound for the binomial
     holds: ``P(mean <= a) <= exp(-m KL(a/K || 1/K))``. This is never worse than one-sided Bernstein, which has
-    ``1 - a = sqrt(2 K ln(1/delta) / m)`` (THEORY.md section 4.2).
+    ``1 - a = sqrt(2 K ln(1/delta) / m)`` (docs/theory.md section 4.2).
     """
     if kurtosis <= 1:
         return 1.0
@@ -113,7 +65,7 @@ def variance_bound(squared_norm: Array, squared_length: Array, squared_value: Ar
 
     squared_norm: ``||f_r||^2`` or more. squared_length: ``|x|^2``. squared_value: ``f_r(x)^2`` or more. Shapes that
     broadcast. For many units rho is C(2r-1, r) = R_r / 2, so for f in general position, where ``f_r(x)`` is small, this
-    is a quarter of THEORY.md's ``R_r |x|^(2r) ||f_r||^2``; it is never more than that.
+    is a quarter of docs/theory.md's ``R_r |x|^(2r) ||f_r||^2``; it is never more than that.
 
     Proof. Take |x| = 1 and write ``psi = h* x + sqrt(1-s) phi``, ``s = |h|^2``, phi uniform on the sphere across x.
     ``f_r(psi) = sum_k h*^k (1-s)^((r-k)/2) q_k(phi)`` with q_k homogeneous of degree r-k. The phase of h is uniform and
@@ -146,8 +98,3 @@ def outward(epsilon: Array) -> Array:
 def decimal_above(value: float, digits: int = 6) -> str:
     """The least decimal of so many significant digits that is not below the value."""
     return str(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(value)))
-
-
-def decimal_below(value: float, digits: int = 6) -> str:
-    """The largest decimal of so many significant digits that is not above the value."""
-    return str(Context(prec=digits, rounding=ROUND_FLOOR).create_decimal(Decimal(value)))

@@ -1,7 +1,8 @@
 """Estimates of the terms of a power series from its values along random directions, and their errors.
 
 ``f(w) = sum_r f_r(w)`` with ``f_r`` homogeneous of degree r; a sketch holds ``c_{j,r} = f_r(psi_j)`` for m directions
-``psi_j``, independent and uniform on the unit sphere of C^n (THEORY.md sections 2 and 3). Pure functions over arrays.
+``psi_j``, independent and uniform on the unit sphere of C^n (docs/theory.md sections 2 and 3). Pure functions over
+arrays.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ def symmetric_dimension(units: int, degree: int) -> int:
 def squared_norm(coefficients: Array, units: int, degree: int) -> Array:
     """Unbiased estimate of ``||f_r||^2 = N_r E|c_{j,r}|^2``, the squared Frobenius norm of the term's symmetric tensor.
 
-    coefficients: one degree's, ``[directions, *P]``. Returns ``[*P]``. Source: THEORY.md section 3.
+    coefficients: one degree's, ``[directions, *P]``. Returns ``[*P]``. Source: docs/theory.md section 3.
     """
     return np.asarray(float(symmetric_dimension(units, degree)) * np.mean(np.abs(coefficients) ** 2, axis=0))
 
 
 def averaged_term(products: Array, coefficients: Array, units: int, degree: int) -> tuple[Array, Array]:
-    """Mean of ``Z_{j,r} = Re(N_r h_j^r c_{j,r})`` over the directions, and its standard error (THEORY.md section 3).
+    """Mean of ``Z_{j,r} = Re(N_r h_j^r c_{j,r})`` over the directions, and its standard error
+    (docs/theory.md section 3).
 
     products: ``h_j = sum_u x_u conj(psi_{j,u})``, ``[sets, directions]``. coefficients: one degree's,
     ``[directions, *P]``. Returns two arrays ``[sets, *P]``. The mean is unbiased for ``f_r(x)``; the standard error,
@@ -50,7 +52,7 @@ def averaged_term(products: Array, coefficients: Array, units: int, degree: int)
 
 
 def minimum_norm_error(squared_gradient: Array, unseen: Array, rank: int) -> Array:
-    """Standard error of the minimum-norm ``<g_P, x>`` as a prediction of ``<g, x>`` (THEORY.md section 3).
+    """Standard error of the minimum-norm ``<g_P, x>`` as a prediction of ``<g, x>`` (docs/theory.md section 3).
 
     What the directions do not see of g has squared norm about ``|g_P|^2 (n-p)/p`` and, when nothing is known of g, a
     uniformly random direction in the n - p dimensions left, so the error has variance ``|g_P|^2 |x - P x|^2 / p``.
@@ -83,7 +85,7 @@ def projection_variance(norm: Array, along: Array, across: Array, rank: int, uni
         Var(beta) = 2 p (n-p) / (n^2 (n+2)),   E[beta (1-beta)] = p (n-p) / (n (n+2)).
 
     norm: ``|g|^2``; along and across: ``a^2`` and ``b^2``, the squared parts of x along g and across it; shapes that
-    broadcast. Source: THEORY.md sections 3 and 4.1.
+    broadcast. Source: docs/theory.md sections 3 and 4.1.
     """
     n, p = units, rank
     beta_variance = 2 * p * (n - p) / (n**2 * (n + 2))

@@ -1,4 +1,4 @@
-"""Low-rank forms of Hessians from products with vectors that all of them share (THEORY.md section 8).
+"""Low-rank forms of Hessians from products with vectors that all of them share (docs/theory.md section 8).
 
 Reverse sweeps cost the same for many elements of a probe as for one, as long as all go along the same vectors. So from
 ``H_e V`` of all elements e, V random, comes one basis Q for all of them (the leading left singular vectors of the

@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from unlearnkit.estimation.averaging import Method, best_constants, least_count, pilot_variance, settled_radius
-from unlearnkit.estimation.constants import moment_ratio, projection_constants, variance_bound
+from unlearnkit.estimation.averaging import best_constants, least_count, pilot_variance, settled_radius
+from unlearnkit.estimation.constants import moment_ratio, variance_bound
+from unlearnkit.estimation.estimate import Method
+from unlearnkit.estimation.estimators import symmetric_dimension
+from unlearnkit.estimation.powers import LARGEST
+from unlearnkit.estimation.student import quantile
 
 
 def planned_epsilon(
@@ -20,9 +24,11 @@ def planned_epsilon(
     aligned with ``f_r`` it can be about twice as wide.
     """
     length = math.sqrt(size)
+    if 2 * count >= (dimension := symmetric_dimension(units, degree)) and (degree == 1 or dimension <= LARGEST):
+        return 0.0
     if degree == 1:
-        constants = projection_constants(min(2 * count, units), units, delta)
-        return constants.spread * math.sqrt(min(2 * count / units, 1)) * norm * length
+        rank = 2 * count
+        return math.sqrt((units - rank) / units / (rank - 1)) * quantile(delta, rank, sides=2) * norm * length
     found = best_constants(moment_ratio(units, degree), count, delta, method)
     if found is None:
         return math.inf

@@ -1,4 +1,4 @@
-"""Degree one by projection instead of averaging (THEORY.md section 3, "Degree one").
+"""Degree one by projection instead of averaging (docs/theory.md section 3, "Degree one").
 
 ``c_{j,1} = <g, psi_j>`` with ``g = grad f(0)`` real, so m complex directions are 2m exact real measurements
 ``y = A g``, ``A = [Re Psi; Im Psi]`` (2m x n). They tell ``g_P = A^+ y``, the orthogonal projection of g on the span of
@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 # Complex numbers in a block of directions: 128 MiB.
 _BLOCK_ELEMENTS = 1 << 23
 # Eigenvalues of the Gram matrix below this share of the largest carry rounding only.
-_CUT = 1e-12
+CUT = 1e-12
 
 
 class DirectionSource(Protocol):
@@ -82,8 +82,9 @@ class Projection:
     """The projection on the span of some directions. Factored once, when first needed, for every probe and deletion.
 
     informed: an orthonormal basis Q ``[units, q]`` of dimensions in which the gradient is known anyhow. Then all this
-    is about the others: directions, gradients and deletions without their parts in the span of Q (THEORY.md section 9).
-    For random directions that is the same in n - q dimensions: the span of what is left of them is as random there.
+    is about the others: directions, gradients and deletions without their parts in the span of Q
+    (docs/theory.md section 9). For random directions that is the same in n - q dimensions: the span of what is left of
+    them is as random there.
 
     Takes memory for the smaller of a 2m x 2m and an n x n matrix, and for two blocks of directions.
     """
@@ -139,6 +140,16 @@ class Projection:
             result = self._back(real + 1j * imaginary)
         return np.asarray(result.reshape(-1, *coordinates.shape[1:]))
 
+    def weights(self, coordinates: Array) -> tuple[Array, float]:
+        """How much each measurement counts in ``<gamma, xi>``, and in ``gamma`` at most.
+
+        coordinates: ``xi``, ``[sets, rank]``. Returns w, complex ``[sets, directions]``, with ``<gamma, xi> = sum_j
+        Re(conj(w_j) c_j)``, and the largest factor by which ``|gamma|`` exceeds the length of the measurements.
+        """
+        values, _ = self._factors
+        combined = self.gradient(coordinates.T / values[:, None]).T
+        return inner_products(self._seen, combined), float(1 / np.sqrt(values.min()))
+
     def _back(self, measurements: Array) -> Array:
         """``A' [Re v; Im v] = Re(Psi^H v)`` for complex v ``[directions, p]``."""
         total = np.zeros((self.source.units, measurements.shape[1]))
@@ -153,7 +164,7 @@ class Projection:
             return np.zeros(0), np.zeros((0, 0))
         gram = self._gram_of_units() if self._by_units else self._gram_of_measurements()
         values, vectors = scipy.linalg.eigh(gram, driver="evd", overwrite_a=True)
-        kept = values > _CUT * values[-1]
+        kept = values > CUT * values[-1]
         return values[kept], vectors[:, kept]
 
     def _gram_of_units(self) -> Array:

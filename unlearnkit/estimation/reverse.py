@@ -1,22 +1,26 @@
-"""Predictions from reverse sweeps: the first order exact, the second by low rank (THEORY.md section 8).
+"""Predictions from reverse sweeps: the first order exact, the next ones by low rank (docs/theory.md sections 8 and 10).
 
 For one probe element ``f`` over ``n`` units a reverse sweep gives ``g = grad f(0)`` exactly, and products of its
 Hessian ``H`` with chosen vectors, from which `unlearnkit.estimation.low_rank` makes a form ``L`` of low rank. What that
 leaves out, ``x'(H - L)x``, has an unbiased estimate from directions that L knows nothing of (the idea of Hutch++:
-Meyer, Musco, Musco, Woodruff 2021). Pure functions over arrays; elements first, ``[elements, ...]``.
+Meyer, Musco, Musco, Woodruff 2021). Where the series along units alone are known, the forms have their exact diagonals.
+Pure functions over arrays; elements first, ``[elements, ...]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from unlearnkit.estimation.cubic import NO_CUBIC, CubicForm
 from unlearnkit.estimation.estimators import symmetric_dimension
 from unlearnkit.estimation.low_rank import quadratic_form
 from unlearnkit.estimation.projection import DirectionSource, inner_products
+from unlearnkit.estimation.solo import SoloSeries
 
 Array = np.ndarray[Any, Any]
 
@@ -39,8 +43,8 @@ class ReverseSketch:
 
     gradient: ``[E, units]``. vectors and values: eigenpairs of the low-rank form ``L`` of each Hessian,
     ``[E, units, k]`` and ``[E, k]``; k = 0: first order alone. residual: ``H psi`` along independent random
-    directions, complex
-    ``[directions, E, units]``; may be empty.
+    directions, complex ``[directions, E, units]``; may be empty. cubic: the third order. solo: series along units
+    alone, whose second and third degrees take the diagonals' places.
     """
 
     gradient: Array
@@ -48,11 +52,30 @@ class ReverseSketch:
     values: Array
     residual: Array
     directions: DirectionSource
+    cubic: CubicForm = NO_CUBIC
+    solo: SoloSeries | None = None
 
     @property
     def rank(self) -> int:
         """Eigenpairs of each element."""
         return int(self.values.shape[1])
+
+    @property
+    def degree(self) -> int:
+        """Highest degree that is answered for."""
+        return 1 if not self.rank else 3 if len(self.cubic.basis) else 2
+
+    def of(self, elements: Array) -> ReverseSketch:
+        """The same for some elements of the probe."""
+        return ReverseSketch(
+            gradient=self.gradient[elements],
+            vectors=self.vectors[elements],
+            values=self.values[elements],
+            residual=self.residual[:, elements],
+            directions=self.directions,
+            cubic=self.cubic.of(elements),
+            solo=None if self.solo is None else self.solo.of(elements),
+        )
 
     def first_order(self, sets: Array) -> Array:
         """``f_1(x) = <g, x>``, exact: ``[sets, E]``."""
@@ -65,27 +88,61 @@ class ReverseSketch:
 
         As a point prediction the low-rank part alone is better than with the unbiased residual added, which is noisier
         than it is large; so the residual only sets the scale of the error: the larger of its estimate and the standard
-        error of that. Without residual directions the error is not known, and NaN.
+        error of that. Without residual directions the error is not known, and NaN; where the series of a unit is all
+        there is, it is zero.
         """
         value = quadratic_form(sets, self.vectors, self.values) / 2
+        if self._diagonal is not None:
+            value = value + sets**2 @ self._diagonal / 2
         if not len(self.residual):
-            return value, np.full_like(value, np.nan)
+            return value, self._known(sets, 2, np.full_like(value, np.nan))
         mean, error = self._left_out(sets)
         if unbiased:
-            return value + mean / 2, error / 2
-        return value, np.maximum(np.abs(mean), error) / 2
+            exact = self._known(sets, 2, np.ones_like(value))
+            return value + exact * mean / 2, exact * error / 2
+        return value, self._known(sets, 2, np.maximum(np.abs(mean), error) / 2)
+
+    def third_order(self, sets: Array) -> tuple[Array, Array]:
+        """The cubic form at sets ``[sets, units]``, and its error, which is not known, each ``[sets, E]``."""
+        value = self.cubic.third_order(sets)
+        if self.solo is not None and self.solo.degree > 2:
+            value = value + sets**3 @ self.solo.beside(self.cubic.diagonal(), 3)
+        return value, self._known(sets, 3, np.full_like(value, np.nan))
+
+    def _known(self, sets: Array, degree: int, error: Array) -> Array:
+        """Zero where the series of a unit alone answers exactly."""
+        if self.solo is None or self.solo.degree < degree:
+            return error
+        return np.where(self.solo.alone(sets, error.shape[1]), 0.0, error)
+
+    @cached_property
+    def _diagonal(self) -> Array | None:
+        """What ``L`` leaves out at the diagonal of each Hessian, as far as it is known: ``[units, E]``."""
+        if self.solo is None or self.solo.degree < 2:
+            return None
+        low_rank = np.einsum("euk,ek->ue", self.vectors**2, self.values)
+        return 2 * self.solo.beside(low_rank / 2, 2)
+
+    def method(self, degree: int) -> str:
+        """How a degree is found, in words."""
+        if degree == 1:
+            return "exact, by reverse sweeps"
+        form = f"{self.rank} eigenpairs" if degree == 2 else f"cubic form of rank {len(self.cubic.basis)}"
+        diagonal = self.solo is not None and self.solo.degree >= degree
+        return f"{form}, by reverse sweeps" + (", diagonal by series along units alone" if diagonal else "")
 
     def residual_products(self) -> Iterator[Array]:
-        """For each element, ``(H - L) psi`` along the directions, complex ``[directions, units]``."""
+        """For each element, what is left out of ``H psi``, complex ``[directions, units]``."""
         psi = self.directions.block(0, len(self.residual))
-        for v, weights, products in zip(self.vectors, self.values, self.residual.swapaxes(0, 1), strict=True):
-            yield products - ((psi @ v) * weights) @ v.T
+        for e, products in enumerate(self.residual.swapaxes(0, 1)):
+            left = products - ((psi @ self.vectors[e]) * self.values[e]) @ self.vectors[e].T
+            yield left if self._diagonal is None else left - psi * self._diagonal[:, e]
 
     def _left_out(self, sets: Array) -> tuple[Array, Array]:
-        """Unbiased estimate of ``x'(H - L)x`` and its standard error (asymptotic), each ``[sets, E]``.
+        """Unbiased estimate of what is left out of ``x'Hx`` and its standard error (asymptotic), each ``[sets, E]``.
 
-        The average of ``n Re(conj(<psi, x>) <x, (H - L) psi>)`` over directions psi uniform on the complex unit sphere:
-        ``E psi psi^H = I / n``.
+        The average of ``n Re(conj(<psi, x>) <x, M psi>)``, M what is left out of H, over directions psi uniform on the
+        complex unit sphere: ``E psi psi^H = I / n``.
         """
         mean = np.empty((len(sets), len(self.values)))
         error = np.empty_like(mean)

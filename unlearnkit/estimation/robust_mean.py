@@ -1,8 +1,8 @@
 """Means of heavy-tailed samples with finite-sample guarantees: Catoni's estimator and the median of means.
 
-A few directions that happen to lie along a deletion dominate an average over directions (THEORY.md section 4.2), so a
-plain mean has no useful certified error. These two estimators need nothing but a bound on the variance. Samples come
-first: ``[count, *S]``.
+A few directions that happen to lie along a deletion dominate an average over directions (docs/theory.md section 4.2),
+so a plain mean has no useful certified error. These two estimators need nothing but a bound on the variance. Samples
+come first: ``[count, *S]``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The stability profile: how large each degree's part of a probe is (the paper's figure 1; THEORY.md section 3).
+"""How large each degree's part of a probe is (the paper's figure 1; docs/theory.md section 3).
 
-``||f_r||`` is what a certified bound and the truncation rest on. Rows are the root mean square over a probe's elements.
-Intervals are certified, each by itself: from above by `retained_share`, from below by Cantelli's inequality, both from
-``E W^2 <= K (E W)^2`` for ``W = N_r |c_r|^2`` alone.
+``||f_r||`` is what truncation rests on, what convergence is judged by, and what a declared decay is held against.
+Intervals are certified: from above by `retained_share`, from below by Cantelli's inequality, both from
+``E W^2 <= K (E W)^2`` for the samples W alone, and so for sums of them over elements too.
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from unlearnkit.estimation.constants import moment_ratio, retained_share
-from unlearnkit.estimation.estimators import squared_norm
-from unlearnkit.estimation.reverse import ReverseSketch
+from unlearnkit.estimation.constants import outward, retained_share
 
 Array = np.ndarray[Any, Any]
 
@@ -25,9 +22,37 @@ DELTA = 0.05
 """Chance that one interval is wrong."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """``||f_r||`` of each element, in the probe's unit per unit of weight to the power r.
+
+    squared: an unbiased estimate of its square, ``[E]``, the mean of ``count`` samples W. kurtosis: ``K``; 1 where
+    nothing is random.
+    """
+
+    squared: Array
+    kurtosis: float = 1.0
+    count: int = 1
+
+    @property
+    def norm(self) -> Array:
+        """The estimate, ``[E]``."""
+        return np.asarray(np.sqrt(self.squared))
+
+    def above(self, delta: float) -> Array:
+        """No less than it, but for delta; infinite where there are too few samples to say."""
+        retained = retained_share(self.kurtosis, self.count, delta)
+        return outward(self.norm / math.sqrt(retained)) if retained else np.full_like(self.squared, np.inf)
+
+    def below(self, delta: float) -> Array:
+        """No more than it, but for delta. Cantelli: ``P(mean >= (1+t) E) <= v / (v + t^2)``, ``v = (K-1)/count``."""
+        excess = math.sqrt((self.kurtosis - 1) / self.count * (1 / delta - 1))
+        return self.norm**2 / outward(self.norm * math.sqrt(1 + excess))
+
+
 @dataclass(frozen=True, slots=True)
 class Size:
-    """``||f_r||`` in the probe's unit, per unit of weight to the power r. low, high: its certified 95 % interval.
+    """A row of the profile: root mean square over a probe's elements. low, high: its certified 95 % interval.
 
     high is infinite where there are too few directions to say.
     """
@@ -38,36 +63,33 @@ class Size:
     high: float
 
 
-def profile(coefficients: Array, units: int, reverse: ReverseSketch | None) -> list[Size]:
-    """A row for each degree that something is known of. coefficients: ``[directions, degree, *P]``, may be empty."""
-    rows: dict[int, Size] = {}
-    count, degree = coefficients.shape[:2]
-    for r in range(1, degree + 1) if count else ():
-        squared = float(np.mean(squared_norm(coefficients[:, r - 1], units, r)))
-        rows[r] = _interval(r, squared, moment_ratio(units, r), count)
-    if reverse is not None:
-        norm = math.sqrt(float(np.mean((reverse.gradient**2).sum(1))))
-        rows[1] = Size(1, norm, norm, norm)
-        if directions := len(reverse.residual):
-            squared = units * float(np.mean((np.abs(reverse.residual) ** 2).sum(-1))) / 4
-            rows[2] = _interval(2, squared, moment_ratio(units, 1), directions)
-    return [rows[r] for r in sorted(rows)]
+def profile(sizes: Sequence[Sizes | None]) -> list[Size]:
+    """A row for each degree that something is known of. sizes: of the degrees 1, 2, ..."""
+    rows = []
+    for degree, found in enumerate(sizes, start=1):
+        if found is not None:
+            mean = Sizes(squared=np.mean(found.squared, keepdims=True), kurtosis=found.kurtosis, count=found.count)
+            low, norm, high = (float(x.item()) for x in (mean.below(DELTA / 2), mean.norm, mean.above(DELTA / 2)))
+            rows.append(Size(degree, norm, low, high))
+    return rows
 
 
-def _interval(degree: int, squared: float, kurtosis: float, count: int) -> Size:
-    """From the mean of ``count`` samples. Cantelli: ``P(mean >= (1+t) E) <= v / (v + t^2)``, ``v = (K-1)/count``."""
-    retained = retained_share(kurtosis, count, DELTA / 2)
-    excess = math.sqrt((kurtosis - 1) / count * (2 / DELTA - 1))
-    high = math.sqrt(squared / retained) if retained else math.inf
-    return Size(degree, math.sqrt(squared), math.sqrt(squared / (1 + excess)), high)
+def objection(this: Sizes | None, following: Sizes | None, degree: int, decay: float) -> str | None:
+    """What was measured against ``||f_(r+1)|| <= decay ||f_r||``, r = degree, in any element; None if nothing.
 
-
-def contradiction(rows: Sequence[Size], decay: float) -> str | None:
-    """What the profile says against ``||f_(r+1)|| <= decay ||f_r||``, in words; None if nothing."""
-    for row, following in pairwise(rows):
-        if following.degree == row.degree + 1 and following.low > decay * row.high:
-            return (
-                f"the part of degree {following.degree} has size {following.low:.4g} or more, that of degree "
-                f"{row.degree} {row.high:.4g} or less: more than {decay:g} times"
-            )
-    return None
+    Nothing measured is an objection too: a decay that nothing could have contradicted is refused. What contradicts one
+    is the least that the ratio can be: ``below`` of the degree above over ``above`` of this one.
+    """
+    if this is None or following is None:
+        return f"nothing was measured that could contradict it: the size of degree {degree + 1} is not known"
+    low, high = following.below(DELTA / 2), this.above(DELTA / 2)
+    if not np.isfinite(high).all():
+        return f"nothing was measured that could contradict it: the size of degree {degree} has no upper bound"
+    excess = low - decay * high
+    if (excess <= 0).all():
+        return None
+    worst = int(np.argmax(excess))
+    return (
+        f"it is contradicted by the sketch: in element {worst} the part of degree {degree + 1} has size "
+        f"{low[worst]:.4g} or more, that of degree {degree} {high[worst]:.4g} or less: more than {decay:g} times"
+    )

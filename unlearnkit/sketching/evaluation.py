@@ -31,6 +31,11 @@ def evaluate(bundle: Bundle, recipe: Recipe, probe: Probe) -> Sketch:
         VerificationError: the recipe is not the one that was sketched.
         RefusedError: the bundle kept no weight sketches.
 
+    Example:
+        >>> sketch = uk.evaluate(bundle, recipe, lambda model: model(torch.ones(1, 3, dtype=torch.float64))[0])
+        >>> sketch.predict(["ann"]).value.shape
+        (2,)
+
     """
     if recipe.digest != bundle.manifest.recipe_digest:
         raise VerificationError(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,14 @@ import torch
 from tqdm import tqdm
 
 from unlearnkit.bundle import Directions
+from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
-from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.check import Problem
 from unlearnkit.training.compare import train_beside_plain, verify_probe
-from unlearnkit.training.probes import coefficients, probe_function
+from unlearnkit.training.coupling import require_uncoupled
+from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
+from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
 from unlearnkit.training.run import Run, numpy_state
 from unlearnkit.training.state import Leaf, constant_of
 from unlearnkit.training.trainer import ACTIVE, Trainer
@@ -45,8 +49,21 @@ class ForwardSketching:
         self.trainer = Trainer(run, degree)
         self.probes = {name: probe_function(run, name, probe) for name, probe in run.recipe.probes.items()}
 
+    def to_degree(self, degree: int) -> ForwardSketching:
+        """The same sketching to another degree, with the same traces."""
+        other, trainer = copy.copy(self), copy.copy(self.trainer)
+        trainer.degree = other.degree = degree
+        other.trainer = trainer
+        return other
+
+    @cached_property
+    def coupled(self) -> tuple[Problem, ...]:
+        """What the manifest must state of coupled examples. RecipeError where the recipe does not accept them."""
+        return require_uncoupled(self.run)
+
     def prepare(self) -> int:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
+        rehearse_loss(self.run)
         run, weights = self.run, self.run.initial_weights()
         arguments = (
             weights,
@@ -56,20 +73,22 @@ class ForwardSketching:
         )
         with run.random_numbers(0):
             peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
-        _ = self.trainer.idle
+        _ = self.trainer.idle, self.coupled
+        rehearse_probes(run)
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
         states = 2 + max(group.rule.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
-    def reservations(self) -> list[dict[str, str]]:
-        """Operations that the manifest must list: by name and module, so that the machine's paths stay out of it.
+    def reservations(self) -> tuple[Piecewise, ...]:
+        """What the manifest must list: by name and module, so that the machine's paths stay out of it.
 
         Complete after the first block: every block makes the same decisions, those of the constant term.
         """
-        functions: list[JetFunction] = [self.trainer.gradient, *self.probes.values()]
-        found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
-        return [{"operation": operation, "where": where, "kind": kind} for operation, where, kind in sorted(found)]
+        functions: list[ProbeFunction] = [self.trainer.gradient, *self.probes.values()]
+        problems = [*self.coupled, *(problem for function in functions for problem in function.reservations)]
+        found = {(p.operation, p.module, p.kind.value) for p in problems}
+        return tuple(Piecewise(*members) for members in sorted(found))
 
     def along(
         self,

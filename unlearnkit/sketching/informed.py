@@ -1,4 +1,4 @@
-"""Informed directions: along which the trained weights move most (THEORY.md section 9).
+"""Informed directions: along which the trained weights move most (docs/theory.md section 9).
 
 With ``J = d theta / d w`` at w = 0 (weights x units), every probe F of the trained model has the first order
 ``grad F . J x``. The leading right singular vectors of J, found by subspace iteration (Halko, Martinsson and Tropp

@@ -1,4 +1,5 @@
-"""The reverse sweep: gradients of a probe over all downweights, and their Taylor coefficients (THEORY.md section 8).
+"""The reverse sweep: gradients of a probe over all downweights, and their Taylor coefficients
+(docs/theory.md section 8).
 
 Training is a chain of steps ``(weights, moments) -> (weights', moments')``. A sweep carries, for each element of a
 probe, the cotangent of weights and moments back through the chain; on the way, every step yields the derivative with
@@ -9,6 +10,7 @@ the Hessian of f (over units) times psi.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +23,6 @@ from unlearnkit.errors import NonFiniteError
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.optimizers import Group
-from unlearnkit.training.recipe import Probe
 from unlearnkit.training.run import Run
 from unlearnkit.training.state import GroupState, Leaf, accumulate, assign, constant_of, is_finite, merged, part
 from unlearnkit.training.trainer import UPDATE_ELEMENTS, Trainer, scalars
@@ -49,6 +50,15 @@ class ReverseSweeps:
             run.over_jets(("pull update", group.rule), _update_pullback(group)) for group in run.recipe.groups
         ]
 
+    def to_degree(self, degree: int) -> ReverseSweeps:
+        """The same sweeps to another degree, with the same traces."""
+        if degree == self.trainer.degree:
+            return self
+        other, trainer = copy.copy(self), copy.copy(self.trainer)
+        trainer.degree = degree
+        other.trainer = trainer
+        return other
+
     def sweep(
         self,
         pull_probe: Callable[..., Mapping[str, Leaf]],
@@ -60,7 +70,7 @@ class ReverseSweeps:
     ) -> Leaf:
         """Gradient over downweights of the probe elements that ``basis`` picks.
 
-        pull_probe: from ``probe_pullback``. basis: cotangents of the probe, ``[elements, *P]``.
+        pull_probe: from `unlearnkit.sketching.pullback`. basis: cotangents of the probe, ``[elements, *P]``.
         directions: ``[directions, units]``, real or complex, or None for the plain gradient.
         Returns ``[elements, units]``; along directions a jet, whose tail, ``[degree, directions, elements, units]``,
         holds ``grad f_2(psi), grad f_3(psi), ...``.
@@ -127,20 +137,6 @@ class ReverseSweeps:
                 [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True
             ):
                 assign(target, source)
-
-
-def probe_pullback(run: Run, probe: Probe) -> JetFunction:
-    """The probe's reverse: ``(weights, fixed, basis [elements, *P]) -> {name: [elements, *S]}``."""
-
-    def pull(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Tensor]:
-        with run.evaluating():
-            back = vjp(lambda w: run.call(probe, w, fixed).to(run.dtype), weights)[1]
-            return vmap(back)(basis)[0]  # type: ignore[no-any-return]
-
-    def plain(weights: Weights, fixed: Weights, _basis: Tensor) -> Tensor:
-        return run.plain_probe(probe, weights, fixed)
-
-    return run.over_jets(("pull probe", id(probe)), pull, plain)
 
 
 def _gradient_pullback(run: Run) -> Callable[..., tuple[dict[str, Tensor], Tensor]]:

@@ -1,11 +1,13 @@
-"""Sketching a probe by reverse sweeps: exact gradients, low-rank Hessians, residual products (THEORY.md section 8).
+"""Sketching a probe by reverse sweeps: exact gradients, low-rank Hessians, residual products
+(docs/theory.md section 8).
 
 The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory and a
 finished one can be kept. All elements go along the same directions, which costs little more than one of them alone:
 
 1. *range*: products of the Hessians with random real vectors, from which the shared basis ``Q`` is made;
 2. *product*: products with Q;
-3. *residual*: products with independent random complex directions, for the error of what the low rank leaves out.
+3. *residual*: products with independent random complex directions, for the error of what the low rank leaves out;
+4. *cubic*: sweeps of degree two along Q's leading columns and their pairs, for the third order (section 10).
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from unlearnkit.bundle import Directions, SweptProbe, complex_numbers, random_directions
+from unlearnkit.estimation.cubic import pair_directions, slices
 from unlearnkit.estimation.low_rank import eigenpairs, shared_basis
-from unlearnkit.sketching.reverse import ReverseSweeps, probe_pullback
+from unlearnkit.sketching.pullback import probe_pullback
+from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.taylor.jet import Jet
@@ -41,7 +45,7 @@ class Keys:
 # Elements times real directions of one sweep: more gain nothing.
 SWEEP_LANES = 1280
 
-Stage = Literal["gradient", "range", "product", "residual"]
+Stage = Literal["gradient", "range", "product", "residual", "cubic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,10 @@ class Sweep:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What a sweep found: gradients ``[elements, units]``, and ``H psi`` ``[directions, elements, units]``."""
+    """What a sweep found: gradients ``[elements, units]``, and ``H psi``, or of a cubic stage ``grad f_3(psi)``."""
 
     gradient: Array
-    products: Array
+    products: Array  # [directions, elements, units]
 
 
 class ReverseSketching:
@@ -85,6 +89,7 @@ class ReverseSketching:
         yield from self._stage("range", settings.rank, chunk)
         yield from self._stage("product", settings.rank, chunk)
         yield from self._stage("residual", settings.residual, chunk // 2)  # complex directions are two real ones
+        yield from self._stage("cubic", settings.cubic * (settings.cubic + 1) // 2, chunk // 2)  # so are two degrees
 
     def _stage(self, stage: Stage, directions: int, lanes: int) -> Iterator[Sweep]:
         elements = max(1, min(self.elements, lanes))
@@ -105,9 +110,10 @@ class ReverseSketching:
         basis[:, sweep.e0 : sweep.e1].fill_diagonal_(1)
         psi = None if directions is None else self._tensor(directions)
         cotangents = basis.view(-1, *self.shape)
-        result = self._reverse.sweep(self._pull, cotangents, psi, memory_budget=memory_budget, progress=progress)
+        sweeps = self._reverse.to_degree(2 if sweep.stage == "cubic" else 1)
+        result = sweeps.sweep(self._pull, cotangents, psi, memory_budget=memory_budget, progress=progress)
         if isinstance(result, Jet):
-            return Piece(result.constant.cpu().numpy(), result.tail[0].cpu().numpy())
+            return Piece(result.constant.cpu().numpy(), result.tail[-1].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
 
     def _tensor(self, directions: Array) -> Tensor:
@@ -126,13 +132,15 @@ class Pieces:
         self._range = np.empty((elements, units, settings.rank), dtype=self._precision)
         self._product = np.empty_like(self._range)
         self._residual = np.empty((settings.residual, elements, units), dtype=np.complex128)
+        self._rank = settings.cubic
+        self._cubic = np.empty((settings.cubic * (settings.cubic + 1) // 2, elements, units))
 
     def add(self, sweep: Sweep, piece: Piece) -> None:
         """Put a piece in its place."""
         elements, directions = slice(sweep.e0, sweep.e1), slice(sweep.d0, sweep.d1)
         self._gradient[elements] = piece.gradient
-        if sweep.stage == "residual":
-            self._residual[directions, elements] = piece.products
+        if sweep.stage in ("residual", "cubic"):
+            (self._residual if sweep.stage == "residual" else self._cubic)[directions, elements] = piece.products
         elif sweep.stage != "gradient":
             place = self._range if sweep.stage == "range" else self._product
             place[elements, :, directions] = piece.products.transpose(1, 2, 0)
@@ -142,13 +150,26 @@ class Pieces:
         """The shared basis as training goes along it: ``[units, rank]``. Takes the whole range."""
         return shared_basis(self._range, self._range.shape[2]).astype(self._precision)
 
+    @property
+    def pairs(self) -> Array:
+        """The directions of the cubic stage."""
+        return pair_directions(self._leading)
+
+    @property
+    def _leading(self) -> Array:
+        """The leading columns of the basis, as rows."""
+        return self.basis.T[: self._rank]
+
     def arrays(self, count: int) -> dict[str, Array]:
         """Everything that ``ReverseSketch`` takes, with ``count`` eigenpairs of each Hessian."""
         elements, units = self._gradient.shape
         vectors, values = np.zeros((elements, units, count)), np.zeros((elements, count))
         for e in range(elements if count else 0):
             vectors[e], values[e] = eigenpairs(self.basis, self._product[e], self.start.T, self._range[e], count)
-        return {"gradient": self._gradient, "vectors": vectors, "values": values, "residual": self._residual}
+        found = {"gradient": self._gradient, "vectors": vectors, "values": values, "residual": self._residual}
+        if self._rank:
+            found |= {"basis": self._leading, "cubic": slices(self._cubic, self._rank)}
+        return found
 
 
 def complete(
@@ -179,5 +200,7 @@ def _directions(sweep: Sweep, keys: Keys, pieces: Pieces) -> Array | None:
         return None
     if sweep.stage == "residual":
         return keys.residual.block(sweep.d0, sweep.d1)
-    vectors = pieces.start if sweep.stage == "range" else pieces.basis.T
+    if sweep.stage == "range":
+        return np.ascontiguousarray(pieces.start[sweep.d0 : sweep.d1])
+    vectors = pieces.pairs if sweep.stage == "cubic" else pieces.basis.T
     return np.ascontiguousarray(vectors[sweep.d0 : sweep.d1])

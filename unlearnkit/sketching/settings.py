@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+
+from unlearnkit.errors import UnknownNameError
 
 Array = np.ndarray[Any, Any]
 
 # More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
 LARGEST_CHUNK = 256
 
+# The same for units alone, on a processor's caches and elsewhere.
+SOLO_LANES = {"cpu": 64}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Forward:
-    """Power series along random directions (THEORY.md section 2): every pinned probe, and probes nobody named.
+    """Power series along random directions (docs/theory.md section 2): every pinned probe, and probes nobody named.
 
     Attributes:
         directions: how many random directions, or an explicit complex array ``[directions, units]`` for studies.
         degree: highest power kept.
         keep_weights: store the weights' series too, for probes that nobody pinned.
         chunk: directions at once; "auto" fits the memory budget.
+
+    Example:
+        >>> forward = uk.Forward(directions=16, degree=2, keep_weights=True)
+        >>> forward.count
+        16
 
     """
 
@@ -60,24 +71,33 @@ class Forward:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reverse:
-    """Reverse sweeps of one pinned probe (THEORY.md section 8): its exact first order, and a low-rank second.
+    """Reverse sweeps of one pinned probe (docs/theory.md sections 8, 10): its exact first order, low-rank ones above.
 
     Attributes:
         rank: columns of the basis for the second order, which takes twice as many products with each element's
             Hessian and keeps twice as many of its eigenpairs; 0: first order alone.
         residual: random directions for the error of the second order; 0: it is not known.
+        cubic: leading columns of the basis for the third order, which takes a degree-two sweep along each of them and
+            each pair; its error is not known. 0: no third order.
+
+    Example:
+        >>> uk.Reverse(rank=64, residual=32, cubic=4)
+        Reverse(rank=64, residual=32, cubic=4)
 
     """
 
     rank: int = 64
     residual: int = 32
+    cubic: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("rank", "residual"):
+        for name in ("rank", "residual", "cubic"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}, expected a whole number >= 0")
         if self.residual and not self.rank:
             raise ValueError("residual without a rank: it measures what the low-rank second order leaves out")
+        if self.cubic > self.rank:
+            raise ValueError(f"cubic={self.cubic} with rank={self.rank}: it takes columns of the basis of that rank")
 
 
 FIRST_ORDER = Reverse(rank=0, residual=0)
@@ -86,11 +106,15 @@ FIRST_ORDER = Reverse(rank=0, residual=0)
 
 @dataclass(frozen=True, slots=True)
 class Informed:
-    """Directions along which the trained weights move most (THEORY.md section 9): first orders of any probe.
+    """Directions along which the trained weights move most (docs/theory.md section 9): first orders of any probe.
 
     Attributes:
         count: how many. The weights' series along them are always kept.
         power_iterations: rounds of refinement; each makes them better, for another push and pull.
+
+    Example:
+        >>> uk.Informed(128, power_iterations=1)
+        Informed(count=128, power_iterations=1)
 
     """
 
@@ -111,3 +135,47 @@ class Informed:
             | {f"{stage}-{i}": n for i in rounds for stage, n in (("push", 1), ("pull", 2))}
             | {"final": 1}
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Solo:
+    """Series along each unit alone (docs/theory.md section 10): exact for single units, exact diagonals for sets.
+
+    Attributes:
+        degree: highest power kept.
+        units: which units; None: all of them.
+        keep_weights: store the trained weights' series too, for the models that they predict.
+
+    Example:
+        >>> uk.Solo(degree=2, units=["ann", "bob"])
+        Solo(degree=2, units=['ann', 'bob'], keep_weights=False)
+
+    """
+
+    degree: int = 3
+    units: Sequence[str | int] | None = None
+    keep_weights: bool = False
+
+    def __post_init__(self) -> None:
+        if self.degree < 1:
+            raise ValueError(f"degree={self.degree}, expected a whole number >= 1")
+        if self.units is not None and (isinstance(self.units, str) or not len(self.units)):
+            raise ValueError(f"units={self.units!r}, expected a list of units, or None for all")
+
+    def positions(self, names: Sequence[str]) -> tuple[int, ...]:
+        """Where the units are among all ``names``, increasing.
+
+        Raises:
+            UnknownNameError: a unit that is not there.
+            ValueError: a unit named twice.
+
+        """
+        if self.units is None:
+            return tuple(range(len(names)))
+        wanted, known = [str(unit) for unit in self.units], set(names)
+        if unknown := [unit for unit in wanted if unit not in known]:
+            raise UnknownNameError(f"solo: the recipe has no unit {', '.join(map(repr, unknown[:10]))}")
+        if len(set(wanted)) < len(wanted):
+            raise ValueError("solo: a unit is named more than once")
+        chosen = set(wanted)
+        return tuple(i for i, name in enumerate(names) if name in chosen)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
-import secrets
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -23,27 +21,26 @@ from unlearnkit.bundle import (
     RESIDUAL,
     Bundle,
     Directions,
-    InformedDirections,
     Manifest,
     PseudonymKey,
     SweptProbe,
     direction_key,
-    salt_from_seed,
     sign_bundle,
     write_bundle,
 )
 from unlearnkit.bundle.integrity import SIGNATURE
-from unlearnkit.canonical import canonicalize
-from unlearnkit.errors import UnknownNameError
+from unlearnkit.bundle.manifest import ExplicitDirections, RandomDirections, RecipeText, SaltFromLog
 from unlearnkit.signing.keys import PrivateKey
+from unlearnkit.sketching.asked import Asked, directions, settled
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.informed import InformedSketching
 from unlearnkit.sketching.memory import memory_for
-from unlearnkit.sketching.second_order import SWEEP_LANES, Keys, ReverseSketching, complete
-from unlearnkit.sketching.settings import FIRST_ORDER, LARGEST_CHUNK, Forward, Informed, Reverse
+from unlearnkit.sketching.second_order import Keys, ReverseSketching, complete
+from unlearnkit.sketching.settings import Forward, Informed, Reverse, Solo
+from unlearnkit.sketching.solo import SoloSketching
 from unlearnkit.sketching.store import PartialRun, Settings, open_partial, remove_stale, replaced
 from unlearnkit.training.recipe import COUNTERFACTUAL, Array, Recipe
-from unlearnkit.training.run import Run, make_run
+from unlearnkit.training.run import make_run
 
 
 def sketch(
@@ -53,7 +50,9 @@ def sketch(
     forward: Forward | None = None,
     reverse: Mapping[str, Reverse] | None = None,
     informed: Informed | None = None,
+    solo: Solo | None = None,
     seed: int | None = None,
+    salt: bytes | None = None,
     dtype: Literal["float32", "float64"] = "float32",
     device: str | torch.device | None = None,
     memory_budget: int | None = None,
@@ -61,9 +60,10 @@ def sketch(
     overwrite: bool = False,
     progress: bool | None = None,
 ) -> Bundle:
-    """Train the recipe once while pushing truncated power series through it; write a bundle (THEORY.md section 2).
+    """Train the recipe once while pushing truncated power series through it; write a bundle (docs/theory.md section 2).
 
-    Without ``forward``, ``reverse`` and ``informed``, every pinned probe gets its exact first order by a reverse sweep.
+    Without ``forward``, ``reverse``, ``informed`` and ``solo``, every pinned probe gets its exact first order by a
+    reverse sweep; own losses of 10,000 and more units do not, for that is a number for each pair of units.
     What an interrupted call had finished is kept: the same call goes on to the same bundle, byte for byte.
 
     Args:
@@ -72,7 +72,10 @@ def sketch(
         forward: random directions through the whole run.
         reverse: reverse sweeps, by the name of a pinned probe.
         informed: directions along which the trained weights move most.
+        solo: series along units alone.
         seed: fixes the random directions, which also depend on the recipe; None: a fresh one.
+        salt: the bytes of a checkpoint of the audit log that holds the commitment to this recipe: the random directions
+            follow from both, so that nobody has chosen them.
         dtype: precision of the run.
         device: None takes a GPU when there is one.
         memory_budget: bytes that directions at once may take; None: a quarter of the free memory.
@@ -84,7 +87,8 @@ def sketch(
         The bundle, opened.
 
     Raises:
-        UnsupportedOpsError, PiecewiseOpsError: the run cannot be sketched, or only with ``allow_piecewise``.
+        UnsupportedOpsError: the run has operations without a Taylor rule.
+        PiecewiseOpsError: it has operations that only ``allow_piecewise`` accepts.
         NonFiniteError: a coefficient overflowed.
         FileExistsError: another bundle is at ``path``.
         RefusedError: unfinished work at ``path`` has other settings, or another process is at it.
@@ -95,110 +99,34 @@ def sketch(
         ()
 
     """
-    final, units = Path(path), len(recipe.unit_names)
-    if forward is None and informed is None and reverse is None:
-        reverse = dict.fromkeys(recipe.probes, FIRST_ORDER)
-    reverse = reverse or {}
-    if forward is None and informed is None and not reverse:
-        raise ValueError("nothing to sketch: the recipe pins no probe, and neither forward= nor informed= is given")
-    if informed is not None and informed.count > units:
-        raise ValueError(f"informed: {informed.count} directions, expected at most one for each of {units} units")
-    explicit = None if forward is None else forward.explicit(units)
-    if explicit is not None and (seed is not None or reverse or informed):
-        raise ValueError("explicit directions go with no seed, no reverse sweeps and no informed directions")
-    run = make_run(recipe, dtype, device)
-    asked = _asked(run, forward, reverse, informed, seed, explicit)
+    asked = Asked.of(recipe, forward, reverse, informed, solo, seed, salt)
+    final, run = Path(path), make_run(recipe, dtype, device)
+    settings = asked.settings(run)
     if final.exists() and not overwrite:
-        return _already_there(final, asked, signer)
-    sketching = ForwardSketching(run, asked.degree)
-    fresh = _settled(asked, sketching.prepare() * run.dtype.itemsize, memory_for(asked.device, memory_budget))
-    with open_partial(final, asked, fresh, overwrite=overwrite) as partial:
+        return _already_there(final, asked, settings, signer)
+    sketching = ForwardSketching(run, settings.degree)
+    per_lane, memory = sketching.prepare() * run.dtype.itemsize, memory_for(settings.device, memory_budget)
+    fresh = settled(settings, per_lane, memory)
+    with open_partial(final, settings, fresh, overwrite=overwrite) as partial:
         if final.exists() and not overwrite:  # another process has just finished it
-            return _already_there(final, asked, signer)
-        source = _directions(partial.settings, recipe, explicit)
+            return _already_there(final, asked, settings, signer)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
+        source = directions(partial.settings, recipe, asked.explicit)
         sketching.compute(partial, source, progress=progress)
-        memory = memory_for(asked.device, memory_budget)
-        swept = _sweep(sketching, partial, reverse, memory, progress=progress)
-        found = _inform(sketching, partial, memory, progress=progress)
+        found = _found(sketching, partial, asked, memory_for(settings.device, memory_budget), progress=progress)
         with replaced(final) if overwrite else nullcontext():
-            _publish(final, sketching, partial, source, reverse, swept, found, key, signer)
+            _publish(final, sketching, partial, source, asked, found, key, signer)
     remove_stale(final)
     return _opened(final, signer)
-
-
-def _asked(
-    run: Run,
-    forward: Forward | None,
-    reverse: Mapping[str, Reverse],
-    informed: Informed | None,
-    seed: int | None,
-    explicit: Array | None,
-) -> Settings:
-    """What decides every byte of the bundle, as far as the caller said."""
-    chunk = 0 if forward is None or forward.chunk == "auto" else min(forward.chunk, forward.count)
-    return Settings(
-        recipe=run.recipe.digest,
-        degree=1 if forward is None else forward.degree,
-        directions=0 if forward is None else forward.count,
-        explicit="" if explicit is None else _digest(explicit),
-        salt="" if seed is None else salt_from_seed(seed).hex(),
-        dtype=run.precision,
-        device=run.device.type,
-        keep_weights=forward is not None and forward.keep_weights,
-        chunk=chunk,
-        reverse=_reverse_settings(reverse, run.recipe),
-        informed=0 if informed is None else informed.count,
-        power_iterations=0 if informed is None else informed.power_iterations,
-        lanes=0,
-    )
-
-
-def _digest(directions: Array) -> str:
-    return hashlib.sha256(np.ascontiguousarray(directions, dtype="<c16").tobytes()).hexdigest()
-
-
-def _reverse_settings(reverse: Mapping[str, Reverse], recipe: Recipe) -> str:
-    """The settings of all reverse sweeps as text, for comparison."""
-    unknown = sorted(set(reverse) - set(recipe.probes))
-    if unknown:
-        raise UnknownNameError(
-            f"reverse: the recipe has no probe {', '.join(map(repr, unknown))}; it has: {', '.join(recipe.probes)}"
-        )
-    units = len(recipe.unit_names)
-    if too_high := [name for name, settings in reverse.items() if settings.rank > units]:
-        raise ValueError(f"reverse: the rank of {', '.join(too_high)} is above the number of units, {units}")
-    return canonicalize({name: asdict(settings) for name, settings in reverse.items()}).decode()
 
 
 def _opened(final: Path, signer: PrivateKey | None) -> Bundle:
     return Bundle.open(final, trust=None if signer is None else [signer.public])
 
 
-def _already_there(final: Path, asked: Settings, signer: PrivateKey | None) -> Bundle:
+def _already_there(final: Path, asked: Asked, settings: Settings, signer: PrivateKey | None) -> Bundle:
     """A finished bundle at the path: the same call has nothing left to do, any other must not overwrite it."""
-    bundle = Bundle.open(final)
-    manifest = bundle.manifest
-    there = (
-        manifest.recipe_digest,
-        manifest.degree,
-        manifest.direction_count,
-        manifest.dtype,
-        bool(manifest.weight_sketches),
-        canonicalize({a.name: {"rank": a.rank, "residual": a.residual} for a in manifest.reverse}).decode(),
-        manifest.informed,
-    )
-    wanted = (
-        asked.recipe,
-        asked.degree,
-        asked.directions,
-        asked.dtype,
-        asked.keep_weights and asked.directions > 0,
-        asked.reverse,
-        InformedDirections(asked.informed, asked.power_iterations),
-    )
-    explicit = "" if bundle.directions.array is None else _digest(bundle.directions.array)
-    if there != wanted or asked.explicit != explicit or (asked.salt and asked.salt != manifest.salt):
+    if not asked.is_answered_by(Bundle.open(final), settings):
         raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
     remove_stale(final)
     if signer is not None and not (final / SIGNATURE).exists():
@@ -206,23 +134,39 @@ def _already_there(final: Path, asked: Settings, signer: PrivateKey | None) -> B
     return _opened(final, signer)
 
 
-def _settled(asked: Settings, per_lane: int, budget: int) -> Settings:
-    """Fill in what the caller left open. per_lane: bytes of one real tail of degree one."""
-    complex_tails = max(1, budget // (2 * asked.degree * per_lane))
-    blocks = max(1, -(-asked.directions // min(complex_tails, LARGEST_CHUNK)))
-    return replace(
-        asked,
-        salt=asked.salt or ("" if asked.explicit else secrets.token_hex(32)),
-        chunk=asked.chunk or max(1, -(-asked.directions // blocks)),
-        lanes=min(SWEEP_LANES, max(1, budget // (2 * per_lane))),  # a reverse step holds about twice what a step does
-    )
+@dataclass(frozen=True)
+class _Found:
+    """What was found beside the forward sketch, as a bundle stores it."""
+
+    reverse: dict[str, dict[str, Array]]
+    informed: dict[str, Array] | None
+    solo: dict[str, Array]
+    solo_weight_files: list[tuple[int, int, Path]]
 
 
-def _directions(settings: Settings, recipe: Recipe, explicit: Array | None) -> Directions:
-    if explicit is not None:
-        return Directions.explicit(explicit)
-    salt = bytes.fromhex(settings.salt)
-    return Directions.random(recipe.digest, salt, settings.directions, len(recipe.unit_names), settings.dtype)
+def _found(
+    sketching: ForwardSketching, partial: PartialRun, asked: Asked, memory: int, *, progress: bool | None
+) -> _Found:
+    swept = _sweep(sketching, partial, asked.reverse, memory, progress=progress)
+    informed = _inform(sketching, partial, memory, progress=progress)
+    if asked.solo is None:
+        return _Found(swept, informed, {}, [])
+    alone = SoloSketching(sketching, asked.solo_units, partial, keep_weights=asked.solo.keep_weights)
+    return _Found(swept, informed, _solo(alone, progress=progress), alone.weight_files())
+
+
+def _solo(work: SoloSketching, *, progress: bool | None) -> dict[str, Array]:
+    """The series along units alone."""
+    total, finished = work.steps()
+    with tqdm(
+        total=total,
+        initial=finished,  # no part of the rate
+        disable=None if progress is None else not progress,
+        unit="unit-step",
+        unit_scale=True,
+        desc=f"{work.forward.run.recipe.name}: units alone",
+    ) as bar:
+        return work.compute(bar.update)
 
 
 def _sweep(
@@ -283,26 +227,24 @@ def _publish(
     sketching: ForwardSketching,
     partial: PartialRun,
     source: Directions,
-    reverse: Mapping[str, Reverse],
-    swept: dict[str, dict[str, Array]],
-    informed: dict[str, Array] | None,
+    asked: Asked,
+    found: _Found,
     key: PseudonymKey,
     signer: PrivateKey | None,
 ) -> None:
     recipe, settings = sketching.run.recipe, partial.settings
     manifest = Manifest(
-        recipe_digest=recipe.digest,
-        recipe=recipe.description,
+        recipe=RecipeText(recipe.digest, recipe.description),
         counterfactual=COUNTERFACTUAL,
         units=source.units,
         degree=settings.degree,
-        direction_count=source.count,
-        salt=source.salt.hex(),
-        key=source.key.hex(),
+        directions=_record(source, settings.checkpoint),
         dtype=settings.dtype,
-        informed=InformedDirections(settings.informed, settings.power_iterations),
-        reverse=tuple(SweptProbe(name, wanted.rank, wanted.residual) for name, wanted in sorted(reverse.items())),
-        piecewise=tuple(partial.piecewise()),
+        informed=asked.informed_directions,
+        solo=asked.solo_units,
+        own_loss=recipe.own_loss,
+        reverse=tuple(SweptProbe(n, r.rank, r.residual, r.cubic) for n, r in sorted(asked.reverse.items())),
+        piecewise=partial.piecewise(),
         versions={
             "python": platform.python_version(),
             "torch": str(torch.__version__),
@@ -318,7 +260,17 @@ def _publish(
         probes=partial.probes(),
         directions=source.array,
         weight_sketch_files=partial.weight_files(),
-        reverse=swept,
-        informed=informed,
+        reverse=found.reverse,
+        informed=found.informed,
+        solo=found.solo,
+        solo_weight_files=found.solo_weight_files,
         signer=signer,
     )
+
+
+def _record(source: Directions, checkpoint: str) -> RandomDirections | ExplicitDirections:
+    """What the manifest says of the directions."""
+    record = source.record
+    if checkpoint and isinstance(record, RandomDirections):
+        return replace(record, salt_from=SaltFromLog(checkpoint=checkpoint))
+    return record

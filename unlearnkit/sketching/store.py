@@ -5,6 +5,8 @@
 .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
 .NAME.partial/model.safetensors, piecewise.json      the trained model and its reservations, with the first block
 .NAME.partial/reverse/margins-range-0-40-0-32.safetensors  a finished reverse sweep
+.NAME.partial/solo/0-64.safetensors                  pinned probes along units 0..63 of those asked for, written last
+.NAME.partial/sketch/solo-00000-00064.safetensors    weights along them, where they are kept
 .NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
 """
 
@@ -14,45 +16,54 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-import filelock
 import numpy as np
 import safetensors.numpy
 
 from unlearnkit.bundle import complex_numbers, real_pairs
-from unlearnkit.canonical import canonicalize, parse_json, take_fields
+from unlearnkit.bundle.manifest import Piecewise, Positive, Precision, SoloUnits
+from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
+from unlearnkit.names import Pattern, Sha256
+from unlearnkit.records import Count, from_json, read_json, to_json, write_json
+from unlearnkit.sketching.lock import locked
 
 Array = np.ndarray[Any, Any]
 
-SCHEMA = "unlearnkit/partial/v1"
+
+DigestOrNone = Annotated[str, Pattern("([0-9a-f]{64})?", "64 lower-case hexadecimal digits, or none")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What decides every byte of the bundle. ``salt``, ``chunk`` and ``lanes`` are settled by the first call."""
+    """What decides every byte of the bundle. ``salt``, ``chunk`` and lanes are settled by the first call."""
 
-    recipe: str  # digest
-    degree: int
-    directions: int
-    explicit: str  # digest of explicit directions, "" for random ones
-    salt: str  # hex
-    dtype: str
+    schema: Literal["unlearnkit/partial/v1"] = "unlearnkit/partial/v1"
+    recipe: Sha256
+    degree: Positive
+    directions: Count
+    explicit: DigestOrNone  # of explicit directions
+    salt: DigestOrNone
+    dtype: Precision
     device: str
     keep_weights: bool
-    chunk: int
+    chunk: Count
     reverse: str  # canonical JSON of each probe's rank and directions, "{}" for none
-    informed: int
-    power_iterations: int
-    lanes: int  # cotangents, or real directions, or one of each combined, of one reverse sweep
+    informed: Count
+    power_iterations: Count
+    solo: SoloUnits
+    keep_solo_weights: bool
+    checkpoint: str  # of a log, from which the salt follows; "" for a salt that somebody chose
+    solo_lanes: Count  # units at once
+    lanes: Count  # cotangents, or real directions, or one of each combined, of one reverse sweep
 
 
-_OPEN = frozenset({"salt", "chunk", "lanes"})  # a later call may leave these to the first one
-_FOLDERS = ("blocks", "sketch", "reverse", "informed")
+_OPEN = frozenset({"salt", "chunk", "lanes", "solo_lanes"})  # a later call may leave these to the first one
+_FOLDERS = ("blocks", "sketch", "reverse", "solo", "informed")
 
 
 class PartialRun:
@@ -79,10 +90,10 @@ class PartialRun:
     def _weights(self, first: int, last: int) -> Path:
         return self.path / "sketch" / f"directions-{first:05d}-{last:05d}.safetensors"
 
-    def store_model(self, state: Mapping[str, Array], piecewise: Sequence[Mapping[str, str]]) -> None:
+    def store_model(self, state: Mapping[str, Array], piecewise: Sequence[Piecewise]) -> None:
         """Keep the trained model, and the operations that the manifest must list; later blocks find the same."""
         _write(self.path / "model.safetensors", state)
-        write_atomic(self.path / "piecewise.json", canonicalize([dict(entry) for entry in piecewise]))
+        write_atomic(self.path / "piecewise.json", canonicalize([to_json(entry) for entry in piecewise]))
 
     def store(self, first: int, last: int, probes: Mapping[str, Array], weights: Mapping[str, Array] | None) -> None:
         """Keep a block. probes: ``base/NAME``, ``coefficients/NAME``; weights ``[directions, degree, *S]``."""
@@ -94,11 +105,11 @@ class PartialRun:
         """The trained model."""
         return dict(safetensors.numpy.load_file(self.path / "model.safetensors"))
 
-    def piecewise(self) -> list[dict[str, str]]:
+    def piecewise(self) -> tuple[Piecewise, ...]:
         """Operations that the manifest must list."""
         file = self.path / "piecewise.json"
-        entries = parse_json(file.read_bytes(), where=str(file))
-        return [dict(entry) for entry in entries] if isinstance(entries, list) else []
+        entries = parse_canonical(file.read_bytes(), where=str(file))
+        return from_json(tuple[Piecewise, ...], entries, where=str(file))
 
     def probes(self) -> dict[str, tuple[Array, Array]]:
         """Base and coefficients of every probe, over all directions. Every block must be finished."""
@@ -123,6 +134,14 @@ class PartialRun:
         file = self._piece(folder, name)
         return dict(safetensors.numpy.load_file(file)) if file.exists() else None
 
+    def store_solo_weights(self, first: int, last: int, weights: Mapping[str, Array]) -> None:
+        """Keep the weights' series along units alone, ``[last - first, degree, *S]``, before the piece itself."""
+        _write(self.solo_weights(first, last), weights)
+
+    def solo_weights(self, first: int, last: int) -> Path:
+        """The file of these."""
+        return self.path / "sketch" / f"solo-{first:05d}-{last:05d}.safetensors"
+
     def weight_files(self) -> list[tuple[int, int, Path]]:
         """First and last direction and file of each weight sketch, in order; none where weights are not kept."""
         if not (self.settings.keep_weights and self.settings.directions):
@@ -143,38 +162,20 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
     Raises RefusedError when the folder belongs to another computation, or another process is at work in it.
     """
     path = final.with_name(f".{final.name}.partial")
-    path.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(path / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise RefusedError(f"another process is sketching to {final}", hint="wait for it, or write elsewhere") from None
-    try:
+    with locked(path, busy=f"another process is sketching to {final}"):
         file = path / "run.json"
-        settled = _read(file)
+        settled = read_json(Settings, file.read_bytes(), where=str(file)) if file.exists() else None
         if overwrite and settled is not None and _difference(settled, asked):
             settled = None
         if settled is None:
             settled = fresh
             for folder in _FOLDERS:  # left over from another computation
                 shutil.rmtree(path / folder, ignore_errors=True)
-            write_atomic(file, canonicalize({"schema": SCHEMA, **asdict(fresh)}))
+            write_atomic(file, write_json(fresh))
         _verify_same(path, settled, asked)
         for folder in _FOLDERS:
             (path / folder).mkdir(exist_ok=True)
         yield PartialRun(path, settled)
-    finally:
-        lock.release()
-
-
-def _read(file: Path) -> Settings | None:
-    if not file.exists():
-        return None
-    types = Settings.__annotations__
-    required = {"schema": str} | {name: {"str": str, "int": int, "bool": bool}[kind] for name, kind in types.items()}
-    fields = take_fields(parse_json(file.read_bytes(), where=str(file)), where=str(file), required=required)
-    fields.pop("schema")
-    return Settings(**fields)
 
 
 def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:
@@ -186,7 +187,8 @@ def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:
 
 def _difference(settled: Settings, asked: Settings) -> str:
     """The first setting that a later call has otherwise; empty when there is none."""
-    for name, value in asdict(asked).items():
+    for name in (field.name for field in fields(asked)):
+        value = getattr(asked, name)
         if value != getattr(settled, name) and not (name in _OPEN and not value):
             return name
     return ""

@@ -269,10 +269,3 @@ def non_finite(node: fx.Node, step: int | None) -> NonFiniteError:
         "lower the degree or the learning rate; with Adam, put epsilon inside the root: uk.Adam(eps_inside_sqrt=True)"
     )
     return NonFiniteError(message, step=step, node=f"{node.name} = {node.target}", where=location(node), hint=hint)
-
-
-def plain_run(trace: Trace, *arguments: object) -> Any:  # noqa: ANN401  as the traced function
-    """Run the traced function on plain tensors: degree zero."""
-    leaves = pytree.tree_flatten(arguments)[0]
-    with torch.no_grad():
-        return pytree.tree_unflatten(list(trace.module(*leaves)), trace.results)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import linecache
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from typing import Any
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import Tensor, fx, nn
+from torch._guards import TracingContext, tracing
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -28,6 +31,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
+from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
 
@@ -95,6 +99,7 @@ def trace(
             # forward pass); a second recording removes those mutations too.
             module = _recorded(fx.Interpreter(module).run, leaves, draws)
         _refuse_generators(module)
+        _share_constants(module.graph)
         _drop_unused(module.graph)
         module.recompile()
     guards = _guards(module, leaves, draws)
@@ -107,14 +112,15 @@ def _as_trace_errors() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError, AttributeError) as error:
-        message = f"the function could not be traced: {type(error).__name__}: {error}"
-        raise TraceError(message, hint="run it once on its own: it must be ordinary torch code") from error
+        raise trace_error(error) from error
 
 
 def _recorded(function: Callable[..., Any], leaves: list[Tensor], draws: tuple[Draw, ...]) -> fx.GraphModule:
     functional = functionalize(function, remove="mutations")
     recorder = make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)
-    with _again(leaves), Following(draws, tracing=True):
+    # Every node keeps a fake tensor of its value. Each would make a mode of its own, which takes half of the tracing.
+    one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    with _again(leaves), Following(draws, tracing=True), one_mode:
         return recorder(*_copied(leaves))
 
 
@@ -184,13 +190,19 @@ class _Calls(TorchFunctionMode):
 def _users_line() -> str | None:
     """The innermost source line between torch and this file; None where torch called itself, as in a backward pass."""
     frame = sys._getframe(2)  # noqa: SLF001
-    while frame.f_back and frame.f_code.co_filename.startswith((_TORCH, "<string>")):
+    while frame.f_back and _is_between(frame):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     if file == __file__:
         return None
     code = linecache.getline(file, line).strip()
     return f"{file}:{line}: {code}" if code else f"{file}:{line}"
+
+
+def _is_between(frame: types.FrameType) -> bool:
+    """Whether a call only passes through here: torch's own code, and modes that hand calls on."""
+    code = frame.f_code
+    return code.co_filename.startswith((_TORCH, "<string>")) or code.co_name == "__torch_function__"
 
 
 @contextmanager
@@ -236,6 +248,12 @@ def _refuse_generators(module: fx.GraphModule) -> None:
         if any(isinstance(argument, torch.Generator) for argument in held):
             message = f"the function draws random numbers from a torch.Generator of its own ({location(node)})"
             raise TraceError(message, hint="draw them beforehand; dropout and the like use torch's global generator")
+
+
+def _share_constants(graph: fx.Graph) -> None:
+    """Without mutations nobody needs a copy of a constant, which may be a whole data set."""
+    for node in graph.find_nodes(op="call_function", target=aten.lift_fresh_copy.default):
+        node.replace_all_uses_with(node.args[0])
 
 
 def _drop_unused(graph: fx.Graph) -> None:

@@ -6,8 +6,10 @@ import torch
 
 from unlearnkit.taylor.check import Kind, Problem
 from unlearnkit.training.compare import train_beside_plain, verify_probe
+from unlearnkit.training.coupling import coupling
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
+from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
 from unlearnkit.training.run import DTYPES, Run, make_run, own_precision
 from unlearnkit.training.state import constant_of
 from unlearnkit.training.trainer import ACTIVE, Trainer
@@ -52,14 +54,17 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
 
 def _problems(run: Run) -> tuple[Problem, ...]:
     """What a trace of the first step and of the probes shows."""
+    rehearse_loss(run)
     weights = run.initial_weights()
     downweights = torch.zeros(run.recipe.batch_size, dtype=run.dtype)
     gradient = Trainer(run, degree=1).gradient
     with run.random_numbers(0):
         found = [*gradient.inspect(weights, run.fixed, run.batch(0), downweights, active=ACTIVE)]
+    rehearse_probes(run)
     with run.random_numbers(run.recipe.steps):
         for name, probe in run.recipe.probes.items():
             found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
+    found += filter(None, [coupling(run)])
     return tuple(dict.fromkeys(found))
 
 

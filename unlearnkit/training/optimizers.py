@@ -1,7 +1,7 @@
 """Optimizers: reading a torch optimizer for its settings, and its update as a pure function.
 
 The update rules are torch's own (``torch.optim.SGD``, ``Adam``, ``AdamW``), and for ``uk.Adam`` the paper's form with
-epsilon inside the root, which is analytic where a second moment vanishes (THEORY.md section 1).
+epsilon inside the root, which is analytic where a second moment vanishes (docs/theory.md section 1).
 """
 
 from __future__ import annotations
@@ -19,8 +19,21 @@ from unlearnkit.errors import RecipeError
 class Adam(torch.optim.Optimizer):
     """Adam whose update is analytic: ``p -= lr * m_hat / sqrt(v_hat + eps)``.
 
-    eps_inside_sqrt: False gives torch's ``sqrt(v_hat) + eps``, which has no Taylor series where ``v_hat`` is zero.
-    decoupled_weight_decay: shrink the weights as AdamW does, instead of adding to the gradient.
+    Args:
+        params: parameters, or groups of them, as torch's optimizers take them.
+        lr: learning rate.
+        betas: decay of the first and of the second moment.
+        eps: added to the second moment, in the square of the gradient's unit.
+        weight_decay: factor of the weights that is added to the gradient, or taken from the weights.
+        eps_inside_sqrt: False gives torch's ``sqrt(v_hat) + eps``, which has no Taylor series where ``v_hat`` is zero.
+        decoupled_weight_decay: shrink the weights as AdamW does, instead of adding to the gradient.
+
+    Example:
+        >>> model = torch.nn.Linear(2, 1)
+        >>> optimizer = uk.Adam(model.parameters(), lr=0.01)
+        >>> model(torch.ones(1, 2)).sum().backward()
+        >>> optimizer.step()
+
     """
 
     def __init__(
@@ -158,8 +171,12 @@ _KINDS: dict[type[torch.optim.Optimizer], str] = {
 def kind_of(optimizer: torch.optim.Optimizer) -> str:
     """Which update: "sgd" or "adam". RecipeError for optimizers that are not supported, or have been used already."""
     kind = _KINDS.get(type(optimizer))
+    known = "torch.optim.SGD, Adam, AdamW, unlearnkit.Adam"
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        hint = "make one from the model's parameters: torch.optim.SGD(model.parameters(), lr=0.1)"
+        raise RecipeError(f"optimizer: got {got}, expected an optimizer", hint=hint)
     if kind is None:
-        known = ", ".join(("torch.optim.SGD", "Adam", "AdamW", "unlearnkit.Adam"))
         raise RecipeError(f"optimizer={type(optimizer).__name__} is not supported", hint=f"use one of {known}")
     if optimizer.state:
         hint = "make a new one for the recipe: a recipe describes a training run from its beginning"

@@ -23,8 +23,26 @@ def retrain(
 ) -> nn.Module:
     """Train for real with the losses of ``delete`` multiplied by ``1 - weight``, everything else as in the recipe.
 
-    delete: units; none of them gives the recipe's own run. dtype: "float32" or "float64"; None: the model's own.
-    Returns a trained copy of the recipe's model. Raises UnknownNameError for units that the recipe does not have.
+    Args:
+        recipe: the training run.
+        delete: units; none of them gives the recipe's own run.
+        weight: 1 deletes them, less does so partly.
+        dtype: "float32" or "float64"; None: the model's own.
+        device: None takes a GPU when there is one.
+
+    Returns:
+        A trained copy of the recipe's model.
+
+    Raises:
+        UnknownNameError: the recipe does not have such a unit.
+
+    Example:
+        >>> with_her, without_her = uk.retrain(recipe), uk.retrain(recipe, delete=["ann"])
+        >>> change = recipe.probes["test_loss"](without_her) - recipe.probes["test_loss"](with_her)
+        >>> predicted = bundle.probe("test_loss").predict(["ann"]).change
+        >>> bool(abs(predicted - change.item()) < 0.2 * abs(change.item()))
+        True
+
     """
     run = make_run(recipe, dtype or own_precision(recipe), device)
     loop = PlainLoop(run, recipe.weights_of(delete, weight))

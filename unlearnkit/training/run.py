@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,9 @@ from torch.utils import _pytree as pytree
 from unlearnkit.errors import RecipeError
 from unlearnkit.taylor.draws import same_random_numbers
 from unlearnkit.taylor.function import JetFunction
-from unlearnkit.training.data import collate
+from unlearnkit.training.captured import Captured
+from unlearnkit.training.data import Indices, collate
+from unlearnkit.training.faults import raised_by
 from unlearnkit.training.recipe import Recipe
 
 Precision: TypeAlias = Literal["float32", "float64"]
@@ -70,9 +72,9 @@ class Run:
     source: nn.Module | None = None
 
     @property
-    def precision(self) -> str:
-        """The dtype's name: "float32" or "float64"."""
-        return str(self.dtype).removeprefix("torch.")
+    def precision(self) -> Literal["float32", "float64"]:
+        """The dtype's name."""
+        return "float64" if self.dtype == torch.float64 else "float32"
 
     @cached_property
     def model(self) -> nn.Module:
@@ -111,11 +113,16 @@ class Run:
 
     def batch(self, step: int) -> Any:  # noqa: ANN401  the layout of the user's examples
         """The examples of a step, in this run's precision and place."""
-        return pytree.tree_map(self._cast, collate(self.recipe.dataset, self.recipe.indices[step]))
+        return self.examples(self.recipe.indices[step])
+
+    def examples(self, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
+        """These examples as a batch, in this run's precision and place."""
+        return pytree.tree_map(self._cast, collate(self.recipe.dataset, indices))
 
     def _cast(self, x: object) -> object:
-        if not isinstance(x, Tensor):
-            return x
+        return self._to_here(x) if isinstance(x, Tensor) else x
+
+    def _to_here(self, x: Tensor) -> Tensor:
         return x.to(device=self.device, dtype=self.dtype if x.is_floating_point() else None)
 
     def units(self, step: int) -> Tensor:
@@ -123,15 +130,24 @@ class Run:
         return torch.from_numpy(self.recipe.unit_of_example[self.recipe.indices[step]]).to(self.device)
 
     def loss(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor) -> Tensor:
-        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (THEORY.md section 1)."""
+        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (docs/theory.md section 1)."""
+        return ((1 - w) * self.losses(weights, fixed, batch, len(w))).sum() / self.recipe.batch_size
+
+    def losses(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, count: int) -> Tensor:
+        """One loss for each of ``count`` examples, ``[count]``."""
         losses = self.call(self.recipe.loss, weights, fixed, batch)
-        if not isinstance(losses, Tensor) or losses.shape != w.shape:
-            found = (
-                f"has shape {tuple(losses.shape)}" if isinstance(losses, Tensor) else f"is a {type(losses).__name__}"
-            )
-            message = f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {tuple(w.shape)}"
-            raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
-        return ((1 - w) * losses).sum() / self.recipe.batch_size
+        if not isinstance(losses, Tensor):
+            found = f"is a {type(losses).__name__}"
+        elif losses.shape != (count,):
+            found = f"has shape {tuple(losses.shape)}"
+        elif not losses.is_floating_point():
+            found = f"is {losses.dtype}"
+        else:
+            return losses
+        message = (
+            f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {(count,)}, real numbers"
+        )
+        raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
 
     def plain_loss(
         self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor, *_: object
@@ -160,8 +176,20 @@ class Run:
     ) -> Tensor:
         """``function(model, *arguments)`` with these tensors in the model's places."""
         tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *weights.items())}
-        with self.casting_inputs():
+        with self.casting_inputs(), self.captured.following(function), raised_by(*self._blame(function)):
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
+
+    def _blame(self, function: Callable[..., Tensor]) -> tuple[str, str]:
+        """What messages call a function of the user's, and what to do when it fails."""
+        if function is self.recipe.loss:
+            return "loss(model, batch)", "try it on its own, on the model and a batch as a DataLoader makes it"
+        names = [f" {name!r}" for name, probe in self.recipe.probes.items() if probe is function]
+        return f"probe{''.join(names[:1])}", "try it on its own, on the model in eval mode"
+
+    @cached_property
+    def captured(self) -> Captured:
+        """What loss, probes and model bring along besides the model's state."""
+        return Captured(self.model, self._to_here, self.dtype, self.device)
 
     @contextmanager
     def casting_inputs(self) -> Iterator[None]:
@@ -229,8 +257,3 @@ def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, An
         if source in weights:
             state[name] = weights[source]
     return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
-
-
-def as_list(weights: Mapping[str, Tensor], names: Sequence[str]) -> list[Tensor]:
-    """The tensors in the order of ``names``."""
-    return [weights[name] for name in names]

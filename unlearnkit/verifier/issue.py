@@ -1,11 +1,14 @@
 """Issuing a certificate: claims, decision, delta account, signature, and the entry of the log, in one piece.
 
-The entry is recorded before the certificate is handed out, while no other writer records: so the position that the
-certificate names is its own, and no two certificates can spend the same delta.
+Claims take time, and are computed while others go on recording. Then, while no other writer records, everything that
+depends on the log is decided again: whether the request may be certified at all, what is spent, and the position that
+the certificate names. So no two certificates can spend the same delta, and none is issued for a request that was closed
+meanwhile.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,13 +21,16 @@ from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.requests.register import Register, Request
+from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates
-from unlearnkit.verifier.certificate import Certificate, Claim, log_body, sign_certificate
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body
+from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,39 +52,74 @@ def certify(
     signers: Sequence[PrivateKey],
     evidence: Sequence[Evidence] = (),
     delta: Decimal | None = None,
+    view: LogView | None = None,
 ) -> Issuance:
     """Certify what the probes that the policy names would be without the data of the person who made a request.
 
-    origin: the log's name. evidence: retraining audits of this bundle; a probe that one of them covers gets an audited
-    bound where the policy accepts those, any other a certified one. delta: of each claim; None: the largest that the
-    policy accepts.
+    Args:
+        bundle: The sketch of the model.
+        request: The request's id.
+        log: Where the certificate is recorded.
+        origin: The log's name.
+        policy: The one that the request was received under.
+        signers: Keys that sign, as many as the policy asks for.
+        evidence: Retraining audits of this bundle; a probe that one of them covers gets an audited bound where the
+            policy accepts those, any other a certified one.
+        delta: Of each claim; None: the largest that the policy accepts.
+        view: A view of the log to go on from; None: one is made.
 
-    Raises UnknownNameError for a request that there is none of; RefusedError when it is closed, or the bundle has no
-    data of the person; PolicyError when the policy allows no certificate; BudgetExceededError; EstimationError when the
-    bundle's numbers do not carry a bound at this delta.
+    Returns:
+        The certificate, signed and recorded.
+
+    Raises:
+        UnknownNameError: There is no such request.
+        RefusedError: It is closed, also by now while claims were computed, or the bundle has no data of the person.
+        PolicyError: The policy allows no certificate.
+        BudgetExceededError: The bundle's delta budget does not have so much left.
+        EstimationError: The bundle's numbers do not carry a bound at this delta.
+
+    Example:
+        >>> policy = office.policy()
+        >>> (request,) = office.desk(with_key=True).receive(["ann"], source="experiment")
+        >>> issued = uk.certify(
+        ...     bundle,
+        ...     request.id,
+        ...     log=office.open_log(),
+        ...     origin=office.origin,
+        ...     policy=policy,
+        ...     signers=[office.signer_key()],
+        ... )
+        >>> issued.certificate.decision.outcome
+        'insufficient-evidence'
+
     """
-    asked = _open_request(log, request)
-    if asked.steps[0].body["policy_digest"] != policy.digest:
-        raise PolicyError(
-            f"request {request} was received under another version of its policy than {policy.name} is now",
-            hint="certify it under that version; requests that come in now are under the new one",
-        )
+    view = LogView.read(log.path) if view is None else view
+    asked = _certifiable(view.register, request, policy)
     if asked.subject not in bundle.units:
         raise RefusedError(
             f"the bundle has no data of the person who made request {request}",
             hint="there is nothing to certify; if the data is in another bundle, name that one",
         )
     claims = make_claims(bundle, (asked.subject,), policy, delta=_delta(policy, delta), evidence=evidence)
-    return _record(bundle, asked, claims, log=log, origin=origin, policy=policy, signers=signers)
+    _logger.info("request %s: %d claims made", request, len(claims))
+    return _record(bundle, request, claims, log=log, origin=origin, policy=policy, signers=signers, view=view)
 
 
-def _open_request(log: AuditLog, name: str) -> Request:
-    register = Register()
-    for entry in log.entries():
-        register.replay(entry)
+def _certifiable(register: Register, name: str, policy: Policy) -> Request:
+    """The request, if a certificate of it may be issued now."""
     request = register.get(name)
-    if request.is_closed:
-        raise RefusedError(f"request {name} is closed: it was {request.state}")
+    original = register.original(request)
+    if original.is_closed:
+        step = original.steps[-1]
+        raise RefusedError(
+            f"request {name} is closed: it was {step.event.state}, with entry {step.index}",
+            hint="no certificate was issued, and no delta spent",
+        )
+    if request.policy_digest != policy.digest:
+        raise PolicyError(
+            f"request {name} was received under another version of its policy than {policy.name} is now",
+            hint="certify it under that version; requests that come in now are under the new one",
+        )
     return request
 
 
@@ -88,24 +129,27 @@ def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
         missing = "probe" if not rules.probes else "largest_delta"
         raise PolicyError(f"policy {policy.name} names no {missing}: it allows no certificate")
     delta = rules.largest_delta if wanted is None else wanted
-    if not 0 < delta <= rules.largest_delta:
+    if not (delta.is_finite() and 0 < delta <= rules.largest_delta):
         raise PolicyError(f"delta must be above 0 and at most {rules.largest_delta}: got {delta}")
     return delta
 
 
 def _record(
     bundle: Bundle,
-    request: Request,
+    name: str,
     claims: tuple[Claim, ...],
     *,
     log: AuditLog,
     origin: str,
     policy: Policy,
     signers: Sequence[PrivateKey],
+    view: LogView,
 ) -> Issuance:
+    """Decide again, then sign and record, while no other writer does."""
     manifest, rules = bundle.manifest, policy.certificate
     with log.exclusive() as writer:
-        account = DeltaAccount(bundle.digest, issued_certificates(log.entries()))
+        request = _certifiable(view.up_to(writer.end).register, name, policy)
+        account = DeltaAccount(bundle.digest, issued_certificates(view.of_type(CERTIFICATE_ISSUED)))
         spent = account.spend([(claim.question, Decimal(claim.delta)) for claim in claims], rules.delta_budget)
         certificate = Certificate(
             bundle=bundle.digest,

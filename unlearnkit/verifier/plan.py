@@ -8,33 +8,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
-from typing import Any, Protocol, TypeAlias
+from decimal import ROUND_CEILING, Decimal
+from typing import Annotated, Final, Literal, Protocol, TypeAlias, cast
 
-from unlearnkit.canonical import canonicalize, take_fields
-from unlearnkit.errors import FormatError
 from unlearnkit.estimation.draws import Draw, draw_key
+from unlearnkit.names import DecimalText, decimal_text
+from unlearnkit.records import Count, from_json, write_json
+from unlearnkit.shapes import As
 
-DOMAIN = "unlearnkit/deletions/v1"
+DOMAIN: Final = "unlearnkit/deletions/v1"
 """Names the construction of the draws."""
 
-_UNITS, _GROUPS = "units", "groups"
+
+def _share(text: str) -> Decimal:
+    share = Decimal(text)
+    if decimal_text(share) != text:
+        raise ValueError(f"the share is {text!r}, expected a plain decimal, {decimal_text(share)}")
+    return share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitDeletions:
-    """``least`` to ``most`` units, each number equally likely; then each set of that many units equally likely."""
+    """``least`` to ``most`` units, each number equally likely; then each set of that many units equally likely.
 
-    least: int
-    most: int
+    Attributes:
+        least: fewest units of a set.
+        most: most units of a set.
+
+    Example:
+        >>> print(uk.UnitDeletions(least=1, most=3))
+        sets of 1 to 3 units, every size and then every set of that size equally likely
+
+    """
+
+    kind: Literal["units"] = "units"
+    least: Count
+    most: Count
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
             raise ValueError(f"sizes from {self.least} to {self.most}: expected 1 <= least <= most")
-
-    def to_json(self) -> dict[str, Any]:
-        """The canonical form."""
-        return {"kind": _UNITS, "least": self.least, "most": self.most}
 
     def require_units(self, units: int) -> None:
         """ValueError unless a bundle with so many units has enough."""
@@ -42,7 +55,16 @@ class UnitDeletions:
             raise ValueError(f"deletions of up to {self.most} units: there are {units}")
 
     def draw(self, source: Draw, units: int) -> tuple[int, ...]:
-        """One deletion set: sorted positions."""
+        """One deletion set.
+
+        Args:
+            source: of the random numbers.
+            units: how many the bundle has.
+
+        Returns:
+            Sorted positions of units.
+
+        """
         return tuple(source.subset(units, self.least + source.below(self.most - self.least + 1)))
 
     def allows(self, deleted: Sequence[int]) -> bool:
@@ -57,11 +79,20 @@ class UnitDeletions:
 class GroupDeletions:
     """One of ``groups``, each equally likely: all of its units, or, rounded up, a ``share`` of them, any as likely.
 
-    groups: positions of units, each group sorted, the groups in order; see `of_labels`.
+    Attributes:
+        groups: positions of units, each group sorted, the groups in order; see `of_labels`.
+        share: of a group's units that is drawn, above 0 and at most 1.
+
+    Example:
+        >>> likers = uk.GroupDeletions.of_labels({0: "nine", 1: "four", 2: "nine"})
+        >>> likers.groups
+        ((0, 2), (1,))
+
     """
 
-    groups: tuple[tuple[int, ...], ...]
-    share: Decimal = Decimal(1)
+    kind: Literal["groups"] = "groups"
+    groups: tuple[tuple[Count, ...], ...]
+    share: Annotated[Decimal, As(DecimalText, _share, decimal_text)] = Decimal(1)
 
     def __post_init__(self) -> None:
         members = [unit for group in self.groups for unit in group]
@@ -74,16 +105,20 @@ class GroupDeletions:
 
     @classmethod
     def of_labels(cls, labels: Mapping[int, str], share: Decimal = Decimal(1)) -> GroupDeletions:
-        """Units with the same label are a group; the labels themselves are not kept. labels: by unit position."""
+        """Units with the same label are a group; the labels themselves are not kept.
+
+        Args:
+            labels: by position of the unit.
+            share: of a group's units that is drawn.
+
+        Returns:
+            The distribution.
+
+        """
         found: dict[str, list[int]] = {}
         for unit, label in labels.items():
             found.setdefault(label, []).append(unit)
         return cls(groups=tuple(sorted(tuple(sorted(group)) for group in found.values())), share=share)
-
-    def to_json(self) -> dict[str, Any]:
-        """The canonical form."""
-        share = format(self.share.normalize(), "f")
-        return {"kind": _GROUPS, "groups": [list(group) for group in self.groups], "share": share}
 
     def require_units(self, units: int) -> None:
         """ValueError unless a bundle with so many units has all that are named."""
@@ -91,7 +126,16 @@ class GroupDeletions:
             raise ValueError(f"groups: unit {max(map(max, self.groups))} is named, there are {units}")
 
     def draw(self, source: Draw, units: int) -> tuple[int, ...]:  # noqa: ARG002  the groups say which units there are
-        """One deletion set: sorted positions."""
+        """One deletion set.
+
+        Args:
+            source: of the random numbers.
+            units: how many the bundle has.
+
+        Returns:
+            Sorted positions of units.
+
+        """
         group = self.groups[source.below(len(self.groups))]
         return tuple(group[place] for place in source.subset(len(group), self._size(group)))
 
@@ -127,31 +171,10 @@ def draw_deletions(bundle: _Sketched, distribution: Distribution, count: int) ->
     that the bundle does not have.
     """
     distribution.require_units(len(bundle.units))
-    key = draw_key(DOMAIN, bundle.digest, canonicalize(distribution.to_json()).decode())
+    key = draw_key(DOMAIN, bundle.digest, write_json(distribution).decode())
     return tuple(distribution.draw(Draw(key, number), len(bundle.units)) for number in range(count))
 
 
 def parse_distribution(record: object, *, where: str) -> Distribution:
     """A distribution from its canonical form; FormatError for anything else."""
-    kind = record.get("kind") if isinstance(record, dict) else None
-    try:
-        if kind == _UNITS:
-            fields = take_fields(record, where=where, required={"kind": str, "least": int, "most": int})
-            return UnitDeletions(least=fields["least"], most=fields["most"])
-        if kind != _GROUPS:
-            raise FormatError(f"{where}: kind is {kind!r}, expected {_UNITS!r} or {_GROUPS!r}")
-        fields = take_fields(record, where=where, required={"kind": str, "groups": list, "share": str})
-        groups = tuple(positions(group, where=where) for group in fields["groups"])
-        distribution = GroupDeletions(groups=groups, share=Decimal(fields["share"]))
-    except (ValueError, InvalidOperation) as err:
-        raise FormatError(f"{where}: {err}") from err
-    if distribution.to_json() != record:
-        raise FormatError(f"{where}: the share is {fields['share']!r}, expected a plain decimal")
-    return distribution
-
-
-def positions(record: object, *, where: str) -> tuple[int, ...]:
-    """A JSON list of whole numbers >= 0; FormatError for anything else."""
-    if not isinstance(record, list) or not all(type(item) is int and item >= 0 for item in record):
-        raise FormatError(f"{where}: expected a list of whole numbers, got {record!r}")
-    return tuple(record)
+    return from_json(cast("type[Distribution]", Distribution), record, where=where)

@@ -6,54 +6,67 @@ has passed; the first that does not is raised.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.log.reader import read_entries
-from unlearnkit.compliance.log.verification import verify_log
-from unlearnkit.compliance.policy.policy import Policy, parse_policy
+from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
-from unlearnkit.compliance.requests.register import Register
+from unlearnkit.compliance.requests.register import CLOSING, Register
+from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import VerificationError
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates
-from unlearnkit.verifier.certificate import Certificate, Claim, log_body, parse_certificate
-from unlearnkit.verifier.claims import AUDITED, disagreements, make_claim
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body
+from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
+from unlearnkit.verifier.checks import Check, Checklist
+from unlearnkit.verifier.claims import disagreements, make_claim
 from unlearnkit.verifier.decision import decide
-from unlearnkit.verifier.evidence import Evidence, verify_evidence
-
-CERTIFICATE_SIGNER, SKETCH_SIGNER = "certificate-signer", "sketch-signer"
+from unlearnkit.verifier.evidence import Evidence
+from unlearnkit.verifier.materials import Materials
 
 # Between making a certificate and recording it, under the lock of the log.
 _MOST_SECONDS = 60
 
-Report = Callable[[str, str], None]
-"""Called with the name of each check that has passed, and what it found."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedCertificate:
-    """A certificate of which everything was checked. signers: key ids, in the order of the signatures."""
+    """A certificate, as far as it was checked.
+
+    digest: SHA-256 of the file. signers: key ids, in the order of the signatures. checks: those that have passed.
+    unchecked: what nobody looked at, in words.
+    """
 
     certificate: Certificate
     digest: str
     signers: tuple[str, ...]
+    checks: tuple[Check, ...]
+    unchecked: tuple[str, ...]
 
 
-def verify_signed_certificate(raw: bytes, *, where: str, trust: TrustStore) -> VerifiedCertificate:
-    """The signatures, and that the policy in it is met by who signed; nothing of what it claims.
+def verify_signed_certificate(
+    raw: bytes, *, where: str, trust: TrustStore, checks: Checklist | None = None
+) -> VerifiedCertificate:
+    """Verify the signatures, and that who signed meets the policy in it; nothing of what it claims.
 
-    Raises SignatureError, ThresholdError, FormatError.
+    Args:
+        raw: The file.
+        where: What to call it in errors.
+        trust: Who may sign.
+        checks: Filled in on the way.
+
+    Raises:
+        SignatureError: Nobody who is trusted signed it.
+        ThresholdError: Fewer than its policy asks for.
+        FormatError: It is malformed.
     """
-    keys = trust.keys(CERTIFICATE_SIGNER)
+    checks = checks or Checklist(where)
+    keys = trust.keys(Role.CERTIFICATE_SIGNER)
     verified = verify_envelope(raw, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
     certificate = parse_certificate(verified.payload, where=where)
     policy = _policy(certificate, where)
@@ -61,43 +74,68 @@ def verify_signed_certificate(raw: bytes, *, where: str, trust: TrustStore) -> V
     verified = verify_envelope(
         raw, where=where, payload_type=PAYLOAD_TYPE, keys=allowed, threshold=policy.signing.threshold
     )
-    return VerifiedCertificate(certificate, sha256_hex(raw), tuple(key.key_id for key in verified.keys))
+    signers = tuple(key.key_id for key in verified.keys)
+    checks.add("signature", f"signed by {_short(signers)}")
+    return VerifiedCertificate(
+        certificate=certificate,
+        digest=sha256_hex(raw),
+        signers=signers,
+        checks=checks.passed,
+        unchecked=("what it says: only who signed it was looked at",),
+    )
 
 
 def verify_certificate(
-    raw: bytes,
-    *,
-    where: str,
-    bundle: Path,
-    log: Path,
-    trust: TrustStore,
-    evidence: Sequence[bytes] = (),
-    report: Report = lambda _name, _found: None,
+    raw: bytes, *, where: str, beside: Materials, checks: Checklist | None = None
 ) -> VerifiedCertificate:
-    """Check everything that a certificate says. evidence: the files that its audited claims rest on.
+    """Check everything that a certificate says; the log is read once.
 
-    Raises VerificationError with the first thing that is not so, FormatError for malformed files.
+    Args:
+        raw: The file.
+        where: What to call it in errors.
+        beside: Trusted keys, the bundle that it is about, the log that records it, and the evidence that it rests on.
+        checks: Filled in on the way; there, also what has passed before an error is to be found.
+
+    Raises:
+        VerificationError: The first thing that is not so.
+        FormatError: A file is malformed.
+        UnknownNameError: The bundle or the log is not at hand, or nobody is trusted to keep such a log.
     """
-    verified = verify_signed_certificate(raw, where=where, trust=trust)
+    checks = checks or Checklist(where)
+    verified = verify_signed_certificate(raw, where=where, trust=beside.trust, checks=checks)
     certificate, policy = verified.certificate, _policy(verified.certificate, where)
-    report("signature", f"signed by {', '.join(signer[:16] for signer in verified.signers)}")
-    opened = Bundle.open(bundle, trust=trust.keys(SKETCH_SIGNER))
-    report(
-        "bundle", f"signed by {', '.join(signer[:16] for signer in opened.signers)}; every file and direction agrees"
-    )
-    _verify_subjects(certificate, opened)
-    report("artefacts", "the certificate is about this bundle and this model")
-    entry = _verify_logged(certificate, raw, log, trust)
-    report("log", f"entry {entry.index} of {certificate.log} records this certificate")
-    _verify_request(certificate, log)
-    report("request", f"request {certificate.request} asks for the deletion of whose data was left out")
-    _verify_budget(certificate, policy, log)
-    report("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
-    _verify_claims(certificate, policy, opened, _verified_evidence(evidence, opened, trust))
-    report("numbers", f"{len(certificate.claims)} claims, made again from the bundle, agree")
+    bundle = beside.opened()
+    checks.add("bundle", f"signed by {_short(bundle.signers)}; every file and direction agrees")
+    _verify_subjects(certificate, bundle)
+    checks.add("artefacts", "the certificate is about this bundle and this model")
+    view = beside.view(origin=certificate.log)
+    entry = _verify_logged(certificate, raw, view)
+    checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
+    _verify_request(certificate, view.register)
+    checks.add("request", f"request {certificate.request} asks for the deletion of whose data was left out")
+    _verify_budget(certificate, policy, view)
+    checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
+    _verify_claims(certificate, policy, bundle, beside.audits(bundle))
+    checks.add("numbers", f"{len(certificate.claims)} claims, made again from the bundle, agree")
     _verify_decision(certificate, policy)
-    report("decision", f"policy {policy.name} decides {certificate.decision.outcome}")
-    return verified
+    checks.add("decision", f"policy {policy.name} decides {certificate.decision.outcome}")
+    _leave_out(checks, certificate, view, beside.trust)
+    return replace(verified, checks=checks.passed, unchecked=checks.unchecked)
+
+
+def _short(signers: tuple[str, ...]) -> str:
+    return ", ".join(signer[:16] for signer in signers)
+
+
+def _leave_out(checks: Checklist, certificate: Certificate, view: LogView, trust: TrustStore) -> None:
+    """What takes more than these files."""
+    checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
+    if any(claim.kind == BoundMethod.AUDITED for claim in certificate.claims):
+        checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
+    if not trust.witness_quorum:
+        checks.leave_out("whether others are shown the same log, which witnesses would tell")
+    if view.unsigned:
+        checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
 
 
 def _policy(certificate: Certificate, where: str) -> Policy:
@@ -118,14 +156,13 @@ def _verify_subjects(certificate: Certificate, bundle: Bundle) -> None:
         _require(claimed == found, f"its {name} is {claimed!r}, the bundle has {found!r}")
 
 
-def _verify_logged(certificate: Certificate, raw: bytes, log: Path, trust: TrustStore) -> Entry:
-    """The log is whole and signed, the entry is under its checkpoint, and records these very bytes."""
-    verified = verify_log(log, log=trust.log(certificate.log), witnesses=trust.witnesses, quorum=trust.witness_quorum)
+def _verify_logged(certificate: Certificate, raw: bytes, view: LogView) -> Entry:
+    """The entry is under the log's checkpoint, and records these very bytes."""
+    size = 0 if view.signed is None else view.signed.checkpoint.size
     _require(
-        certificate.index < verified.checkpoint.size,
-        f"its entry {certificate.index} is not under the log's checkpoint, of size {verified.checkpoint.size}",
+        certificate.index < size, f"its entry {certificate.index} is not under the log's checkpoint, of size {size}"
     )
-    entry = next(entry for entry in read_entries(log) if entry.index == certificate.index)
+    entry = view.entry(certificate.index)
     _require(entry.type == CERTIFICATE_ISSUED, f"entry {entry.index} of the log is a {entry.type}, not a certificate")
     _require(entry.body == log_body(certificate, raw), f"entry {entry.index} of the log records another certificate")
     elapsed = (entry.time - parse_time(certificate.issued, where="issued")).total_seconds()
@@ -133,25 +170,26 @@ def _verify_logged(certificate: Certificate, raw: bytes, log: Path, trust: Trust
     return entry
 
 
-def _verify_request(certificate: Certificate, log: Path) -> None:
-    register = Register()
-    for entry in read_entries(log):
-        if entry.index >= certificate.index:
-            break
-        register.replay(entry)
+def _verify_request(certificate: Certificate, register: Register) -> None:
+    """The request was there, and open, when the certificate was recorded."""
+    _require(certificate.request in register.requests, f"the log has no request {certificate.request}")
     request = register.get(certificate.request)
+    received = request.steps[0]
+    _require(received.index < certificate.index, f"request {request.id} was received after it")
     _require(request.subject == certificate.subject, f"request {request.id} was made by somebody else")
     _require(certificate.deleted == (certificate.subject,), "it deletes other data than that of who made the request")
-    received_under = request.steps[0].body["policy_digest"]
     _require(
-        received_under == certificate.policy_digest,
-        f"its policy is {certificate.policy_digest}, the request was received under {received_under}",
+        request.policy_digest == certificate.policy_digest,
+        f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
+    for step in register.original(request).steps:
+        is_before = step.event in CLOSING and step.index < certificate.index
+        _require(not is_before, f"request {request.id} was {step.event.state} before it, with entry {step.index}")
 
 
-def _verify_budget(certificate: Certificate, policy: Policy, log: Path) -> None:
-    issued = [item for item in issued_certificates(read_entries(log)) if item.index <= certificate.index]
-    account = DeltaAccount(certificate.bundle, issued)
+def _verify_budget(certificate: Certificate, policy: Policy, view: LogView) -> None:
+    recorded = issued_certificates(view.of_type(CERTIFICATE_ISSUED))
+    account = DeltaAccount(certificate.bundle, [item for item in recorded if item.index <= certificate.index])
     _require(Decimal(certificate.spent) == account.spent, f"it says {certificate.spent}, the log says {account.spent}")
     budget = policy.certificate.delta_budget
     _require(
@@ -160,13 +198,7 @@ def _verify_budget(certificate: Certificate, policy: Policy, log: Path) -> None:
     _require(account.spent <= Decimal(certificate.budget), f"its delta budget was overdrawn: {account.spent} is spent")
 
 
-def _verified_evidence(files: Sequence[bytes], bundle: Bundle, trust: TrustStore) -> dict[str, Evidence]:
-    keys = trust.keys(CERTIFICATE_SIGNER)
-    audits = [verify_evidence(raw, where=f"evidence {n}", keys=keys, bundle=bundle) for n, raw in enumerate(files, 1)]
-    return {audit.digest: audit for audit in audits}
-
-
-def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: dict[str, Evidence]) -> None:
+def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: Mapping[str, Evidence]) -> None:
     claimed = tuple(claim.probe for claim in certificate.claims)
     wanted = policy.certificate.probes
     _require(claimed == wanted, f"it claims something of {claimed}, the policy names the probes {wanted}")
@@ -184,9 +216,9 @@ def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, aud
             raise VerificationError(f"{claim.probe}: {difference}")
 
 
-def _audit_of(claim: Claim, audits: dict[str, Evidence]) -> Evidence | None:
+def _audit_of(claim: Claim, audits: Mapping[str, Evidence]) -> Evidence | None:
     """The evidence that an audited claim rests on; None for a certified one."""
-    if claim.kind != AUDITED:
+    if claim.kind != BoundMethod.AUDITED:
         return None
     for digest in claim.evidence:
         if digest in audits:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.log import AuditLog
@@ -43,10 +43,8 @@ def strace(arguments: list[str], folder: Path, script: str) -> subprocess.Comple
 
 
 @pytest.fixture(scope="module")
-def tracing(tmp_path_factory):
-    """Skips where strace is absent or may not trace."""
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed")
+def tracing():
+    """Skips where strace may not trace."""
     if subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("strace may not trace here")
 
@@ -70,6 +68,7 @@ def prepared(folder: Path, *, torn: bool) -> Path:
     return log.path
 
 
+@needs.program("strace")
 @pytest.mark.parametrize(
     ("start", "fault"),
     [*product(["clean", "torn", "absent"], ["signal=KILL", "error=EIO"]), ("clean", "error=ENOSPC")],

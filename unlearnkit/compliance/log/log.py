@@ -42,7 +42,19 @@ class _Waiting:
 class AuditLog:
     """A log, for recording. Threads may share one; it keeps no file open between calls.
 
-    key: needed to sign and prove only. Made without `open`, it changes nothing before the first entry is recorded.
+    Made without `open`, it changes nothing before the first entry is recorded.
+
+    Args:
+        path: its directory.
+        key: needed to sign and prove only.
+        now: where the time of entries comes from.
+
+    Example:
+        >>> log = uk.AuditLog.create(folder / "log")
+        >>> entry = log.record("note-taken", {"number": 1})
+        >>> entry.index, [entry.type for entry in uk.AuditLog.open(folder / "log").entries()]
+        (0, ['note-taken'])
+
     """
 
     def __init__(self, path: Path, *, key: LogKey | None = None, now: Clock = utc_now) -> None:
@@ -56,7 +68,17 @@ class AuditLog:
 
     @classmethod
     def create(cls, path: Path | str, *, key: LogKey | None = None, now: Clock = utc_now) -> AuditLog:
-        """A new, empty log in the directory ``path``, on disk. FileExistsError if there is one already."""
+        """A new, empty log on disk.
+
+        Args:
+            path: its directory, made if it is not there.
+            key: needed to sign and prove only.
+            now: where the time of entries comes from.
+
+        Raises:
+            FileExistsError: there is a log already.
+
+        """
         path = Path(path)
         path.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
@@ -66,9 +88,18 @@ class AuditLog:
 
     @classmethod
     def open(cls, path: Path | str, *, key: LogKey | None = None, now: Clock = utc_now) -> AuditLog:
-        """The log in the directory ``path``, ready for recording: what a crash left at its end is cut off.
+        """The log in a directory, ready for recording: what a crash left at its end is cut off.
 
-        Raises UnknownNameError if there is none; ChainError or FormatError if its last entries are not a chain.
+        Args:
+            path: its directory.
+            key: needed to sign and prove only.
+            now: where the time of entries comes from.
+
+        Raises:
+            UnknownNameError: there is none.
+            ChainError: its last entries are not a chain.
+            FormatError: they are not entries.
+
         """
         log = cls(Path(path), key=key, now=now)
         if not (log.path / LOG_FILE).is_file():
@@ -79,7 +110,17 @@ class AuditLog:
     def record(self, kind: str, body: Mapping[str, Any]) -> Entry:
         """Append one entry; on return it is on disk. Threads that wait here share one write and one fsync.
 
-        Raises ValueError for what cannot be an entry, OSError if it could not be brought to disk.
+        Args:
+            kind: type of the entry, such as "request-received".
+            body: JSON; no personal data, for a log forgets nothing.
+
+        Returns:
+            The entry, with its index and its exact bytes.
+
+        Raises:
+            ValueError: this cannot be an entry.
+            OSError: it could not be brought to disk.
+
         """
         return self.record_many([draft(kind, body)])[0]
 

@@ -7,7 +7,7 @@ one that was kept elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,14 @@ EARLIER_FOLDER = "earlier"
 """Checkpoints that were imported, or cosigned before others succeeded them; the log is held to them ever after."""
 
 
+Visit = Callable[[Position, Entry, bytes], None]
+"""Called with each entry that was checked: the place before its line, the entry, and its leaf hash."""
+
+
+def _pass_by(_place: Position, _entry: Entry, _leaf: bytes) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """What the lines of a log come to. roots: Merkle root at each size that was asked for and reached."""
@@ -36,25 +44,54 @@ class History:
 class VerifiedLog:
     """A log whose every line was checked. Entries from ``checkpoint.size`` on are chained, but not signed yet.
 
-    earlier: the other checkpoints that agree with it. torn: bytes of an unfinished last line.
+    end: the place after the last entry. root: of all entries. earlier: the other checkpoints that agree with it.
+    torn: bytes of an unfinished last line.
     """
 
-    size: int
+    end: Position
     root: bytes
     checkpoint: Checkpoint
     earlier: tuple[Checkpoint, ...]
     torn: int
 
+    @property
+    def size(self) -> int:
+        """How many entries it has."""
+        return self.end.index
+
 
 def verify_log(
-    path: Path, *, log: NoteKey, witnesses: Sequence[NoteKey] = (), quorum: int = 0, earlier: Sequence[bytes] = ()
+    path: Path,
+    *,
+    log: NoteKey,
+    witnesses: Sequence[NoteKey] = (),
+    quorum: int = 0,
+    earlier: Sequence[bytes] = (),
+    visit: Visit = _pass_by,
 ) -> VerifiedLog:
-    """Check the log in the directory ``path`` against its checkpoint, signed with ``log``, and against earlier ones.
+    """Check the log in the directory ``path`` against its checkpoint, and against earlier ones, in one pass.
 
-    earlier: raw checkpoints of this log that the caller trusts to be genuine, in any order.
-    Raises FormatError; ChainError for a line removed, moved or edited; RollbackError for a truncated history and for a
-    checkpoint older than one of ``earlier``; ConsistencyError for a rewritten history and for a fork, with the two
-    heads as evidence; SignatureError and ThresholdError. Takes memory that does not depend on the length of the log.
+    Takes memory that does not depend on the length of the log.
+
+    Args:
+        path: The log's directory.
+        log: The key that its checkpoint must be signed with.
+        witnesses: Keys of witnesses that are known.
+        quorum: So many of them must have cosigned the checkpoint.
+        earlier: Raw checkpoints of this log that the caller trusts to be genuine, in any order.
+        visit: Called with each entry on the way; only when this function returns is it verified.
+
+    Returns:
+        What the lines come to, the checkpoint, and what is beyond it.
+
+    Raises:
+        FormatError: Bytes that are no log, or no checkpoint.
+        ChainError: A line was removed, moved or edited.
+        RollbackError: The history was truncated, or the checkpoint is older than one of ``earlier``.
+        ConsistencyError: The history was rewritten, or forked; the two heads are the evidence.
+        SignatureError: There is no checkpoint, or nobody trusted signed it.
+        ThresholdError: Too few witnesses have cosigned it.
+        UnknownNameError: There is no log.
     """
     current = required_checkpoint(path, log=log, witnesses=witnesses, quorum=quorum)
     _, stored = stored_checkpoints(path, log=log, witnesses=witnesses)
@@ -63,10 +100,10 @@ def verify_log(
         for number, raw in enumerate(earlier, 1)
     ]
     others = (*stored, *given)
-    history = read_history(path, {current.size, *(head.size for head in others)})
+    history = read_history(path, {current.size, *(head.size for head in others)}, visit=visit)
     hold_to(history, current, others)
     torn = max(0, (path / LOG_FILE).stat().st_size - history.end.offset)
-    return VerifiedLog(history.end.index, history.root, current, others, torn)
+    return VerifiedLog(history.end, history.root, current, others, torn)
 
 
 def required_checkpoint(path: Path, *, log: NoteKey, witnesses: Sequence[NoteKey] = (), quorum: int = 0) -> Checkpoint:
@@ -91,7 +128,9 @@ def stored_checkpoints(
     return current, tuple(earlier)
 
 
-def read_history(path: Path, sizes: Collection[int] = (), *, end: Position | None = None) -> History:
+def read_history(
+    path: Path, sizes: Collection[int] = (), *, end: Position | None = None, visit: Visit = _pass_by
+) -> History:
     """Read every line, or those before ``end``, and check each and the chain. Raises FormatError, ChainError."""
     if not (path / LOG_FILE).is_file():
         raise UnknownNameError(f"no audit log at {path}")
@@ -104,7 +143,9 @@ def read_history(path: Path, sizes: Collection[int] = (), *, end: Position | Non
             check_link(position, entry.index, entry.previous)
         except ChainError as err:
             raise _explained(path, position, entry, err) from None
-        frontier.append(leaf_hash(line))
+        leaf = leaf_hash(line)
+        frontier.append(leaf)
+        visit(position, entry, leaf)
         position = advance(position, line)
         if position.index in sizes:
             roots[position.index] = frontier.root()

@@ -1,0 +1,178 @@
+"""How the log is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .output import Document, columns
+
+if TYPE_CHECKING:
+    from unlearnkit.compliance.log.checkpoint import Checkpoint
+    from unlearnkit.compliance.log.entry import Entry
+    from unlearnkit.compliance.view import LogView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryView:
+    """An entry, its body as it is."""
+
+    index: int
+    time: str
+    type: str
+    previous: str
+    digest: str
+    body: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, entry: Entry) -> EntryView:
+        """What an entry says."""
+        from unlearnkit.compliance.log.clock import format_time
+
+        return cls(
+            index=entry.index,
+            time=format_time(entry.time),
+            type=entry.type,
+            previous=entry.previous,
+            digest=entry.digest,
+            body=entry.body,
+        )
+
+    def __str__(self) -> str:
+        from unlearnkit.canonical import canonicalize
+
+        return f"{self.index}  {self.time}  {self.type}  {canonicalize(dict(self.body)).decode()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries(Document):
+    """Some entries."""
+
+    schema: ClassVar[str] = "unlearnkit/log-entries/v1"
+
+    entries: tuple[EntryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cosignature:
+    witness: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointView(Document):
+    """A checkpoint; ``checkpoint`` is the whole signed note."""
+
+    schema: ClassVar[str] = "unlearnkit/checkpoint/v1"
+
+    origin: str
+    size: int
+    root: str
+    cosignatures: tuple[_Cosignature, ...]
+    checkpoint: str
+
+    @classmethod
+    def of(cls, found: Checkpoint) -> CheckpointView:
+        """What a checkpoint says."""
+        return cls(**_members(found))
+
+
+def _members(found: Checkpoint) -> dict[str, Any]:
+    return {
+        "origin": found.origin,
+        "size": found.size,
+        "root": found.root.hex(),
+        "cosignatures": tuple(_Cosignature(item.witness.name, item.time) for item in found.cosignatures),
+        "checkpoint": found.raw.decode(),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofFile(Document):
+    """Of an entry, or of growth since a size."""
+
+    schema: ClassVar[str] = "unlearnkit/log-proof/v1"
+
+    index: int | None
+    since: int | None
+    proof: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported(CheckpointView):
+    """A checkpoint, and where everything that it signs was written."""
+
+    path: Path
+
+    @classmethod
+    def at(cls, path: Path, found: Checkpoint) -> Exported:
+        """What was written to ``path``."""
+        return cls(**_members(found), path=path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyDestroyed(Document):
+    """The pseudonym key is gone."""
+
+    schema: ClassVar[str] = "unlearnkit/key-destroyed/v1"
+
+    entry: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    size: int
+    root: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedLog(CheckpointView):
+    """A log that was verified. unsigned: entries that the checkpoint does not cover."""
+
+    schema: ClassVar[str] = "unlearnkit/log-verification/v1"
+
+    path: Path
+    entries: int
+    unsigned: int
+    earlier: tuple[_Earlier, ...]
+    torn_bytes: int
+    requests: int
+
+    @classmethod
+    def of_view(cls, view: LogView) -> VerifiedLog:
+        """What was found out about a log."""
+        signed = view.signed
+        assert signed is not None  # noqa: S101 - it was verified
+        return cls(
+            **_members(signed.checkpoint),
+            path=view.path,
+            entries=len(view),
+            unsigned=view.unsigned,
+            earlier=tuple(_Earlier(head.size, head.root.hex()) for head in signed.earlier),
+            torn_bytes=signed.torn,
+            requests=len(view.register.requests),
+        )
+
+
+def render_verified(log: VerifiedLog) -> Iterable[str]:
+    """The same as text."""
+    cosigned = ", ".join(item.witness for item in log.cosignatures)
+    earlier = ", ".join(str(item.size) for item in log.earlier)
+    torn = f"{log.torn_bytes} bytes of a line that is being written, or that a crash cut" if log.torn_bytes else None
+    yield "VERIFIED: every line, the chain, the root, the signatures, and every step of every request"
+    yield from columns(
+        [
+            ("log", log.path),
+            ("origin", log.origin),
+            ("entries", log.entries),
+            ("signed", f"{log.size}, root {log.root}"),
+            ("not signed yet", log.unsigned or None),
+            ("cosigned by", cosigned or None),
+            ("agrees with", f"earlier checkpoints of {earlier} entries" if earlier else None),
+            ("requests", log.requests),
+            ("unfinished", torn),
+        ]
+    )

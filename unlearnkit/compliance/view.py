@@ -1,0 +1,212 @@
+"""A log as one pass over it finds it: entries by place and by type, the register, and what is signed.
+
+What a command or a verification wants to know of a log is asked of one `LogView`. Lines are not kept, 40 bytes for each
+are: where it begins, and its leaf hash, against which it is held when it is looked at again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearnkit.compliance.log.entry import MAX_LINE, START, Entry, Position, advance, parse_line
+from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
+from unlearnkit.compliance.log.reader import LOG_FILE, read_entries
+from unlearnkit.compliance.log.verification import History, VerifiedLog, read_history, verify_log
+from unlearnkit.compliance.requests.register import Register
+from unlearnkit.errors import ChainError, FormatError, UnknownNameError, VerificationError
+from unlearnkit.signing.note import NoteKey
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Index:
+    """What is kept of each line."""
+
+    offsets: array[int]
+    leaves: bytearray
+    types: dict[str, array[int]]
+
+    def add(self, place: Position, entry: Entry, leaf: bytes) -> None:
+        self.offsets.append(place.offset)
+        self.leaves += leaf
+        self.types.setdefault(entry.type, array("Q")).append(entry.index)
+
+    def leaf(self, index: int) -> bytes:
+        return bytes(self.leaves[index * HASH_BYTES : (index + 1) * HASH_BYTES])
+
+
+class LogView:
+    """A log whose every line and every step of a request was checked, by `read` or by `verify`.
+
+    path: the log's directory. end: the place after the last entry.
+    signed: the checkpoint, as `verify` found it; None where nothing was held against one.
+
+    Example:
+        view = LogView.verify(folder, log=key)
+        print(len(view), view.unsigned, view.register.get("R2").state)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.signed: VerifiedLog | None = None
+        self._forget()
+
+    @classmethod
+    def read(cls, path: Path, *, end: Position | None = None) -> LogView:
+        """A view of the log in a directory, its chain checked, whatever its checkpoint says.
+
+        A step that was not legal is told when the register is asked for: the entries can be looked at all the same.
+
+        Args:
+            path: The log's directory.
+            end: Entries from there on are left out; None: there are none.
+
+        Raises:
+            UnknownNameError: There is no log.
+            FormatError: A line is malformed.
+            ChainError: A line was removed, moved or edited.
+        """
+        view, begin = cls(path), time.perf_counter()
+        view._read(end)
+        return view._timed(begin)
+
+    @classmethod
+    def verify(
+        cls,
+        path: Path,
+        *,
+        log: NoteKey,
+        witnesses: Sequence[NoteKey] = (),
+        quorum: int = 0,
+        earlier: Sequence[bytes] = (),
+    ) -> LogView:
+        """A view of the log in a directory, held against its signed checkpoint in the same pass.
+
+        That a line is not the one that was signed is told before that a step was not legal.
+
+        Args:
+            path: The log's directory.
+            log: The key that its checkpoint must be signed with.
+            witnesses: Keys of witnesses that are known.
+            quorum: So many of them must have cosigned the checkpoint.
+            earlier: Raw checkpoints of this log that the caller trusts to be genuine.
+
+        Raises:
+            VerificationError: What `verify_log` raises; a step was not legal.
+            FormatError: A line, a checkpoint, or a step of a request is malformed.
+            UnknownNameError: There is no log.
+        """
+        view, begin = cls(path), time.perf_counter()
+        view.signed = verify_log(path, log=log, witnesses=witnesses, quorum=quorum, earlier=earlier, visit=view._take)
+        view.end = view.signed.end
+        _ = view._timed(begin).register
+        return view
+
+    def __len__(self) -> int:
+        return len(self._index.offsets)
+
+    @property
+    def register(self) -> Register:
+        """All requests. Raises VerificationError or FormatError if a step of one was not legal."""
+        if self._illegal is not None:
+            raise self._illegal
+        return self._register
+
+    @property
+    def unsigned(self) -> int:
+        """How many entries no verified checkpoint covers."""
+        return len(self) - (0 if self.signed is None else self.signed.checkpoint.size)
+
+    def entry(self, index: int) -> Entry:
+        """The entry at a place.
+
+        Raises:
+            UnknownNameError: There is none.
+            ChainError: It is not the one that was read before.
+        """
+        (found,) = self.entries([index])
+        return found
+
+    def entries(self, indices: Iterable[int]) -> Iterator[Entry]:
+        """The entries at some places, in the order asked for; raises as `entry` does, before the first."""
+        wanted = list(indices)
+        if missing := sorted({index for index in wanted if not 0 <= index < len(self)}):
+            raise UnknownNameError(
+                f"no entry {', '.join(map(str, missing))} in the log", hint=f"it has {len(self)}, counted from 0"
+            )
+        return self._looked_up(wanted)
+
+    def of_type(self, kind: str) -> Iterator[Entry]:
+        """The entries of one type, in order."""
+        return self._looked_up(self._index.types.get(kind, ()))
+
+    def up_to(self, end: Position) -> LogView:
+        """The view itself, brought up to ``end``, where a writer who holds the log's lock says that it ends.
+
+        Only lines after the view's own end are read. What was read without the lock may have been taken back since, by
+        a commit that failed: then the log is read anew. ``signed`` stays what it was.
+        """
+        begin = time.perf_counter()
+        try:
+            self._read_on(end)
+        except (ChainError, FormatError):
+            _logger.debug("%s: what was read without the lock has been taken back", self.path)
+        if self.end != end:
+            self._read(end)
+        return self._timed(begin)
+
+    def tree(self) -> Tree:
+        """The Merkle tree of all entries, for proofs."""
+        leaves = self._index.leaves
+        return Tree(bytes(leaves[at : at + HASH_BYTES]) for at in range(0, len(leaves), HASH_BYTES))
+
+    def history(self, sizes: Collection[int], *, end: Position) -> History:
+        """What the lines before ``end`` come to, as `read_history` finds it, without reading what this view has read.
+
+        sizes: the Merkle root at each of them is wanted.
+        """
+        tree = self.up_to(end).tree()
+        return History(self.end, tree.root(), {size: tree.root(size) for size in {0, *sizes} if size <= tree.size})
+
+    def _forget(self) -> None:
+        self.end = START
+        self._index, self._register = _Index(array("Q"), bytearray(), {}), Register()
+        self._illegal: FormatError | VerificationError | None = None
+
+    def _read(self, end: Position | None) -> None:
+        self._forget()
+        self.end = read_history(self.path, end=end, visit=self._take).end
+
+    def _read_on(self, end: Position) -> None:
+        for entry in read_entries(self.path, self.end):
+            if self.end.offset >= end.offset:
+                break
+            self._take(self.end, entry, leaf_hash(entry.line))
+            self.end = advance(self.end, entry.line)
+
+    def _take(self, place: Position, entry: Entry, leaf: bytes) -> None:
+        self._index.add(place, entry, leaf)
+        if self._illegal is None:  # the rest of the pass is for the chain and the root
+            try:
+                self._register.replay([entry])
+            except (FormatError, VerificationError) as err:
+                self._illegal = err
+
+    def _timed(self, begin: float) -> LogView:
+        _logger.info("log %s: %d entries, read in %.2f s", self.path, len(self), time.perf_counter() - begin)
+        return self
+
+    def _looked_up(self, indices: Iterable[int]) -> Iterator[Entry]:
+        with (self.path / LOG_FILE).open("rb") as file:
+            for index in indices:
+                file.seek(self._index.offsets[index])
+                line = file.readline(MAX_LINE + 1)
+                if leaf_hash(line) != self._index.leaf(index):
+                    raise ChainError(f"log entry {index} has changed since the log was read", index=index)
+                yield parse_line(line, where=f"log entry {index}")

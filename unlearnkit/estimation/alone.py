@@ -1,0 +1,146 @@
+"""What series along units alone say, on top of the other sources (docs/theory.md sections 10 and 11).
+
+A single unit's deletion has no cross terms: its series is exact in every degree. Of several units the first order is
+exact, if all of them have series; above it their own parts are known, and cross terms if another source has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from unlearnkit.errors import EstimationError
+from unlearnkit.estimation.estimate import Chance, Estimate, Method, Part, Source
+from unlearnkit.estimation.solo import SoloSeries
+from unlearnkit.estimation.stability import Sizes
+
+Array = np.ndarray[Any, Any]
+
+_EXACT = "exact, by series along units alone"
+
+
+@dataclass(frozen=True, eq=False)
+class Alone:
+    """The source of what series along units alone tell of a probe with ``elements`` elements over ``units`` units.
+
+    others: the best first. done: how many of the lowest degrees have the series in them already.
+    """
+
+    series: SoloSeries
+    others: tuple[Source, ...]
+    elements: int
+    units: int
+    done: int
+
+    @property
+    def degree(self) -> int:
+        """It answers for the degrees 1 to this."""
+        return max(self.series.degree, *(source.degree for source in self.others))
+
+    def influences(self) -> Array:
+        """The gradient as far as it is known, ``[units, E]``."""
+        other = self._other(1)
+        found = np.zeros((self.units, self.elements)) if other is None else other.influences()
+        return found if self.done else found + self.series.beside(found, 1)
+
+    def estimates(self, sets: Array, degrees: Sequence[int], *, unbiased: bool) -> list[Estimate]:
+        """See `estimate.Source`. EstimationError for units that nothing is known of."""
+        others = self._estimates(sets, degrees, unbiased=unbiased)
+        if not any(source.degree for source in self.others) and not self.series.listed(sets).all():
+            count = len(self.series.units)
+            message = f"the bundle has series along {count} units alone, and nothing of others that are deleted here"
+            raise EstimationError(message, hint="sketch these units too, or with reverse=, forward= or informed=")
+        return [self._estimate(sets, r, others.get(r), unbiased=unbiased) for r in degrees]
+
+    def parts(self, sets: Array, degrees: Sequence[int], chance: Chance, method: Method) -> list[Part]:
+        """See `estimate.Source`. Exact for single units; EstimationError where cross terms have no other bound."""
+        others: dict[int, Part] = {}
+        for source in self.others:
+            mine = [r for r in degrees if r not in others and r <= source.degree]
+            others |= dict(zip(mine, source.parts(sets, mine, chance, method), strict=True))
+        return [self._part(sets, r, others.get(r)) for r in degrees]
+
+    def is_random(self, degree: int) -> bool:
+        """See `estimate.Source`."""
+        other = self._other(degree)
+        return other is not None and other.is_random(degree)
+
+    def require_bound(self, degree: int, name: str) -> None:
+        """See `estimate.Source`."""
+        if (other := self._other(degree)) is not None:
+            other.require_bound(degree, name)
+
+    def sizes(self, degree: int) -> Sizes | None:
+        """See `estimate.Source`."""
+        found = (source.sizes(degree) for source in self.others)
+        return next((sizes for sizes in found if sizes is not None), None)
+
+    def _other(self, degree: int) -> Source | None:
+        return next((source for source in self.others if source.degree >= degree), None)
+
+    def _estimates(self, sets: Array, degrees: Sequence[int], *, unbiased: bool) -> dict[int, Estimate]:
+        """What the others say, of the degrees that they answer for."""
+        found: dict[int, Estimate] = {}
+        for source in self.others:
+            mine = [r for r in degrees if r not in found and r <= source.degree]
+            found |= dict(zip(mine, source.estimates(sets, mine, unbiased=unbiased), strict=True))
+        return found
+
+    def _exact(self, sets: Array, degree: int) -> Array:
+        """Where the series are all there is to a degree, ``[sets, E]``."""
+        return (self.series.complete if degree == 1 else self.series.alone)(sets, self.elements)
+
+    def _estimate(self, sets: Array, degree: int, other: Estimate | None, *, unbiased: bool) -> Estimate:
+        if other is not None and (degree > self.series.degree or degree <= self.done):
+            return other
+        exact = self._exact(sets, degree)
+        if degree == 1 and other is not None:
+            left = self.series.beside(self._others_influences(), 1)
+            error = np.where(exact, 0.0, other.standard_error)
+            return replace(
+                other, value=other.value + sets @ left, standard_error=error, method=_beside(other.method, exact)
+            )
+        known = other or _nothing(exact.shape)
+        left_out = ~known.stands_out & (other is None or not unbiased)
+        mine = exact | (self.series.touched(sets, self.elements) & left_out)
+        return Estimate(
+            value=np.where(mine, self.series.diagonal(sets, degree, self.elements), known.value),
+            standard_error=np.where(mine, np.where(exact, 0.0, np.nan), known.standard_error),
+            stands_out=known.stands_out | mine,
+            method=_beside(known.method, exact),
+        )
+
+    def _others_influences(self) -> Array:
+        other = self._other(1)
+        return np.zeros((self.units, self.elements)) if other is None else other.influences()
+
+    def _part(self, sets: Array, degree: int, other: Part | None) -> Part:
+        if degree > self.series.degree and other is not None:
+            return other
+        exact = self._exact(sets, degree)
+        if other is None and not exact.all():
+            message = f"degree {degree} has no certified bound: nothing is known of what units do to one another"
+            raise EstimationError(message, hint="sketch with reverse= or forward= too, or ask for single units")
+        known = other or Part(estimate=np.zeros(exact.shape), epsilon=np.zeros(exact.shape), method=_EXACT)
+        return Part(
+            estimate=np.where(exact, self.series.diagonal(sets, degree, self.elements), known.estimate),
+            epsilon=np.where(exact, 0.0, known.epsilon),
+            method=_EXACT if exact.all() else known.method,
+        )
+
+
+def _nothing(shape: tuple[int, ...]) -> Estimate:
+    no = np.zeros(shape)
+    unknown = np.full(shape, np.nan)
+    return Estimate(value=no, standard_error=unknown, stands_out=no.astype(bool), method="")
+
+
+def _beside(method: str, exact: Array) -> str:
+    """How a degree was found, in words. method: by what else."""
+    if exact.all():
+        return _EXACT
+    own = "series along units alone"
+    return f"{method}, and {own}" if method else f"{own}, nothing between units"

@@ -1,0 +1,69 @@
+"""A certificate as a page for people, verified as far as what is at hand allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearnkit.canonical import sha256_hex
+from unlearnkit.report.html import Verified, render_report
+from unlearnkit.signing.dsse import parse_envelope
+from unlearnkit.verifier.certificate import Certificate, parse_certificate
+from unlearnkit.verifier.checks import Check
+from unlearnkit.verifier.materials import Materials, Trust, trust_at_hand
+from unlearnkit.verifier.verify import verify_certificate, verify_signed_certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of HTML. extent: how much of the certificate was verified for it. checks: those that have passed."""
+
+    html: str
+    extent: Verified
+    checks: tuple[Check, ...]
+
+
+def certificate_page(
+    file: Path,
+    *,
+    bundle: Path | None = None,
+    log: Path | None = None,
+    trust: Trust | None = None,
+    evidence: Sequence[Path] = (),
+) -> Page:
+    """A certificate as a page that says how much of it was verified.
+
+    With the bundle, everything is verified and recomputed; with trusted keys alone, the signatures are; else nothing.
+    What is tried and fails is raised, and makes no page.
+
+    Args:
+        file: The certificate.
+        bundle: The bundle that it is about.
+        log: The log that it is in; None: the workspace's.
+        trust: A trust store, or files that name keys; None: the workspace's, if one is in one.
+        evidence: The retraining audits that it rests on.
+
+    Raises:
+        ValueError: A log or evidence without the bundle: numbers are recomputed from that.
+        UnlearnkitError: What `verify_certificate` and `verify_signed_certificate` raise.
+    """
+    raw, where = file.read_bytes(), str(file)
+    if bundle is not None:
+        beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
+        found = verify_certificate(raw, where=where, beside=beside)
+        return _page(file, raw, found.certificate, Verified.EVERYTHING, found.checks)
+    if log or evidence:
+        raise ValueError("--log and --evidence take --bundle: numbers are recomputed from that")
+    store = trust_at_hand(trust)
+    if store is not None:
+        found = verify_signed_certificate(raw, where=where, trust=store)
+        return _page(file, raw, found.certificate, Verified.SIGNATURE, found.checks)
+    certificate = parse_certificate(parse_envelope(raw, where=where).unverified_payload, where=where)
+    return _page(file, raw, certificate, Verified.NOTHING, ())
+
+
+def _page(file: Path, raw: bytes, certificate: Certificate, extent: Verified, checks: tuple[Check, ...]) -> Page:
+    rows = [(check.name, check.found) for check in checks]
+    html = render_report(certificate, rows, verified=extent, file=file.name, digest=sha256_hex(raw))
+    return Page(html=html, extent=extent, checks=checks)

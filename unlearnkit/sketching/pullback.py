@@ -1,0 +1,62 @@
+"""The reverse of a probe: where a reverse sweep starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.func import vjp, vmap
+
+from unlearnkit.training.own_loss import OwnLoss, own_batches
+from unlearnkit.training.recipe import Probe
+from unlearnkit.training.run import Run
+from unlearnkit.training.state import Leaf, accumulate, clone
+
+Weights = Mapping[str, Tensor]
+# From weights, everything else in the model, and cotangents ``[elements, *P]`` to those of the weights.
+Pullback: TypeAlias = Callable[..., Mapping[str, Leaf]]
+
+
+def probe_pullback(run: Run, probe: Probe) -> Pullback:
+    """The probe's reverse: ``(weights, fixed, basis [elements, *P]) -> {name: [elements, *S]}``."""
+    if isinstance(probe, OwnLoss):
+        return _own_loss_pullback(run)
+
+    def pull(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Tensor]:
+        with run.evaluating():
+            back = vjp(lambda w: run.call(probe, w, fixed).to(run.dtype), weights)[1]
+            return vmap(back)(basis)[0]  # type: ignore[no-any-return]
+
+    def plain(weights: Weights, fixed: Weights, _basis: Tensor) -> Tensor:
+        return run.plain_probe(probe, weights, fixed)
+
+    return run.over_jets(("pull probe", id(probe)), pull, plain)
+
+
+def _own_loss_pullback(run: Run) -> Pullback:
+    """Batch by batch, of the examples of those units alone that the cotangents touch."""
+
+    def pull(weights: Weights, fixed: Weights, batch: object, cotangents: Tensor) -> dict[str, Tensor]:
+        with run.evaluating():
+            back = vjp(lambda w: run.call(run.recipe.loss, w, fixed, batch).to(run.dtype), weights)[1]
+            return vmap(back)(cotangents)[0]  # type: ignore[no-any-return]
+
+    function = run.over_jets("pull own loss", pull)
+
+    def whole(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Leaf]:
+        touched = basis.any(0).nonzero()[:, 0]
+        total: dict[str, Leaf] = {}
+        for batch in own_batches(run.recipe, touched.cpu().numpy()):
+            places = touched[torch.from_numpy(batch.places).to(basis.device)]
+            shares = torch.from_numpy(batch.shares).to(basis)
+            found = function(weights, fixed, run.examples(batch.rows), basis[:, places] * shares)
+            for name, leaf in found.items():
+                if name in total:
+                    accumulate(total[name], leaf)
+                else:
+                    total[name] = clone(leaf)
+        return total
+
+    return whole

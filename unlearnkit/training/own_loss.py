@@ -1,0 +1,126 @@
+"""The own-loss probe: for each unit, the mean loss on its own examples (docs/theory.md section 11).
+
+What a model keeps of somebody shows on their examples, not on test data. Deleting D, the elements u in D count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from unlearnkit.errors import RecipeError
+from unlearnkit.training.data import MapDataset, collate
+
+Array = np.ndarray[Any, Any]
+
+
+class Examples(Protocol):
+    """What a recipe knows of its examples."""
+
+    @property
+    def loss(self) -> Callable[[nn.Module, Any], Tensor]:
+        """``loss(model, batch) -> [B]``."""
+        ...
+
+    @property
+    def dataset(self) -> MapDataset:
+        """The examples."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Examples at once."""
+        ...
+
+    @property
+    def unit_names(self) -> tuple[str, ...]:
+        """The units."""
+        ...
+
+    @property
+    def unit_of_example(self) -> Array:
+        """For each example, the position of its unit; -1 for nobody's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnBatch:
+    """Examples of some units, always equally many: the last batch is filled up with copies that count nothing.
+
+    rows: of the dataset. places: of their units among those that were asked for. shares: of the mean of that unit.
+    """
+
+    rows: list[int]
+    places: Array
+    shares: Array
+
+
+def own_batches(examples: Examples, units: Array | None = None) -> Iterator[OwnBatch]:
+    """All examples of these units (None: of all), batch by batch."""
+    owner = examples.unit_of_example
+    count = len(examples.unit_names)
+    chosen = np.arange(count) if units is None else np.asarray(units)
+    place = np.full(count + 1, -1)  # nobody's examples are at -1, the extra place
+    place[chosen] = np.arange(len(chosen))
+    rows = np.flatnonzero(place[owner] >= 0)
+    rows = rows[np.argsort(place[owner[rows]], kind="stable")]
+    sizes = np.bincount(owner[owner >= 0], minlength=count)
+    for first in range(0, len(rows), examples.batch_size):
+        batch = rows[first : first + examples.batch_size]
+        filled = np.concatenate([batch, np.repeat(batch[-1:], examples.batch_size - len(batch))])
+        shares = 1 / sizes[owner[filled]]
+        shares[len(batch) :] = 0
+        yield OwnBatch(filled.tolist(), place[owner[filled]], shares)
+
+
+class OwnLoss:
+    """A probe with one element a unit: the mean loss on that unit's own training examples, in eval mode.
+
+    ``Recipe(probes={"own_loss": uk.OwnLoss()}, ...)``: the recipe gives it loss, data and units, which its digest
+    covers. Of series along units alone a bundle keeps each unit's own element only.
+
+    Example:
+        >>> probes = {"own_loss": uk.OwnLoss()}  # as this recipe has it
+        >>> recipe.probes["own_loss"](recipe.model).shape == (len(recipe.unit_names),)
+        True
+
+    """
+
+    def __init__(self) -> None:
+        self._examples: Examples | None = None
+
+    def of(self, examples: Examples) -> OwnLoss:
+        """The probe of a recipe's units."""
+        bound = OwnLoss()
+        bound._examples = examples
+        return bound
+
+    def __call__(self, model: nn.Module) -> Tensor:
+        """Mean losses ``[units]``.
+
+        Raises:
+            RecipeError: no recipe holds this probe.
+
+        """
+        examples = self._examples
+        if examples is None:
+            raise RecipeError("own losses of no data", hint='pin it: Recipe(probes={"own_loss": uk.OwnLoss()}, ...)')
+        like = next(p for p in model.parameters() if p.is_floating_point())
+
+        def cast(leaf: object) -> object:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            return leaf.to(device=like.device, dtype=like.dtype if leaf.is_floating_point() else None)
+
+        total = torch.zeros(len(examples.unit_names), dtype=like.dtype, device=like.device)
+        for batch in own_batches(examples):
+            losses = examples.loss(model, pytree.tree_map(cast, collate(examples.dataset, batch.rows)))
+            shares = torch.from_numpy(batch.shares).to(losses)
+            total = total.index_add(0, torch.from_numpy(batch.places).to(losses.device), (losses * shares).to(total))
+        return total

@@ -1,0 +1,187 @@
+"""Verifying whatever is at a path, offline: bundles, logs, checkpoints, proofs, evidence and certificates."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin, verify_checkpoint
+from unlearnkit.compliance.log.proof import Proven, parse_proof, verify_proof
+from unlearnkit.compliance.log.reader import read_entries
+from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.view import LogView
+from unlearnkit.errors import UnknownNameError, UnlearnkitError
+from unlearnkit.verifier.checks import Check, Checklist
+from unlearnkit.verifier.evidence import Evidence, verify_evidence
+from unlearnkit.verifier.materials import Materials, Trust
+from unlearnkit.verifier.recognition import Kind, recognise
+from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
+
+_logger = logging.getLogger(__name__)
+
+Verified = Bundle | LogView | Checkpoint | Proven | Evidence | VerifiedCertificate
+"""What comes out of a verification, by the kind of what was verified."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Something that was verified. checks: what has passed. unchecked: what nobody looked at, in words."""
+
+    path: Path
+    kind: Kind
+    value: Verified
+    checks: tuple[Check, ...]
+    unchecked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Something that does not verify.
+
+    kind: None for what nothing can be made of. checks: what has passed before. error: the check that has not; nothing
+    after it was done.
+    """
+
+    path: Path
+    kind: Kind | None
+    checks: tuple[Check, ...]
+    error: UnlearnkitError
+
+
+def verify(
+    path: Path | str,
+    *,
+    bundle: Path | str | None = None,
+    log: Path | str | None = None,
+    trust: Trust | None = None,
+    evidence: Sequence[Path | str] = (),
+) -> Verification:
+    """Verify what is at a path, offline and without secrets; what it is, is told by its content.
+
+    Args:
+        path: A bundle, log, checkpoint, proof, evidence or certificate.
+        bundle: The bundle that evidence or a certificate is about.
+        log: The log that a proof or a certificate is in; None: the workspace's.
+        trust: A trust store, or files that name keys; None: the workspace's trust store.
+        evidence: The retraining audits that a certificate rests on.
+
+    Returns:
+        What was verified, every check that has passed, and what was not checked.
+
+    Raises:
+        FormatError: It is malformed, or nothing that can be verified.
+        VerificationError: The first thing about it that is not so.
+        SignatureError: Nobody is trusted, or nobody trusted signed it.
+        UnknownNameError: Something that it is about is not at hand.
+
+    Example:
+        >>> found = uk.verify(bundle.path, trust=office.root / "trust.toml")
+        >>> found.kind.value, [check.name for check in found.checks]
+        ('bundle', ['signature', 'files', 'directions', 'numbers'])
+
+    """
+    beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
+    found = examine(Path(path), beside)
+    if isinstance(found, Failure):
+        raise found.error
+    return found
+
+
+def examine(path: Path, beside: Materials) -> Verification | Failure:
+    """`verify` that returns the failure, with what has passed before it; for several paths that share materials."""
+    kind, checks = None, Checklist(str(path))
+    try:
+        kind = recognise(path)
+        _logger.info("%s: a %s", path, kind)
+        value = _verified(kind, path, beside, checks)
+    except UnlearnkitError as error:
+        return Failure(path=path, kind=kind, checks=checks.passed, error=error)
+    return Verification(path=path, kind=kind, value=value, checks=checks.passed, unchecked=checks.unchecked)
+
+
+def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> Verified:
+    match kind:
+        case Kind.BUNDLE:
+            return _bundle(path, beside, checks)
+        case Kind.LOG:
+            return _log(path, beside, checks)
+        case Kind.CHECKPOINT:
+            return _checkpoint(path, beside, checks)
+        case Kind.PROOF:
+            return _proof(path, beside, checks)
+        case Kind.EVIDENCE:
+            return _evidence(path, beside, checks)
+        case Kind.CERTIFICATE:
+            return verify_certificate(path.read_bytes(), where=str(path), beside=beside, checks=checks)
+
+
+def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
+    bundle = beside.opened(path)
+    manifest = bundle.manifest
+    size = sum(file.size for file in manifest.files)
+    checks.add("signature", f"signed by {', '.join(bundle.signers)}")
+    checks.add("files", f"{len(manifest.files)} files, {size} bytes, and nothing else; each as signed and listed")
+    origin = "given explicitly: no certificate can rest on them" if manifest.is_explicit else "from recipe and salt"
+    checks.add("directions", f"{manifest.direction_count}, {origin}; {manifest.informed.count} informed, orthonormal")
+    probes = ", ".join(probe.name for probe in manifest.probes) or "none"
+    checks.add("numbers", f"shapes, precision and degrees as the manifest says, all finite; probes: {probes}")
+    for first, last, tensors in bundle.weight_sketches():
+        checks.add("weights", f"{len(tensors)} along directions {first} to {last}")
+    checks.leave_out("whether its numbers are those of its recipe, which training again tells")
+    return bundle
+
+
+def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
+    view = beside.view(path)
+    assert view.signed is not None  # noqa: S101 - it was verified
+    checkpoint = view.signed.checkpoint
+    checks.add("checkpoint", f"{checkpoint.size} entries signed by {checkpoint.origin}")
+    checks.add("chain", f"{len(view)} entries, each continues the one before")
+    checks.add("requests", f"{len(view.register.requests)} requests, every step legal")
+    if view.unsigned:
+        checks.leave_out(f"who vouches for the last {view.unsigned} entries: no checkpoint has them yet")
+    _leave_out_others(beside, checks)
+    return view
+
+
+def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
+    raw, trust, where = path.read_bytes(), beside.trust, str(path)
+    key = trust.log(unverified_origin(raw, where=where))
+    found = verify_checkpoint(raw, where=where, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
+    checks.add("checkpoint", f"{found.size} entries, root {found.root.hex()}, signed by {found.origin}")
+    checks.leave_out("the entries that it signs")
+    _leave_out_others(beside, checks)
+    return found
+
+
+def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
+    raw, trust, where = path.read_bytes(), beside.trust, str(path)
+    proof = parse_proof(raw, where=where)
+    if beside.log is None:
+        raise UnknownNameError("a proof is about an entry of a log, which is not there", hint="give its folder: --log")
+    line = next((entry.line for entry in read_entries(beside.log) if entry.index == proof.index), b"\n")
+    key = trust.log(unverified_origin(proof.checkpoint, where=where))
+    found = verify_proof(raw, where=where, line=line, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
+    checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
+    checks.add("inclusion", f"entry {found.entry.index}, a {found.entry.type}, is one of them")
+    checks.leave_out("every other entry of the log")
+    _leave_out_others(beside, checks)
+    return found
+
+
+def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
+    bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
+    found = verify_evidence(path.read_bytes(), where=str(path), keys=keys, bundle=bundle)
+    checks.add("signature", f"signed by {', '.join(found.signers)}")
+    checks.add("bundle", f"about bundle {bundle.digest}")
+    checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")
+    checks.leave_out("whether its values are those of real retrainings, which its signers vouch for")
+    return found
+
+
+def _leave_out_others(beside: Materials, checks: Checklist) -> None:
+    if not beside.trust.witness_quorum:
+        checks.leave_out("whether others are shown the same log, which witnesses would tell")
