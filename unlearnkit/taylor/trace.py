@@ -142,7 +142,11 @@ def _matched(graph: fx.Graph, draws: tuple[Draw, ...]) -> dict[fx.Node, Draw]:
     if len(nodes) != len(draws):
         message = f"plain torch draws random numbers {len(draws)} times, its trace {len(nodes)} times"
         raise TraceError(message, hint="draw as often whatever happens, by torch's own functions")
-    return dict(zip(nodes, draws, strict=True))
+    matched = dict(zip(nodes, draws, strict=True))
+    for node, draw in matched.items():
+        values = (argument.meta["val"] for argument in node.args if isinstance(argument, fx.Node))
+        draw.fits(node.target, [value.shape for value in values if isinstance(value, Tensor)])
+    return matched
 
 
 @contextmanager
