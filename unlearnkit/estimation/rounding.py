@@ -1,4 +1,4 @@
-"""How far a certified claim is off by the rounding of the numbers it is made from (THEORY.md section 4.3).
+"""How far a certified claim is off by the rounding of the numbers it is made from (docs/theory.md section 4.3).
 
 A replay in float64 tells how far a bundle's stored numbers are from what the recipe gives. Estimates are linear in
 them, so each enters with the weight that it has in the claim, and the half-width of Student's law moves by no more than
