@@ -35,7 +35,7 @@ def is_random(operation: object) -> bool:
 @contextmanager
 def same_random_numbers(devices: Sequence[torch.device] = ()) -> Iterator[None]:
     """Leave the global random states of torch, ``random`` and ``numpy.random`` as they were. devices: of GPUs."""
-    outside = random.getstate(), np.random.get_state()  # noqa: NPY002  the global one is what user code draws from
+    outside = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002  what user code draws from
     with torch.random.fork_rng(devices=devices):
         try:
             yield
@@ -46,9 +46,9 @@ def same_random_numbers(devices: Sequence[torch.device] = ()) -> Iterator[None]:
 
 def outside_state() -> bytes:
     """A digest of the global random states of ``random`` and ``numpy.random``, which no trace can follow."""
-    _, keys, *position = np.random.get_state()  # noqa: NPY002
-    state = hashlib.sha256(repr((random.getstate(), position)).encode())
-    state.update(np.asarray(keys).tobytes())
+    state = hashlib.sha256(repr(random.getstate()).encode())
+    for part in pytree.tree_leaves(np.random.get_state(legacy=False)):  # noqa: NPY002
+        state.update(np.asarray(part).tobytes())
     return state.digest()
 
 

@@ -100,7 +100,10 @@ class JetFunction:
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
-        flags, traced = _spread(active, arguments), self._trace(arguments)
+        flags = _spread(active, arguments)
+        if known := self._fitting(arguments, flags):
+            return tuple(dict.fromkeys(problem for i in known for problem in problems(i.trace, flags)))
+        traced = self._trace(arguments)
         with suppress(UnsupportedOpsError, PiecewiseOpsError):
             self._keep(traced, arguments, flags)
         return problems(traced, flags)
