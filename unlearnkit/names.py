@@ -44,6 +44,8 @@ SHA256 = Pattern("[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 KEY_FINGERPRINT = Pattern("[0-9a-f]{16}", "16 lower-case hexadecimal digits")
 PROBE_NAME = Pattern("[a-z0-9_][a-z0-9_.-]{0,63}", "1 to 64 of a-z, 0-9, '_', '.' and '-', the last two not first")
 WORD = Pattern("[a-z][a-z0-9-]{0,63}", "a word of lower-case letters, digits and hyphens, at most 64 of them")
+VERSION = Pattern("[0-9a-z][0-9a-z.-]{0,31}", "at most 32 of 0-9, a-z, '.' and '-', the last two not first")
+RELEASE_ID = Pattern(rf"{WORD.regex}@{VERSION.regex}", "the id of a release, such as digits@1")
 REQUEST_ID = Pattern("R(0|[1-9][0-9]{0,15})", "the id of a request, such as R17")
 DECIMAL = Pattern(
     r"-?(0|[1-9][0-9]{0,399})(\.[0-9]{1,399})?(E[+-]?[0-9]{1,3})?", "a decimal, such as -0.25, and no infinity"
@@ -58,6 +60,8 @@ Sha256: TypeAlias = Annotated[str, SHA256]
 KeyFingerprint: TypeAlias = Annotated[str, KEY_FINGERPRINT]
 ProbeName: TypeAlias = Annotated[str, PROBE_NAME]
 Word: TypeAlias = Annotated[str, WORD]
+Version: TypeAlias = Annotated[str, VERSION]
+ReleaseId: TypeAlias = Annotated[str, RELEASE_ID]
 RequestId: TypeAlias = Annotated[str, REQUEST_ID]
 DecimalText: TypeAlias = Annotated[str, DECIMAL]
 TimeText: TypeAlias = Annotated[str, TIME]

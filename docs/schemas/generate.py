@@ -14,6 +14,7 @@ from unlearnkit.bundle.manifest import Manifest
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
+from unlearnkit.compliance.releases.release import RELEASE_BODIES
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
@@ -31,6 +32,7 @@ ENTRY_BODIES: dict[str, type] = {
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
     **{event.value: kind for event, kind in BODIES.items()},
+    **{event.value: kind for event, kind in RELEASE_BODIES.items()},
 }
 SETTINGS = {"policy": Policy, "trust": TrustFile, "workspace": Settings}
 

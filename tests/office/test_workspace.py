@@ -49,10 +49,8 @@ def office(tmp_path, monkeypatch) -> uk.Workspace:
 def bundle(office: uk.Workspace, signer: PrivateKey, name: str = "bundle") -> Path:
     scratch = office.root / f"{name}-run"
     scratch.mkdir()
-    contents = small(scratch, weights=False)
-    key = PseudonymKey.load(office.pseudonym_key_path)
-    units = [key.pseudonym(unit) for unit in UNITS]
-    write_bundle(office.root / name, manifest=contents.manifest, signer=signer, **{**contents.contents, "units": units})
+    contents = small(scratch, weights=False, key=PseudonymKey.load(office.pseudonym_key_path))
+    write_bundle(office.root / name, manifest=contents.manifest, signer=signer, **contents.contents)
     return office.root / name
 
 
@@ -67,7 +65,7 @@ def test_the_way_of_a_request_from_receipt_to_an_answer_that_others_verify(offic
     assert office.assess(request, decision="fulfil").state == "assessed"
     done = office.fulfil(request, method="negligible-effect", evidence=[issued.path])
     assert done.is_closed
-    assert done.steps[-1].body["evidence"] == (issued.digest,)
+    assert done.steps[-1].body.evidence == (issued.digest,)
     assert office.request("R2") == done
     found = office.verify(issued.path, bundle="bundle")
     assert found.value.certificate == issued.certificate
@@ -195,7 +193,7 @@ def test_who_did_it_is_a_word_of_the_policy(office):
     assert office.extend(request, reason="complexity").state == "extended"
     office.verify_identity(request, method="in-person")
     refused = office.refuse(request, reason="no-data-held", evidence=["unlearnkit.toml"])
-    assert refused.steps[-1].body["evidence"] == (sha256_hex(Path("unlearnkit.toml").read_bytes()),)
+    assert refused.steps[-1].body.evidence == (sha256_hex(Path("unlearnkit.toml").read_bytes()),)
 
 
 def test_a_policy_that_is_edited_is_the_one_that_the_next_step_is_taken_under(office):

@@ -18,7 +18,7 @@ from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.compliance.policy.policy import Policy, Role, packaged_policies, parse_policy
 from unlearnkit.compliance.policy.trust import Signer, TrustStore
-from unlearnkit.compliance.requests.desk import Desk, fingerprint
+from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import KEY_CREATED
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body, parse_issued
@@ -124,7 +124,7 @@ def issuer(folder: Path, *, rules: str = RULES) -> Issuer:
     contents = small(folder / "run", weights=False)
     write_bundle(folder / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
     log, policy = AuditLog.create(folder / "log", now=Clock()), parse_policy(policy_text(rules), where="policy")
-    log.record(KEY_CREATED, {"key": fingerprint(KEY)})
+    log.record(KEY_CREATED, {"key": KEY.fingerprint})
     desk = Desk(log, policy, actor=policy.words.actors[0], timezone=UTC, key=KEY)
     return Issuer(folder, signer, log_key, log, policy, desk)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
-from unlearnkit.names import PROBE_NAME, Pattern, ProbeName, Sha256
+from unlearnkit.names import PROBE_NAME, KeyFingerprint, Pattern, ProbeName, Sha256
 from unlearnkit.records import Count, read_json, write_json
 from unlearnkit.shapes import Items, Limits
 
@@ -203,6 +203,7 @@ class Manifest:
     recipe: RecipeText
     counterfactual: str
     units: Positive
+    pseudonym_key: KeyFingerprint  # of the key that the pseudonyms in units.json were made with
     degree: Positive
     directions: RandomDirections | ExplicitDirections
     dtype: Precision

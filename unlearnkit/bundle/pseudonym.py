@@ -91,6 +91,11 @@ class PseudonymKey:
                 return above / KEYS / cls.FILE_NAME
         return folder / cls.FILE_NAME
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells pseudonym keys apart where the key must not stand: 16 hexadecimal digits."""
+        return self.pseudonym("\0fingerprint")[:16]  # no unit has a NUL in its name
+
     def pseudonym(self, name: str | int) -> str:
         """HMAC-SHA256("unlearnkit/pseudonym/v1" 0x00 name), 64 hexadecimal digits.
 

@@ -1,4 +1,4 @@
-"""A log as one pass over it finds it: entries by place and by type, the register, and what is signed.
+"""A log as one pass over it finds it: entries by place and by type, the register, the registry, and what is signed.
 
 What a command or a verification wants to know of a log is asked of one `LogView`. Lines are not kept, 40 bytes for each
 are: where it begins, and its leaf hash, against which it is held when it is looked at again.
@@ -17,6 +17,7 @@ from unlearnkit.compliance.log.entry import MAX_LINE, START, Entry, Position, ad
 from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_entries
 from unlearnkit.compliance.log.verification import History, VerifiedLog, read_history, verify_log
+from unlearnkit.compliance.releases.registry import Registry
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import ChainError, FormatError, UnknownNameError, VerificationError
 from unlearnkit.signing.note import NoteKey
@@ -42,7 +43,7 @@ class _Index:
 
 
 class LogView:
-    """A log whose every line and every step of a request was checked, by `read` or by `verify`.
+    """A log whose every line and every step of a request or release was checked, by `read` or by `verify`.
 
     path: the log's directory. end: the place after the last entry.
     signed: the checkpoint, as `verify` found it; None where nothing was held against one.
@@ -119,6 +120,13 @@ class LogView:
         return self._register
 
     @property
+    def registry(self) -> Registry:
+        """All releases. Raises as `register` does."""
+        if self._illegal is not None:
+            raise self._illegal
+        return self._registry
+
+    @property
     def unsigned(self) -> int:
         """How many entries no verified checkpoint covers."""
         return len(self) - (0 if self.signed is None else self.signed.checkpoint.size)
@@ -177,6 +185,7 @@ class LogView:
     def _forget(self) -> None:
         self.end = START
         self._index, self._register = _Index(array("Q"), bytearray(), {}), Register()
+        self._registry = Registry()
         self._illegal: FormatError | VerificationError | None = None
 
     def _read(self, end: Position | None) -> None:
@@ -195,6 +204,7 @@ class LogView:
         if self._illegal is None:  # the rest of the pass is for the chain and the root
             try:
                 self._register.replay([entry])
+                self._registry.replay(entry)
             except (FormatError, VerificationError) as err:
                 self._illegal = err
 

@@ -1,4 +1,4 @@
-"""A workspace at work: requests, certificates, checkpoints and proofs, audits."""
+"""A workspace at work: releases, requests, certificates, checkpoints and proofs, audits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from unlearnkit.compliance.log.publication import (
 from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.requests.erasure import destroy_key
-from unlearnkit.compliance.view import LogView
 from unlearnkit.files import write_atomic
-from unlearnkit.office.steps import Asked, RequestSteps, id_of
+from unlearnkit.office.releases import ReleaseSteps
+from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.examination import Verification, verify
@@ -59,7 +59,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(RequestSteps):
+class Workspace(ReleaseSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:
@@ -72,6 +72,9 @@ class Workspace(RequestSteps):
 
     Example:
         >>> office = uk.Workspace.find(office.root)
+        >>> release = office.register(bundle, name="small", version="1")
+        >>> release.id, release.is_in_force
+        ('small@1', True)
         >>> (request,) = office.receive(["bob"])
         >>> (issued,) = office.certify([request], bundle=bundle, out=folder)
         >>> issued.certificate.decision.outcome
@@ -86,19 +89,6 @@ class Workspace(RequestSteps):
     def unlocked(self, passphrase: bytes | None) -> Self:
         """The same workspace, with the passphrase of its keys; None for keys without."""
         return replace(self, passphrase=passphrase)
-
-    def view(self) -> LogView:
-        """The log, its chain and every step checked in one pass; whatever its checkpoint says."""
-        return LogView.read(self.log_path)
-
-    def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
-        """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
-        trusted = self.trust().keys(Role.SKETCH_SIGNER)
-        if isinstance(bundle, Bundle):
-            if {key.key_id for key in trusted} & set(bundle.signers):
-                return bundle
-            bundle = bundle.path
-        return Bundle.open(bundle, trust=trusted)
 
     def open_evidence(self, file: Path | str, bundle: Bundle) -> Evidence:
         """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does.

@@ -237,6 +237,7 @@ def _publish(
         recipe=RecipeText(recipe.digest, recipe.description),
         counterfactual=COUNTERFACTUAL,
         units=source.units,
+        pseudonym_key=key.fingerprint,
         degree=settings.degree,
         directions=_record(source, settings.checkpoint),
         dtype=settings.dtype,

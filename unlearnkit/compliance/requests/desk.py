@@ -28,11 +28,6 @@ MAX_NAME = 1000
 _Record = Callable[[str, object], Request | None]
 
 
-def fingerprint(key: PseudonymKey) -> str:
-    """Tells pseudonym keys apart in the log: 16 hexadecimal digits."""
-    return key.pseudonym("\0fingerprint")[:16]  # no subject has a NUL in its name
-
-
 class Desk:
     """Works on the requests in one log, under one policy, for one thread. actor: who works here, a word of the policy.
 
@@ -199,7 +194,7 @@ class Desk:
             "acknowledge": due(acknowledge, day, policy.working_days) if acknowledge else None,
             "by": policy.require_word("actors", self._actor),
             "jurisdiction": policy.jurisdiction,
-            "key": fingerprint(key),
+            "key": key.fingerprint,
             "policy": policy.name,
             "policy_digest": policy.digest,
             "received": day,

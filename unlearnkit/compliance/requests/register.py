@@ -97,6 +97,8 @@ class Register:
         self.requests: dict[str, Request] = {}
         self.key: str | None = None
         """Fingerprint of the pseudonym key in force; None before it was made and after it was destroyed."""
+        self.request_key: str | None = None
+        """Fingerprint of the pseudonym key that all requests are under, destroyed or not; None before it was made."""
         self.key_destroyed: int | None = None
         """The entry that says that the pseudonym key was destroyed."""
         self.end = START
@@ -200,6 +202,7 @@ class Register:
         if kind == KEY_CREATED and (self.key is not None or self.key_destroyed is not None):
             raise RefusedError(f"{where}: there was a pseudonym key already")
         self.key = key if kind == KEY_CREATED else None
+        self.request_key = key
         self.key_destroyed = index if kind == KEY_DESTROYED else None
 
 
