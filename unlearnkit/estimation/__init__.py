@@ -1,5 +1,7 @@
 """Predictions, bounds and their constants: pure numerics over arrays, without torch."""
 
+from unlearnkit.estimation.bound import Bound as Bound
+from unlearnkit.estimation.convergence import Convergence as Convergence
 from unlearnkit.estimation.prediction import Prediction as Prediction
 from unlearnkit.estimation.prediction import Sketch as Sketch
 from unlearnkit.estimation.prediction import Term as Term
