@@ -176,10 +176,10 @@ def retrain(
             out=path,
             workers=workers,
             device=device,
-            progress=False if output.verbosity < 0 else None,
+            progress=output.progress,
         )
-    evidence = verify_evidence(raw, where=str(path), keys=[signer.public], bundle=opened)
-    output.emit(Audited.of(opened, path, evidence), render_evidence)
+    found = verify_evidence(raw, where=str(path), keys=[signer.public], bundle=opened)
+    output.emit(Audited.of(opened, path, found), render_evidence)
 
 
 def _signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey:

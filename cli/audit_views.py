@@ -144,13 +144,15 @@ class Audited(Document):
     @classmethod
     def of(cls, bundle: Bundle, path: Path, evidence: Evidence) -> Audited:
         """What the evidence at ``path`` shows of a bundle."""
+        from unlearnkit.records import to_json
+
         found = evidence.audit
         return cls(
             path=path,
             sha256=evidence.digest,
             bundle=found.bundle,
             signers=evidence.signers,
-            distribution=found.distribution.to_json(),
+            distribution=to_json(found.distribution),
             deletions=str(found.distribution),
             count=len(found.deletions),
             least_delta=1 / (len(found.deletions) + 1),

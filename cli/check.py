@@ -15,7 +15,10 @@ _VERDICTS = {
     "unsupported": "cannot be sketched",
     "piecewise": "only piecewise analytic: needs Recipe(allow_piecewise=True)",
     "decision": "decided by the real run; listed in the manifest",
+    "coupled": 'a deletion would leave traces in others: needs Recipe(coupled="accept")',
+    "note": "nothing in the way, but worth knowing",
 }
+_SENTENCES = ("coupled", "note")  # kinds whose place is told in a sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def check(output: Output, ctx: click.Context, recipe: RecipeSource) -> None:
 
     loaded = recipe.load()
     problems = uk.check(loaded)
-    blocking = {"unsupported"} if loaded.allow_piecewise else {"unsupported", "piecewise"}
+    accepted = {"piecewise": loaded.allow_piecewise, "coupled": loaded.coupled == "accept"}
+    blocking = {"unsupported", *(kind for kind, accepts in accepted.items() if not accepts)}
     ready = not any(problem.kind.value in blocking for problem in problems)
     rows = tuple(_Problem(p.operation, p.kind.value, p.where, p.hint) for p in problems)
     output.emit(_Checked(recipe=loaded.name, ready=ready, problems=rows), _render)
@@ -62,7 +66,7 @@ def check(output: Output, ctx: click.Context, recipe: RecipeSource) -> None:
 def _render(checked: _Checked) -> Iterable[str]:
     for problem in checked.problems:
         yield f"{problem.operation}: {_VERDICTS[problem.kind]}"
-        yield f"    at {problem.where}"
+        yield f"    {'' if problem.kind in _SENTENCES else 'at '}{problem.where}"
         if problem.hint:
             yield f"    {problem.hint}"
     yield f"{checked.recipe}: {'can be sketched' if checked.ready else 'cannot be sketched as it is'}"

@@ -19,6 +19,7 @@ from .output import Output
 from .plan import plan
 from .policy import policy
 from .predict import predict
+from .release import release
 from .report import report
 from .requests import request_delete, requests
 from .sketch import sketch
@@ -77,6 +78,7 @@ for command in (
     check,
     demo,
     init,
+    release,
     request_delete,
     requests,
     certify,

@@ -34,6 +34,11 @@ class Output:
     json: bool = False
     verbosity: int = 0
 
+    @property
+    def progress(self) -> bool | None:
+        """Whether progress is shown: None on a terminal, False never."""
+        return False if self.verbosity < 0 else None
+
     def emit(self, document: D, render: Callable[[D], Iterable[str]]) -> None:
         """Print ``document`` on stdout: whole as JSON, or as the lines that ``render`` makes of it."""
         if self.json:

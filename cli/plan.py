@@ -12,6 +12,7 @@ import click
 from .errors import values_from_options
 from .output import Document, Output, columns, pass_output
 
+Method = Literal["catoni", "median-of-means"]
 _ABOVE_ZERO = click.FloatRange(0, min_open=True)
 
 
@@ -39,7 +40,7 @@ def plan(
     elements: int | None,
     bundle: Path | None,
     probe: str | None,
-    method: Literal["catoni", "median-of-means"],
+    method: Method,
 ) -> None:
     """Say how many random directions make the certified error of a degree's part at most EPSILON.
 
@@ -50,34 +51,14 @@ def plan(
       unlearnkit plan --epsilon 0.01 --delta 0.05 --units 1000 --norm 0.002 --degree 2
       unlearnkit plan --epsilon 0.01 --delta 0.05 --bundle run/pilot --probe test_loss
     """
-    from unlearnkit.estimation.planning import directions_needed, planned_epsilon
-
     if (bundle is None) != (probe is None):
         raise click.UsageError("--bundle and --probe belong together")
     if bundle is not None and probe is not None:
         units, norm, elements = _pilot(bundle, probe, degree, units, norm, elements)
     if units is None or norm is None:
         raise click.UsageError("give --units and --norm, or a pilot sketch with --bundle and --probe")
-    elements = elements or 1
     with values_from_options():
-        count = directions_needed(
-            epsilon, delta, degree=degree, units=units, size=size, norm=norm, elements=elements, method=method
-        )
-        reached = planned_epsilon(
-            count, degree=degree, units=units, size=size, norm=norm, delta=delta / elements, method=method
-        )
-    planned = _Plan(
-        degree=degree,
-        units=units,
-        size=size,
-        norm=norm,
-        method=method,
-        elements=elements,
-        delta=delta,
-        epsilon=epsilon,
-        directions=count,
-        planned_epsilon=reached,
-    )
+        planned = _Plan.made(epsilon, delta, degree, units, size, norm, elements or 1, method)
     output.emit(planned, _render)
 
 
@@ -95,6 +76,39 @@ class _Plan(Document):
     epsilon: float
     directions: int
     planned_epsilon: float
+
+    @classmethod
+    def made(
+        cls,
+        epsilon: float,
+        delta: float,
+        degree: int,
+        units: int,
+        size: int,
+        norm: float,
+        elements: int,
+        method: Method,
+    ) -> _Plan:
+        from unlearnkit.estimation.planning import directions_needed, planned_epsilon
+
+        count = directions_needed(
+            epsilon, delta, degree=degree, units=units, size=size, norm=norm, elements=elements, method=method
+        )
+        reached = planned_epsilon(
+            count, degree=degree, units=units, size=size, norm=norm, delta=delta / elements, method=method
+        )
+        return cls(
+            degree=degree,
+            units=units,
+            size=size,
+            norm=norm,
+            method=method,
+            elements=elements,
+            delta=delta,
+            epsilon=epsilon,
+            directions=count,
+            planned_epsilon=reached,
+        )
 
 
 def _pilot(

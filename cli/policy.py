@@ -151,15 +151,15 @@ class _Policy(Document):
 
     @classmethod
     def of(cls, policy: Policy) -> _Policy:
-        clocks = {"acknowledge": policy.acknowledge, "respond": policy.respond, "extended": policy.extended}
+        clocks = {name: getattr(policy.deadlines, name) for name in ("acknowledge", "respond", "extended")}
         return cls(
             name=policy.name,
             title=policy.title,
             digest=policy.digest,
-            jurisdiction=policy.jurisdiction,
+            jurisdiction=policy.jurisdiction or "",
             deadlines={name: _Clock.of(clock) for name, clock in clocks.items()},
-            retention_months=policy.retention_months,
-            accepted=policy.accepted,
+            retention_months=policy.requests.retention_months,
+            accepted=policy.requests.accepted,
             words=asdict(policy.words),
             certificate=_Certificate.of(policy.certificate),
             signing=_Signing(policy.signing.roles, policy.signing.threshold),
@@ -177,15 +177,15 @@ def _text(decimal: Decimal | None) -> str | None:
 
 def _warnings(found: Policy) -> Iterator[str]:
     """What a policy refuses because it does not state it: legal, but perhaps not meant."""
-    if found.respond is None:
+    if found.deadlines.respond is None:
         yield "no [deadlines.respond]: no request can be received"
-    if found.extended is None:
+    if found.deadlines.extended is None:
         yield "no [deadlines.extended]: no request can be extended"
     words = {"actors": found.words.actors, "sources": found.words.sources}
     for name, listed in {**words, "identity_methods": found.words.identity_methods}.items():
         if not listed:
             yield f"no [words] {name}: nothing can be recorded that needs one"
-    if not found.accepted:
+    if not found.requests.accepted:
         yield "[requests] accepts nothing: no request can be fulfilled or refused"
     if not found.certificate.bound_methods or not found.signing.roles:
         yield "[certificate] bound_methods or [signing] roles are missing: no certificate counts"

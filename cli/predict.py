@@ -69,6 +69,13 @@ class _Term:
     used: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class _Convergence:
+    verdict: np.ndarray
+    terms: np.ndarray
+    norms: np.ndarray
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Predicted(Document):
     schema: ClassVar[str] = "unlearnkit/prediction/v1"
@@ -82,11 +89,13 @@ class _Predicted(Document):
     base: np.ndarray
     change: np.ndarray
     standard_error: np.ndarray
+    convergence: _Convergence
     terms: tuple[_Term, ...]
     explanation: str
 
     @classmethod
     def of(cls, bundle: Bundle, probe: str, units: int, weight: float, prediction: Prediction) -> _Predicted:
+        found = prediction.convergence
         return cls(
             verified=bool(bundle.signers),
             signers=bundle.signers,
@@ -97,6 +106,7 @@ class _Predicted(Document):
             base=prediction.base,
             change=prediction.change,
             standard_error=prediction.standard_error,
+            convergence=_Convergence(found.verdict, found.terms, found.norms),
             terms=tuple(_Term(t.degree, t.method, t.value, t.standard_error, t.used) for t in prediction.terms),
             explanation=prediction.explanation,
         )
@@ -110,6 +120,7 @@ def _render(predicted: _Predicted) -> Iterable[str]:
         ("change", values(predicted.change, signed=True)),
         ("standard error", f"{values(predicted.standard_error)} (asymptotic)"),
     ]
+    rows.append(("series", ", ".join(np.unique(predicted.convergence.verdict).tolist())))
     for term in predicted.terms:
         used = np.mean(term.used)
         how = "" if used == 1 else " (left out)" if used == 0 else f" (used for {used:.0%})"

@@ -73,14 +73,10 @@ class RequestView:
 
 def _step(step: Step) -> Mapping[str, object]:
     """A step: its entry and state, and the members that its entry has, whatever those are."""
-    members = {name: _plain(value) for name, value in step.body.items() if name not in ("request", "on")}
+    from unlearnkit.records import to_json
+
+    members = {name: value for name, value in to_json(step.body).items() if name not in ("request", "on")}
     return {"entry": step.index, "state": step.event.state, "on": step.on, **members}
-
-
-def _plain(value: object) -> object:
-    from unlearnkit.compliance.policy.deadlines import Due
-
-    return value.to_json() if isinstance(value, Due) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from .errors import values_from_options
+from .options import BY, ON
 from .output import Output, pass_output
 from .request_views import OneRequest, Requests, RequestView, render_list, render_one
 
@@ -18,20 +19,6 @@ if TYPE_CHECKING:
     from unlearnkit.office.workspace import Workspace
 
 
-class _Day(click.ParamType[date]):
-    name = "YYYY-MM-DD"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        if isinstance(value, date):
-            return value
-        try:
-            return date.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"got {value!r}, expected YYYY-MM-DD", param, ctx)
-
-
-_ON = click.option("--on", type=_Day(), help="The day it happened. Default: today.")
-_BY = click.option("--by", "actor", help="Who did it: a word of the policy. Default: the workspace's actor.")
 _EVIDENCE = click.option(
     "--evidence",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -50,8 +37,8 @@ _EVIDENCE = click.option(
 )
 @click.option("--source", help="How it was made: a word of the policy. Default: the policy's first.")
 @click.option("--reference", help="Its number in another system; stored as a pseudonym.")
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def request_delete(
     output: Output,
@@ -126,8 +113,8 @@ def show(output: Output, *, request: str) -> None:
 
 @requests.command()
 @click.argument("request")
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def acknowledge(output: Output, *, request: str, on: date | None, actor: str | None) -> None:
     """Record that receipt of REQUEST was confirmed to the person.
@@ -145,8 +132,8 @@ def acknowledge(output: Output, *, request: str, on: date | None, actor: str | N
 @requests.command("verify-identity")
 @click.argument("request")
 @click.option("--method", required=True, help="How: a word of the policy.")
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def verify_identity(output: Output, *, request: str, method: str, on: date | None, actor: str | None) -> None:
     """Record that the person behind REQUEST is who they say they are.
@@ -164,8 +151,8 @@ def verify_identity(output: Output, *, request: str, method: str, on: date | Non
 @requests.command()
 @click.argument("request")
 @click.option("--reason", required=True, help="Why it takes longer: a word of the policy.")
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def extend(output: Output, *, request: str, reason: str, on: date | None, actor: str | None) -> None:
     """Record that the person behind REQUEST was told, with the reason, that it takes longer.
@@ -186,8 +173,8 @@ def extend(output: Output, *, request: str, reason: str, on: date | None, actor:
 @click.option("--ground", help="Why the data must go: a word of the policy.")
 @click.option("--records", type=click.IntRange(min=0), help="How many examples the person has in the data.")
 @_EVIDENCE
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def assess(
     output: Output,
@@ -218,8 +205,8 @@ def assess(
 @click.argument("request")
 @click.option("--reason", required=True, help="Why: a word of the policy.")
 @_EVIDENCE
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def refuse(
     output: Output, *, request: str, reason: str, evidence: tuple[Path, ...], on: date | None, actor: str | None
@@ -242,8 +229,8 @@ def refuse(
 @click.option("--records", type=click.IntRange(min=0), help="How many examples were deleted.")
 @click.option("--notified", multiple=True, help="Who else was told: a word of the policy. May be repeated.")
 @_EVIDENCE
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def fulfil(
     output: Output,
@@ -273,8 +260,8 @@ def fulfil(
 @requests.command()
 @click.argument("request")
 @click.option("--reason", required=True, help="Why: a word of the policy.")
-@_ON
-@_BY
+@ON
+@BY
 @pass_output
 def withdraw(output: Output, *, request: str, reason: str, on: date | None, actor: str | None) -> None:
     """Record that the person does not want REQUEST any more.

@@ -57,6 +57,6 @@ def file_or_workspace_signer(key: Path | None, passphrase: PassphraseSource) -> 
 def open_bundle(path: Path, trust: TrustStore | None) -> Bundle:
     """The bundle, its signature verified where a trust store says who may sign; elsewhere ``signers`` is empty."""
     from unlearnkit.bundle import Bundle
-    from unlearnkit.verifier.materials import SKETCH_SIGNER
+    from unlearnkit.compliance.policy.policy import Role
 
-    return Bundle.open(path, trust=None if trust is None else trust.keys(SKETCH_SIGNER))
+    return Bundle.open(path, trust=None if trust is None else trust.keys(Role.SKETCH_SIGNER))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,7 +16,9 @@ import yaml
 from unlearnkit.cli.main import main
 
 import unlearnkit
+from unlearnkit.bundle.manifest import Manifest
 from unlearnkit.compliance.requests.steps import Event
+from unlearnkit.verifier.certificate import Certificate, Claim
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -172,3 +175,9 @@ def test_every_format_is_documented(schema):
 @pytest.mark.parametrize("event", list(Event))
 def test_every_step_of_a_request_is_documented(event):
     assert f"| `{event}` |" in (DOCS / "formats.md").read_text()
+
+
+@pytest.mark.parametrize("record", [Manifest, Certificate, Claim])
+def test_every_member_of_a_record_is_documented(record):
+    text = (DOCS / "formats.md").read_text()
+    assert not [field.name for field in dataclasses.fields(record) if f"`{field.name}`" not in text]

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     "errors", "canonical", "names", "shapes", "records", "files", "signing", "estimation", "bundle", "compliance.log",
-    "compliance.policy", "compliance.requests", "compliance.view", "compliance.workspace", "verifier", "taylor",
-    "training", "sketching", "audit", "report", "office", "examples", "cli",
+    "compliance.policy", "compliance.requests", "compliance.releases", "compliance.view", "compliance.workspace",
+    "verifier", "taylor", "training", "sketching", "audit", "report", "office", "examples", "cli",
 ]  # fmt: skip
 # They load a state dict into the model that they are given; torch is named in annotations alone.
 TYPES_ONLY = {"unlearnkit.bundle.bundle", "unlearnkit.bundle.unlearned"}

@@ -12,10 +12,8 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -55,34 +53,6 @@ def parse_canonical(raw: bytes, *, where: str) -> object:
             f"{where} is not canonical JSON: first difference at byte {_first_difference(raw, canonical)} (RFC 8785)"
         )
     return value
-
-
-def take_fields(
-    record: object,
-    *,
-    where: str,
-    required: Mapping[str, type | tuple[type, ...]],
-    optional: Mapping[str, type | tuple[type, ...]] = {},
-) -> dict[str, Any]:
-    """The fields of a parsed JSON object, each of exactly a stated type (so true is no int, and 1 is no float).
-
-    A canonical float that is whole reads back as int: state ``(int, float)`` for real numbers, ``type(None)`` for null.
-    Raises FormatError for anything but an object, and for missing, unknown and wrongly typed fields.
-    """
-    if not isinstance(record, dict):
-        raise FormatError(f"{where} must be an object: got {_kind(type(record))}")
-    if missing := sorted(required.keys() - record.keys()):
-        raise FormatError(f"{where} lacks {_quoted(missing)}")
-    if unknown := sorted(record.keys() - required.keys() - optional.keys()):
-        raise FormatError(
-            f"{where} has unknown fields: got {_quoted(unknown)}, expected {_quoted([*required, *optional])}"
-        )
-    for name, kinds in {**required, **optional}.items():
-        allowed = kinds if isinstance(kinds, tuple) else (kinds,)
-        if name in record and type(record[name]) not in allowed:
-            expected = " or ".join(_kind(kind) for kind in allowed)
-            raise FormatError(f"{where}: {name!r} must be {expected}: got {_kind(type(record[name]))}")
-    return dict(record)
 
 
 def decode_base64(text: str, *, where: str) -> bytes:
@@ -223,22 +193,3 @@ def _first_difference(left: bytes, right: bytes) -> int:
     return next(
         (index for index, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right))
     )
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names)
-
-
-_KINDS = {
-    dict: "an object",
-    list: "an array",
-    str: "a string",
-    int: "an integer",
-    float: "a fractional number",
-    bool: "true or false",
-    type(None): "null",
-}
-
-
-def _kind(kind: type) -> str:
-    return _KINDS.get(kind, kind.__name__)

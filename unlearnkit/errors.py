@@ -40,7 +40,7 @@ class UnlearnkitError(Exception):
         ...     bundle.probe("loss")
         ... except uk.UnlearnkitError as error:
         ...     print(error)
-        the bundle has no probe 'loss'; it has: logits, test_loss
+        the bundle has no probe 'loss'; it has: logits, own_loss, test_loss
 
     """
 

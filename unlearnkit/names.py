@@ -13,8 +13,9 @@ from typing import Annotated, TypeAlias
 
 from unlearnkit.errors import FormatError
 
-MAX_DIGITS = 20
-"""Digits of a probability after the point: with so many, sums are exact in the 28 digits that Decimal reckons with."""
+MAX_DIGITS = 15
+"""Digits of a probability after the point. With so many, different ones are different doubles, none of which is 0 or 1,
+and sums of them are exact in the 28 digits that Decimal reckons with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,13 @@ SHA256 = Pattern("[0-9a-f]{64}", "64 lower-case hexadecimal digits")
 KEY_FINGERPRINT = Pattern("[0-9a-f]{16}", "16 lower-case hexadecimal digits")
 PROBE_NAME = Pattern("[a-z0-9_][a-z0-9_.-]{0,63}", "1 to 64 of a-z, 0-9, '_', '.' and '-', the last two not first")
 WORD = Pattern("[a-z][a-z0-9-]{0,63}", "a word of lower-case letters, digits and hyphens, at most 64 of them")
+VERSION = Pattern("[0-9a-z][0-9a-z.-]{0,31}", "at most 32 of 0-9, a-z, '.' and '-', the last two not first")
+RELEASE_ID = Pattern(rf"{WORD.regex}@{VERSION.regex}", "the id of a release, such as digits@1")
 REQUEST_ID = Pattern("R(0|[1-9][0-9]{0,15})", "the id of a request, such as R17")
 DECIMAL = Pattern(
     r"-?(0|[1-9][0-9]{0,399})(\.[0-9]{1,399})?(E[+-]?[0-9]{1,3})?", "a decimal, such as -0.25, and no infinity"
 )
+TIME = Pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", "a time in UTC, YYYY-MM-DDTHH:MM:SSZ")
 PROBABILITY = Pattern(
     rf"0\.[0-9]{{0,{MAX_DIGITS - 1}}}[1-9]",
     f"a probability above 0 and below 1, such as 0.05, with at most {MAX_DIGITS} digits after the point",
@@ -56,8 +60,11 @@ Sha256: TypeAlias = Annotated[str, SHA256]
 KeyFingerprint: TypeAlias = Annotated[str, KEY_FINGERPRINT]
 ProbeName: TypeAlias = Annotated[str, PROBE_NAME]
 Word: TypeAlias = Annotated[str, WORD]
+Version: TypeAlias = Annotated[str, VERSION]
+ReleaseId: TypeAlias = Annotated[str, RELEASE_ID]
 RequestId: TypeAlias = Annotated[str, REQUEST_ID]
 DecimalText: TypeAlias = Annotated[str, DECIMAL]
+TimeText: TypeAlias = Annotated[str, TIME]
 ProbabilityText: TypeAlias = Annotated[str, PROBABILITY]
 
 
@@ -71,12 +78,9 @@ def decimal_text(value: Decimal) -> str:
 
 
 def probability(value: Decimal) -> Decimal:
-    """``value``, if it can be written down and reckoned with; otherwise ValueError.
-
-    Above 0 and below 1, also as a double, and at most `MAX_DIGITS` digits after the point.
-    """
-    is_inside = value.is_finite() and value > 0 and float(value) < 1 and value.adjusted() >= -MAX_DIGITS
-    if not is_inside or not PROBABILITY.fits(decimal_text(value)):
+    """``value``, if it can be written down and reckoned with; otherwise ValueError."""
+    is_near = value.is_finite() and 0 < value < 1 and value.adjusted() >= -MAX_DIGITS
+    if not is_near or not PROBABILITY.fits(decimal_text(value)):
         raise ValueError(f"not {PROBABILITY.what}: got {value}")
     return value
 
@@ -84,8 +88,3 @@ def probability(value: Decimal) -> Decimal:
 def probability_text(value: Decimal) -> str:
     """The one spelling of a `probability`: equal numbers are equal texts. ValueError for what is none."""
     return decimal_text(probability(value))
-
-
-def read_probability(text: str) -> Decimal:
-    """What `probability_text` writes."""
-    return probability(Decimal(text))

@@ -21,6 +21,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, partial
@@ -42,7 +43,24 @@ Count: TypeAlias = Annotated[int, Limits(least=0)]
 """How many; or a position, counted from 0."""
 
 
-def from_json(kind: type[T], value: object, *, where: str, **elsewhere: object) -> T:
+_DAY = Pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}", "a day, YYYY-MM-DD")
+
+
+def read_day(text: str) -> date:
+    """``2025-01-31``, and no other form of a date. ValueError for what is none."""
+    try:
+        if _DAY.fits(text):
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise ValueError(f"not a day: got {text!r}, expected YYYY-MM-DD")
+
+
+Day: TypeAlias = Annotated[date, As(Annotated[str, _DAY], read_day, date.isoformat)]
+"""A day in JSON; TOML has dates of its own."""
+
+
+def from_json(kind: type[T], value: object, /, *, where: str, **elsewhere: object) -> T:
     """The record of type ``kind`` in a parsed JSON value: every member must be there that can be anything but None.
 
     Args:
@@ -59,18 +77,23 @@ def from_json(kind: type[T], value: object, *, where: str, **elsewhere: object) 
     return _from(kind, value, where, elsewhere, complete=True)  # type: ignore[no-any-return]
 
 
-def from_toml(kind: type[T], raw: bytes, *, where: str, **elsewhere: object) -> T:
-    """The record in a TOML file, which people write: members with a default may be left out. Raises as `from_json`."""
+def from_toml(kind: type[T], value: object, /, *, where: str, **elsewhere: object) -> T:
+    """`from_json` for what people write, in TOML: members with a default may be left out."""
+    return _from(kind, value, where, elsewhere, complete=False)  # type: ignore[no-any-return]
+
+
+def read_json(kind: type[T], raw: bytes, /, *, where: str, **elsewhere: object) -> T:
+    """The record in a file of canonical JSON. Raises as `from_json`."""
+    return from_json(kind, parse_canonical(raw, where=where), where=where, **elsewhere)
+
+
+def read_toml(kind: type[T], raw: bytes, /, *, where: str, **elsewhere: object) -> T:
+    """The record in a TOML file. Raises as `from_json`."""
     try:
         value = tomllib.loads(raw.decode("utf-8"), parse_float=Decimal)
     except (ValueError, RecursionError) as err:
         raise FormatError(f"{where} is not TOML: {err}") from err
-    return _from(kind, value, where, elsewhere, complete=False)  # type: ignore[no-any-return]
-
-
-def from_bytes(kind: type[T], raw: bytes, *, where: str) -> T:
-    """The record in a file of canonical JSON. Raises as `from_json`."""
-    return from_json(kind, parse_canonical(raw, where=where), where=where)
+    return from_toml(kind, value, where=where, **elsewhere)
 
 
 def to_json(record: object) -> Any:  # noqa: ANN401
@@ -90,7 +113,7 @@ def to_json(record: object) -> Any:  # noqa: ANN401
     return value
 
 
-def to_bytes(record: object) -> bytes:
+def write_json(record: object) -> bytes:
     """The record as a file of canonical JSON. ValueError as `to_json`."""
     return canonicalize(to_json(record))
 

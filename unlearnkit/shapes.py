@@ -260,7 +260,9 @@ def one_kind_of(records: Iterable[Shape]) -> Shape:
     def read(value: object) -> Any:  # noqa: ANN401
         if type(value) is not dict:
             raise _wrong("an object", value)
-        kind = value.get("kind")
+        if "kind" not in value:
+            raise MisfitError(" lacks 'kind'")
+        kind = value["kind"]
         if type(kind) is not str or kind not in by_kind:
             raise _wrong(" or ".join(map(repr, by_kind)), kind).at("kind")
         return by_kind[kind].read(value)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from unlearnkit.cli.main import main
 
-from tests.bundle.small import UNITS, small
+from tests.bundle.small import small
 from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
 from unlearnkit.signing.keys import read_private_key
@@ -162,11 +162,9 @@ def _run(said: dict[str, str], command: list[str], *, expected: bool) -> None:
 def _bundle(root: Path) -> None:
     """A small bundle of the workspace, signed by it."""
     (root / "run").mkdir()
-    contents = small(root / "run", weights=False)
-    pseudonyms = PseudonymKey.load(root / "keys" / PseudonymKey.FILE_NAME)
-    units = {"units": [pseudonyms.pseudonym(name) for name in UNITS]}
+    contents = small(root / "run", weights=False, key=PseudonymKey.load(root / "keys" / PseudonymKey.FILE_NAME))
     signer = read_private_key(root / "keys" / "signer.pem", passphrase=PASSPHRASE.encode())
-    write_bundle(root / "bundle", manifest=contents.manifest, signer=signer, **{**contents.contents, **units})
+    write_bundle(root / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
 
 
 def _spoil(root: Path) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
+from tests.audit.amiss import amiss
 from tests.bundle.small import rewrite
 from tests.training import small
 from tests.training.calls import sketched
@@ -25,7 +26,7 @@ from unlearnkit.audit.replay import default_tolerance, directions_from_seed, pic
 from unlearnkit.bundle import Bundle, real_pairs, sign_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize
-from unlearnkit.errors import VerificationError
+from unlearnkit.errors import RecipeError, VerificationError
 from unlearnkit.estimation.draws import Draw
 from unlearnkit.estimation.estimators import symmetric_dimension
 from unlearnkit.signing.keys import Algorithm, PrivateKey
@@ -141,6 +142,21 @@ def test_a_direction_that_is_not_replayed_keeps_its_secret(plain_copy):
     verify_replay(replay(altered, recipe(), [0, 2, 5], device="cpu"))
     found = replay(altered, recipe(), [2, 3], device="cpu")
     assert [(c.kind, c.name, c.degree) for c in found.comparisons if not c.agrees] == [("coefficients", "scalar", 1)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_base_that_is_not_the_plain_runs_fails(tmp_path, monkeypatch, dtype):
+    """Whether or not whoever replays it makes the same mistake."""
+    with monkeypatch.context() as patched:
+        amiss(patched)
+        bundle = sketched(recipe(), tmp_path / "bundle", **(CALL | {"dtype": dtype}))
+    with pytest.raises(VerificationError, match=r"trained weight 'first.weight'"):
+        verify_replay(replay(bundle, recipe(), [0], device="cpu"))
+    amiss(monkeypatch, unseen=False)
+    with pytest.raises(VerificationError, match=r"plain run: training step 2: the update of 'first.weight' is off"):
+        replay(bundle, recipe(), [0], device="cpu")
+    with pytest.raises(RecipeError, match=r"training step 2: the update of 'first.weight' is off by"):
+        sketched(recipe(), tmp_path / "other", **CALL)
 
 
 def test_numbers_that_are_not_finite_never_agree(plain):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import unlearnkit as uk
+from tests.audit.amiss import amiss
 from tests.training.calls import sketched
 from tests.training.small import OWNERS, recipe, scalar_probe
 from unlearnkit.audit import retraining as retraining_audit
@@ -120,7 +121,7 @@ def test_the_bound_covers_as_many_of_its_own_retrainings_as_its_rank_says(whole,
 
 @pytest.mark.parametrize("finished", [0, 5])
 def test_an_interrupted_audit_goes_on_to_the_same_evidence(audit, whole, tmp_path, monkeypatch, calls, finished):
-    different = len(set(deletions_in(whole)))
+    different = len({(), *deletions_in(whole)})  # first nobody is deleted
     with monkeypatch.context() as interrupted:
         stop_after(interrupted, finished)
         with pytest.raises(Stop):
@@ -139,7 +140,7 @@ def test_what_is_finished_counts_for_a_longer_audit_too(audit, whole, tmp_path, 
             audit(tmp_path / "audit.json")
     longer = deletions_in(audit(tmp_path / "audit.json", count=COUNT + 10))
     assert longer[:COUNT] == deletions_in(whole)
-    assert len(calls) == len(set(calls)) == len(set(longer))
+    assert len(calls) == len(set(calls)) == len({(), *longer})
 
 
 def test_processes_find_the_same_and_go_on_from_what_is_there(audit, whole, tmp_path, monkeypatch, calls):
@@ -305,3 +306,16 @@ def test_the_number_of_threads_is_as_it_was(audit, tmp_path):
     before = torch.get_num_threads()
     audit(tmp_path / "audit.json")
     assert torch.get_num_threads() == before
+
+
+def test_a_bundle_whose_base_is_not_the_plain_runs_is_refused_first(audit, tmp_path, monkeypatch, calls):
+    with monkeypatch.context() as patched:
+        amiss(patched)
+        made = sketched(recipe(), tmp_path / "bundle", **SKETCH)
+    with pytest.raises(
+        VerificationError, match=r"probe '\w+': the bundle's base is off by .* from the plain run"
+    ) as caught:
+        audit(tmp_path / "audit.json", bundle=made)
+    assert "float64" in caught.value.hint
+    assert calls == [()]
+    assert not (tmp_path / "audit.json").exists()

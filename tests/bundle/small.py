@@ -58,6 +58,7 @@ def small(
     swept: bool = False,
     informed: int = 0,
     count: int = COUNT,
+    key: PseudonymKey = KEY,
 ) -> Small:
     """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind."""
     rng = np.random.default_rng(0)
@@ -78,6 +79,7 @@ def small(
         recipe=RecipeText(DIGEST, {"name": "small", "optimizer": {"lr": 0.05}}),
         counterfactual="loss weight zero, same schedule",
         units=len(UNITS),
+        pseudonym_key=key.fingerprint,
         degree=DEGREE,
         directions=directions.record,
         dtype=dtype,
@@ -87,7 +89,7 @@ def small(
         reverse=(SweptProbe("margins", RANK, LEFT),) if swept else (),
     )
     contents = {
-        "units": [KEY.pseudonym(name) for name in UNITS],
+        "units": [key.pseudonym(name) for name in UNITS],
         "model": model,
         "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
         "directions": directions.array,

@@ -72,6 +72,7 @@ def manifests(draw) -> Manifest:
         recipe=RecipeText(draw(DIGESTS), draw(st.dictionaries(st.text(), JSON, max_size=3))),
         counterfactual=draw(st.text()),
         units=units,
+        pseudonym_key=draw(DIGESTS)[:16],
         degree=draw(st.integers(1, 9)),
         directions=ExplicitDirections(count=count)
         if explicit

@@ -52,6 +52,14 @@ def test_a_file_that_is_missing_is_named(path):
         Bundle.open(path)
 
 
+def test_there_is_no_bundle_that_was_not_verified(path):
+    """However it is made: what opening refuses, making one refuses too."""
+    assert Bundle(path, None, None).digest == Bundle.open(path).digest
+    rewrite(path, "probes/margins.safetensors", tensor_bytes({"base": np.zeros(3)}))
+    with pytest.raises(FormatError, match=r"margins\.safetensors"):
+        Bundle(path, None, None)
+
+
 @pytest.mark.parametrize("name", ["extra", "probes/extra", ".hidden", "probes/model.sig"])
 def test_a_file_too_many_is_named(path, name):
     (path / name).write_bytes(b"")

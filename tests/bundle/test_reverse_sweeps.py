@@ -156,7 +156,10 @@ def test_the_gradient_alone_leaves_the_second_order_to_the_forward_sketch(tmp_pa
     manifest = replace(swept.manifest, reverse=(SweptProbe("margins", 0, 0),))
     write_bundle(tmp_path / "b", manifest=manifest, **{**swept.contents, "reverse": reverse})
     prediction = Bundle.open(tmp_path / "b").probe("margins").predict(masks())
-    assert [term.method for term in prediction.terms] == ["exact, by reverse sweeps", "average over 6 directions"]
+    assert prediction.terms[0].method == "exact, by reverse sweeps"
+    assert prediction.terms[1].method.startswith(
+        "minimum norm, by projection on 12 of 15 dimensions, or average over 6"
+    )
     np.testing.assert_allclose(prediction.terms[0].value, swept.polynomial.term(1, masks()), rtol=1e-12)
     forward = Bundle.open(small(tmp_path).write(tmp_path / "forward")).probe("margins").predict(masks())
     np.testing.assert_array_equal(prediction.terms[1].value, forward.terms[1].value)

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
-from tests.bundle.small import UNITS, small
+from tests.bundle.small import small
 from tests.verifier.issuance import policy_text
-from unlearnkit.bundle import PseudonymKey, sign_bundle, write_bundle
+from unlearnkit.bundle import PseudonymKey, sign_bundle
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import PrivateKey, read_private_key
 
@@ -52,9 +52,7 @@ def office(tmp_path, monkeypatch) -> Office:
     monkeypatch.chdir(made.root)
     key = PseudonymKey.load(Workspace.find().pseudonym_key_path)
     (tmp_path / "run").mkdir()
-    contents = small(tmp_path / "run", weights=False)
-    units = [key.pseudonym(name) for name in UNITS]
-    write_bundle(Path("bundle"), manifest=contents.manifest, **{**contents.contents, "units": units})
+    small(tmp_path / "run", weights=False, key=key).write(Path("bundle"))
     sign_bundle(Path("bundle"), made.signer())
     return made
 

@@ -114,7 +114,7 @@ def test_a_reference_finds_a_request_again(terminal):
     ("arguments", "code", "message"),
     [
         (["requests", "acknowledge", "R9"], 1, "no request 'R9'"),
-        (["requests", "acknowledge", "nine"], 3, "request has a wrong form: got 'nine'"),
+        (["requests", "acknowledge", "nine"], 3, "request must be the id of a request, such as R17: got 'nine'"),
         (["requests", "acknowledge", "R2", "--on", "2025-03-06"], 2, "a day in the future: got 2025-03-06"),
         (["requests", "acknowledge", "R2", "--on", "yesterday"], 2, "got 'yesterday', expected YYYY-MM-DD"),
         (["requests", "acknowledge", "R2", "--by", "me"], 5, "does not list 'me' among its actors"),

@@ -196,6 +196,25 @@ def test_what_a_file_is_about_has_to_be_there(folder, path, option):
     assert option in result.stderr
 
 
+def test_v_says_what_is_trusted_each_check_and_how_long_it_takes(folder):
+    plain, talking = attempt("verify", "c", *BESIDE), attempt("-v", "verify", "c", *BESIDE)
+    assert (talking.exit_code, talking.stdout) == (0, plain.stdout)
+    assert plain.stderr == ""
+    lines = talking.stderr.splitlines()
+    assert "compliance.policy.trusted: trusted: 1 signers, 1 logs, 0 of 0 witnesses; from signer, key" in lines
+    for name in ("signature", "bundle", "log", "numbers", "decision"):
+        assert any(line.startswith(f"verifier.checks: c: {name}: ") and line.endswith(" s)") for line in lines), name
+    assert any(line.startswith("compliance.view: log log: 3 entries, read in ") for line in lines)
+    assert attempt("-q", "verify", "c", *BESIDE).stderr == ""  # and nobody listens any more
+
+
+def test_what_was_not_checked_is_printed_too(folder):
+    (item,) = verified("c", *BESIDE)
+    assert any("training again" in line for line in item["unchecked"])
+    text = attempt("verify", "c", *BESIDE).stdout
+    assert all(f"  not checked: {line}" in text for line in item["unchecked"])
+
+
 SCRIPT = """
 import sys
 

@@ -9,6 +9,7 @@ import pytest
 
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.verification import verify_log
+from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.errors import FormatError, PolicyError, RefusedError, UnknownNameError, UnlearnkitError
 from unlearnkit.files import read_private
@@ -51,7 +52,9 @@ def test_secrets_are_private_and_the_trust_store_knows_the_public_halves(workspa
     assert (keys / "log.vkey").read_text().strip() == workspace.log_key().public.vkey
     (signer,) = workspace.trust().signers
     assert signer.key.pem == (keys / "signer.pub.pem").read_bytes()
-    assert workspace.trust().keys("certificate-signer") == workspace.trust().keys("sketch-signer") == (signer.key,)
+    assert (
+        workspace.trust().keys(Role.CERTIFICATE_SIGNER) == workspace.trust().keys(Role.SKETCH_SIGNER) == (signer.key,)
+    )
     (keys / "log.pem").chmod(0o644)
     with pytest.raises(RefusedError, match="is open to others"):
         workspace.log_key()
@@ -79,8 +82,8 @@ def test_nothing_is_made_over_a_workspace_or_a_part_of_one(workspace):
         ({"origin": "a+b"}, "origin must be"),
         ({"origin": "o'neill"}, "origin must be"),
         ({"policy": "our policy.toml"}, "policy must be a name or a path of plain letters"),
-        ({"timezone": "Mars/Olympus"}, "timezone must be one of the IANA database"),
-        ({"timezone": "../../etc/passwd"}, "timezone must be one of the IANA database"),
+        ({"timezone": "Mars/Olympus"}, "timezone: must be one of the IANA database"),
+        ({"timezone": "../../etc/passwd"}, "timezone: must be one of the IANA database"),
     ],
 )
 def test_settings_that_make_no_sense_make_no_workspace(tmp_path, change, message):
@@ -111,8 +114,8 @@ def test_an_interrupted_creation_leaves_no_workspace(tmp_path, monkeypatch):
     ("old", "new", "message"),
     [
         ("actor =", "actress =", r"lacks 'actor'"),
-        ('"gdpr"', "1", "'policy' must be a string"),
-        ("Europe/Berlin", "Berlin", "timezone must be one of the IANA database"),
+        ('"gdpr"', "1", "policy must be a name or a path of plain letters: got 1"),
+        ("Europe/Berlin", "Berlin", "timezone: must be one of the IANA database"),
         ("workspace/v1", "workspace/v2", "schema is 'unlearnkit/workspace/v2'"),
         ("schema", "[", "is not TOML"),
     ],

@@ -10,7 +10,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
-from unlearnkit.compliance.workspace import Workspace, create_workspace
 
 PEOPLE = ["ann", "ann", "bob", "cleo", "cleo", "dan", "eve", None]
 
@@ -35,16 +34,17 @@ def small_recipe() -> uk.Recipe:
         probes={
             "test_loss": lambda model: cross_entropy(model(x[8:]), y[8:]),
             "logits": lambda model: model(x[8:11]),
+            "own_loss": uk.OwnLoss(),
         },
     )
 
 
-def small_office(folder: Path) -> Workspace:
+def small_office(folder: Path) -> uk.Workspace:
     """A workspace under the packaged research policy."""
-    return create_workspace(folder / "office", origin="example.org/log", policy="research", actor=None, timezone="UTC")
+    return uk.Workspace.create(folder / "office", origin="example.org/log", policy="research")
 
 
-def small_bundle(recipe: uk.Recipe, office: Workspace) -> uk.Bundle:
+def small_bundle(recipe: uk.Recipe, office: uk.Workspace) -> uk.Bundle:
     """Reverse sweeps with what a bound takes, and an informed direction for probes that nobody named."""
     return uk.sketch(
         recipe,

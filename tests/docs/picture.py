@@ -12,7 +12,7 @@ ROWS = {
     "errors": ("#e8ebf2", "bytes, signatures, numerics, the sketch on disk"),
     "compliance.log": ("#e3f1e6", "the officer's layer and the auditor's: no torch"),
     "taylor": ("#fbeedd", "the engineer's layer: torch, data, GPU"),
-    "report": ("#efe6f5", "pages, examples, commands"),
+    "report": ("#efe6f5", "what people call: pages, the office, examples, commands"),
 }
 WIDTH, HEIGHT, MARGIN, GAP = 1040, 40, 20, 22
 BEGIN, STEP, SHIFT = 46, 104, 60  # first row, from row to row, and from the margin to the arrow that comes down

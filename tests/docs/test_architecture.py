@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.picture import PICTURE, draw, rows
-from tests.test_layout import LAYERS, MAY_IMPORT_TORCH, layer, module_name
+from tests.test_layout import LAYERS, MAY_IMPORT_TORCH, layer, module_name, modules_used
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
@@ -44,8 +44,7 @@ def test_a_walk_goes_through_files_that_exist_in_the_order_of_the_imports(walk):
     assert not missing
     assert len(set(files)) == len(files) >= 20
     places = [LAYERS.index(layer(module_name(ROOT / file))) for file in files]
-    backwards = [file for file, before, own in zip(files[1:], places, places[1:], strict=False) if own < before]
-    assert not backwards
+    assert places == sorted(places)
 
 
 @pytest.mark.parametrize("walk", ["The way of a deletion", "The way of a tensor"])
@@ -53,3 +52,10 @@ def test_a_walk_leaves_out_no_moment(walk):
     moments = {int(number) for *_, when in table(walk) for number in when.split(",") if number.strip()}
     assert moments == set(range(1, max(moments) + 1))
     assert f"({max(moments)})" in section(walk)
+
+
+@pytest.mark.parametrize("walk", ["The way of a deletion", "The way of a tensor"])
+def test_a_file_of_a_walk_uses_only_what_stands_above_it(walk):
+    modules = [module_name(ROOT / file) for file, *_ in table(walk)]
+    below = {module: modules_used(module) & set(modules[place:]) for place, module in enumerate(modules)}
+    assert not {module: used for module, used in below.items() if used}

@@ -2,7 +2,7 @@
 
 - A ``python`` block is executed; with a title it becomes a file of that name. A ``text`` block after one is its output.
 - Lines of a ``console`` block that begin with ``$`` are commands, ``unlearnkit`` or ``cd``; what follows is their
-  output. A command may end in ``# exit code N``.
+  output. A command goes on after a backslash, and may end in ``# exit code N``.
 
 ``...`` stands for any text.
 """
@@ -64,7 +64,7 @@ def _python(code: str, names: dict[str, Any], file: str) -> str:
 
 
 def _commands(text: str) -> None:
-    for line, code, expected in _COMMAND.findall(text):
+    for line, code, expected in _COMMAND.findall(text.replace("\\\n", "")):
         program, *arguments = shlex.split(line)
         if program == "cd":
             os.chdir(arguments[0])

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.stats import binom
+from scipy.stats import t as student
 
 from tests.estimation.polynomials import Fixed, Polynomial, indicators, uniform_directions
 from tests.estimation.sketches import case, mask, resolve, sketch_of
@@ -135,6 +136,92 @@ def test_more_elements_and_smaller_deltas_widen_a_bound():
     np.testing.assert_allclose(twice.bound(x, 0.1).epsilon[0, 0], one.bound(x, 0.05).epsilon[0, 0], rtol=1e-9)
 
 
+def test_a_delta_for_each_element_is_not_split_and_one_for_everyone_is_split_over_all():
+    """Student's quantiles: one side of one element, both sides of all of a set's, both sides of all of all sets'."""
+    rank, elements = 20, 4
+    _, sketch = random_case(15, directions=10, elements=elements)
+    x = indicators(np.random.default_rng(15), 5, UNITS, 3)
+    widths = {name: sketch.bound(x, 0.1, family=name, degree=1) for name in ("each", "all", "everyone")}
+    quantiles = {
+        name: student.ppf(1 - tail, rank - 1)
+        for name, tail in {"each": 0.1, "all": 0.05 / elements, "everyone": 0.05 / elements / 5}.items()
+    }
+    for name, bound in widths.items():
+        ratio = bound.epsilon / widths["all"].epsilon
+        np.testing.assert_allclose(ratio, quantiles[name] / quantiles["all"], rtol=1e-6)
+        assert bound.family == name
+    assert "for either side of it" in " ".join(widths["each"].assumptions)
+    assert "all elements of all deletions" in " ".join(widths["everyone"].assumptions)
+
+
+def test_all_single_people_are_inside_at_once_as_often_as_delta_says():
+    """A claim about everybody, for which delta is spent once."""
+    rng, failures, trials = np.random.default_rng(16), 0, 200
+    polynomial = Polynomial.random(rng, units=12, elements=2, degree=1)
+    for _ in range(trials):
+        sketch = sketch_of(polynomial, uniform_directions(rng, 4, 12))
+        bound = sketch.bound(np.eye(12), 0.3, family="everyone")
+        failures += bool((np.abs(polynomial.base + polynomial.tensors[0].T - bound.estimate) > bound.epsilon).any())
+    assert failures <= binom.ppf(1 - 1e-6, trials, 0.3)
+    assert failures > 0
+
+
+def test_negligible_is_wrong_as_often_as_delta_says_at_the_boundary():
+    """One of 20 elements lies on the tolerance, and the others far inside: both ends of the binomial band."""
+    rng, trials, delta, tolerance = np.random.default_rng(17), 600, 0.1, 1.0
+    x = (np.arange(UNITS) < 4).astype(float)
+    gradients = 0.01 * rng.standard_normal((20, UNITS))
+    gradients -= np.outer(gradients @ x, x) / 4
+    gradients[0] += x / 4 * tolerance + 0.05 * (x == 0)
+    polynomial = Polynomial(np.zeros(20), [gradients])
+    wrong = 0
+    for _ in range(trials):
+        bound = sketch_of(polynomial, uniform_directions(rng, 8, UNITS)).bound(x[None], delta, family="each")
+        wrong += bool((np.abs(bound.estimate) + bound.epsilon <= tolerance).all())
+    low, high = binom.ppf([5e-6, 1 - 5e-6], trials, delta)
+    assert low <= wrong <= high
+
+
+@pytest.mark.parametrize("delta", [1e-22, 1e-9, 0.5, 0.99])
+@pytest.mark.parametrize("family", ["each", "all", "everyone"])
+def test_any_delta_has_a_bound(delta, family):
+    _, sketch = random_case(18, directions=10)
+    bound = sketch.bound(indicators(np.random.default_rng(18), 2, UNITS, 3), delta, family=family)
+    assert np.isfinite(bound.epsilon).all()
+    assert (bound.epsilon >= 0).all()
+    assert bound.delta == delta
+
+
+def test_a_bound_says_what_it_leaves_out_and_whether_directions_had_a_part():
+    _, sketch = random_case(19, directions=10)
+    x = indicators(np.random.default_rng(19), 1, UNITS, 3)
+    sampled = sketch.bound(x, 0.05, rounding=1e-6)
+    assert (sampled.sampling, sampled.leaves_out) == ("bounded", ("truncation",))
+    _, exact = case(directions=8)
+    assert (exact.bound(["ann"], 0.05).sampling, exact.bound(["ann"], 0.05).leaves_out) == (
+        "exact",
+        ("rounding", "truncation"),
+    )
+
+
+def test_two_measurements_are_enough_for_degree_one():
+    """A single direction: Student's law with one degree of freedom."""
+    _, sketch = random_case(20, directions=1)
+    x = indicators(np.random.default_rng(20), 1, UNITS, 3)
+    assert np.isfinite(sketch.bound(x, 0.05).epsilon).all()
+    assert sketch.bound(x, 0.05).method == "certified: degree 1 projection on 2 of 40 dimensions"
+
+
+def test_enough_residual_directions_make_the_rest_exact():
+    rng = np.random.default_rng(21)
+    polynomial = Polynomial.random(rng, units=UNITS, elements=2, degree=2, scale=0.3)
+    x = indicators(rng, 3, UNITS, 4)
+    bound = swept(polynomial, rng, rank=3, directions=20).bound(x, 1e-6)
+    np.testing.assert_allclose(bound.estimate, polynomial.base + polynomial.change(x), atol=1e-9)
+    assert bound.epsilon.max() < 1e-5
+    assert (bound.sampling, bound.method[-14:]) == ("exact", "the rest exact")
+
+
 def test_median_of_means_needs_more_directions_and_says_so():
     _, sketch = random_case(6, directions=60)
     x = indicators(np.random.default_rng(6), 1, UNITS, 3)
@@ -222,6 +309,7 @@ def test_too_few_directions_are_refused_with_a_number_that_does():
         ({"rounding": -1.0}, "rounding=-1.0"),
         ({"method": "mean"}, "method='mean': expected one of catoni, median-of-means"),
         ({"degree": 9}, "degree=9"),
+        ({"family": "both"}, "family='both': expected one of each, all, everyone"),
     ],
 )
 def test_settings_out_of_range_are_refused(options, message):

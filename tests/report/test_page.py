@@ -11,7 +11,7 @@ import pytest
 from tests.report.pages import decided, page, policy_text, read, wide_claim
 from tests.verifier.claims import certificate, claim
 from unlearnkit.report import Verified
-from unlearnkit.verifier.certificate import NEGLIGIBLE, Certificate, Claim, Decision
+from unlearnkit.verifier.certificate import Certificate, Claim, Decision, Outcome
 
 SAMPLES = {
     "one number": page(),
@@ -104,7 +104,7 @@ def test_whatever_a_certificate_says_is_text(name):
 def test_lists_checks_and_file_names_are_text_too(place):
     made, extra = certificate(), {}
     if place in ("rule", "reasons"):
-        members = {"outcome": NEGLIGIBLE, "rule": "r", "reasons": ()}
+        members = {"outcome": Outcome.NEGLIGIBLE, "rule": "r", "reasons": ()}
         members[place] = EVIL if place == "rule" else (EVIL,)
         made = certificate(decision=Decision(**members))
     elif place == "assumptions":

@@ -263,6 +263,8 @@ def test_forward_sketches_predict_weights_at_degree_two_as_they_predict_probes(t
     bundle = make(tmp_path / "bundle", directions=5, degree=2, keep_weights=True, chunk=2)
     state = bundle.unlearned_model(model(), GONE, degree=2)
     psi, x = bundle.directions.block(0, 5), mask(*GONE)
+    forms = np.einsum("ju,jv->juv", psi, psi).reshape(5, -1)
+    forms = np.concatenate([forms.real, forms.imag])
     blocks = [tensors for _, _, tensors in bundle.weight_sketches()]
     trained = unrolled.train(torch.zeros(N, dtype=torch.float64))
     for name, jacobian in unrolled.jacobian().items():
@@ -271,7 +273,11 @@ def test_forward_sketches_predict_weights_at_degree_two_as_they_predict_probes(t
             [N * (N + 1) / 2 * np.real((p.conj() @ x) ** 2 * c) for p, c in zip(psi, tails, strict=True)], 0
         )
         first = (jacobian @ torch.from_numpy(x)).numpy()  # 2 x 5 measurements of 8: exact
-        np.testing.assert_allclose(state[name], trained[name].numpy() + first + second, rtol=1e-8, atol=1e-11)
+        measured = np.concatenate([tails.real, tails.imag]).reshape(10, -1)
+        plain = np.outer(x, x).ravel() @ np.linalg.lstsq(forms, measured, rcond=1e-9)[0]
+        added = state[name].numpy() - trained[name].numpy() - first
+        close = [np.isclose(added, found, rtol=1e-6, atol=1e-10) for found in (second, plain.reshape(second.shape))]
+        assert np.any(close, axis=0).all()  # the average where it stands out, else the form of minimum norm
     assert np.isfinite(state.sampling_noise)
     assert state.sampling_noise > 0
     assert "average over 5 directions" in state.explanation

@@ -9,7 +9,7 @@ from torch import nn
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import X, Y, loss, recipe
-from unlearnkit.errors import PiecewiseOpsError, TraceError, UnsupportedOpsError
+from unlearnkit.errors import PiecewiseOpsError, RecipeError, TraceError, UnsupportedOpsError
 from unlearnkit.taylor.check import Kind
 
 
@@ -85,10 +85,21 @@ def test_checking_trains_nothing_and_changes_nothing():
     assert r.digest == before
 
 
-def test_what_torch_cannot_trace_says_so():
+def test_a_loss_that_fails_on_its_own_says_so():
     def broken(m, batch):
         return loss(m, (batch[0].reshape(-1, 7), batch[1]))
 
-    with pytest.raises(TraceError, match=r"could not be traced.*shape") as caught:
+    with pytest.raises(
+        RecipeError, match=r"loss\(model, batch\) raised RuntimeError: shape .*test_inspection.py"
+    ) as caught:
         uk.check(recipe(loss=broken))
+    assert caught.value.hint
+
+
+def test_what_torch_cannot_trace_says_so():
+    def leaving(m, batch):
+        return loss(m, batch) * float(m.last.weight.detach().numpy().sum())
+
+    with pytest.raises(TraceError, match=r"leaves torch, as .numpy\(\) does.*test_inspection.py") as caught:
+        uk.check(recipe(loss=leaving))
     assert caught.value.hint

@@ -80,10 +80,28 @@ def test_one_cycle_cycles_the_momentum_too():
     assert len({step[0]["betas"][0] for step in played}) > 4
 
 
-def test_a_function_of_the_step_sets_the_rate_of_all_groups():
-    played = play(optimizer(), lambda step: 0.5**step, epochs=1, steps_per_epoch=4, interval="epoch")
-    assert [[group["lr"] for group in step] for step in played] == [[0.5**s] * 2 for s in range(4)]
+def test_a_function_of_the_step_sets_the_rate_and_groups_keep_their_ratios():
+    """As ``LambdaLR`` with the same factor for all groups would."""
+    o = optimizer()
+    played = play(o, lambda step: 0.2 * 0.5**step, epochs=1, steps_per_epoch=4, interval="epoch")
+    expected = play(o, lr_scheduler.LambdaLR(o, lambda t: 0.5**t), epochs=1, steps_per_epoch=4, interval="step")
+    rates = [[[group["lr"] for group in step] for step in run] for run in (played, expected)]
+    assert rates[0] == rates[1] == [[0.2 * 0.5**s, 0.1 * 0.5**s] for s in range(4)]
     assert {group["momentum"] for step in played for group in step} == {0.9}
+
+
+def test_groups_without_a_rate_stay_without_one_and_give_no_ratio():
+    def of_rates(first, second):
+        o = optimizer()
+        o.param_groups[0]["lr"], o.param_groups[1]["lr"] = first, second
+        (step,) = play(o, lambda _: 0.5, epochs=1, steps_per_epoch=1, interval="step")
+        return [group["lr"] for group in step]
+
+    assert of_rates(0.1, 0.0) == [0.5, 0.0]
+    assert of_rates(0.0, 0.0) == [0.5, 0.5]
+    with pytest.raises(RecipeError, match="rate of the first parameter group, which is 0") as caught:
+        of_rates(0.0, 0.1)
+    assert "LambdaLR" in caught.value.hint
 
 
 def test_without_a_schedule_nothing_changes():

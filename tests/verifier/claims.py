@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from unlearnkit.compliance.policy.policy import Policy, parse_policy
-from unlearnkit.verifier.certificate import NEGLIGIBLE, Certificate, Claim, Curve, Decision, Norm
+from unlearnkit.compliance.policy.policy import BoundMethod, Policy, parse_policy
+from unlearnkit.verifier.certificate import Certificate, Claim, Curve, Decision, Norm, Outcome
 
 POLICY = """\
 schema = "unlearnkit/policy/v1"
@@ -38,7 +38,7 @@ def claim(**changed) -> Claim:
         "predicted": ("0.505",),
         "epsilon": ("0.003",),
         "delta": "0.05",
-        "kind": "audited",
+        "kind": BoundMethod.AUDITED,
         "method": "audited: split conformal",
         "degree": 2,
         "explanation": "Degree 1: used.",
@@ -65,7 +65,7 @@ def certificate(**changed) -> Certificate:
         "directions": 16,
         "claims": (claim(),),
         "policy": POLICY,
-        "decision": Decision(outcome=NEGLIGIBLE, rule="certificate.tolerances", reasons=("loss: fine",)),
+        "decision": Decision(outcome=Outcome.NEGLIGIBLE, rule="certificate.tolerances", reasons=("loss: fine",)),
         "spent": "0.05",
         "budget": "0.12",
         "log": "example.org/log",

@@ -16,13 +16,13 @@ from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
-from unlearnkit.compliance.policy.policy import Policy, packaged_policies, parse_policy
+from unlearnkit.compliance.policy.policy import Policy, Role, packaged_policies, parse_policy
 from unlearnkit.compliance.policy.trust import Signer, TrustStore
-from unlearnkit.compliance.requests.desk import Desk, fingerprint
+from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import KEY_CREATED
 from unlearnkit.signing.keys import Algorithm, PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, parse_issued
-from unlearnkit.verifier.certificate import Certificate, Claim, log_body, sign_certificate
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body, parse_issued
+from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.issue import Issuance, certify
 from unlearnkit.verifier.materials import Materials
@@ -70,7 +70,7 @@ class Issuer:
 
     @property
     def trust(self) -> TrustStore:
-        roles = ("sketch-signer", "certificate-signer")
+        roles = tuple(Role)
         return TrustStore(signers=(Signer("office", roles, self.signer.public),), logs=(self.log_key.public,))
 
     @property
@@ -94,7 +94,7 @@ class Issuer:
             forged = replace(change(issued.certificate), index=writer.end.index)
             account = DeltaAccount(forged.bundle, issued_certificates(self.log.entries()))
             asked = parse_issued(0, log_body(forged, b"")).questions
-            spent = account.spend(list(asked.items()), Decimal(1000))
+            spent = account.spend([(item.question, item.delta) for item in asked], Decimal(1000))
             decision = decide(forged.claims, self.policy.certificate, forged.directions)
             forged = conclusion(replace(forged, decision=decision, spent=str(spent)))
             raw = sign_certificate(forged, [self.signer])
@@ -124,7 +124,7 @@ def issuer(folder: Path, *, rules: str = RULES) -> Issuer:
     contents = small(folder / "run", weights=False)
     write_bundle(folder / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
     log, policy = AuditLog.create(folder / "log", now=Clock()), parse_policy(policy_text(rules), where="policy")
-    log.record(KEY_CREATED, {"key": fingerprint(KEY)})
+    log.record(KEY_CREATED, {"key": KEY.fingerprint})
     desk = Desk(log, policy, actor=policy.words.actors[0], timezone=UTC, key=KEY)
     return Issuer(folder, signer, log_key, log, policy, desk)
 

@@ -53,7 +53,7 @@ def test_a_policy_that_states_no_budget_allows_none():
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 999)), max_size=12))
 def test_the_sum_is_exact_over_distinct_questions(asked):
-    entries = [issued({name * 64: f"0.{thousandths:03d}"}) for name, thousandths in asked]
+    entries = [issued({name * 64: f"0.{thousandths:03d}".rstrip("0")}) for name, thousandths in asked]
     expected = sum(Fraction(value, 1000) for value in dict(asked).values())
     assert Fraction(DeltaAccount(BUNDLE, entries).spent) == expected
 
@@ -61,10 +61,16 @@ def test_the_sum_is_exact_over_distinct_questions(asked):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"bundle": "b"}, "bundle is not a SHA-256"),
-        ({"questions": [{"question": "a" * 64, "delta": "1"}]}, "delta must be a probability: got '1'"),
-        ({"questions": [{"question": "a" * 64, "delta": "-0.1"}]}, "delta must be a probability"),
-        ({"questions": [{"question": "a", "delta": "0.1"}]}, "not a SHA-256"),
+        ({"bundle": "b"}, "bundle must be 64 lower-case hexadecimal digits: got 'b'"),
+        (
+            {"questions": [{"question": "a" * 64, "delta": "1"}]},
+            r"questions\[0\]\.delta must be a probability above 0 and below 1, .*: got '1'",
+        ),
+        ({"questions": [{"question": "a" * 64, "delta": "-0.1"}]}, r"questions\[0\]\.delta must be a probability"),
+        (
+            {"questions": [{"question": "a", "delta": "0.1"}]},
+            r"questions\[0\]\.question must be 64 lower-case hexadecimal digits: got 'a'",
+        ),
         ({"note": "free text"}, "note"),
     ],
 )

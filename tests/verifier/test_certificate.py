@@ -13,7 +13,8 @@ from unlearnkit.errors import FormatError, UnknownVersionError
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-from unlearnkit.verifier.certificate import PREDICATE_TYPE, Decision, log_body, parse_certificate, sign_certificate
+from unlearnkit.verifier.account import log_body
+from unlearnkit.verifier.certificate import PREDICATE_TYPE, Decision, Outcome, parse_certificate, sign_certificate
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +46,24 @@ def test_it_is_a_statement_about_the_manifest_and_the_model(key):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("units",), -1, "count is negative"),
-        (("units",), "20", "units"),
-        (("spent",), "NaN", "spent must be a decimal: got 'NaN'"),
-        (("deleted", "sha256"), "0" * 64, "digest of the deleted pseudonyms"),
-        (("deleted", "pseudonyms"), ["2" * 64, "1" * 64], "not sorted"),
-        (("policy", "text"), "other", "or of the policy does not fit"),
-        (("decision", "outcome"), "perhaps", "the decision is 'perhaps'"),
-        (("claims", 0, "epsilon"), ["Infinity"], "epsilon must be a decimal: got 'Infinity'"),
+        (("units",), -1, "c: units must be an integer, at least 0: got -1"),
+        (("units",), "20", "c: units must be an integer: got '20'"),
+        (("spent",), "NaN", "spent must be a decimal, .*: got 'NaN'"),
+        (("deleted", "sha256"), "0" * 64, "deleted: the digest is not that of the pseudonyms"),
+        (("deleted", "pseudonyms"), ["2" * 64, "1" * 64], "deleted.pseudonyms must be an array in order"),
+        (("policy", "text"), "other", "policy: the digest is not that of the text"),
+        (("decision", "outcome"), "perhaps", "decision.outcome must be 'fulfil-as-negligible' or .*: got 'perhaps'"),
+        (("claims", 0, "epsilon"), ["Infinity"], r"claims\[0\].epsilon\[0\] must be a decimal, .*: got 'Infinity'"),
         (("claims", 0, "epsilon"), ["0.1", "0.2"], "epsilon must have one number for each of 1 elements"),
-        (("claims", 0, "base"), [0.5], "must be texts"),
-        (("claims", 0, "shape"), [-1], "shape must be whole numbers"),
-        (("claims", 0, "question"), "x", "not a SHA-256"),
-        (("claims", 0, "curve", "values"), ["1e5"], "must be a decimal: got '1e5'"),
+        (("claims", 0, "base"), [0.5], r"claims\[0\].base\[0\] must be a decimal, .*: got 0.5"),
+        (("claims", 0, "shape"), [-1], r"claims\[0\].shape\[0\] must be an integer, at least 0: got -1"),
+        (("claims", 0, "question"), "x", r"claims\[0\].question must be 64 lower-case hexadecimal digits: got 'x'"),
+        (("claims", 0, "curve", "values"), ["1e5"], r"claims\[0\].curve.values\[0\] must be a decimal, .*: got '1e5'"),
+        (
+            ("claims", 0, "curve", "values"),
+            ["unknown"],
+            r"claims\[0\].curve.values\[0\] must be a decimal, .*: got 'unknown'",
+        ),
         (("extra",), 1, "extra"),
     ],
 )
@@ -84,7 +90,7 @@ def test_other_statements_are_of_another_type(key):
 
 
 def test_the_log_learns_digests_and_words_only(key):
-    made = certificate(decision=Decision(outcome="retrain-needed", rule="r", reasons=("about somebody",)))
+    made = certificate(decision=Decision(outcome=Outcome.RETRAIN, rule="r", reasons=("about somebody",)))
     raw = sign_certificate(made, [key])
     body = log_body(made, raw)
     assert body["certificate"] == sha256_hex(raw)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.verifier.claims import POLICY, claim, policy
 from unlearnkit.compliance.policy.policy import CertificateRules
-from unlearnkit.verifier.certificate import INSUFFICIENT, NEGLIGIBLE, RETRAIN
+from unlearnkit.verifier.certificate import Outcome
 from unlearnkit.verifier.decision import decide
 
 RULES = policy().certificate
@@ -19,27 +19,27 @@ RULES = policy().certificate
 
 def test_a_claim_that_meets_every_rule_is_negligible():
     decision = decide([claim()], RULES, 16)
-    assert (decision.outcome, decision.rule) == (NEGLIGIBLE, "certificate.tolerances")
+    assert (decision.outcome, decision.rule) == (Outcome.NEGLIGIBLE, "certificate.tolerances")
     assert decision.reasons == ("loss: it changes by 0.008 at most, and the tolerance is 0.02",)
 
 
 @pytest.mark.parametrize(
     ("changed", "rules", "outcome", "rule"),
     [
-        ({"predicted": ("0.53",)}, {}, RETRAIN, "tolerances.loss"),
-        ({"predicted": ("0.47",)}, {}, RETRAIN, "tolerances.loss"),
-        ({"predicted": ("0.519",)}, {}, INSUFFICIENT, "tolerances.loss"),
-        ({"epsilon": ("0.011",)}, {}, INSUFFICIENT, "largest_epsilon"),
-        ({}, {"largest_epsilon": None}, INSUFFICIENT, "largest_epsilon"),
-        ({"delta": "0.06"}, {}, INSUFFICIENT, "largest_delta"),
-        ({}, {"largest_delta": None}, INSUFFICIENT, "largest_delta"),
-        ({"covers": ("sampling", "rounding")}, {}, INSUFFICIENT, "must_cover"),
-        ({}, {"bound_methods": ("certified",)}, INSUFFICIENT, "bound_methods"),
-        ({}, {"bound_methods": ()}, INSUFFICIENT, "bound_methods"),
-        ({"kind": "certified"}, {"minimum_directions": 17}, INSUFFICIENT, "minimum_directions"),
-        ({"kind": "certified"}, {"minimum_directions": None}, INSUFFICIENT, "minimum_directions"),
-        ({"probe": "margins"}, {}, INSUFFICIENT, "probes"),
-        ({}, {"probes": ()}, INSUFFICIENT, "probes"),
+        ({"predicted": ("0.53",)}, {}, Outcome.RETRAIN, "tolerances.loss"),
+        ({"predicted": ("0.47",)}, {}, Outcome.RETRAIN, "tolerances.loss"),
+        ({"predicted": ("0.519",)}, {}, Outcome.INSUFFICIENT, "tolerances.loss"),
+        ({"epsilon": ("0.011",)}, {}, Outcome.INSUFFICIENT, "largest_epsilon"),
+        ({}, {"largest_epsilon": None}, Outcome.INSUFFICIENT, "largest_epsilon"),
+        ({"delta": "0.06"}, {}, Outcome.INSUFFICIENT, "largest_delta"),
+        ({}, {"largest_delta": None}, Outcome.INSUFFICIENT, "largest_delta"),
+        ({"covers": ("sampling", "rounding")}, {}, Outcome.INSUFFICIENT, "must_cover"),
+        ({}, {"bound_methods": ("certified",)}, Outcome.INSUFFICIENT, "bound_methods"),
+        ({}, {"bound_methods": ()}, Outcome.INSUFFICIENT, "bound_methods"),
+        ({"kind": "certified"}, {"minimum_directions": 17}, Outcome.INSUFFICIENT, "minimum_directions"),
+        ({"kind": "certified"}, {"minimum_directions": None}, Outcome.INSUFFICIENT, "minimum_directions"),
+        ({"probe": "margins"}, {}, Outcome.INSUFFICIENT, "probes"),
+        ({}, {"probes": ()}, Outcome.INSUFFICIENT, "probes"),
     ],
 )
 def test_each_rule_decides(changed, rules, outcome, rule):
@@ -48,18 +48,18 @@ def test_each_rule_decides(changed, rules, outcome, rule):
 
 
 def test_a_policy_that_states_nothing_finds_nothing_negligible():
-    assert decide([claim()], CertificateRules(), 16).outcome == INSUFFICIENT
+    assert decide([claim()], CertificateRules(), 16).outcome == Outcome.INSUFFICIENT
 
 
 def test_the_element_that_moves_most_decides():
     several = claim(shape=(2,), base=("0.5", "0"), predicted=("0.505", "-0.1"), epsilon=("0.003", "0.003"))
-    assert decide([several], RULES, 16).outcome == RETRAIN
+    assert decide([several], RULES, 16).outcome == Outcome.RETRAIN
 
 
 def test_one_probe_that_moved_decides_over_another_that_is_not_known():
     rules = policy(POLICY.replace('["loss"]', '["loss", "other"]').replace("loss = 0.02", "loss = 0.02\nother = 1"))
     decision = decide([claim(predicted=("0.6",))], rules.certificate, 16)
-    assert decision.outcome == RETRAIN
+    assert decision.outcome == Outcome.RETRAIN
     assert decision.reasons[1] == "other: nothing is claimed about it"
 
 
@@ -73,6 +73,6 @@ def test_negligible_means_that_the_whole_interval_is_within_tolerance(base, pred
     ).outcome
     ends = [abs(predicted + sign * epsilon - base) for sign in (-1, 1)]
     tolerance = Decimal("0.02")
-    assert (outcome == NEGLIGIBLE) == (max(ends) <= tolerance)
+    assert (outcome == Outcome.NEGLIGIBLE) == (max(ends) <= tolerance)
     crosses = abs(predicted - base) <= epsilon
-    assert (outcome == RETRAIN) == (min(ends) > tolerance and not crosses)
+    assert (outcome == Outcome.RETRAIN) == (min(ends) > tolerance and not crosses)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from tests.bundle.small import UNITS
-from tests.verifier.issuance import RULES, issuer
+from tests.verifier.issuance import RULES, issuer, policy_text
 from unlearnkit.canonical import sha256_hex
-from unlearnkit.errors import BudgetExceededError, PolicyError, RefusedError, UnknownNameError
+from unlearnkit.compliance.policy.policy import parse_policy
+from unlearnkit.errors import BudgetExceededError, FormatError, PolicyError, RefusedError, UnknownNameError
+from unlearnkit.verifier import issue
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED
 
 
@@ -54,6 +56,34 @@ def test_the_same_question_spends_nothing_and_others_add_up(office):
     assert [Decimal(s) for s in spent] == [Decimal("0.05"), Decimal("0.05"), Decimal("0.10")]
 
 
+DIGITS = "0.0123456789012345678901"
+
+
+def test_a_delta_that_the_log_could_not_be_read_with_is_refused_before_anything_is_recorded(office):
+    """And in a policy too, whose largest delta is what a certificate has when nobody asks for another."""
+    request = office.request()
+    entries = list(office.log.entries())
+    with pytest.raises(ValueError, match=r"not a probability above 0 and below 1, .* at most 15 digits"):
+        office.issue(request, delta=Decimal(DIGITS))
+    with pytest.raises(PolicyError, match=r"delta must be above 0 and at most 0.05: got NaN"):
+        office.issue(request, delta=Decimal("NaN"))
+    assert list(office.log.entries()) == entries
+    text = policy_text(RULES).replace(b"largest_delta = 0.05", f"largest_delta = {DIGITS}".encode())
+    with pytest.raises(FormatError, match=r"x: certificate.largest_delta: not a probability"):
+        parse_policy(text, where="x")
+
+
+@pytest.mark.parametrize("delta", ["0.02", "0.020", "2E-2"])
+def test_one_delta_however_it_is_spelled_is_one_question(office, delta):
+    request = office.request()
+    asked = {
+        issue.certificate.claims[0].question
+        for issue in (office.issue(request, delta=Decimal("0.02")), office.issue(request, delta=Decimal(delta)))
+    }
+    assert len(asked) == 1
+    assert office.issue(request, delta=Decimal(delta)).certificate.spent == "0.02"
+
+
 def test_over_budget_is_refused_and_nothing_is_recorded(office):
     for name in ("ann", "ben"):
         office.issue(office.request(name))
@@ -85,14 +115,53 @@ def test_a_request_that_is_not_there_or_closed_is_not_certified(office):
         office.issue(request)
 
 
+def test_a_request_that_is_withdrawn_while_claims_are_computed_gets_no_certificate(office, monkeypatch):
+    """Everything that depends on the log is decided again under its lock."""
+    request, make_claims = office.request(), issue.make_claims
+
+    def withdrawn_meanwhile(*args, **settings):
+        claims = make_claims(*args, **settings)
+        office.desk.withdraw(request, reason="requested-by-person")
+        return claims
+
+    monkeypatch.setattr(issue, "make_claims", withdrawn_meanwhile)
+    with pytest.raises(RefusedError, match=f"request {request} is closed: it was withdrawn, with entry 2") as caught:
+        office.issue(request)
+    assert "no certificate was issued, and no delta spent" in caught.value.hint
+    assert [entry.type for entry in office.log.entries()][-1] == "request-withdrawn"
+    monkeypatch.undo()
+    assert Decimal(office.issue(office.request("ben")).certificate.spent) == Decimal("0.05")  # hers alone
+
+
+def test_a_budget_that_is_spent_while_claims_are_computed_is_spent(office, monkeypatch):
+    ann, ben, cat = (office.request(name) for name in ("ann", "ben", "cat"))
+    make_claims = issue.make_claims
+
+    def others_meanwhile(*args, **settings):
+        monkeypatch.setattr(issue, "make_claims", make_claims)
+        for request in (ann, ben):
+            office.issue(request)
+        return make_claims(*args, **settings)
+
+    monkeypatch.setattr(issue, "make_claims", others_meanwhile)
+    with pytest.raises(BudgetExceededError, match=r"0\.10 is spent, and this would make it 0\.15"):
+        office.issue(cat)
+
+
+def test_a_duplicate_of_a_closed_request_is_closed(office):
+    first, second = office.request(), office.request()
+    office.issue(second)
+    office.desk.withdraw(first, reason="requested-by-person")
+    with pytest.raises(RefusedError, match=f"request {second} is closed: it was withdrawn"):
+        office.issue(second)
+
+
 def test_somebody_whose_data_the_bundle_does_not_have_is_not_certified(office):
     with pytest.raises(RefusedError, match="has no data of the person"):
         office.issue(office.request("zoe"))
 
 
 def test_a_policy_that_changed_since_the_request_is_not_applied(office, tmp_path):
-    from tests.verifier.issuance import policy_text
-    from unlearnkit.compliance.policy.policy import parse_policy
 
     request = office.request()
     laxer = parse_policy(policy_text(RULES.replace("= 20", "= 30")), where="policy")
@@ -110,7 +179,7 @@ def test_without_a_declared_decay_truncation_is_not_covered_and_the_policy_is_no
 
 
 def test_an_effect_above_the_tolerance_needs_retraining(tmp_path):
-    rules = RULES.replace("test_loss = 20", "test_loss = 0.0001").replace("test_loss = 0.5", "test_loss = 0.1")
+    rules = RULES.replace("test_loss = 20", "test_loss = 0.0001").replace("test_loss = 0.5", "test_loss = 0.2")
     office = issuer(tmp_path, rules=rules)
     influences = np.abs(office.bundle.probe("test_loss").influences())
     certificate = office.issue(office.request(UNITS[influences.argmax()])).certificate

@@ -12,6 +12,7 @@ import pytest
 from unlearnkit.canonical import canonicalize, parse_json
 from unlearnkit.errors import FormatError
 from unlearnkit.estimation.draws import Draw
+from unlearnkit.records import to_json
 from unlearnkit.verifier.plan import GroupDeletions, UnitDeletions, draw_deletions, parse_distribution
 
 SIZES = UnitDeletions(least=2, most=4)
@@ -81,7 +82,7 @@ def test_whether_a_deletion_can_be_drawn_at_all(distribution, deleted, allowed):
 
 @pytest.mark.parametrize("distribution", [SIZES, GROUPS, HALVES], ids=["sizes", "groups", "halves"])
 def test_the_canonical_form_reads_back(distribution):
-    raw = canonicalize(distribution.to_json())
+    raw = canonicalize(to_json(distribution))
     assert parse_distribution(parse_json(raw, where="x"), where="x") == distribution
 
 
@@ -90,45 +91,45 @@ def test_labels_and_their_order_leave_no_trace():
     labels = dict.fromkeys((5, 3, 0), "b") | {1: "z"} | dict.fromkeys((9, 8, 7, 2), "a")
     assert GroupDeletions.of_labels(labels) == GROUPS
     spelled = GroupDeletions(groups=GROUPS.groups, share=Decimal("0.50"))
-    assert spelled.to_json() == HALVES.to_json()
+    assert to_json(spelled) == to_json(HALVES)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "people"}, "kind is 'people', expected 'units' or 'groups'"),
+        ({"kind": "people"}, "kind must be 'units' or 'groups': got 'people'"),
         ({"least": 0}, "expected 1 <= least <= most"),
         ({"least": 5}, "expected 1 <= least <= most"),
-        ({"most": "4"}, "'most' must be an integer"),
+        ({"most": "4"}, "most must be an integer: got '4'"),
         ({"extra": 1}, "unknown fields"),
     ],
 )
 def test_malformed_sizes_are_refused(change, message):
     with pytest.raises(FormatError, match=message):
-        parse_distribution(SIZES.to_json() | change, where="x")
+        parse_distribution(to_json(SIZES) | change, where="x")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "people"}, "kind is 'people', expected 'units' or 'groups'"),
+        ({"kind": "people"}, "kind must be 'units' or 'groups': got 'people'"),
         ({"groups": []}, "expected at least one, none empty"),
         ({"groups": [[0], []]}, "expected at least one, none empty"),
         ({"groups": [[0, 1], [1, 2]]}, "no unit in two of them"),
         ({"groups": [[3, 0]]}, "expected each sorted"),
         ({"groups": [[2], [0]]}, "expected each sorted, and all of them in order"),
-        ({"groups": [[0, "1"]]}, "expected a list of whole numbers"),
-        ({"groups": [[-1]]}, "expected a list of whole numbers"),
+        ({"groups": [[0, "1"]]}, r"x: groups\[0\]\[1\] must be an integer: got '1'"),
+        ({"groups": [[-1]]}, r"x: groups\[0\]\[0\] must be an integer, at least 0: got -1"),
         ({"share": "0"}, "expected a number above 0"),
         ({"share": "1.5"}, "expected a number above 0, at most 1"),
-        ({"share": "NaN"}, "expected a number above 0"),
-        ({"share": "half"}, "x: "),
+        ({"share": "NaN"}, "x: share must be a decimal, such as -0.25, and no infinity: got 'NaN'"),
+        ({"share": "half"}, "x: share must be a decimal, such as -0.25, and no infinity: got 'half'"),
         ({"share": "0.50"}, "the share is '0.50', expected a plain decimal"),
     ],
 )
 def test_malformed_groups_are_refused(change, message):
     with pytest.raises(FormatError, match=message):
-        parse_distribution(HALVES.to_json() | change, where="x")
+        parse_distribution(to_json(HALVES) | change, where="x")
 
 
 def test_units_that_the_bundle_does_not_have_are_refused():

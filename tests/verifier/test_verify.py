@@ -8,9 +8,12 @@ from decimal import Decimal
 import pytest
 
 from tests.verifier.issuance import RULES, issuer, with_claim
+from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.policy.policy import BoundMethod
 from unlearnkit.errors import DigestMismatchError, FormatError, ThresholdError, UnlearnkitError, VerificationError
 from unlearnkit.signing.keys import Algorithm, PrivateKey
-from unlearnkit.verifier.certificate import Norm
+from unlearnkit.verifier.certificate import Norm, Outcome
+from unlearnkit.verifier.verify import verify_certificate, verify_signed_certificate
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +55,7 @@ CLAIMS = {
     "delta lowered": (with_claim(delta="0.01"), "question is not the one|epsilon of"),
     "degree": (with_claim(degree=2), "degree is 2, the bundle gives 1"),
     "method": (with_claim(method="certified: by me"), "method is 'certified: by me'"),
-    "kind": (with_claim(kind="audited"), "rests on evidence without a name"),
+    "kind": (with_claim(kind=BoundMethod.AUDITED), "rests on evidence without a name"),
     "evidence": (with_claim(evidence=("e" * 64,)), "evidence is not the one"),
     "question": (with_claim(question="a" * 64), "question is not the one"),
     "covers less": (with_claim(covers=("sampling",)), "covers is"),
@@ -108,7 +111,7 @@ BY_HAND = {
     "budget": (field(budget="0.999"), "delta budget is not the policy's"),
     "issued": (field(issued="2025-01-01T00:00:00Z"), "it says it was issued"),
     "decision": (
-        lambda c: replace(c, decision=replace(c.decision, outcome="retrain-needed")),
+        lambda c: replace(c, decision=replace(c.decision, outcome=Outcome.RETRAIN)),
         "it decides retrain-needed",
     ),
     "reasons": (lambda c: replace(c, decision=replace(c.decision, reasons=("because",))), "it decides"),
@@ -147,13 +150,59 @@ def test_a_certificate_that_the_log_does_not_record_is_caught(office, issued):
 
 
 def test_an_entry_after_the_checkpoint_is_caught(office, issued):
-    from unlearnkit.compliance.log.publication import publish_checkpoint
-    from unlearnkit.verifier.verify import verify_certificate
-
     publish_checkpoint(office.log, office.log_key)
     raw = office.forge(issued)
     with pytest.raises(VerificationError, match="is not under the log's checkpoint"):
         verify_certificate(raw, where="c.json", beside=office.materials())
+
+
+def test_a_certificate_of_a_request_that_was_closed_before_it_is_caught(tmp_path):
+    office = issuer(tmp_path)
+    request = office.request()
+    issued = office.issue(request)
+    office.desk.withdraw(request, reason="requested-by-person")
+    office.verify(issued.raw)  # it was open then
+    with pytest.raises(VerificationError, match=f"request {request} was withdrawn before it, with entry 3"):
+        office.verify(office.forge(issued))
+
+
+def test_a_certificate_of_a_request_that_came_after_it_or_never_is_caught(tmp_path):
+    office = issuer(tmp_path)
+    issued = office.issue(office.request())
+    for name, reason in (("R4", "request R4 was received after it"), ("R77", "the log has no request R77")):
+        raw = office.forge(issued, field(request=name))
+        office.request("ann")
+        with pytest.raises(VerificationError, match=reason):
+            office.verify(raw)
+
+
+def test_the_log_is_read_once(tmp_path, monkeypatch):
+    from unlearnkit.compliance.log import reader, verification
+
+    office = issuer(tmp_path)
+    raw = office.issue(office.request()).raw
+    publish_checkpoint(office.log, office.log_key)
+    reads = []
+    for module in (reader, verification):
+        real = module.read_lines
+        monkeypatch.setattr(module, "read_lines", lambda *place, real=real: reads.append(place) or real(*place))
+    found = verify_certificate(raw, where="c.json", beside=office.materials())
+    assert found.certificate.request == "R1"
+    assert len(reads) == 1
+
+
+def test_what_was_not_checked_is_said(tmp_path):
+    office = issuer(tmp_path)
+    raw = office.issue(office.request()).raw
+    publish_checkpoint(office.log, office.log_key)
+    office.request("ben")
+    said = verify_certificate(raw, where="c.json", beside=office.materials()).unchecked
+    assert any("training again" in line for line in said)
+    assert any("witnesses" in line for line in said)
+    assert any("the last 1 entries of the log" in line for line in said)
+    alone = verify_signed_certificate(raw, where="c.json", trust=office.trust)
+    assert [check.name for check in alone.checks] == ["signature"]
+    assert alone.unchecked == ("what it says: only who signed it was looked at",)
 
 
 def test_another_signer_is_not_believed(office, issued):

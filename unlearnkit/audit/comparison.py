@@ -12,7 +12,7 @@ import torch
 
 from unlearnkit.bundle import Bundle, Directions, random_directions
 from unlearnkit.bundle.informed import InformedSlopes
-from unlearnkit.errors import VerificationError
+from unlearnkit.errors import RecipeError, VerificationError
 from unlearnkit.estimation import ReverseSketch
 from unlearnkit.sketching.forward import ForwardSketching, Outcome
 from unlearnkit.sketching.second_order import SWEEP_LANES, ReverseSketching, Sweep
@@ -132,7 +132,10 @@ class Replayer:
         psi = [source.block(row, row + 1) for row in rows] or [np.zeros((1, manifest.units))]
         sketching = ForwardSketching(self.run, manifest.degree)
         directions = torch.from_numpy(np.concatenate(psi)).to(self.run.device, self.run.dtype.to_complex())
-        outcome = sketching.along(directions)
+        try:
+            outcome = sketching.along(directions, beside_plain=True)
+        except RecipeError as error:
+            raise VerificationError(f"the bundle cannot be of its recipe's plain run: {error}") from error
         if hidden := [entry for entry in sketching.reservations() if entry not in manifest.piecewise]:
             raise VerificationError(f"the bundle does not say that these are only piecewise analytic: {hidden}")
         return outcome

@@ -85,9 +85,12 @@ def replay(
     random and the residual directions, which measure what they leave out: they are tried on a fresh one, and must not
     leave out far more along it.
 
+    What the bundle is compared with is itself compared, step by step, with plain torch (`unlearnkit.training.compare`).
+
     indices: below `pickable`; none where that is 0. dtype: "float32" or "float64"; None is the bundle's own.
     tolerance: relative to the scale; None follows from precision and steps.
-    Raises VerificationError for a bundle that is not of this recipe, or says something else about itself than it gives;
+    Raises VerificationError for a bundle that is not of this recipe, or says something else about itself than it gives,
+    and when training over jets is another run than plain training;
     ValueError for directions that the bundle does not have.
     """
     require_same_recipe(recipe, bundle)

@@ -30,7 +30,9 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
+from unlearnkit.records import to_json
 from unlearnkit.sketching.lock import locked
+from unlearnkit.training.compare import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
 from unlearnkit.training.run import make_run
@@ -60,6 +62,8 @@ def audit_retraining(
 ) -> bytes:
     """Retrain without ``count`` drawn deletion sets, in float64, and write signed evidence to ``out``; returns it.
 
+    First nobody is deleted: the bundle's base must be what that plain run gives, to half the digits of float32.
+
     Args:
         recipe: the one that was sketched; for several processes, a function at the top level of a module that makes it.
         bundle: signed, and opened with the keys that are trusted: the draws follow from its digest, so it has to be
@@ -79,7 +83,7 @@ def audit_retraining(
 
     Raises:
         FileExistsError: there is something at ``out``.
-        VerificationError: the recipe is another one.
+        VerificationError: the recipe is another one, or the bundle's base is not the plain run's.
         RefusedError: the bundle has no verified signature, or the unfinished audit there is another one, or somebody is
             at work on it.
         EstimationError: too few retrainings, with the number that would do; or one that diverges.
@@ -115,6 +119,7 @@ def audit_retraining(
     drawn = draw_deletions(bundle, deletions, count)
     with _opened(final, bundle, deletions) as folder:
         work = _Work(folder, loaded.digest, str(place))
+        _verify_base(work, loaded, bundle, probes)
         _finish(work, recipe, loaded, sorted(set(drawn)), workers, progress=progress)
         runs = [work.load(deletion) for deletion in drawn]
         found = {name: np.stack([run[name] for run in runs]) for name in probes}
@@ -122,6 +127,22 @@ def audit_retraining(
         write_new(final, raw)
         shutil.rmtree(folder)
     return raw
+
+
+def _verify_base(work: _Work, recipe: Recipe, bundle: Bundle, probes: Sequence[str]) -> None:
+    """VerificationError when the bundle's base is not that of the plain run: its predictions start somewhere else."""
+    if not work.is_finished(()):
+        with _one_thread():
+            work.do(recipe, ())
+    plain = work.load(())
+    for name in probes:
+        base = bundle.probe(name).base
+        if not agree(base, plain[name], float(np.finfo(np.float32).eps)):
+            off = float(np.abs(base - plain[name]).max())
+            raise VerificationError(
+                f"probe {name!r}: the bundle's base is off by {off:.3g} from the plain run of its recipe in float64",
+                hint="it was made by other code, or training amplifies rounding: sketch in float64",
+            )
 
 
 def _audited_probes(bundle: Bundle) -> list[str]:
@@ -144,7 +165,7 @@ def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator
     """The folder of finished retrainings, locked. Which sets are drawn later does not matter to it."""
     folder = final.with_name(f".{final.name}.partial")
     with locked(folder, busy=f"another process is at work on {final}"):
-        mine = canonicalize({"bundle": bundle.digest, "distribution": distribution.to_json()})
+        mine = canonicalize({"bundle": bundle.digest, "distribution": to_json(distribution)})
         if not (folder / _RUN).exists():
             write_atomic(folder / _RUN, mine)
         elif (folder / _RUN).read_bytes() != mine:

@@ -67,8 +67,9 @@ class Bundle:
     Example:
         >>> bundle = uk.Bundle.open(office.root / "bundle", trust=office.trust().keys("sketch-signer"))
         >>> bundle.probe_names, len(bundle.units)
-        (('logits', 'test_loss'), 5)
-        >>> model = bundle.load_model(recipe.model)
+        (('logits', 'own_loss', 'test_loss'), 5)
+        >>> from copy import deepcopy
+        >>> model = bundle.load_model(deepcopy(recipe.model))
         >>> state = bundle.unlearned_model(recipe.model, delete=["ann"])
 
     """

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
-from unlearnkit.names import PROBE_NAME, Pattern, ProbeName, Sha256
-from unlearnkit.records import Count, from_bytes, to_bytes
+from unlearnkit.names import PROBE_NAME, KeyFingerprint, Pattern, ProbeName, Sha256
+from unlearnkit.records import Count, read_json, write_json
 from unlearnkit.shapes import Items, Limits
 
 FILE_NAME = "manifest.json"
@@ -78,6 +78,11 @@ def reverse_file(name: str) -> str:
     return f"reverse/{name}.safetensors"
 
 
+def eigenpairs_kept(rank: int, units: int) -> int:
+    """Two for each column of the basis that a Hessian was searched with, as far as there are so many."""
+    return min(2 * rank, units)
+
+
 @dataclass(frozen=True, slots=True)
 class SweptProbe:
     """A pinned probe that was sketched by reverse sweeps.
@@ -92,8 +97,8 @@ class SweptProbe:
     cubic: Count = 0
 
     def eigenpairs(self, units: int) -> int:
-        """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
-        return min(2 * self.rank, units)
+        """How many eigenpairs of each Hessian are kept."""
+        return eigenpairs_kept(self.rank, units)
 
     def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""
@@ -198,6 +203,7 @@ class Manifest:
     recipe: RecipeText
     counterfactual: str
     units: Positive
+    pseudonym_key: KeyFingerprint  # of the key that the pseudonyms in units.json were made with
     degree: Positive
     directions: RandomDirections | ExplicitDirections
     dtype: Precision
@@ -241,12 +247,12 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Canonical JSON (RFC 8785). ValueError for a manifest that is not what its declaration allows."""
-        return to_bytes(self)
+        return write_json(self)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Manifest:
         """Parse strictly. FormatError says what is wrong where; UnknownVersionError for another schema."""
-        manifest = from_bytes(cls, raw, where=FILE_NAME)
+        manifest = read_json(cls, raw, where=FILE_NAME)
         _verify_directions(manifest)
         _verify_names(manifest)
         _verify_solo(manifest)

@@ -16,9 +16,6 @@ from pathlib import Path
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import PRIVATE_MODE, read_private, write_new
 
-PSEUDONYM = re.compile(r"[0-9a-f]{64}")
-"""What a pseudonym looks like."""
-
 _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
 
@@ -93,6 +90,11 @@ class PseudonymKey:
             if (above / WORKSPACE).is_file():
                 return above / KEYS / cls.FILE_NAME
         return folder / cls.FILE_NAME
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells pseudonym keys apart where the key must not stand: 16 hexadecimal digits."""
+        return self.pseudonym("\0fingerprint")[:16]  # no unit has a NUL in its name
 
     def pseudonym(self, name: str | int) -> str:
         """HMAC-SHA256("unlearnkit/pseudonym/v1" 0x00 name), 64 hexadecimal digits.

@@ -10,9 +10,10 @@ import numpy as np
 
 from unlearnkit.bundle.integrity import listed
 from unlearnkit.bundle.manifest import UNITS
-from unlearnkit.bundle.pseudonym import PSEUDONYM, PseudonymKey
+from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.canonical import parse_canonical
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
+from unlearnkit.names import SHA256
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +29,7 @@ class Units:
     def from_bytes(cls, raw: bytes, count: int, key: PseudonymKey | None) -> Units:
         """Parse ``units.json``; FormatError unless it lists ``count`` different pseudonyms."""
         units = parse_canonical(raw, where=UNITS)
-        if not isinstance(units, list) or not all(isinstance(u, str) and PSEUDONYM.fullmatch(u) for u in units):
+        if not isinstance(units, list) or not all(isinstance(u, str) and SHA256.fits(u) for u in units):
             raise FormatError(f"{UNITS}: expected a list of pseudonyms, 64 hexadecimal digits each")
         if len(set(units)) != len(units) or len(units) != count:
             raise FormatError(f"{UNITS}: got {len(set(units))} different pseudonyms in {len(units)}, expected {count}")
@@ -62,7 +63,7 @@ class Units:
         return self._positions.get(self._key.pseudonym(name))
 
     def _unknown(self, names: Sequence[str | int]) -> UnknownNameError | RefusedError:
-        plain = [name for name in names if not PSEUDONYM.fullmatch(str(name))]
+        plain = [name for name in names if not SHA256.fits(str(name))]
         if plain and self._key is None:
             hint = f"pass pseudonym_key=, put {PseudonymKey.FILE_NAME} beside the bundle, or ask by pseudonym"
             return RefusedError(f"units can be named only with the pseudonym key: got {listed(plain)}", hint=hint)

@@ -30,10 +30,10 @@ from unlearnkit.bundle.manifest import (
     solo_weight_file,
     weight_sketch_file,
 )
-from unlearnkit.bundle.pseudonym import PSEUDONYM
 from unlearnkit.bundle.tensors import ShapeMap, misfit, real_pairs, tensor_bytes
 from unlearnkit.canonical import canonicalize, file_sha256_hex
 from unlearnkit.files import publish_directory, write_new
+from unlearnkit.names import SHA256
 from unlearnkit.signing.keys import PrivateKey
 
 Array = np.ndarray[Any, Any]
@@ -120,7 +120,7 @@ def _contents(
     count, n = manifest.direction_count, manifest.units
     if len(set(units)) != len(units) or len(units) != n:
         raise ValueError(f"units: got {len(set(units))} different pseudonyms in {len(units)}, expected {n}")
-    if not all(PSEUDONYM.fullmatch(unit) for unit in units):
+    if not all(SHA256.fits(unit) for unit in units):
         raise ValueError("units: got something else than pseudonyms, 64 hexadecimal digits each")  # it may be a name
     files = {UNITS: canonicalize(list(units))}
     files[MODEL] = _tensors("model", model, {name: array.shape for name, array in model.items()}, None)

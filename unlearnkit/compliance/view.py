@@ -1,4 +1,4 @@
-"""A log as one pass over it finds it: entries by place and by type, the register, and what is signed.
+"""A log as one pass over it finds it: entries by place and by type, the register, the registry, and what is signed.
 
 What a command or a verification wants to know of a log is asked of one `LogView`. Lines are not kept, 40 bytes for each
 are: where it begins, and its leaf hash, against which it is held when it is looked at again.
@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from unlearnkit.compliance.log.entry import MAX_LINE, START, Entry, Position, advance, parse_line
-from unlearnkit.compliance.log.merkle import HASH_BYTES, leaf_hash
+from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_entries
-from unlearnkit.compliance.log.verification import VerifiedLog, read_history, verify_log
+from unlearnkit.compliance.log.verification import History, VerifiedLog, read_history, verify_log
+from unlearnkit.compliance.releases.registry import Registry
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import ChainError, FormatError, UnknownNameError, VerificationError
 from unlearnkit.signing.note import NoteKey
@@ -42,7 +43,7 @@ class _Index:
 
 
 class LogView:
-    """A log whose every line and every step of a request was checked, by `read` or by `verify`.
+    """A log whose every line and every step of a request or release was checked, by `read` or by `verify`.
 
     path: the log's directory. end: the place after the last entry.
     signed: the checkpoint, as `verify` found it; None where nothing was held against one.
@@ -54,17 +55,18 @@ class LogView:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.end = START
         self.signed: VerifiedLog | None = None
-        self._index = _Index(array("Q"), bytearray(), {})
-        self._register = Register()
-        self._illegal: FormatError | VerificationError | None = None
+        self._forget()
 
     @classmethod
-    def read(cls, path: Path) -> LogView:
+    def read(cls, path: Path, *, end: Position | None = None) -> LogView:
         """A view of the log in a directory, its chain checked, whatever its checkpoint says.
 
         A step that was not legal is told when the register is asked for: the entries can be looked at all the same.
+
+        Args:
+            path: The log's directory.
+            end: Entries from there on are left out; None: there are none.
 
         Raises:
             UnknownNameError: There is no log.
@@ -72,7 +74,7 @@ class LogView:
             ChainError: A line was removed, moved or edited.
         """
         view, begin = cls(path), time.perf_counter()
-        view.end = read_history(path, visit=view._take).end
+        view._read(end)
         return view._timed(begin)
 
     @classmethod
@@ -118,6 +120,13 @@ class LogView:
         return self._register
 
     @property
+    def registry(self) -> Registry:
+        """All releases. Raises as `register` does."""
+        if self._illegal is not None:
+            raise self._illegal
+        return self._registry
+
+    @property
     def unsigned(self) -> int:
         """How many entries no verified checkpoint covers."""
         return len(self) - (0 if self.signed is None else self.signed.checkpoint.size)
@@ -146,21 +155,47 @@ class LogView:
         return self._looked_up(self._index.types.get(kind, ()))
 
     def up_to(self, end: Position) -> LogView:
-        """The same view, brought up to ``end``, where a writer who holds the log's lock says that it ends.
+        """The view itself, brought up to ``end``, where a writer who holds the log's lock says that it ends.
 
         Only lines after the view's own end are read. What was read without the lock may have been taken back since, by
         a commit that failed: then the log is read anew. ``signed`` stays what it was.
         """
         begin = time.perf_counter()
-        if self.end.offset <= end.offset:
-            try:
-                self._read_on()
-            except (ChainError, FormatError):
-                _logger.debug("%s: what was read without the lock has been taken back", self.path)
-        return self._timed(begin) if self.end == end else LogView.read(self.path)
+        try:
+            self._read_on(end)
+        except (ChainError, FormatError):
+            _logger.debug("%s: what was read without the lock has been taken back", self.path)
+        if self.end != end:
+            self._read(end)
+        return self._timed(begin)
 
-    def _read_on(self) -> None:
+    def tree(self) -> Tree:
+        """The Merkle tree of all entries, for proofs."""
+        leaves = self._index.leaves
+        return Tree(bytes(leaves[at : at + HASH_BYTES]) for at in range(0, len(leaves), HASH_BYTES))
+
+    def history(self, sizes: Collection[int], *, end: Position) -> History:
+        """What the lines before ``end`` come to, as `read_history` finds it, without reading what this view has read.
+
+        sizes: the Merkle root at each of them is wanted.
+        """
+        tree = self.up_to(end).tree()
+        return History(self.end, tree.root(), {size: tree.root(size) for size in {0, *sizes} if size <= tree.size})
+
+    def _forget(self) -> None:
+        self.end = START
+        self._index, self._register = _Index(array("Q"), bytearray(), {}), Register()
+        self._registry = Registry()
+        self._illegal: FormatError | VerificationError | None = None
+
+    def _read(self, end: Position | None) -> None:
+        self._forget()
+        self.end = read_history(self.path, end=end, visit=self._take).end
+
+    def _read_on(self, end: Position) -> None:
         for entry in read_entries(self.path, self.end):
+            if self.end.offset >= end.offset:
+                break
             self._take(self.end, entry, leaf_hash(entry.line))
             self.end = advance(self.end, entry.line)
 
@@ -168,7 +203,8 @@ class LogView:
         self._index.add(place, entry, leaf)
         if self._illegal is None:  # the rest of the pass is for the chain and the root
             try:
-                self._register.replay(entry)
+                self._register.replay([entry])
+                self._registry.replay(entry)
             except (FormatError, VerificationError) as err:
                 self._illegal = err
 

@@ -9,39 +9,40 @@ keys/               secret: log.pem, signer.pem, pseudonym.key; to give away: lo
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import tempfile
-import tomllib
 import zoneinfo
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Literal, Self
 
 from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
-from unlearnkit.canonical import take_fields
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
-from unlearnkit.compliance.policy.policy import ROLES, Policy
+from unlearnkit.compliance.policy.policy import Policy, Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
-from unlearnkit.compliance.requests.desk import Desk, fingerprint
-from unlearnkit.compliance.requests.register import KEY_CREATED
-from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
+from unlearnkit.compliance.requests.desk import Desk
+from unlearnkit.compliance.requests.register import KEY_CREATED, KeyBody
+from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import fsync_directory, write_new
+from unlearnkit.names import Pattern, Sha256, Word
+from unlearnkit.records import from_toml, read_toml, to_json
+from unlearnkit.shapes import As
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
 from unlearnkit.signing.note import NoteKey
 
 _logger = logging.getLogger(__name__)
 
-SCHEMA = "unlearnkit/workspace/v1"
+CREATED = "workspace-created"
+"""Type of the first entry of a workspace's log."""
 FILE_NAME = WORKSPACE
 _TRUST, _LOG, _KEYS = "trust.toml", "audit", KEYS
 
-_ORIGIN = re.compile(r"[!#-&(-*,-~]{1,200}")  # printable ASCII without spaces, quotes and plus signs
-_PATH = re.compile(r"[A-Za-z0-9_./-]{1,200}")
+_ORIGIN = Pattern("[!#-&(-*,-~]{1,200}", "printable ASCII without spaces, quotes and plus signs")
+_PATH = Pattern("[A-Za-z0-9_./-]{1,200}", "a name or a path of plain letters")
 _TEMPLATE = """\
 # A workspace of unlearnkit. Commands find it from any directory inside it.
 schema = "{schema}"
@@ -50,6 +51,36 @@ policy = "{policy}"             # a packaged policy, or the path of a file from 
 actor = "{actor}"               # who works here: a word from the policy's list of actors
 timezone = "{timezone}"         # where requests are received: days begin and end there
 """
+
+
+def _timezone(name: str) -> zoneinfo.ZoneInfo:
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"must be one of the IANA database, such as Europe/Berlin: got {name!r}") from None
+
+
+Timezone = Annotated[zoneinfo.ZoneInfo, As(Annotated[str, _PATH], _timezone, str)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here."""
+
+    schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
+    origin: Annotated[str, _ORIGIN]
+    policy: Annotated[str, _PATH]
+    actor: str
+    timezone: Timezone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceCreated:
+    """How a log began. log: the key that its checkpoints are verified with."""
+
+    log: str
+    policy: Word
+    policy_digest: Sha256
 
 
 @dataclass(frozen=True)
@@ -97,13 +128,13 @@ class WorkspaceFiles:
         found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
         if found:
             raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
-        settings = _checked(origin, policy, timezone)
+        settings = _settings(origin, policy, actor or "", timezone)
         loaded = _load_policy(root, policy)
         who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
         _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
-        text = _TEMPLATE.format(schema=SCHEMA, origin=origin, policy=policy, actor=who, timezone=timezone)
-        write_new(root / FILE_NAME, text.encode())
-        return cls(root.resolve(), actor=who, **settings)
+        written = _TEMPLATE.format_map(to_json(replace(settings, actor=who)))
+        write_new(root / FILE_NAME, written.encode())
+        return cls.read(root.resolve())
 
     @classmethod
     def find(cls, start: Path | None = None) -> Self:
@@ -131,20 +162,8 @@ class WorkspaceFiles:
     @classmethod
     def read(cls, root: Path) -> Self:
         """The workspace in the directory ``root``; FormatError for settings that are malformed or unknown."""
-        where = str(root / FILE_NAME)
-        try:
-            record = tomllib.loads((root / FILE_NAME).read_text("utf-8"))
-        except ValueError as err:
-            raise FormatError(f"{where} is not TOML: {err}") from err
-        if record.get("schema", SCHEMA) != SCHEMA:
-            raise UnknownVersionError(f"{where}: schema is {record['schema']!r}, expected {SCHEMA!r}")
-        names = ("schema", "origin", "policy", "actor", "timezone")
-        fields = take_fields(record, where=where, required=dict.fromkeys(names, str))
-        try:
-            settings = _checked(fields["origin"], fields["policy"], fields["timezone"])
-        except ValueError as err:
-            raise FormatError(f"{where}: {err}") from err
-        return cls(root, actor=fields["actor"], **settings)
+        found = read_toml(Settings, (root / FILE_NAME).read_bytes(), where=str(root / FILE_NAME))
+        return cls(root, found.origin, found.policy, found.actor, found.timezone)
 
     @property
     def log_path(self) -> Path:
@@ -182,12 +201,15 @@ class WorkspaceFiles:
         """The audit log, ready for recording."""
         return AuditLog.open(self.log_path, now=clock.utc_now)
 
-    def desk(self, *, actor: str | None = None, with_key: bool = False) -> Desk:
-        """The desk for the requests in the log; only taking and finding requests by name needs the pseudonym key."""
+    def desk(self, *, actor: str | None = None, with_key: bool = False, policy: Policy | None = None) -> Desk:
+        """The desk for the requests in the log; only taking and finding requests by name needs the pseudonym key.
+
+        policy: the workspace's, if it has been read already.
+        """
         has_key = with_key and self.pseudonym_key_path.exists()
         key = PseudonymKey.load(self.pseudonym_key_path) if has_key else None
         log = AuditLog(self.log_path, now=clock.utc_now)  # not repaired before somebody records: others only read
-        return Desk(log, self.policy(), actor=actor or self.actor, timezone=self.timezone, key=key)
+        return Desk(log, policy or self.policy(), actor=actor or self.actor, timezone=self.timezone, key=key)
 
 
 def _publish(root: Path, log_key: LogKey, policy: Policy, passphrase: bytes | None) -> None:
@@ -215,25 +237,19 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     write_private_key(keys / "signer.pem", signer, passphrase=passphrase)
     write_public_key(keys / "signer.pub.pem", signer.public)
     pseudonyms.save(keys / PseudonymKey.FILE_NAME)
-    own = Signer("this workspace", ROLES, signer.public)
+    own = Signer("this workspace", tuple(Role), signer.public)
     write_new(folder / _TRUST, format_trust(TrustStore(signers=(own,), logs=(log_key.public,))).encode())
     log = AuditLog.create(folder / _LOG, now=clock.utc_now)
-    body = {"log": log_key.public.vkey, "policy": policy.name, "policy_digest": policy.digest}
-    log.record("workspace-created", body)
-    log.record(KEY_CREATED, {"key": fingerprint(pseudonyms)})
+    created = WorkspaceCreated(log=log_key.public.vkey, policy=policy.name, policy_digest=policy.digest)
+    log.record(CREATED, to_json(created))
+    log.record(KEY_CREATED, to_json(KeyBody(pseudonyms.fingerprint)))
     publish_checkpoint(log, log_key)
 
 
-def _checked(origin: str, policy: str, timezone: str) -> dict[str, Any]:
-    """Settings as members of a WorkspaceFiles; ValueError says which makes no sense."""
-    if not _ORIGIN.fullmatch(origin):
-        raise ValueError(f"origin must be printable ASCII without spaces, quotes and plus signs: got {origin!r}")
-    if not _PATH.fullmatch(policy):
-        raise ValueError(f"policy must be a name or a path of plain letters: got {policy!r}")
+def _settings(origin: str, policy: str, actor: str, timezone: str) -> Settings:
+    """Settings as they were given; ValueError says which makes no sense."""
+    members = {"origin": origin, "policy": policy, "actor": actor, "timezone": timezone}
     try:
-        zone = zoneinfo.ZoneInfo(timezone if _PATH.fullmatch(timezone) else "")
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"timezone must be one of the IANA database, such as Europe/Berlin: got {timezone!r}"
-        ) from None
-    return {"origin": origin, "policy_source": policy, "timezone": zone}
+        return from_toml(Settings, {"schema": "unlearnkit/workspace/v1", **members}, where="settings")
+    except FormatError as err:
+        raise ValueError(str(err)) from None

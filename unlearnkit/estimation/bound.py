@@ -118,8 +118,9 @@ def certified_bound(  # the settings of Sketch.bound
     change = np.sum([part.estimate for part in parts], axis=0)
     epsilon = np.sum([part.epsilon for part in parts], axis=0) + _arithmetic(sketch, degrees, sets)
     if decay is not None:
+        beyond = _truncation(sketch, sets, degree, decay, spent)
         _require_convergence(sketch.name, convergence)
-        epsilon = epsilon + _truncation(sketch, sets, degree, decay, spent)
+        epsilon = epsilon + beyond
     if not np.isfinite(epsilon).all():
         hint = "sketch with more directions, or ask for a lower degree or a larger delta"
         raise EstimationError(f"{sketch.name}: too few directions for a finite bound at delta={delta:g}", hint=hint)

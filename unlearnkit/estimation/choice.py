@@ -41,7 +41,8 @@ def choose(terms: Sequence[Estimate], beyond: Sequence[Array]) -> list[Array]:
     for term, diverges in zip(terms[1:], beyond[1:], strict=True):
         size = np.abs(term.value)
         used.append(term.stands_out & (left_out <= size / 2) & ~diverges)
-        left_out += np.where(used[-1], 0, size + 2 * np.nan_to_num(term.standard_error, nan=np.inf))
+        error = np.where(np.isnan(term.standard_error), np.inf, term.standard_error)
+        left_out += np.where(used[-1], 0, size + 2 * error)
     return used
 
 

@@ -75,7 +75,8 @@ def scale(sketch: Sketch, sets: Array, prediction: Prediction) -> Array:
     error does not.
     """
     influence = np.tensordot(sets**2, sketch.influences() ** 2, axes=1)
-    known = np.nan_to_num(prediction.standard_error, nan=0.0, posinf=0.0)
+    # A scale needs no error that nobody knows; what it lacks there, scores and their quantile have.
+    known = np.where(np.isfinite(prediction.standard_error), prediction.standard_error, 0.0)
     floor = max(float(np.abs(sketch.base).max(initial=0)) * 2.0**-23, float(np.finfo(np.float64).tiny))
     return np.asarray(np.sqrt(known**2 + _INFLUENCE_WEIGHT**2 * influence) + floor)
 

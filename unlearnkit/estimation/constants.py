@@ -9,7 +9,7 @@ of bounded variance (`variance_bound`), which robust means bound (`unlearnkit.es
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from decimal import ROUND_CEILING, Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -98,8 +98,3 @@ def outward(epsilon: Array) -> Array:
 def decimal_above(value: float, digits: int = 6) -> str:
     """The least decimal of so many significant digits that is not below the value."""
     return str(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(Decimal(value)))
-
-
-def decimal_below(value: float, digits: int = 6) -> str:
-    """The largest decimal of so many significant digits that is not above the value."""
-    return str(Context(prec=digits, rounding=ROUND_FLOOR).create_decimal(Decimal(value)))

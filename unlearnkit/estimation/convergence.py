@@ -82,7 +82,7 @@ def judge(
     """
     local, overall = _term_ratios(terms, effects), _norm_ratios(norms, lengths)
     beyond = [np.zeros(effects.shape, dtype=bool)]
-    for ratio, norm in zip(local, overall, strict=False):  # norms may be known of one degree more
+    for ratio, norm in zip(local, overall[: len(local)], strict=True):  # norms may be known of one degree more
         beyond.append(beyond[-1] | ((ratio > _LARGEST) & ~(norm <= _LARGEST)))
     largest = [_largest(ratios, effects.shape) for ratios in (local, overall)]
     known = np.any([~np.isnan(ratio) for ratio in largest], axis=0)

@@ -21,7 +21,7 @@ from unlearnkit.estimation.constants import moment_ratio
 from unlearnkit.estimation.estimate import Chance, Estimate, Method, Part
 from unlearnkit.estimation.estimators import averaged_term, minimum_norm_error, squared_norm
 from unlearnkit.estimation.first_order import FirstOrder
-from unlearnkit.estimation.powers import TensorProjection
+from unlearnkit.estimation.powers import LARGEST, TensorProjection, tensor_projection
 from unlearnkit.estimation.projection import Projection, inner_products
 from unlearnkit.estimation.stability import Sizes
 
@@ -30,8 +30,6 @@ Array = np.ndarray[Any, Any]
 # Share of its tensor's dimensions from which on a degree's minimum norm is worth finding: with less, in general
 # position, it is no larger than its own error but for one time in a hundred.
 _LEAST_SHARE = 1 / 8
-# Larger systems of equations than this take minutes: such degrees are averaged.
-_LARGEST = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +71,11 @@ class Forward:
     @cached_property
     def _projections(self) -> dict[int, TensorProjection]:
         """Of the degrees above one that projection says something of."""
-        found = {r: TensorProjection(self.projection.source, r) for r in range(2, self.degree + 1)}
+        found = {r: tensor_projection(self.projection, r) for r in range(2, self.degree + 1)}
         return {r: p for r, p in found.items() if self._is_worthwhile(p.dimension)}
 
     def _is_worthwhile(self, dimension: int) -> bool:
-        return 2 * self.count >= _LEAST_SHARE * dimension and min(2 * self.count, dimension) <= _LARGEST
+        return 2 * self.count >= _LEAST_SHARE * dimension and min(2 * self.count, dimension) <= LARGEST
 
     @cached_property
     def _tensors(self) -> dict[int, Array]:

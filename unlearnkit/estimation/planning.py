@@ -11,6 +11,7 @@ from unlearnkit.estimation.averaging import best_constants, least_count, pilot_v
 from unlearnkit.estimation.constants import moment_ratio, variance_bound
 from unlearnkit.estimation.estimate import Method
 from unlearnkit.estimation.estimators import symmetric_dimension
+from unlearnkit.estimation.powers import LARGEST
 from unlearnkit.estimation.student import quantile
 
 
@@ -23,7 +24,7 @@ def planned_epsilon(
     aligned with ``f_r`` it can be about twice as wide.
     """
     length = math.sqrt(size)
-    if 2 * count >= symmetric_dimension(units, degree):
+    if 2 * count >= (dimension := symmetric_dimension(units, degree)) and (degree == 1 or dimension <= LARGEST):
         return 0.0
     if degree == 1:
         rank = 2 * count

@@ -77,12 +77,14 @@ def profile(sizes: Sequence[Sizes | None]) -> list[Size]:
 def objection(this: Sizes | None, following: Sizes | None, degree: int, decay: float) -> str | None:
     """What was measured against ``||f_(r+1)|| <= decay ||f_r||``, r = degree, in any element; None if nothing.
 
-    Nothing measured is an objection too: a decay that nothing could have contradicted is refused.
+    Nothing measured is an objection too: a decay that nothing could have contradicted is refused. What contradicts one
+    is the least that the ratio can be: ``below`` of the degree above over ``above`` of this one.
     """
-    known = [] if this is None or following is None else [this.above(DELTA / 2), following.above(DELTA / 2)]
-    if this is None or following is None or not np.isfinite(known).all():
-        return f"nothing was measured that could contradict it: the size of degree {degree + 1} has no finite interval"
+    if this is None or following is None:
+        return f"nothing was measured that could contradict it: the size of degree {degree + 1} is not known"
     low, high = following.below(DELTA / 2), this.above(DELTA / 2)
+    if not np.isfinite(high).all():
+        return f"nothing was measured that could contradict it: the size of degree {degree} has no upper bound"
     excess = low - decay * high
     if (excess <= 0).all():
         return None

@@ -1,4 +1,4 @@
-"""A workspace at work: requests, certificates, checkpoints and proofs, audits."""
+"""A workspace at work: releases, requests, certificates, checkpoints and proofs, audits."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint
 from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.log.merkle import Tree
 from unlearnkit.compliance.log.publication import (
     import_checkpoint,
     prove_entries,
@@ -20,15 +21,15 @@ from unlearnkit.compliance.log.publication import (
     publish_checkpoint,
 )
 from unlearnkit.compliance.log.tiles import export_tiles
+from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.requests.erasure import destroy_key
-from unlearnkit.compliance.view import LogView
 from unlearnkit.files import write_atomic
-from unlearnkit.office.steps import Asked, RequestSteps, id_of
+from unlearnkit.office.releases import ReleaseSteps
+from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.examination import Verification, verify
 from unlearnkit.verifier.issue import Issuance, certify
-from unlearnkit.verifier.materials import CERTIFICATE_SIGNER, SKETCH_SIGNER
 
 if TYPE_CHECKING:
     from unlearnkit.audit.retraining import RecipeSource
@@ -58,18 +59,29 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(RequestSteps):
+class Workspace(ReleaseSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
-    passphrase: of the log's and the signer's key, if they have one; see `unlocked`.
+    Attributes:
+        root: its directory.
+        origin: name of the log.
+        policy_source: name of a packaged policy, or a path from ``root``.
+        actor: who works here, a word of the policy.
+        timezone: where requests are received.
+        passphrase: of the log's and the signer's key, if they have one; see `unlocked`.
 
     Example:
-        office = uk.Workspace.find()
-        request, = office.receive(["ann@example.org"])
-        office.acknowledge(request)
-        issued, = office.certify([request], bundle="run/bundle", evidence=["run/audit.json"])
-        print(issued.certificate.decision.outcome)
-        print(office.verify(issued.path, bundle="run/bundle", evidence=["run/audit.json"]).unchecked)
+        >>> office = uk.Workspace.find(office.root)
+        >>> release = office.register(bundle, name="small", version="1")
+        >>> release.id, release.is_in_force
+        ('small@1', True)
+        >>> (request,) = office.receive(["bob"])
+        >>> (issued,) = office.certify([request], bundle=bundle, out=folder)
+        >>> issued.certificate.decision.outcome
+        'insufficient-evidence'
+        >>> [check.name for check in office.verify(issued.path, bundle=bundle.path).checks][:3]
+        ['signature', 'bundle', 'artefacts']
+
     """
 
     passphrase: bytes | None = field(default=None, repr=False, compare=False)
@@ -78,22 +90,14 @@ class Workspace(RequestSteps):
         """The same workspace, with the passphrase of its keys; None for keys without."""
         return replace(self, passphrase=passphrase)
 
-    def view(self) -> LogView:
-        """The log, its chain and every step checked in one pass; whatever its checkpoint says."""
-        return LogView.read(self.log_path)
-
-    def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
-        """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
-        trusted = self.trust().keys(SKETCH_SIGNER)
-        if isinstance(bundle, Bundle):
-            if {key.key_id for key in trusted} & set(bundle.signers):
-                return bundle
-            bundle = bundle.path
-        return Bundle.open(bundle, trust=trusted)
-
     def open_evidence(self, file: Path | str, bundle: Bundle) -> Evidence:
-        """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does."""
-        keys = self.trust().keys(CERTIFICATE_SIGNER)
+        """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does.
+
+        Args:
+            file: The evidence.
+            bundle: What it is about.
+        """
+        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
         return verify_evidence(Path(file).read_bytes(), where=str(file), keys=keys, bundle=bundle)
 
     def certify(
@@ -126,7 +130,7 @@ class Workspace(RequestSteps):
         names = [id_of(request) for request in requests]
         paths = _places(names, out)
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        opened, log = self.open_bundle(bundle), self.open_log()
+        opened, log, view = self.open_bundle(bundle), self.open_log(), self.view()
         issue = partial(
             certify,
             opened,
@@ -136,19 +140,19 @@ class Workspace(RequestSteps):
             signers=[signer],
             evidence=[self.open_evidence(file, opened) for file in evidence],
             delta=delta,
-            view=self.view(),
+            view=view,
         )
         issued = []
         for name, path in zip(names, paths, strict=True):
             issued.append(issue(name))
             write_atomic(path, issued[-1].raw)
-        publish_checkpoint(log, log_key)
-        return self._proved(issued, paths)
+        publish_checkpoint(log, log_key, recompute=view.history)
+        return self._proved(issued, paths, view.tree())
 
-    def _proved(self, issued: Sequence[Issuance], paths: Sequence[Path]) -> tuple[Certified, ...]:
+    def _proved(self, issued: Sequence[Issuance], paths: Sequence[Path], tree: Tree) -> tuple[Certified, ...]:
         """Write a proof beside each certificate."""
         indices = [made.entry.index for made in issued]
-        proofs = prove_entries(self.log_path, indices, log=self.log_public_key())
+        proofs = prove_entries(self.log_path, indices, log=self.log_public_key(), tree=tree)
         found = []
         for made, path, raw in zip(issued, paths, proofs, strict=True):
             proof = path.with_suffix(".tlog-proof")
@@ -240,7 +244,13 @@ class Workspace(RequestSteps):
     def verify(
         self, path: Path | str, *, bundle: Path | str | None = None, evidence: Sequence[Path | str] = ()
     ) -> Verification:
-        """`unlearnkit.verify` with this workspace's log and trust store."""
+        """`unlearnkit.verify` with this workspace's log and trust store.
+
+        Args:
+            path: What is verified.
+            bundle: The bundle that it is about.
+            evidence: The retraining audits that it rests on.
+        """
         return verify(path, bundle=bundle, log=self.log_path, trust=self.trust(), evidence=evidence)
 
 

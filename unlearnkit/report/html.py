@@ -14,17 +14,16 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localc
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from itertools import chain
 
 import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.compliance.policy.policy import ERRORS, Policy, parse_policy
+from unlearnkit.compliance.policy.policy import Covered, Policy, parse_policy
 from unlearnkit.errors import FormatError
 from unlearnkit.report import figures
 from unlearnkit.report.figures import Caption, Interval, number
-from unlearnkit.verifier.certificate import Certificate, Claim
+from unlearnkit.verifier.certificate import UNKNOWN, Certificate, Claim
 
 _LARGEST, _MOST_ROWS = 10, 500  # rows that are seen at once, and that unfold; the certificate has them all
 _DIGITS, _MOST_DIGITS = 3, 7  # significant ones of the largest epsilon, and of the largest number
@@ -108,7 +107,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda share: f"{(Decimal(share) * 100).normalize():f} %"
-    environment.filters["number"] = lambda value: number(float(value))
+    environment.filters["number"] = lambda value: "not known" if value == UNKNOWN else number(float(value))
     return environment
 
 
@@ -116,13 +115,23 @@ def _require_printable(certificate: Certificate) -> None:
     """What `parse_certificate` leaves to verification, which may not have been done."""
     for claim in certificate.claims:
         curve = claim.curve
+        errors = tuple(text for text in curve.standard_errors if text != UNKNOWN)
         lists = (curve.weights, curve.values, curve.standard_errors)
         if len({len(values) for values in lists}) != 1 or not curve.weights:
             raise FormatError(f"{claim.probe}: its curve has lists of different lengths, or empty ones")
         if not 0 <= curve.element < len(claim.base):
             raise FormatError(f"{claim.probe}: its curve is of element {curve.element}, of {len(claim.base)}")
         norms = [text for row in claim.stability for text in (row.norm, row.low, row.high)]
-        for text in (*claim.base, *claim.predicted, *claim.epsilon, claim.delta, *norms, *chain(*lists)):
+        for text in (
+            *claim.base,
+            *claim.predicted,
+            *claim.epsilon,
+            claim.delta,
+            *norms,
+            *curve.weights,
+            *curve.values,
+            *errors,
+        ):
             power = text.partition("E")[2] or "0"
             if len(power) > 4 or abs(int(power)) > _LARGEST_POWER or abs(float(text)) >= 10.0**_LARGEST_POWER:
                 raise FormatError(f"{claim.probe}: got the number {text}, which no float64 is near")
@@ -151,7 +160,7 @@ def _view(claim: Claim, name: str, policy: Policy) -> ClaimView:
         rest=tuple(shown[_LARGEST : _LARGEST + _MOST_ROWS]),
         left_out=max(0, len(shown) - _LARGEST - _MOST_ROWS),
         counts=counts,
-        not_covered=tuple(error for error in ERRORS if error not in claim.covers),
+        not_covered=tuple(error for error in Covered if error not in claim.covers),
         curve_row=rows[claim.curve.element],
         changes=_changes(claim, name, rows, tolerance),
         curve=_curve(claim, name, rows[claim.curve.element]),
@@ -229,14 +238,16 @@ def _changes(claim: Claim, name: str, rows: Sequence[Row], tolerance: Decimal | 
 
 def _curve(claim: Claim, name: str, row: Row) -> Markup:
     curve = claim.curve
-    values, errors = [[float(text) for text in texts] for texts in (curve.values, curve.standard_errors)]
+    values, known = [float(text) for text in curve.values], UNKNOWN not in curve.standard_errors
+    errors = [float(text) if known else 0.0 for text in curve.standard_errors]
     points = [Interval("", v - _BAND * e, v, v + _BAND * e) for v, e in zip(values, errors, strict=True)]
     _, predicted, epsilon = map(float, row.exact)
     caption = Caption(
         id=f"{name}-curve",
         title=f"{claim.probe} as the deleted data loses its weight",
         description=(
-            f"From {number(values[0])} at weight 0 to {number(values[-1])} at weight 1, with an asymptotic band; "
+            f"From {number(values[0])} at weight 0 to {number(values[-1])} at weight 1, "
+            f"with {'an asymptotic band' if known else 'no band, for its error is not known'}; "
             f"at weight 1 the {claim.kind} error bar from {row.low} to {row.high}."
         ),
     )

@@ -10,10 +10,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from unlearnkit.canonical import canonicalize, encode_base64, parse_json, take_fields
+from unlearnkit.canonical import encode_base64, parse_json
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError, VerificationError
+from unlearnkit.records import from_json, write_json
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 
 MAX_SIGNATURES = 16
@@ -35,6 +35,23 @@ class Envelope:
     unverified_payload: bytes
     payload_type: str
     signatures: tuple[Signature, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureText:
+    """A signature as it is written: base64."""
+
+    keyid: str
+    sig: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeFile:
+    """An envelope as it is written. payload: base64."""
+
+    payload: str
+    payloadType: str  # noqa: N815  the specification's name
+    signatures: tuple[SignatureText, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +79,13 @@ def parse_envelope(raw: bytes, *, where: str) -> Envelope:
 
     Nothing is verified.
     """
-    record = take_fields(
-        parse_json(raw, where=where),
-        where=where,
-        required={"payload": str, "payloadType": str, "signatures": list},
+    found = from_json(EnvelopeFile, parse_json(raw, where=where), where=where)
+    signatures = tuple(
+        Signature(item.keyid, _decode(item.sig, f"{where}: signatures[{i}].sig"))
+        for i, item in enumerate(found.signatures)
     )
-    signatures = tuple(_parse_signature(item, f"{where}: signature {i}") for i, item in enumerate(record["signatures"]))
     require_distinct(signatures, where=where)
-    envelope = Envelope(_decode(record["payload"], f"{where}: payload"), record["payloadType"], signatures)
+    envelope = Envelope(_decode(found.payload, f"{where}: payload"), found.payloadType, signatures)
     if raw not in (_encode(envelope, encode_base64), _encode(envelope, _encode_url_safe)):
         raise FormatError(f"{where} is not written canonically (RFC 8785 JSON, one padded base64 alphabet)")
     return envelope
@@ -145,15 +161,9 @@ def _signed_by(key: PublicKey, signature: Signature, message: bytes, where: str)
     return True
 
 
-def _parse_signature(item: object, where: str) -> Signature:
-    record = take_fields(item, where=where, required={"keyid": str, "sig": str})
-    return Signature(record["keyid"], _decode(record["sig"], where))
-
-
 def _encode(envelope: Envelope, spelled: Callable[[bytes], str]) -> bytes:
-    signatures = [{"keyid": item.key_id, "sig": spelled(item.value)} for item in envelope.signatures]
-    record: dict[str, Any] = {"payload": spelled(envelope.unverified_payload), "payloadType": envelope.payload_type}
-    return canonicalize({**record, "signatures": signatures})
+    signatures = tuple(SignatureText(item.key_id, spelled(item.value)) for item in envelope.signatures)
+    return write_json(EnvelopeFile(spelled(envelope.unverified_payload), envelope.payload_type, signatures))
 
 
 def _encode_url_safe(data: bytes) -> str:

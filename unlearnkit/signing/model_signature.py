@@ -14,21 +14,81 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from unlearnkit.canonical import decode_base64, encode_base64, parse_json, take_fields
+from unlearnkit.canonical import decode_base64, encode_base64, parse_json
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownVersionError
-from unlearnkit.signing.dsse import Signature, pae, require_distinct, sign_payload, verify_signatures
+from unlearnkit.names import SHA256, Sha256
+from unlearnkit.records import from_json, to_json
+from unlearnkit.shapes import Items
+from unlearnkit.signing.dsse import (
+    EnvelopeFile,
+    Signature,
+    pae,
+    require_distinct,
+    sign_payload,
+    verify_signatures,
+)
 from unlearnkit.signing.keys import Algorithm, PrivateKey, PublicKey
-from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement, require_sha256
+from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement
 
 SIGNATURE_NAME = "model.sig"
 """Name of the signature's own file, at the top of the directory it signs."""
 
 _MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PREDICATE_TYPE = "https://model_signing/signature/v1.0"
-_METHOD = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
 _IGNORABLE = frozenset({SIGNATURE_NAME, ".git", ".github", ".gitignore", ".gitattributes"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyHint:
+    """Which key made the first signature."""
+
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What to verify the signatures with. Nothing is in a transparency log."""
+
+    publicKey: KeyHint  # noqa: N815  Sigstore's name
+    tlogEntries: tuple[Any, ...]  # noqa: N815  Sigstore's name
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFile:
+    """The file as it is written."""
+
+    mediaType: str  # noqa: N815  Sigstore's name
+    verificationMaterial: Material  # noqa: N815  Sigstore's name
+    dsseEnvelope: EnvelopeFile  # noqa: N815  Sigstore's name
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A file of the model."""
+
+    algorithm: Literal["sha256"]
+    name: str
+    digest: Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Serialization:
+    """How the files were listed."""
+
+    method: Literal["files"]
+    hash_type: Literal["sha256"]
+    allow_symlinks: bool
+    ignore_paths: Annotated[tuple[str, ...], Items(distinct=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The predicate: every file, and how they were listed."""
+
+    resources: tuple[Resource, ...]
+    serialization: Serialization
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,80 +147,58 @@ def _encode(payload: bytes, signatures: Sequence[Signature], *, first_id: str) -
 
 def _parse(raw: bytes, where: str) -> tuple[bytes, tuple[Signature, ...]]:
     """Payload and signatures, unverified. The tool writes no key id, but a hint to the first signature's key."""
-    fields = {"mediaType": str, "verificationMaterial": dict, "dsseEnvelope": dict}
-    bundle = take_fields(parse_json(raw, where=where), where=where, required=fields)
-    _require_version("mediaType", bundle["mediaType"], _MEDIA_TYPE, where)
-    material = take_fields(
-        bundle["verificationMaterial"], where=f"{where}: material", required={"publicKey": dict, "tlogEntries": list}
-    )
-    hint = take_fields(material["publicKey"], where=f"{where}: publicKey", required={"hint": str})["hint"]
-    envelope = take_fields(
-        bundle["dsseEnvelope"],
-        where=f"{where}: envelope",
-        required={"payload": str, "payloadType": str, "signatures": list},
-    )
-    _require_version("payloadType", envelope["payloadType"], PAYLOAD_TYPE, where)
-    payload = decode_base64(envelope["payload"], where=f"{where}: payload")
-    written = tuple(_parse_signature(item, f"{where}: signature {i}") for i, item in enumerate(envelope["signatures"]))
-    signatures = tuple(Signature(hint, item.value) if i == 0 else item for i, item in enumerate(written))
+    bundle = from_json(BundleFile, parse_json(raw, where=where), where=where)
+    envelope, hint = bundle.dsseEnvelope, bundle.verificationMaterial.publicKey.hint
+    _require_version("mediaType", bundle.mediaType, _MEDIA_TYPE, where)
+    _require_version("payloadType", envelope.payloadType, PAYLOAD_TYPE, where)
+    payload = decode_base64(envelope.payload, where=f"{where}: payload")
+    values = [decode_base64(item.sig, where=f"{where}: signature {i}") for i, item in enumerate(envelope.signatures)]
+    ids = [hint, *(item.keyid for item in envelope.signatures[1:])]
+    signatures = tuple(Signature(key_id, value) for key_id, value in zip(ids, values, strict=False))
     require_distinct(signatures, where=where)
     if raw not in [_encode(payload, signatures, first_id=first_id) for first_id in (hint, "")]:
         raise FormatError(f"{where} is not written as model signatures are (field order, spaces, hint and key id)")
     return payload, signatures
 
 
-def _parse_signature(item: object, where: str) -> Signature:
-    record = take_fields(item, where=where, required={"sig": str, "keyid": str})
-    return Signature(record["keyid"], decode_base64(record["sig"], where=where))
-
-
 def _encode_listing(name: str, digests: Mapping[str, str]) -> bytes:
-    resources = [{"algorithm": "sha256", "name": path, "digest": digest} for path, digest in digests.items()]
-    predicate = {"resources": resources, "serialization": {**_METHOD, "ignore_paths": [SIGNATURE_NAME]}}
+    resources = tuple(Resource("sha256", path, digest) for path, digest in digests.items())
+    predicate = Listing(
+        resources, Serialization("files", "sha256", allow_symlinks=False, ignore_paths=(SIGNATURE_NAME,))
+    )
     try:
         for path, digest in digests.items():
             _require_path(path, "listing")
-            require_sha256(digest, where=path)
+            SHA256.require(digest, where=path)
     except FormatError as err:
         raise ValueError(str(err)) from err
-    return encode_statement(Statement({name: _root(digests)}, _PREDICATE_TYPE, predicate))
+    return encode_statement(Statement({name: _root(digests)}, _PREDICATE_TYPE, to_json(predicate)))
 
 
 def _parse_listing(payload: bytes, where: str) -> tuple[str, Mapping[str, str]]:
     statement = parse_statement(payload, where=where, predicate_type=_PREDICATE_TYPE)
     if len(statement.subjects) != 1:
         raise FormatError(f"{where} must have one subject: got {len(statement.subjects)}")
-    predicate = take_fields(
-        dict(statement.predicate), where=f"{where}: predicate", required={"resources": list, "serialization": dict}
-    )
-    _check_serialization(predicate["serialization"], f"{where}: serialization")
-    pairs = [_parse_resource(item, f"{where}: resource {i}") for i, item in enumerate(predicate["resources"])]
-    paths = [path for path, _ in pairs]
+    listing = from_json(Listing, dict(statement.predicate), where=f"{where}: predicate")
+    _check_serialization(listing.serialization, f"{where}: serialization")
+    digests = {resource.name: resource.digest for resource in listing.resources}
+    paths = [resource.name for resource in listing.resources]
+    for number, path in enumerate(paths):
+        _require_path(path, f"{where}: resource {number}")
     if paths != sorted(set(paths), key=_order):
         raise FormatError(f"{where} must list its files in order of their path's parts, and none of them twice")
-    digests = dict(pairs)
     [(name, root)] = statement.subjects.items()
     if root != _root(digests):
         raise DigestMismatchError(f"{where}: the listing has digest {_root(digests)}, but its subject {root}")
     return name, MappingProxyType(digests)
 
 
-def _check_serialization(record: dict[str, Any], where: str) -> None:
-    kinds = {"method": str, "hash_type": str, "allow_symlinks": bool, "ignore_paths": list}
-    fields = take_fields(record, where=where, required=kinds)
-    ignored = fields.pop("ignore_paths")
-    if fields != _METHOD:
-        raise FormatError(f"{where} is not supported: got {fields}, expected {_METHOD}")
-    if any(not isinstance(path, str) or path not in _IGNORABLE or ignored.count(path) > 1 for path in ignored):
+def _check_serialization(found: Serialization, where: str) -> None:
+    if found.allow_symlinks:
+        raise FormatError(f"{where} is not supported: got links followed, expected allow_symlinks false")
+    if not _IGNORABLE.issuperset(found.ignore_paths):
+        ignored = list(found.ignore_paths)
         raise FormatError(f"{where} ignores too much: got {ignored}, expected at most {sorted(_IGNORABLE)}")
-
-
-def _parse_resource(item: object, where: str) -> tuple[str, str]:
-    record = take_fields(item, where=where, required={"algorithm": str, "name": str, "digest": str})
-    if record["algorithm"] != "sha256":
-        raise FormatError(f"{where} has algorithm {record['algorithm']!r}, expected 'sha256'")
-    _require_path(record["name"], where)
-    return record["name"], require_sha256(record["digest"], where=where)
 
 
 def _require_path(path: str, where: str) -> None:

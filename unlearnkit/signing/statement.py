@@ -6,20 +6,45 @@ at least one subject, SHA-256 alone, distinct names, a predicate that is not emp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from unlearnkit.canonical import canonicalize, parse_json, take_fields
+from unlearnkit.canonical import canonicalize, parse_json
 from unlearnkit.errors import FormatError, UnknownVersionError
+from unlearnkit.names import Sha256
+from unlearnkit.records import from_json, to_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 """DSSE payload type of a statement."""
 
 _TYPE = "https://in-toto.io/Statement/v1"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """The digest of an artefact."""
+
+    sha256: Sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An artefact."""
+
+    name: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFile:
+    """A statement as it is written."""
+
+    _type: str
+    subject: tuple[Subject, ...]
+    predicateType: str  # noqa: N815  the specification's name
+    predicate: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +58,8 @@ class Statement:
 
 def encode_statement(statement: Statement) -> bytes:
     """Canonical JSON. ValueError if it is not a statement that `parse_statement` reads."""
-    raw = canonicalize(
-        {
-            "_type": _TYPE,
-            "subject": [{"name": name, "digest": {"sha256": value}} for name, value in statement.subjects.items()],
-            "predicateType": statement.predicate_type,
-            "predicate": dict(statement.predicate),
-        }
-    )
+    subjects = tuple(Subject(name, Digest(value)) for name, value in statement.subjects.items())
+    raw = canonicalize(to_json(StatementFile(_TYPE, subjects, statement.predicate_type, dict(statement.predicate))))
     try:
         parse_statement(raw, where="statement", predicate_type=statement.predicate_type)
     except FormatError as err:
@@ -50,31 +69,14 @@ def encode_statement(statement: Statement) -> bytes:
 
 def parse_statement(payload: bytes, *, where: str, predicate_type: str) -> Statement:
     """The statement in a payload that has been verified; FormatError, UnknownVersionError for other types."""
-    record = take_fields(
-        parse_json(payload, where=where),
-        where=where,
-        required={"_type": str, "subject": list, "predicateType": str, "predicate": dict},
-    )
+    found = from_json(StatementFile, parse_json(payload, where=where), where=where)
     for name, expected in (("_type", _TYPE), ("predicateType", predicate_type)):
-        if record[name] != expected:
-            raise UnknownVersionError(f"{where}: {name} is {record[name]!r}, expected {expected!r}")
-    pairs = [_parse_subject(item, f"{where}: subject {index}") for index, item in enumerate(record["subject"])]
-    subjects = dict(pairs)
-    if not 1 <= len(subjects) == len(pairs):
-        raise FormatError(f"{where} must have subjects with different names: got {[name for name, _ in pairs]}")
-    if not record["predicate"]:
+        if (got := getattr(found, name)) != expected:
+            raise UnknownVersionError(f"{where}: {name} is {got!r}, expected {expected!r}")
+    names = [subject.name for subject in found.subject]
+    if not 1 <= len(set(names)) == len(names):
+        raise FormatError(f"{where} must have subjects with different names: got {names}")
+    if not found.predicate:
         raise FormatError(f"{where} has an empty predicate")
-    return Statement(MappingProxyType(subjects), predicate_type, MappingProxyType(record["predicate"]))
-
-
-def require_sha256(text: str, *, where: str) -> str:
-    """``text`` if it is 64 lower-case hexadecimal digits; otherwise FormatError."""
-    if not _SHA256.fullmatch(text):
-        raise FormatError(f"{where} is not a SHA-256 digest: got {text!r}, expected 64 lower-case hexadecimal digits")
-    return text
-
-
-def _parse_subject(item: object, where: str) -> tuple[str, str]:
-    record = take_fields(item, where=where, required={"name": str, "digest": dict})
-    digest = take_fields(record["digest"], where=f"{where}: digest", required={"sha256": str})
-    return record["name"], require_sha256(digest["sha256"], where=where)
+    subjects = {subject.name: subject.digest.sha256 for subject in found.subject}
+    return Statement(MappingProxyType(subjects), predicate_type, MappingProxyType(dict(found.predicate)))

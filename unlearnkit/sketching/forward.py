@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,12 @@ from tqdm import tqdm
 from unlearnkit.bundle import Directions
 from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
+from unlearnkit.taylor.check import Problem
+from unlearnkit.training.compare import train_beside_plain, verify_probe
+from unlearnkit.training.coupling import require_uncoupled
 from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
+from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
 from unlearnkit.training.run import Run, numpy_state
 from unlearnkit.training.state import Leaf, constant_of
 from unlearnkit.training.trainer import ACTIVE, Trainer
@@ -51,8 +56,14 @@ class ForwardSketching:
         other.trainer = trainer
         return other
 
+    @cached_property
+    def coupled(self) -> tuple[Problem, ...]:
+        """What the manifest must state of coupled examples. RecipeError where the recipe does not accept them."""
+        return require_uncoupled(self.run)
+
     def prepare(self) -> int:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
+        rehearse_loss(self.run)
         run, weights = self.run, self.run.initial_weights()
         arguments = (
             weights,
@@ -62,33 +73,46 @@ class ForwardSketching:
         )
         with run.random_numbers(0):
             peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
-        _ = self.trainer.idle
+        _ = self.trainer.idle, self.coupled
+        rehearse_probes(run)
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
         states = 2 + max(group.rule.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
     def reservations(self) -> tuple[Piecewise, ...]:
-        """Operations that the manifest must list: by name and module, so that the machine's paths stay out of it.
+        """What the manifest must list: by name and module, so that the machine's paths stay out of it.
 
         Complete after the first block: every block makes the same decisions, those of the constant term.
         """
         functions: list[ProbeFunction] = [self.trainer.gradient, *self.probes.values()]
-        found = {(p.operation, p.module, p.kind.value) for function in functions for p in function.reservations}
+        problems = [*self.coupled, *(problem for function in functions for problem in function.reservations)]
+        found = {(p.operation, p.module, p.kind.value) for p in problems}
         return tuple(Piecewise(*members) for members in sorted(found))
 
-    def along(self, directions: torch.Tensor, progress: Callable[[int], None] = lambda _: None) -> Outcome:
-        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes."""
-        weights = self.trainer.train(directions, progress)
-        probes = {}
+    def along(
+        self,
+        directions: torch.Tensor,
+        progress: Callable[[int], None] = lambda _: None,
+        *,
+        beside_plain: bool = False,
+    ) -> Outcome:
+        """Train along directions ``[directions, units]``, complex or real, and evaluate the pinned probes.
+
+        beside_plain: see that training and probes are those of plain torch, which costs about a plain run.
+        """
+        train = partial(train_beside_plain, self.trainer) if beside_plain else self.trainer.train
+        weights, probes = train(directions, progress), {}
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
                 probes[name] = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+            if beside_plain:
+                verify_probe(self.run, name, weights, probes[name][0])
         return Outcome(weights, probes, self.degree, len(directions))
 
     def block(self, partial: PartialRun, first: int, last: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
         """Train along directions ``first`` to ``last`` and keep the outcome."""
-        outcome = self.along(directions, lambda _: bar.update(last - first))
+        outcome = self.along(directions, lambda _: bar.update(last - first), beside_plain=first == 0)
         probes: dict[str, Array] = {}
         for name, (base, block) in outcome.probes.items():
             probes |= {f"base/{name}": base, f"coefficients/{name}": block[: last - first]}

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
-from unlearnkit.taylor.function import JetFunction
 from unlearnkit.training.own_loss import OwnLoss, own_batches
 from unlearnkit.training.recipe import Probe
 from unlearnkit.training.run import Run
@@ -30,7 +29,10 @@ def probe_pullback(run: Run, probe: Probe) -> Pullback:
             back = vjp(lambda w: run.call(probe, w, fixed).to(run.dtype), weights)[1]
             return vmap(back)(basis)[0]  # type: ignore[no-any-return]
 
-    return JetFunction(pull, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+    def plain(weights: Weights, fixed: Weights, _basis: Tensor) -> Tensor:
+        return run.plain_probe(probe, weights, fixed)
+
+    return run.over_jets(("pull probe", id(probe)), pull, plain)
 
 
 def _own_loss_pullback(run: Run) -> Pullback:
@@ -41,7 +43,7 @@ def _own_loss_pullback(run: Run) -> Pullback:
             back = vjp(lambda w: run.call(run.recipe.loss, w, fixed, batch).to(run.dtype), weights)[1]
             return vmap(back)(cotangents)[0]  # type: ignore[no-any-return]
 
-    function = JetFunction(pull, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+    function = run.over_jets("pull own loss", pull)
 
     def whole(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Leaf]:
         touched = basis.any(0).nonzero()[:, 0]

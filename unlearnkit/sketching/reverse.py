@@ -40,14 +40,15 @@ class Cotangents:
 
 
 class ReverseSweeps:
-    """Sweeps back through the training of a run. Traces are made once and shared by all sweeps."""
+    """Sweeps back through the training of a run."""
 
     def __init__(self, run: Run, degree: int) -> None:
         self.run = run
         self.trainer = Trainer(run, degree)
-        allow = run.recipe.allow_piecewise
-        self._pull_gradient = JetFunction(_gradient_pullback(run), model=run.model, allow_piecewise=allow)
-        self._pull_updates = [JetFunction(_update_pullback(group)) for group in run.recipe.groups]
+        self._pull_gradient = run.over_jets("pull gradient", _gradient_pullback(run), run.plain_loss)
+        self._pull_updates = [
+            run.over_jets(("pull update", group.rule), _update_pullback(group)) for group in run.recipe.groups
+        ]
 
     def to_degree(self, degree: int) -> ReverseSweeps:
         """The same sweeps to another degree, with the same traces."""

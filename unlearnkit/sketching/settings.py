@@ -81,8 +81,8 @@ class Reverse:
             each pair; its error is not known. 0: no third order.
 
     Example:
-        >>> uk.Reverse(rank=64, residual=32)
-        Reverse(rank=64, residual=32)
+        >>> uk.Reverse(rank=64, residual=32, cubic=4)
+        Reverse(rank=64, residual=32, cubic=4)
 
     """
 
@@ -145,6 +145,10 @@ class Solo:
         degree: highest power kept.
         units: which units; None: all of them.
         keep_weights: store the trained weights' series too, for the models that they predict.
+
+    Example:
+        >>> uk.Solo(degree=2, units=["ann", "bob"])
+        Solo(degree=2, units=['ann', 'bob'], keep_weights=False)
 
     """
 

@@ -29,7 +29,7 @@ from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
 from unlearnkit.names import Pattern, Sha256
-from unlearnkit.records import Count, from_bytes, from_json, to_bytes, to_json
+from unlearnkit.records import Count, from_json, read_json, to_json, write_json
 from unlearnkit.sketching.lock import locked
 
 Array = np.ndarray[Any, Any]
@@ -164,14 +164,14 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
     path = final.with_name(f".{final.name}.partial")
     with locked(path, busy=f"another process is sketching to {final}"):
         file = path / "run.json"
-        settled = from_bytes(Settings, file.read_bytes(), where=str(file)) if file.exists() else None
+        settled = read_json(Settings, file.read_bytes(), where=str(file)) if file.exists() else None
         if overwrite and settled is not None and _difference(settled, asked):
             settled = None
         if settled is None:
             settled = fresh
             for folder in _FOLDERS:  # left over from another computation
                 shutil.rmtree(path / folder, ignore_errors=True)
-            write_atomic(file, to_bytes(fresh))
+            write_atomic(file, write_json(fresh))
         _verify_same(path, settled, asked)
         for folder in _FOLDERS:
             (path / folder).mkdir(exist_ok=True)

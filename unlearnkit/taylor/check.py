@@ -23,6 +23,8 @@ class Kind(Enum):
     UNSUPPORTED = "unsupported"  # there is no Taylor rule, or there can be none
     PIECEWISE = "piecewise"  # analytic only between kinks: needs Recipe(allow_piecewise=True)
     DECISION = "decision"  # a comparison of values that depend on the weights; decided by the constant term
+    COUPLED = "coupled"  # examples of a batch act on each other's losses: needs Recipe(coupled="accept")
+    NOTE = "note"  # nothing in the way, but another run than one may think
 
 
 @dataclass(frozen=True, slots=True)

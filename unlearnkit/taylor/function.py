@@ -2,77 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from unlearnkit.errors import PiecewiseOpsError, TraceError, UnsupportedOpsError
 from unlearnkit.taylor.check import Problem, problems, require
-from unlearnkit.taylor.interpreter import GuardChangedError, Interpreter
+from unlearnkit.taylor.counts import Counts, GuardChangedError
+from unlearnkit.taylor.draws import Following, outside_state, same_random_numbers
+from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.trace import Trace, trace
+
+# Traces of the same layout that are kept: they differ in what came from data, or from Python's random numbers.
+_KEPT = 256
 
 
 class JetFunction:
     """``function`` over jets: any leaf of its arguments may be a jet; with none, it runs as it is.
 
-    model: names modules in messages. allow_piecewise: as in ``Recipe``. ``reservations`` collects what the manifest
-    must state: piecewise operations, and comparisons that the constant term decides.
+    model: names modules in messages. allow_piecewise: as in ``Recipe``. plain: as in ``trace``. ``reservations``
+    collects what the manifest must state: piecewise operations, and comparisons that the constant term decides.
     """
 
     def __init__(
-        self, function: Callable[..., Any], *, model: nn.Module | None = None, allow_piecewise: bool = False
+        self,
+        function: Callable[..., Any],
+        *,
+        model: nn.Module | None = None,
+        allow_piecewise: bool = False,
+        plain: Callable[..., object] | None = None,
     ) -> None:
         self.function = function
+        self.plain = plain
         self.model = model
         self.allow_piecewise = allow_piecewise
         self.reservations: dict[Problem, None] = {}
-        self._interpreters: dict[object, list[Interpreter]] = {}
+        self._interpreters: dict[object, deque[Interpreter]] = {}
 
     def __call__(self, *arguments: object) -> Any:  # noqa: ANN401  as the function
-        """Apply the function. Random numbers are drawn from torch's current state, which is left as it was.
+        """Apply the function. Random numbers are drawn from the current states, which are left as they were.
 
-        Raises UnsupportedOpsError or PiecewiseOpsError with every offending operation.
+        Raises UnsupportedOpsError or PiecewiseOpsError with every offending operation; TraceError when what Python
+        reads out of tensors comes out different every time.
         """
         flags = _flags(arguments)
-        for interpreter in self._interpreters.get(_layout(arguments, flags), []):
+        for interpreter in self._fitting(arguments, flags):
             try:
                 with _same_random_numbers(arguments):
-                    return interpreter(*arguments)
+                    result, counts = interpreter.run(*arguments)
+                if counts in interpreter.family.verified or self._is_own(result, counts, interpreter, arguments):
+                    return result
             except GuardChangedError:
                 continue
-        interpreter = self._prepare(arguments, flags)
-        with _same_random_numbers(arguments):
-            return interpreter(*arguments)
+        interpreter = self._keep(self._trace(arguments), arguments, flags)
+        try:
+            with _same_random_numbers(arguments):
+                return interpreter(*arguments)
+        except GuardChangedError as error:
+            message = f"a value that Python reads out of a tensor is another one when it is computed again ({error})"
+            hint = "let branches and shapes depend on what is the same each time"
+            raise TraceError(message, hint=hint) from None
+
+    def _is_own(self, result: object, counts: Counts, interpreter: Interpreter, arguments: tuple[object, ...]) -> bool:
+        """Whether the graph gives what the function does for counts that it was not traced with."""
+        constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
+        with _same_random_numbers(arguments), Following(interpreter.trace.draws.values()), torch.no_grad():
+            expected = pytree.tree_leaves(self.function(*constants))
+        found = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in _leaves(result)]
+        if not _agree(found, expected, interpreter.resolution()):
+            return False
+        interpreter.family.verified.add(counts)
+        return True
+
+    def _fitting(self, arguments: tuple[object, ...], flags: Sequence[bool]) -> list[Interpreter]:
+        """The interpreters that may fit: guards are still to be checked."""
+        found = self._interpreters.get(_layout(arguments, flags), ())
+        state = outside_state() if any(i.trace.outside for i in found) else None
+        return [i for i in found if i.trace.outside in (None, state)]
 
     def prepare(self, *arguments: object, active: Sequence[bool]) -> Interpreter:
         """Trace and check the function beforehand, on plain tensors. active: which whole arguments will be jets."""
-        return self._prepare(arguments, _spread(active, arguments))
+        flags = _spread(active, arguments)
+        known = self._fitting(arguments, flags)
+        return known[0] if known else self._keep(self._trace(arguments), arguments, flags)
+
+    @property
+    def resolution(self) -> float:
+        """The machine epsilon of the coarsest real numbers that were computed with so far."""
+        return max(i.resolution() for kept in self._interpreters.values() for i in kept)
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
         flags = _spread(active, arguments)
-        return problems(self._trace(arguments), flags)
-
-    def _prepare(self, arguments: tuple[object, ...], flags: list[bool]) -> Interpreter:
+        if known := self._fitting(arguments, flags):
+            return tuple(dict.fromkeys(problem for i in known for problem in problems(i.trace, flags)))
         traced = self._trace(arguments)
+        with suppress(UnsupportedOpsError, PiecewiseOpsError):
+            self._keep(traced, arguments, flags)
+        return problems(traced, flags)
+
+    def _keep(self, traced: Trace, arguments: tuple[object, ...], flags: Sequence[bool]) -> Interpreter:
+        """Check a trace, and keep it for calls of the same layout."""
         found = require(problems(traced, flags), allow_piecewise=self.allow_piecewise)
         self.reservations.update(dict.fromkeys(found))
-        interpreter = Interpreter(traced, flags)
-        self._interpreters.setdefault(_layout(arguments, flags), []).append(interpreter)
-        return interpreter
+        kept = self._interpreters.setdefault(_layout(arguments, flags), deque(maxlen=_KEPT))
+        for i, known in enumerate(kept):
+            if traced.outside is known.trace.outside is None and known.family.joined(traced):
+                kept[i] = Interpreter(known.trace, flags, known.family)
+                return kept[i]
+        kept.append(Interpreter(traced, flags))
+        return kept[-1]
 
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
         constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
         with _same_random_numbers(arguments):
-            return trace(self.function, *constants, model=self.model)
+            return trace(self.function, *constants, model=self.model, plain=self.plain)
 
     def diagnose(self, *arguments: object) -> None:
         """Run again, looking at every coefficient: raises NonFiniteError at the first operation that breaks one."""
-        for interpreter in self._interpreters.get(_layout(arguments, _flags(arguments)), []):
+        for interpreter in self._fitting(arguments, _flags(arguments)):
             try:
                 with _same_random_numbers(arguments):
                     interpreter(*arguments, verify_finite=True)
@@ -86,6 +141,16 @@ def _is_jet(x: object) -> bool:
 
 def _constant(x: object) -> object:
     return x.constant if isinstance(x, Jet) else x
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor], resolution: float) -> bool:
+    """Whether all are the same to half the digits of the largest number among them."""
+    if [leaf.shape for leaf in found] != [leaf.shape for leaf in expected]:
+        return False
+    largest = max((float(leaf.abs().max()) for leaf in expected if leaf.numel()), default=0.0)
+    allowed = math.sqrt(resolution) * largest
+    pairs = zip(found, expected, strict=True)
+    return all(torch.allclose(a, b, rtol=0, atol=allowed, equal_nan=True) for a, b in pairs)
 
 
 def _leaves(tree: object) -> list[Any]:
@@ -109,10 +174,7 @@ def _layout(arguments: object, flags: Sequence[bool]) -> object:
     return str(spec), tuple((tuple(c.shape), c.dtype) for c in constants), tuple(flags)
 
 
-@contextmanager
-def _same_random_numbers(arguments: object) -> Iterator[None]:
-    """Every attempt starts from torch's current random state, and leaves it."""
+def _same_random_numbers(arguments: object) -> AbstractContextManager[None]:
+    """Every attempt starts from the current random states, and leaves them."""
     tensor = next((_constant(leaf) for leaf in _leaves(arguments)), None)
-    devices = [tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else []
-    with torch.random.fork_rng(devices=devices):
-        yield
+    return same_random_numbers([tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else [])

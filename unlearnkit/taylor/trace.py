@@ -3,13 +3,14 @@
 ``make_fx`` records what the function does to real tensors: forward, backward and update alike, mutations removed,
 composite operations taken apart. What Python reads out of a tensor on the way (``.item()``, ``if mask.all()``), and
 shapes that come from data (boolean indexing), are frozen into the graph; each is kept as a *guard* that every later run
-checks.
+checks. Random numbers are drawn as the plain function draws them (`unlearnkit.taylor.draws`).
 """
 
 from __future__ import annotations
 
 import linecache
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ from typing import Any
 import torch
 import torch.fx.traceback as fx_traceback
 from torch import Tensor, fx, nn
+from torch._guards import TracingContext, tracing
 from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -28,7 +31,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
+from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
+from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
 
 aten = torch.ops.aten
 
@@ -45,26 +50,41 @@ class Guard:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """A traced function: its graph, how arguments and results are laid out, and its guards."""
+    """A traced function: its graph, how arguments and results are laid out, and its guards.
+
+    outside: `outside_state` before the call where that draws from ``random`` or ``numpy.random``, whose numbers are
+    then frozen into the graph; None where it does not. draws: how the plain function draws torch's.
+    """
 
     module: fx.GraphModule
     arguments: pytree.TreeSpec
     results: pytree.TreeSpec
     guards: tuple[Guard, ...]
+    draws: Mapping[fx.Node, Draw]
+    outside: bytes | None
 
 
-def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | None = None) -> Trace:
+def trace(
+    function: Callable[..., Any],
+    *arguments: object,
+    model: nn.Module | None = None,
+    plain: Callable[..., object] | None = None,
+) -> Trace:
     """Record ``function(*arguments)`` as a graph of primitive operations.
 
-    arguments: nested containers whose leaves are all tensors. model: names its modules in error messages.
+    arguments: nested containers whose leaves are all tensors; they stay as they are. model: names its modules in error
+    messages. plain: takes the same arguments, and draws random numbers as the graph is to draw them; None: ``function``
+    itself, which torch's function transforms would make draw others.
     Raises TraceError when torch cannot trace the function; what the function itself raises passes through.
     """
     leaves, arguments_spec = pytree.tree_flatten(arguments)
     if strange := [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]:
         raise TypeError(f"arguments have a leaf of type {strange[0]}, expected tensors only")
-    # One tensor passed twice would become one input of the graph: give every leaf an identity of its own.
-    leaves = [leaf.detach() for leaf in leaves]
     results_spec: list[pytree.TreeSpec] = []
+    before = outside_state()
+    with _again(leaves), _as_trace_errors(), sdpa_kernel(SDPBackend.MATH):
+        draws = draws_of(plain or function, *pytree.tree_unflatten(_copied(leaves), arguments_spec))
+        outside = before if outside_state() != before else None
 
     def flat(*flat_leaves: Tensor) -> list[Tensor]:
         outputs, spec = pytree.tree_flatten(function(*pytree.tree_unflatten(list(flat_leaves), arguments_spec)))
@@ -72,25 +92,62 @@ def trace(function: Callable[..., Any], *arguments: object, model: nn.Module | N
         return outputs
 
     names = {id(module): name for name, module in model.named_modules()} if model is not None else {}
-    with _tracing(names):
-        try:
-            module = _recorded(flat, leaves)
-            if any(_mutates(node) for node in module.graph.nodes):
-                # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
-                # forward pass); a second recording removes those mutations too.
-                module = _recorded(fx.Interpreter(module).run, leaves)
-            _refuse_generators(module.graph)
-            _drop_unused(module.graph)
-            module.recompile()
-        except (RuntimeError, NotImplementedError, AttributeError) as error:
-            message = f"the function could not be traced: {type(error).__name__}: {error}"
-            raise TraceError(message, hint="run it once on its own: it must be ordinary torch code") from error
-    return Trace(module, arguments_spec, results_spec[0], _guards(module, leaves))
+    with _tracing(names), _as_trace_errors():
+        module = _recorded(flat, leaves, draws)
+        if any(_mutates(node) for node in module.graph.nodes):
+            # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
+            # forward pass); a second recording removes those mutations too.
+            module = _recorded(fx.Interpreter(module).run, leaves, draws)
+        _refuse_generators(module)
+        _share_constants(module.graph)
+        _drop_unused(module.graph)
+        _pin_precision(module.graph)
+        module.recompile()
+    guards = _guards(module, leaves, draws)
+    return Trace(module, arguments_spec, results_spec[0], guards, _matched(module.graph, draws), outside)
 
 
-def _recorded(function: Callable[..., Any], leaves: list[Tensor]) -> fx.GraphModule:
+@contextmanager
+def _as_trace_errors() -> Iterator[None]:
+    """What torch itself cannot do with the function, as a TraceError."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError, AttributeError) as error:
+        raise trace_error(error) from error
+
+
+def _recorded(function: Callable[..., Any], leaves: list[Tensor], draws: tuple[Draw, ...]) -> fx.GraphModule:
     functional = functionalize(function, remove="mutations")
-    return make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)(*leaves)
+    recorder = make_fx(functional, decomposition_table=table(), _error_on_data_dependent_ops=False)
+    # Every node keeps a fake tensor of its value. Each would make a mode of its own, which takes half of the tracing.
+    one_mode = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    with _again(leaves), Following(draws, tracing=True), one_mode:
+        return recorder(*_copied(leaves))
+
+
+def _copied(leaves: list[Tensor]) -> list[Tensor]:
+    """The tensors with memory and identity of their own: what the function writes into them is lost."""
+    return [leaf.detach().clone() for leaf in leaves]
+
+
+@contextmanager
+def _again(leaves: list[Tensor]) -> Iterator[None]:
+    """Every time from the same random states."""
+    with same_random_numbers(list({leaf.device for leaf in leaves if leaf.is_cuda})):
+        yield
+
+
+def _matched(graph: fx.Graph, draws: tuple[Draw, ...]) -> dict[fx.Node, Draw]:
+    """The plain draw that each random node of the graph stands for."""
+    nodes = [node for node in graph.nodes if is_random(node.target)]
+    if len(nodes) != len(draws):
+        message = f"plain torch draws random numbers {len(draws)} times, its trace {len(nodes)} times"
+        raise TraceError(message, hint="draw as often whatever happens, by torch's own functions")
+    matched = dict(zip(nodes, draws, strict=True))
+    for node, draw in matched.items():
+        values = (argument.meta["val"] for argument in node.args if isinstance(argument, fx.Node))
+        draw.fits(node.target, [value.shape for value in values if isinstance(value, Tensor)])
+    return matched
 
 
 @contextmanager
@@ -134,13 +191,19 @@ class _Calls(TorchFunctionMode):
 def _users_line() -> str | None:
     """The innermost source line between torch and this file; None where torch called itself, as in a backward pass."""
     frame = sys._getframe(2)  # noqa: SLF001
-    while frame.f_back and frame.f_code.co_filename.startswith((_TORCH, "<string>")):
+    while frame.f_back and _is_between(frame):
         frame = frame.f_back
     file, line = frame.f_code.co_filename, frame.f_lineno
     if file == __file__:
         return None
     code = linecache.getline(file, line).strip()
     return f"{file}:{line}: {code}" if code else f"{file}:{line}"
+
+
+def _is_between(frame: types.FrameType) -> bool:
+    """Whether a call only passes through here: torch's own code, and modes that hand calls on."""
+    code = frame.f_code
+    return code.co_filename.startswith((_TORCH, "<string>")) or code.co_name == "__torch_function__"
 
 
 @contextmanager
@@ -157,11 +220,6 @@ def _without_mkldnn() -> Iterator[None]:
 def reads_data(node: fx.Node) -> bool:
     """Whether the node turns a tensor into a Python number."""
     return node.target is aten._local_scalar_dense.default  # noqa: SLF001
-
-
-def draws_random(node: fx.Node) -> bool:
-    """Whether the node consumes random numbers, which must go on in the same order."""
-    return isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
 
 
 def decided_by(node: fx.Node) -> list[fx.Node]:
@@ -183,18 +241,34 @@ def _mutates(node: fx.Node) -> bool:
     return isinstance(node.target, OpOverload) and node.target._schema.is_mutable  # noqa: SLF001
 
 
-def _refuse_generators(graph: fx.Graph) -> None:
+def _refuse_generators(module: fx.GraphModule) -> None:
     """A generator of the function's own would go on from run to run, and every run would see other numbers."""
-    for node in graph.nodes:
-        if any(isinstance(argument, torch.Generator) for argument in (*node.args, *node.kwargs.values())):
+    for node in module.graph.nodes:
+        given = [*node.args, *node.kwargs.values()]
+        held = [getattr(module, str(a.target)) if isinstance(a, fx.Node) and a.op == "get_attr" else a for a in given]
+        if any(isinstance(argument, torch.Generator) for argument in held):
             message = f"the function draws random numbers from a torch.Generator of its own ({location(node)})"
             raise TraceError(message, hint="draw them beforehand; dropout and the like use torch's global generator")
+
+
+def _share_constants(graph: fx.Graph) -> None:
+    """Without mutations nobody needs a copy of a constant, which may be a whole data set."""
+    for node in graph.find_nodes(op="call_function", target=aten.lift_fresh_copy.default):
+        node.replace_all_uses_with(node.args[0])
+
+
+def _pin_precision(graph: fx.Graph) -> None:
+    """Tensors made out of nothing keep the precision that torch's default gave them: random ones are others in it."""
+    for node in graph.nodes:
+        made = isinstance(node.target, OpOverload) and not node.all_input_nodes and node.kwargs.get("dtype") is None
+        if made and any(argument.name == "dtype" for argument in node.target._schema.arguments):  # noqa: SLF001
+            node.kwargs = {**node.kwargs, "dtype": node.meta["val"].dtype}
 
 
 def _drop_unused(graph: fx.Graph) -> None:
     """Remove nodes that nothing uses, but keep what draws random numbers or reads data."""
     for node in reversed(graph.nodes):
-        used = node.users or node.op in ("output", "placeholder") or reads_data(node) or draws_random(node)
+        used = node.users or node.op in ("output", "placeholder") or reads_data(node) or is_random(node.target)
         if not used:
             graph.erase_node(node)
 
@@ -221,13 +295,12 @@ class _Recorder(fx.Interpreter):
         return result
 
 
-def _guards(module: fx.GraphModule, leaves: list[Tensor]) -> tuple[Guard, ...]:
+def _guards(module: fx.GraphModule, leaves: list[Tensor], draws: tuple[Draw, ...]) -> tuple[Guard, ...]:
     guarded = {node for node in module.graph.nodes if decided_by(node)}
     if not guarded:
         return ()
     recorder = _Recorder(module, guarded)
-    devices = {leaf.device for leaf in leaves if leaf.is_cuda}
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
+    with _again(leaves), Following(draws), torch.no_grad():
         recorder.run(*leaves)
     return tuple(recorder.guards)
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, default_collate
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.faults import raised_by
 
 # Examples that are read twice to see whether a dataset augments; a coin for each shows itself with near certainty.
 _READ_TWICE = 16
+
+
+Indices: TypeAlias = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
 
 
 class MapDataset(Protocol):
@@ -34,11 +38,18 @@ def as_dataset(data: MapDataset | tuple[Tensor, ...]) -> MapDataset:
     """A dataset as it is; a tuple of tensors ``[examples, ...]`` as a dataset of their rows."""
     if isinstance(data, tuple):
         if not data or not all(isinstance(part, Tensor) for part in data):
-            raise RecipeError("data: got a tuple that is not all tensors", hint="pass tensors, or a map-style dataset")
+            hint = "pass tensors (torch.from_numpy makes them), or a map-style dataset"
+            raise RecipeError("data: got a tuple that is not all tensors", hint=hint)
         if len({part.shape[:1] for part in data}) != 1 or data[0].dim() == 0:
             shapes = ", ".join(str(tuple(part.shape)) for part in data)
             raise RecipeError(f"data: got tensors of shapes {shapes}, expected [examples, ...], equally many in each")
         return _Rows(data)
+    if isinstance(data, DataLoader):
+        hint = "pass loader.dataset; batch_size, order and drop_last of the recipe say how it is read"
+        raise RecipeError("data: got DataLoader, expected what it loads from", hint=hint)
+    if isinstance(data, Mapping):
+        hint = "pass a tuple of its tensors, or a map-style dataset whose examples are dictionaries"
+        raise RecipeError(f"data: got {type(data).__name__}, expected examples that are counted", hint=hint)
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         raise RecipeError(f"data: {type(data).__name__} has no length or no indexing", hint="use a map-style dataset")
     return data
@@ -56,19 +67,26 @@ class _Rows:
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         return tuple(part[index] for part in self.parts)
 
-    def batch(self, indices: Sequence[int]) -> tuple[Tensor, ...]:
+    def batch(self, indices: Indices) -> tuple[Tensor, ...]:
         """Many rows at once, without stacking them one by one."""
         return tuple(part[torch.as_tensor(indices)] for part in self.parts)
 
 
-def collate(dataset: MapDataset, indices: Sequence[int]) -> Any:  # noqa: ANN401  the layout of the user's examples
+def collate(dataset: MapDataset, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
     """The batch of these examples, as ``torch.utils.data.DataLoader`` would make it. Every leaf is a tensor."""
-    batch = dataset.batch(indices) if isinstance(dataset, _Rows) else _stacked([dataset[int(i)] for i in indices])
+    batch = (
+        dataset.batch(indices) if isinstance(dataset, _Rows) else _stacked([_example(dataset, int(i)) for i in indices])
+    )
     for leaf in pytree.tree_leaves(batch):
         if not isinstance(leaf, Tensor):
             message = f"data: a batch holds a {type(leaf).__name__}, expected tensors only"
             raise RecipeError(message, hint="encode text and labels as tensors in the dataset")
     return batch
+
+
+def _example(dataset: MapDataset, index: int) -> Any:  # noqa: ANN401  the layout of the user's examples
+    with raised_by(f"data: dataset[{index}]", "a dataset gives an example for every index below its length"):
+        return dataset[index]
 
 
 def _stacked(examples: list[Any]) -> Any:  # noqa: ANN401  the layout of the user's examples
@@ -90,26 +108,35 @@ def make_order(
         generator = np.random.Generator(np.random.Philox(order_seed))
         table = np.stack([generator.permutation(examples) for _ in range(epochs)])
     else:
-        table = np.asarray(order)
+        with raised_by("order", "pass whole numbers [epochs, examples], as many in each epoch"):
+            table = np.asarray(order)
         if table.ndim != 2 or len(table) != epochs or not np.issubdtype(table.dtype, np.integer):
             shape = f"{table.dtype} array of shape {table.shape}"
-            raise RecipeError(f"order: got {shape}, expected whole numbers [epochs={epochs}, examples]")
+            hint = "give each epoch a row with the positions of its examples, in the order in which they come"
+            raise RecipeError(f"order: got {shape}, expected whole numbers [epochs={epochs}, examples]", hint=hint)
         if table.size and not 0 <= table.min() <= table.max() < examples:
-            raise RecipeError(f"order: indices from {table.min()} to {table.max()}, but there are {examples} examples")
+            message = f"order: indices from {table.min()} to {table.max()}, but there are {examples} examples"
+            raise RecipeError(message, hint="count examples from 0")
     left_over = table.shape[1] % batch_size
     if left_over and not drop_last:
         message = f"batch_size={batch_size} leaves {left_over} of {table.shape[1]} examples an epoch over"
         raise RecipeError(message, hint="batches are whole: choose a batch size that divides, or drop_last=True")
     table = table[:, : table.shape[1] - left_over]
     if not table.size:
-        raise RecipeError(f"the run has no steps: {examples} examples, batch_size={batch_size}, epochs={epochs}")
+        message = f"the run has no steps: {examples} examples, batch_size={batch_size}, epochs={epochs}"
+        raise RecipeError(message, hint="choose a batch size of at most the number of examples in an epoch")
     return np.ascontiguousarray(table, dtype=np.int64)
 
 
 def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
     """Unit names in the order of their first example, and for each example its unit's position, -1 for nobody's."""
+    hint = "give one owner, or None, for each example, in the order of the data"
+    if isinstance(owners, (str, bytes)) or not hasattr(owners, "__len__"):
+        raise RecipeError(f"units: got {type(owners).__name__}, expected a list of owners", hint=hint)
+    if not examples:
+        raise RecipeError("data: there are no examples", hint="pass the data that the model is trained on")
     if len(owners) != examples:
-        raise RecipeError(f"units: got {len(owners)} owners for {examples} examples")
+        raise RecipeError(f"units: got {len(owners)} owners for {examples} examples", hint=hint)
     positions: dict[str, int] = {}
     kinds: dict[str, type] = {}
     index = np.full(examples, -1, dtype=np.int64)
@@ -119,13 +146,15 @@ def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tupl
         if isinstance(owner, np.generic):
             owner = owner.item()  # noqa: PLW2901  numpy's numbers are numbers
         if isinstance(owner, bool) or not isinstance(owner, (str, int)):
-            raise RecipeError(f"units: example {i} is owned by a {type(owner).__name__}, expected str, int or None")
+            message = f"units: example {i} is owned by a {type(owner).__name__}, expected str, int or None"
+            raise RecipeError(message, hint="name owners by text or whole numbers; .tolist() makes them of an array")
         name = str(owner)
         if kinds.setdefault(name, type(owner)) is not type(owner):
             raise RecipeError(f"units: {name!r} occurs as text and as a number", hint="use one of them for each owner")
         index[i] = positions.setdefault(name, len(positions))
     if not positions:
-        raise RecipeError("units: no example is owned by anybody, so nothing can ever be deleted")
+        message = "units: no example is owned by anybody, so nothing can ever be deleted"
+        raise RecipeError(message, hint="None is for examples that nobody can ask to delete")
     return tuple(positions), index
 
 
@@ -140,8 +169,8 @@ def data_digest(dataset: MapDataset) -> str:
             update_with_tensor(state, part)
         return state.hexdigest()
     for i in range(len(dataset)):
-        digest = _example_digest(dataset[i])
-        if i < _READ_TWICE and digest != _example_digest(dataset[i]):
+        digest = _example_digest(_example(dataset, i))
+        if i < _READ_TWICE and digest != _example_digest(_example(dataset, i)):
             hint = "draw augmentations beforehand, so that dataset[i] is always the same"
             raise RecipeError(f"data: dataset[{i}] gave two different examples", hint=hint)
         state.update(digest)

@@ -10,10 +10,11 @@ import dis
 import functools
 import hashlib
 import inspect
+import re
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -23,7 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from unlearnkit.training.data import update_with_tensor
+from unlearnkit.training.hooks import forward_hooks
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # Python shows objects with it when they have nothing better to show
 _NUMBERS = (bool, int, float, complex, type(None))
 _SIMPLE = (*_NUMBERS, str, bytes, torch.dtype)
 
@@ -57,8 +60,8 @@ class _Structure:
 class _Digest:
     """One walk over everything that a value refers to."""
 
-    def __init__(self) -> None:
-        self.seen: dict[int, tuple[int, object]] = {}  # by identity; holding them keeps identities from being reused
+    def __init__(self, seen: Mapping[int, tuple[int, object]] | None = None) -> None:
+        self.seen = dict(seen or {})  # by identity; holding them keeps identities from being reused
 
     def of(self, value: object) -> str:
         """SHA-256 of the parts, each hashed first, so that none can pass for two."""
@@ -87,13 +90,13 @@ class _Digest:
     def _walk(self, value: Any) -> Iterator[bytes]:  # noqa: ANN401  whatever code refers to
         if isinstance(value, (list, tuple, set, frozenset, np.ndarray)):
             yield f"{type(value).__name__} of {len(value)}".encode()
-            parts = [self._parts(item) for item in value]
-            yield from sorted(b"".join(p) for p in parts) if isinstance(value, (set, frozenset)) else _chained(parts)
+            unordered = isinstance(value, (set, frozenset))
+            yield from self._unordered(value) if unordered else _chained(self._parts(item) for item in value)
         elif isinstance(value, dict):
             yield f"{type(value).__name__} of {len(value)}".encode()
             yield from _chained(self._parts(part) for item in value.items() for part in item)
         elif isinstance(value, (types.FunctionType, type, types.ModuleType)):
-            yield from [_name(value)] if _is_library(value) else self._code(value)
+            yield from [_name(value)] if is_library(value) else self._code(value)
         elif isinstance(value, types.MethodType):
             yield from _chained(map(self._parts, (value.__func__, value.__self__)))
         elif isinstance(value, functools.partial):
@@ -106,31 +109,40 @@ class _Digest:
         else:
             yield from self._object(value)
 
+    def _unordered(self, items: Iterable[object]) -> Iterator[bytes]:
+        """Each by itself, so that numbers of what was seen before do not tell in which order a set was walked."""
+        yield from sorted(_Digest(self.seen).of(item).encode() for item in items)
+
     def _code(self, thing: Any) -> Iterator[bytes]:  # noqa: ANN401  a function, class or module of the user
         yield _source(thing)
         if isinstance(thing, types.FunctionType):
-            yield from self._parts([thing.__defaults__, thing.__kwdefaults__, _referred(thing)])
+            yield from self._parts([thing.__defaults__, thing.__kwdefaults__, referred(thing)])
         elif isinstance(thing, type):
             yield from _chained(self._parts(base) for base in thing.__bases__)
             members = [getattr(f, "__func__", getattr(f, "fget", f)) for f in vars(thing).values()]
             functions = [f for f in members if isinstance(f, types.FunctionType)]
-            yield from _chained(self._parts([f.__defaults__, f.__kwdefaults__, _referred(f)]) for f in functions)
+            yield from _chained(self._parts([f.__defaults__, f.__kwdefaults__, referred(f)]) for f in functions)
 
     def _object(self, value: object) -> Iterator[bytes]:
-        """The user's objects and datasets with all that is in them, a library's with its numbers, its settings."""
+        """The user's objects and datasets with all that is in them, a library's with its numbers, its settings.
+
+        A library's underscored names are its own tables, such as the Python hash that transformers keeps of a config.
+        """
         yield getattr(value, "__qualname__", "").encode()
         yield from self._parts(type(value))
-        own = not _is_library(type(value)) or isinstance(value, Dataset)
+        own = not is_library(type(value)) or isinstance(value, Dataset)
         slots = {f.name: getattr(value, f.name) for f in fields(value)} if is_dataclass(value) else {}
         for name, attribute in sorted({**getattr(value, "__dict__", {}), **slots}.items()):
-            if own or isinstance(attribute, _NUMBERS):
+            if own or (isinstance(attribute, _NUMBERS) and not name.startswith("_")):
                 yield name.encode()
                 yield from self._parts(attribute)
 
     def _structure(self, model: nn.Module) -> Iterator[bytes]:
         for path, module in model.named_modules():
-            yield f"{path}:{type(module).__qualname__}({module.extra_repr()})".encode()
+            shown = _ADDRESS.sub("", module.extra_repr())
+            yield f"{path}:{type(module).__qualname__}({shown})".encode()
             yield from self._parts(type(module))
+            yield from self._parts(forward_hooks(module))
             for name, attribute in sorted(vars(module).items()):
                 # Underscores: torch's own tables. name_or_path: where a pretrained model was found, not what it is.
                 if not name.startswith("_") and name != "name_or_path":
@@ -143,7 +155,7 @@ def _chained(parts: Iterable[Iterator[bytes]]) -> Iterator[bytes]:
         yield from part
 
 
-def _referred(function: types.FunctionType) -> dict[str, object]:
+def referred(function: types.FunctionType) -> dict[str, object]:
     """The globals and enclosing variables that a function, or a function inside it, reads; without builtins."""
     code = [function.__code__]
     for inner in code:  # grows as it goes
@@ -163,7 +175,7 @@ def _name(thing: types.FunctionType | type | types.ModuleType) -> bytes:
     return (thing.__name__ if isinstance(thing, types.ModuleType) else thing.__qualname__).encode()
 
 
-def _is_library(thing: types.FunctionType | type | types.ModuleType) -> bool:
+def is_library(thing: types.FunctionType | type | types.ModuleType) -> bool:
     """Whether code comes from the standard library or an installed package: named in a digest, but not read."""
     name = (thing.__name__ if isinstance(thing, types.ModuleType) else thing.__module__) or ""
     if name.startswith("unlearnkit."):
@@ -178,4 +190,18 @@ def _source(thing: Any) -> bytes:  # noqa: ANN401  a function, class or module
         return textwrap.dedent(inspect.getsource(thing)).strip().encode()
     except (OSError, TypeError):  # typed at a prompt: fall back on what the interpreter keeps
         code = getattr(thing, "__code__", None)
-        return code.co_code + repr(code.co_consts).encode() if code else _name(thing)
+        return _compiled(code).encode() if code else _name(thing)
+
+
+def _compiled(code: types.CodeType) -> str:
+    """What a function does, down to the functions inside it, in the same words in every process."""
+    return f"{code.co_code.hex()} {_constants(code.co_consts)}"
+
+
+def _constants(value: object) -> str:
+    if isinstance(value, types.CodeType):
+        return _compiled(value)
+    if isinstance(value, (tuple, frozenset)):
+        inner = [_constants(item) for item in value]
+        return f"{type(value).__name__}{inner if isinstance(value, tuple) else sorted(inner)}"
+    return repr(value)

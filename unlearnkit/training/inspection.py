@@ -1,29 +1,40 @@
-"""``check``: what stands in the way of sketching a recipe, before any training is done."""
+"""``check``: what stands in the way of sketching a recipe, before the whole training is done."""
 
 from __future__ import annotations
 
 import torch
 
-from unlearnkit.taylor.check import Problem
+from unlearnkit.taylor.check import Kind, Problem
+from unlearnkit.training.compare import train_beside_plain, verify_probe
+from unlearnkit.training.coupling import coupling
+from unlearnkit.training.modes import notes
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
-from unlearnkit.training.run import DTYPES, make_run, own_precision
+from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
+from unlearnkit.training.run import DTYPES, Run, make_run, own_precision
+from unlearnkit.training.state import constant_of
 from unlearnkit.training.trainer import ACTIVE, Trainer
+
+# Training steps that are done, in each precision.
+_STEPS = 3
 
 
 def check(recipe: Recipe) -> tuple[Problem, ...]:
     """Every operation of the training step and of the probes that cannot be sketched, or only with a reservation.
 
-    Nothing is trained; the first batch is traced.
+    When everything has a Taylor rule, the first steps are trained on a copy, over jets and by plain torch, in float32
+    and in float64, and compared, and so are the probes after them.
 
     Args:
         recipe: the training run.
 
     Returns:
-        A record for each problem, with operation, place, kind and hint; none of them means that all can be sketched.
+        The problems, in order, each with its place and cure; none means that `sketch` begins.
 
     Raises:
         TraceError: torch cannot trace the loss or a probe.
+        RecipeError: what would be sketched is another run than the plain one; the first step and parameter say where.
+        NonFiniteError: a step of the plain run is not finite.
 
     Example:
         >>> uk.check(recipe)
@@ -32,10 +43,40 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
     """
     own = own_precision(recipe)
     run = make_run(recipe, own if own in DTYPES else "float32", "cpu")
+    found = _problems(run)
+    kinds = {problem.kind for problem in found}
+    if Kind.UNSUPPORTED not in kinds:
+        _ = Trainer(run, degree=1).idle
+        if recipe.allow_piecewise or Kind.PIECEWISE not in kinds:
+            for dtype in DTYPES:
+                _train(make_run(recipe, dtype, "cpu"))
+    return found
+
+
+def _problems(run: Run) -> tuple[Problem, ...]:
+    """What a trace of the first step and of the probes shows."""
+    rehearse_loss(run)
     weights = run.initial_weights()
-    downweights = torch.zeros(recipe.batch_size, dtype=run.dtype)
+    downweights = torch.zeros(run.recipe.batch_size, dtype=run.dtype)
     gradient = Trainer(run, degree=1).gradient
-    found = [*gradient.inspect(weights, run.fixed, run.batch(0), downweights, active=ACTIVE)]
-    for name, probe in recipe.probes.items():
-        found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
+    with run.random_numbers(0):
+        found = [*gradient.inspect(weights, run.fixed, run.batch(0), downweights, active=ACTIVE)]
+    rehearse_probes(run)
+    with run.random_numbers(run.recipe.steps):
+        for name, probe in run.recipe.probes.items():
+            found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
+    found += filter(None, [coupling(run)])
+    found += notes(run.recipe)
     return tuple(dict.fromkeys(found))
+
+
+def _train(run: Run) -> None:
+    """Some steps and the probes along one direction, beside plain torch."""
+    units, steps = len(run.recipe.unit_names), min(_STEPS, run.recipe.steps)
+    direction = torch.full((1, units), units**-0.5, dtype=run.dtype)
+    weights = train_beside_plain(Trainer(run, degree=1), direction, steps=steps)
+    for name, probe in run.recipe.probes.items():
+        function = probe_function(run, name, probe)
+        with torch.no_grad(), run.random_numbers(run.recipe.steps):
+            base = constant_of(function(weights, run.fixed))
+        verify_probe(run, name, weights, base.cpu().numpy())

@@ -171,8 +171,12 @@ _KINDS: dict[type[torch.optim.Optimizer], str] = {
 def kind_of(optimizer: torch.optim.Optimizer) -> str:
     """Which update: "sgd" or "adam". RecipeError for optimizers that are not supported, or have been used already."""
     kind = _KINDS.get(type(optimizer))
+    known = "torch.optim.SGD, Adam, AdamW, unlearnkit.Adam"
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        hint = "make one from the model's parameters: torch.optim.SGD(model.parameters(), lr=0.1)"
+        raise RecipeError(f"optimizer: got {got}, expected an optimizer", hint=hint)
     if kind is None:
-        known = ", ".join(("torch.optim.SGD", "Adam", "AdamW", "unlearnkit.Adam"))
         raise RecipeError(f"optimizer={type(optimizer).__name__} is not supported", hint=f"use one of {known}")
     if optimizer.state:
         hint = "make a new one for the recipe: a recipe describes a training run from its beginning"

@@ -86,7 +86,7 @@ class OwnLoss:
     covers. Of series along units alone a bundle keeps each unit's own element only.
 
     Example:
-        >>> recipe = uk.Recipe(**settings, probes={"own_loss": uk.OwnLoss()})
+        >>> probes = {"own_loss": uk.OwnLoss()}  # as this recipe has it
         >>> recipe.probes["own_loss"](recipe.model).shape == (len(recipe.unit_names),)
         True
 

@@ -19,6 +19,8 @@ from unlearnkit.training.recipe import Array, Probe
 from unlearnkit.training.run import Run
 from unlearnkit.training.state import Leaf, constant_of
 
+_RESULT = "return logits, losses or margins as they are: no argmax(), item() or .numpy(), and torch.stack() for several"
+
 
 class OwnLossFunction:
     """The own losses of a run's units over jets, batch by batch; the losses of a batch are traced once."""
@@ -30,7 +32,7 @@ class OwnLossFunction:
             with run.evaluating():
                 return run.call(run.recipe.loss, weights, fixed, batch).to(run.dtype)
 
-        self._losses = JetFunction(losses, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+        self._losses = run.over_jets("own losses", losses)
 
     def __call__(self, weights: Mapping[str, Leaf], fixed: Mapping[str, Tensor], units: Array | None = None) -> Leaf:
         """Own losses of the units at these positions, ``[len(units)]``; None: of all."""
@@ -55,6 +57,11 @@ class OwnLossFunction:
         """As of a `JetFunction`."""
         return self._losses.reservations
 
+    @property
+    def resolution(self) -> float:
+        """As of a `JetFunction`."""
+        return self._losses.resolution
+
     def _first(self) -> object:
         return self.run.examples(next(own_batches(self.run.recipe)).rows)
 
@@ -78,14 +85,31 @@ def probe_function(run: Run, name: str, probe: Probe) -> ProbeFunction:
         return OwnLossFunction(run)
 
     def value(weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> Tensor:
-        with run.evaluating():
-            result = run.call(probe, weights, fixed)
-        if not isinstance(result, Tensor) or not result.is_floating_point():
-            kind = str(result.dtype) if isinstance(result, Tensor) else type(result).__name__
-            raise RecipeError(f"probe {name!r} returned {kind}, expected a tensor of real numbers")
-        return result.to(run.dtype)  # what a probe brings along may be in another precision
+        return probe_value(run, name, probe, weights, fixed)
 
-    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise)
+    def plain(weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> Tensor:
+        return run.plain_probe(probe, weights, fixed)
+
+    if run.recipe.probes.get(name) is probe:
+        return run.over_jets(("probe", name), value, plain)
+    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise, plain=plain)
+
+
+def probe_value(
+    run: Run, name: str, probe: Probe, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+) -> Tensor:
+    """The probe of a model with these tensors, in eval mode. RecipeError when it is no tensor of real numbers."""
+    with run.evaluating():
+        result = run.call(probe, weights, fixed)
+    if not isinstance(result, Tensor):
+        found = type(result).__name__
+    elif not result.is_floating_point():
+        found = str(result.dtype)
+    elif result.is_meta:
+        found = "a tensor on the meta device, which holds no numbers"
+    else:
+        return result.to(run.dtype)  # what a probe brings along may be in another precision
+    raise RecipeError(f"probe {name!r} returned {found}, expected a tensor of real numbers", hint=_RESULT)
 
 
 def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Array, Array]:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
+from unlearnkit.names import PROBE_NAME
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
+from unlearnkit.training.hooks import refuse_hooks
+from unlearnkit.training.models import verify_function, verify_model
 from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
 from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.schedule import Interval, Schedule, play
@@ -30,8 +33,6 @@ COUNTERFACTUAL = (
     "zero), and everything else held fixed: initial weights, batches and their order, the batch denominator, random "
     "numbers, learning-rate schedule. It is not a run with another order or another seed."
 )
-
-_PROBE_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,11 +53,14 @@ class Recipe:
         order_seed: shuffles each epoch.
         order: explicit ``[epochs, examples per epoch]`` indices, instead of the seed.
         drop_last: leave an incomplete last batch of each epoch out.
-        lr_schedule: ``step -> lr``, or a torch scheduler on the optimizer.
+        lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
+            scheduler on the optimizer.
         lr_interval: a scheduler advances each "step" or "epoch".
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
             step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
         allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
+        coupled: "accept" trains although examples of a batch act on each other's losses (batch statistics, in-batch
+            negatives), so that a deletion leaves what they did to others; the manifest says so. "refuse" raises.
         seed: of the random numbers inside a training step (dropout); step s of any run draws the same ones.
 
     Raises:
@@ -95,26 +99,51 @@ class Recipe:
     lr_interval: Interval = "step"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
+    coupled: Literal["refuse", "accept"] = "refuse"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for setting in ("epochs", "batch_size"):
             value = getattr(self, setting)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise RecipeError(f"{setting}={value!r}, expected a whole number >= 1")
+                hint = "say how often the data are gone through, and how many examples make a step"
+                raise RecipeError(f"{setting}={value!r}, expected a whole number >= 1", hint=hint)
         if self.lr_interval not in ("step", "epoch"):
             raise RecipeError(f'lr_interval={self.lr_interval!r}, expected "step" or "epoch"')
-        for name in self.probes:
-            if not _PROBE_NAME.fullmatch(name):
-                hint = "use lower-case letters, digits, '_', '-' and '.', at most 64"
-                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=hint)
+        if self.lr_schedule is not None and not (
+            callable(self.lr_schedule) or isinstance(self.lr_schedule, LRScheduler)
+        ):
+            kind, hint = type(self.lr_schedule).__name__, "lr_schedule=lambda step: 0.1 * 0.99**step"
+            raise RecipeError(
+                f"lr_schedule: got {kind}, expected a torch scheduler, or a function of the step", hint=hint
+            )
+        if self.coupled not in ("refuse", "accept"):
+            raise RecipeError(f'coupled={self.coupled!r}, expected "refuse" or "accept"')
+        verify_model(self.model)
+        verify_function(self.loss, "loss")
+        self._verify_probes()
         if sum(isinstance(probe, OwnLoss) for probe in self.probes.values()) > 1:
             raise RecipeError("probes: got several OwnLoss(), expected at most one")
+        refuse_hooks(self.model, self.optimizer)  # copies of parameters have none any more
         # Read everything once, so that a recipe that exists is a recipe that can be run.
-        _ = self.indices, self.unit_names, self.groups
+        _ = self.unit_names, self.indices, self.groups
         object.__setattr__(self, "model", copy.deepcopy(self.model))
         bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
         object.__setattr__(self, "probes", bound)
+
+    @cached_property
+    def runs(self) -> dict[object, Any]:
+        """The runs of this recipe that were made, by precision and device (`unlearnkit.training.run.make_run`)."""
+        return {}
+
+    def _verify_probes(self) -> None:
+        if not isinstance(self.probes, Mapping):
+            message = f"probes: got {type(self.probes).__name__}, expected a mapping from names to functions"
+            raise RecipeError(message, hint='probes={"test_loss": function}')
+        for name, probe in self.probes.items():
+            if not isinstance(name, str) or not PROBE_NAME.fits(name):
+                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=f"use {PROBE_NAME.what}")
+            verify_function(probe, f"probe {name!r}")
 
     @cached_property
     def dataset(self) -> MapDataset:
@@ -167,7 +196,8 @@ class Recipe:
             schedule = tuple(rule.scalars(settings[number], step) for step, settings in enumerate(self.settings))
             groups.append(Group(parameters, rule, schedule))
         if not any(group.parameters for group in groups):
-            raise RecipeError("optimizer holds no parameter that requires a gradient, so nothing would be trained")
+            message = "optimizer holds no parameter that requires a gradient, so nothing would be trained"
+            raise RecipeError(message, hint="thaw some: parameter.requires_grad_(True)")
         return tuple(groups)
 
     @cached_property
@@ -230,6 +260,7 @@ class Recipe:
             },
             "probes": {name: function_digest(probe) for name, probe in self.probes.items()},
             "allow_piecewise": self.allow_piecewise,
+            "coupled": self.coupled,
             "seed": self.seed,
         }
 

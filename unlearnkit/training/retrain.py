@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unlearnkit.training.recipe import Recipe
+from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Run, make_run, own_precision
 
 
@@ -44,20 +45,45 @@ def retrain(
 
     """
     run = make_run(recipe, dtype or own_precision(recipe), device)
-    # Position -1, "nobody", is the extra zero at the end.
-    downweights = torch.zeros(len(recipe.unit_names) + 1, dtype=run.dtype, device=run.device)
-    downweights[:-1] = torch.from_numpy(recipe.weights_of(delete, weight))
-    parameters = dict(run.model.named_parameters())
-    optimizer = _fresh_optimizer(run)
-    trained = {name: parameters[name] for name in run.trained_names}
+    loop = PlainLoop(run, recipe.weights_of(delete, weight))
     for step in range(recipe.steps):
-        for torch_group, settings in zip(optimizer.param_groups, recipe.settings[step], strict=True):
-            torch_group.update(settings)
-        optimizer.zero_grad()
-        with torch.enable_grad(), run.random_numbers(step), sdpa_kernel(SDPBackend.MATH):
-            run.loss(trained, run.fixed, run.batch(step), downweights[run.units(step)]).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return run.model
+        loop.backward(step)
+        loop.update(step)
+    return loop.model
+
+
+class PlainLoop:
+    """Training by ``zero_grad``, ``backward`` and ``step``, with the losses of some units reduced.
+
+    source: where the model is copied from; None: the recipe's.
+    """
+
+    def __init__(self, run: Run, downweights: Array, source: nn.Module | None = None) -> None:
+        self.run = replace(run, source=source)  # with a model of its own
+        self.model = self.run.model
+        # Position -1, "nobody", is the extra zero at the end.
+        self._downweights = torch.zeros(len(downweights) + 1, dtype=run.dtype, device=run.device)
+        self._downweights[:-1] = torch.from_numpy(downweights)
+        parameters = dict(self.model.named_parameters())
+        self.weights = {name: parameters[name] for name in self.run.trained_names}
+        self._optimizer = _fresh_optimizer(self.run)
+
+    def backward(self, step: int) -> None:
+        """Leave the gradient of a step in the parameters."""
+        self._optimizer.zero_grad()
+        with torch.enable_grad(), self.run.random_numbers(step), sdpa_kernel(SDPBackend.MATH):
+            w = self._downweights[self.run.units(step)]
+            self.run.loss(self.weights, self.run.fixed, self.run.batch(step), w).backward()  # type: ignore[no-untyped-call]
+
+    def gradients(self) -> dict[str, Tensor]:
+        """The gradient by parameter, zero where the loss does not involve it and torch leaves none."""
+        return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.weights.items()}
+
+    def update(self, step: int) -> None:
+        """Let the optimizer do its step."""
+        for group, settings in zip(self._optimizer.param_groups, self.run.recipe.settings[step], strict=True):
+            group.update(settings)
+        self._optimizer.step()
 
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:

@@ -21,7 +21,8 @@ def play(
 ) -> list[list[dict[str, Any]]]:
     """The settings of each parameter group at each step: ``[steps][groups]``, parameters left out.
 
-    schedule: a torch scheduler, advanced after each step or epoch as ``interval`` says; or ``step -> lr``; or None.
+    schedule: a torch scheduler, advanced after each step or epoch as ``interval`` says; or ``step -> lr`` of the first
+        group, while the others keep their ratios to it; or None.
     The optimizer and the scheduler themselves are left as they are.
     """
     if isinstance(schedule, ReduceLROnPlateau):
@@ -33,11 +34,22 @@ def play(
         return [_settings(optimizer)] * steps
     if isinstance(schedule, LRScheduler):
         return _play_scheduler(optimizer, schedule, steps, steps_per_epoch if interval == "epoch" else 1)
-    return [[{**group, "lr": _rate(schedule, step)} for group in _settings(optimizer)] for step in range(steps)]
+    groups, ratios = _settings(optimizer), _ratios(optimizer)
+    rates = [_rate(schedule, step) for step in range(steps)]
+    return [[{**group, "lr": rate * r} for group, r in zip(groups, ratios, strict=True)] for rate in rates]
 
 
 def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
     return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+
+
+def _ratios(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Each group's learning rate in units of the first one's."""
+    first, *others = (float(group["lr"]) for group in optimizer.param_groups)
+    if first == 0 and any(others):
+        message = "lr_schedule sets the rate of the first parameter group, which is 0, so that the others have no ratio"
+        raise RecipeError(message, hint="begin with a group that has a rate, or use torch's LambdaLR")
+    return [1.0, *(rate / first if first else 1.0 for rate in others)]
 
 
 def _rate(schedule: Callable[[int], float], step: int) -> float:

@@ -27,13 +27,13 @@ _HINT = "lower the learning rate or the degree, or use float64"
 
 
 class Trainer:
-    """Trains a run over jets. Traces are made once and shared by all blocks of directions."""
+    """Trains a run over jets."""
 
     def __init__(self, run: Run, degree: int) -> None:
         self.run = run
         self.degree = degree
-        self.gradient = JetFunction(grad(run.loss), model=run.model, allow_piecewise=run.recipe.allow_piecewise)
-        self.updates = [JetFunction(_update(group)) for group in run.recipe.groups]
+        self.gradient = run.over_jets("gradient", grad(run.loss), run.plain_loss)
+        self.updates = [run.over_jets(("update", group.rule), _update(group)) for group in run.recipe.groups]
 
     def train(self, directions: Tensor, progress: Callable[[int], None] = lambda _: None) -> dict[str, Leaf]:
         """The trained weights along ``directions`` ``[directions, units]``, complex or real.
@@ -90,7 +90,7 @@ class Trainer:
                     self._verify_involved(step, state, gradients)
                 state.store(gradients)
             if not all(is_finite(state.gradient) for state in states):
-                self._explain(step, arguments)
+                self._explain(step, states, arguments)
         for state, update in zip(states, self.updates, strict=True):
             _apply(update, state, step)
             if not is_finite(state.weights):
@@ -106,7 +106,10 @@ class Trainer:
                 hint = "let every step involve it, or use SGD without momentum and weight decay"
                 raise RecipeError(message, hint=hint)
 
-    def _explain(self, step: int, arguments: tuple[object, ...]) -> None:
+    def _explain(self, step: int, states: list[GroupState], arguments: tuple[object, ...]) -> None:
+        for state in states:
+            if (place := _first_not_finite(constant_of(state.gradient))) is not None:
+                raise diverged(step, "gradient", state.name_at(place))
         try:
             self.gradient.diagnose(*arguments)
         except NonFiniteError as error:
@@ -116,12 +119,25 @@ class Trainer:
         raise NonFiniteError(message, step=step, node="gradient", where="loss", hint=_HINT)
 
 
+def diverged(step: int, what: str, name: str, run: str = "the constant term, the plain run,") -> NonFiniteError:
+    """The error for a plain run whose own numbers are not finite: ``what`` of the parameter ``name``."""
+    message = f"training step {step}: {run} is not finite in the {what} of {name!r}"
+    hint = "no sketch is at fault: lower the learning rate, and look for NaN or infinite numbers in this step's batch"
+    return NonFiniteError(message, step=step, node=f"plain {what}", where=f"parameter {name!r}", hint=hint)
+
+
+def _first_not_finite(x: Tensor) -> int | None:
+    """The first position of ``[*S, P]`` at which something is not finite."""
+    places = x.isfinite().logical_not().reshape(-1, x.shape[-1]).any(0).nonzero()
+    return int(places[0]) if len(places) else None
+
+
 def _broken_update(state: GroupState, step: int) -> NonFiniteError:
     weights = state.weights
-    finite = weights.isfinite() if isinstance(weights, Tensor) else weights.constant.isfinite()
-    if isinstance(weights, Jet):
-        finite &= weights.tail.isfinite().all(0).all(0)
-    name = state.name_at(int(finite.logical_not().nonzero()[0]))
+    if (place := _first_not_finite(constant_of(weights))) is not None:
+        return diverged(step, "update", state.name_at(place))
+    tail = weights.tail if isinstance(weights, Jet) else weights
+    name = state.name_at(_first_not_finite(tail) or 0)
     message = f"training step {step}: a Taylor coefficient is not finite after the optimizer's update of {name!r}"
     rule = state.group.rule
     hint = _HINT

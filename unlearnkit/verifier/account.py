@@ -6,53 +6,61 @@ again has the same answer, and spends nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
-from unlearnkit.canonical import take_fields
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.errors import BudgetExceededError, FormatError
-from unlearnkit.signing.statement import require_sha256
+from unlearnkit.errors import BudgetExceededError
+from unlearnkit.names import ProbabilityText, RequestId, Sha256, probability_text
+from unlearnkit.records import ELSEWHERE, from_json, to_json
+from unlearnkit.shapes import As
+from unlearnkit.verifier.certificate import Certificate, Outcome
 
 CERTIFICATE_ISSUED = "certificate-issued"
 """Type of the entries that record certificates."""
 
-_DELTA = re.compile(r"0\.[0-9]{1,20}")
-_FIELDS: dict[str, type] = {
-    **dict.fromkeys(("bundle", "certificate", "decision", "policy_digest", "request"), str),
-    "questions": list,
-}
-
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """An entry about a certificate. questions: delta by the digest of the question."""
+class Question:
+    """What was asked of a bundle, as a digest, and the chance that the answer is wrong."""
 
-    index: int
-    bundle: str
-    certificate: str
-    decision: str
-    request: str
-    policy_digest: str
-    questions: Mapping[str, Decimal]
+    question: Sha256
+    delta: Annotated[Decimal, As(ProbabilityText, Decimal, probability_text)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """An entry about a certificate: digests, numbers and words only. index: of the entry."""
+
+    index: Annotated[int, ELSEWHERE]
+    bundle: Sha256
+    certificate: Sha256
+    decision: Outcome
+    request: RequestId
+    policy_digest: Sha256
+    questions: tuple[Question, ...]
+
+
+def log_body(certificate: Certificate, envelope: bytes) -> Mapping[str, Any]:
+    """What the log says of a certificate. ValueError for what no reader of the log would take."""
+    issued = Issued(
+        index=certificate.index,
+        bundle=certificate.bundle,
+        certificate=sha256_hex(envelope),
+        decision=certificate.decision.outcome,
+        policy_digest=certificate.policy_digest,
+        questions=tuple(Question(claim.question, Decimal(claim.delta)) for claim in certificate.claims),
+        request=certificate.request,
+    )
+    return to_json(issued)  # type: ignore[no-any-return]
 
 
 def parse_issued(index: int, body: Mapping[str, Any]) -> Issued:
     """An entry's body; FormatError for anything else."""
-    where = f"entry {index}: {CERTIFICATE_ISSUED}"
-    fields = take_fields(body, where=where, required=_FIELDS)
-    for name in ("bundle", "certificate", "policy_digest"):
-        require_sha256(fields[name], where=f"{where}: {name}")
-    questions: dict[str, Decimal] = {}
-    for item in fields.pop("questions"):
-        asked = take_fields(item, where=where, required={"question": str, "delta": str})
-        if not _DELTA.fullmatch(asked["delta"]):
-            raise FormatError(f"{where}: delta must be a probability: got {asked['delta']!r}")
-        questions[require_sha256(asked["question"], where=where)] = Decimal(asked["delta"])
-    return Issued(index=index, questions=questions, **fields)
+    return from_json(Issued, body, where=f"entry {index}: {CERTIFICATE_ISSUED}", index=index)
 
 
 def issued_certificates(entries: Iterable[Entry]) -> list[Issued]:
@@ -68,7 +76,7 @@ class DeltaAccount:
         self._questions: dict[str, Decimal] = {}
         for certificate in issued:
             if certificate.bundle == bundle:
-                self._questions.update(certificate.questions)
+                self._questions.update({asked.question: asked.delta for asked in certificate.questions})
 
     @property
     def spent(self) -> Decimal:

@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 
 from unlearnkit.bundle import Bundle
-from unlearnkit.compliance.policy.policy import CertificateRules, Policy
+from unlearnkit.compliance.policy.policy import BoundMethod, CertificateRules, Policy
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.estimation import Prediction, Sketch
 from unlearnkit.estimation.bound import Bound
 from unlearnkit.estimation.constants import decimal_above
-from unlearnkit.verifier.certificate import Claim, Curve, Norm, question_digest
+from unlearnkit.names import probability_text
+from unlearnkit.verifier.certificate import UNKNOWN, Claim, Curve, Norm, question_digest
 from unlearnkit.verifier.evidence import Evidence
 
 Array = np.ndarray[Any, Any]
-
-CERTIFIED, AUDITED = "certified", "audited"
 
 _CURVE_POINTS = 11
 # How much the numbers of two machines may differ, relative to the largest number of a claim.
@@ -47,7 +46,11 @@ def make_claims(
             f"policy {policy.name} asks for the probes {', '.join(missing)}, which the bundle does not have",
             hint="pin them in the recipe, or use a policy for this model",
         )
-    audits = {name: audit for audit in evidence for name in audit.probes} if AUDITED in rules.bound_methods else {}
+    audits = (
+        {name: audit for audit in evidence for name in audit.probes}
+        if BoundMethod.AUDITED in rules.bound_methods
+        else {}
+    )
     return tuple(
         make_claim(bundle, deleted, name, delta=delta, audit=audits.get(name), rules=rules) for name in rules.probes
     )
@@ -65,9 +68,9 @@ def make_claim(
     """The claim about one probe: audited where there is evidence, else certified."""
     sketch = bundle.probe(probe)
     prediction = sketch.predict(deleted)
-    kind, evidence = (CERTIFIED, ()) if audit is None else (AUDITED, (audit.digest,))
+    kind, evidence = (BoundMethod.CERTIFIED, ()) if audit is None else (BoundMethod.AUDITED, (audit.digest,))
     bound = _bound(sketch, deleted, delta, audit, rules)
-    text = format(delta, "f")
+    text = probability_text(delta)
     return Claim(
         probe=probe,
         shape=tuple(sketch.base.shape),
@@ -115,7 +118,7 @@ def _curve(sketch: Sketch, deleted: Sequence[str], prediction: Prediction) -> Cu
         element=element,
         weights=_decimals(weights),
         values=_decimals(curve.value.reshape(points, -1)[:, element]),
-        standard_errors=_decimals(np.nan_to_num(curve.standard_error).reshape(points, -1)[:, element]),
+        standard_errors=tuple(map(_known, curve.standard_error.reshape(points, -1)[:, element])),
     )
 
 
@@ -132,6 +135,11 @@ def _decimals(values: Array) -> tuple[str, ...]:
     return tuple(_decimal(value) for value in np.asarray(values, dtype=np.float64).flat)
 
 
+def _known(value: float) -> str:
+    """A finite number, or that nobody knows it."""
+    return _decimal(value) if math.isfinite(value) else UNKNOWN
+
+
 def _decimal(value: float) -> str:
     """The shortest decimal that reads as this float."""
     return format(Decimal(repr(float(value))), "f")
@@ -139,7 +147,9 @@ def _decimal(value: float) -> str:
 
 def disagreements(claimed: Claim, recomputed: Claim) -> Iterator[str]:
     """What a claim says and its bundle does not, in words; nothing when they agree."""
-    for name in ("probe", "shape", "delta", "kind", "method", "degree", "explanation", "covers", "assumptions"):
+    if claimed.kind != recomputed.kind:
+        yield f"kind is {claimed.kind}, the bundle gives {recomputed.kind}"
+    for name in ("probe", "shape", "delta", "method", "degree", "explanation", "covers", "assumptions"):
         if getattr(claimed, name) != getattr(recomputed, name):
             yield f"{name} is {getattr(claimed, name)!r}, the bundle gives {getattr(recomputed, name)!r}"
     for name in ("evidence", "question"):
@@ -179,6 +189,6 @@ def _different(name: str, claimed: Sequence[str], found: Sequence[str], toleranc
         yield f"{name} has {len(claimed)} numbers, the bundle gives {len(found)}"
         return
     for i, (said, value) in enumerate(zip(claimed, found, strict=True)):
-        if abs(float(said) - float(value)) > tolerance:
+        if said != value and (UNKNOWN in (said, value) or abs(float(said) - float(value)) > tolerance):
             yield f"{name}[{i}] is {said}, the bundle gives {value}"
             return

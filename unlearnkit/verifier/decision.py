@@ -8,41 +8,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 
-from unlearnkit.compliance.policy.policy import CertificateRules
-from unlearnkit.verifier.certificate import INSUFFICIENT, NEGLIGIBLE, RETRAIN, Claim, Decision
+from unlearnkit.compliance.policy.policy import BoundMethod, CertificateRules
+from unlearnkit.verifier.certificate import Claim, Decision, Outcome
 
 
 def decide(claims: Sequence[Claim], rules: CertificateRules, directions: int) -> Decision:
     """Apply the rules of ``[certificate]``. directions: random ones of the bundle."""
     if not rules.probes:
-        return Decision(outcome=INSUFFICIENT, rule="certificate.probes", reasons=("the policy names no probe",))
+        return Decision(outcome=Outcome.INSUFFICIENT, rule="certificate.probes", reasons=("the policy names no probe",))
     by_probe = {claim.probe: claim for claim in claims}
     verdicts = [_judge(name, by_probe.get(name), rules, directions) for name in rules.probes]
     reasons = tuple(reason for _, _, reason in verdicts)
-    for outcome in (RETRAIN, INSUFFICIENT):  # one probe that moved too far decides; then one that is not known
+    for outcome in (
+        Outcome.RETRAIN,
+        Outcome.INSUFFICIENT,
+    ):  # one probe that moved too far decides; then one that is not known
         for found, rule, _ in verdicts:
             if found == outcome:
                 return Decision(outcome=outcome, rule=rule, reasons=reasons)
-    return Decision(outcome=NEGLIGIBLE, rule="certificate.tolerances", reasons=reasons)
+    return Decision(outcome=Outcome.NEGLIGIBLE, rule="certificate.tolerances", reasons=reasons)
 
 
-def _judge(name: str, claim: Claim | None, rules: CertificateRules, directions: int) -> tuple[str, str, str]:
+def _judge(name: str, claim: Claim | None, rules: CertificateRules, directions: int) -> tuple[Outcome, str, str]:
     """Outcome, the rule that decides, and the reason in words."""
     if claim is None:
-        return INSUFFICIENT, "certificate.probes", f"{name}: nothing is claimed about it"
+        return Outcome.INSUFFICIENT, "certificate.probes", f"{name}: nothing is claimed about it"
     if broken := _broken_rule(claim, rules, directions):
         rule, reason = broken
-        return INSUFFICIENT, f"certificate.{rule}", f"{name}: {reason}"
+        return Outcome.INSUFFICIENT, f"certificate.{rule}", f"{name}: {reason}"
     tolerance = rules.tolerances[name]
     least, most = _reach(claim)
     if least > tolerance:
         reason = f"{name}: it changes by {least} at least, and the tolerance is {tolerance}"
-        return RETRAIN, f"certificate.tolerances.{name}", reason
+        return Outcome.RETRAIN, f"certificate.tolerances.{name}", reason
     if most <= tolerance:
         reason = f"{name}: it changes by {most} at most, and the tolerance is {tolerance}"
-        return NEGLIGIBLE, f"certificate.tolerances.{name}", reason
+        return Outcome.NEGLIGIBLE, f"certificate.tolerances.{name}", reason
     reason = f"{name}: it changes by {max(least, Decimal(0))} to {most}, and the tolerance is {tolerance}, in between"
-    return INSUFFICIENT, f"certificate.tolerances.{name}", reason
+    return Outcome.INSUFFICIENT, f"certificate.tolerances.{name}", reason
 
 
 def _reach(claim: Claim) -> tuple[Decimal, Decimal]:
@@ -62,7 +65,7 @@ def _broken_rule(claim: Claim, rules: CertificateRules, directions: int) -> tupl
     if rules.largest_delta is None or Decimal(claim.delta) > rules.largest_delta:
         return "largest_delta", f"its delta is {claim.delta}, and the policy accepts {rules.largest_delta or 'none'}"
     least = rules.minimum_directions
-    if claim.kind == "certified" and (least is None or directions < least):
+    if claim.kind == BoundMethod.CERTIFIED and (least is None or directions < least):
         return "minimum_directions", f"the bundle has {directions} directions, and the policy accepts {least or 'none'}"
     epsilon = max(Decimal(e) for e in claim.epsilon)
     if rules.largest_epsilon is None or epsilon > rules.largest_epsilon:

@@ -7,30 +7,75 @@ are not in it: whoever verifies makes them again from the bundle, and the draws 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import FILE_NAME
-from unlearnkit.canonical import sha256_hex, take_fields
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import AssumptionError, DigestMismatchError, FormatError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.bound import Bound
 from unlearnkit.estimation.conformal import audited_bound
+from unlearnkit.names import ProbeName, Sha256
+from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
+from unlearnkit.shapes import As, Items
 from unlearnkit.signing.dsse import sign_envelope, verify_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
-from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement, require_sha256
-from unlearnkit.verifier.plan import DOMAIN, Distribution, draw_deletions, parse_distribution, positions
+from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement
+from unlearnkit.verifier.plan import DOMAIN, Distribution, draw_deletions
 
 Array = np.ndarray[Any, Any]
 
 PREDICATE_TYPE = "https://unlearnkit.dev/retraining-audit/v1"
-_PRECISION = "float64"
+
+
+def _number(text: str) -> float:
+    """A finite float64 in its one spelling, the shortest decimal that reads as it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or repr(value) != text:
+        raise ValueError(f"got {text!r}, expected the shortest decimal of a finite number")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeValues:
+    """What retrainings gave for one probe: its shape, and its values for one set after another, flat in C order."""
+
+    name: ProbeName
+    shape: tuple[Count, ...]
+    values: Annotated[tuple[Annotated[float, As(str, _number, repr)], ...], Items(least=1)]
+
+    def __post_init__(self) -> None:
+        size = math.prod(self.shape)
+        if not size or len(self.values) % size:
+            shape = " x ".join(map(str, self.shape))
+            raise ValueError(f"probe {self.name!r} has {len(self.values)} values, expected a multiple of {shape}")
+
+
+def _arrays(stored: Sequence[ProbeValues]) -> Mapping[str, Array]:
+    names = [probe.name for probe in stored]
+    if names != sorted(set(names)):
+        raise ValueError(f"expected probes sorted by name, each once: got {', '.join(names)}")
+    return MappingProxyType({probe.name: np.array(probe.values).reshape(-1, *probe.shape) for probe in stored})
+
+
+def _stored(probes: Mapping[str, Array]) -> tuple[ProbeValues, ...]:
+    if not all(np.isfinite(values).all() for values in probes.values()):
+        raise ValueError("a retraining gave numbers that are not finite")
+    return tuple(
+        ProbeValues(name, values.shape[1:], tuple(np.asarray(values, dtype=np.float64).ravel().tolist()))
+        for name, values in sorted(probes.items())
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,13 +86,20 @@ class Audit:
     ``[sets, *P]`` by name.
     """
 
-    bundle: str
-    recipe: str
+    bundle: Annotated[str, ELSEWHERE]
+    recipe: Sha256
     counterfactual: str
     distribution: Distribution
-    deletions: tuple[tuple[int, ...], ...]
-    probes: Mapping[str, Array]
+    draws: Literal["unlearnkit/deletions/v1"] = DOMAIN
+    deletions: Annotated[tuple[tuple[Count, ...], ...], Items(least=1)]
+    precision: Literal["float64"] = "float64"
+    probes: Annotated[Mapping[str, Array], As(Annotated[tuple[ProbeValues, ...], Items(least=1)], _arrays, _stored)]
     software: str
+
+    def __post_init__(self) -> None:
+        for name, values in self.probes.items():
+            if len(values) != len(self.deletions):
+                raise ValueError(f"probe {name!r} has values for {len(values)} sets, expected {len(self.deletions)}")
 
     @classmethod
     def of(cls, bundle: Bundle, distribution: Distribution, probes: Mapping[str, Array]) -> Audit:
@@ -116,20 +168,7 @@ class Evidence:
 
 def sign_evidence(audit: Audit, signers: Sequence[PrivateKey]) -> bytes:
     """The evidence as a file: a DSSE envelope, canonical JSON."""
-    predicate = {
-        "recipe": audit.recipe,
-        "counterfactual": audit.counterfactual,
-        "distribution": audit.distribution.to_json(),
-        "draws": DOMAIN,
-        "deletions": [list(deletion) for deletion in audit.deletions],
-        "precision": _PRECISION,
-        "probes": [
-            {"name": name, "shape": list(values.shape[1:]), "values": _texts(values)}
-            for name, values in sorted(audit.probes.items())
-        ],
-        "software": audit.software,
-    }
-    payload = encode_statement(Statement({FILE_NAME: audit.bundle}, PREDICATE_TYPE, predicate))
+    payload = encode_statement(Statement({FILE_NAME: audit.bundle}, PREDICATE_TYPE, to_json(audit)))
     return sign_envelope(payload, payload_type=PAYLOAD_TYPE, signers=signers)
 
 
@@ -174,60 +213,4 @@ def parse_audit(payload: bytes, *, where: str) -> Audit:
     statement = parse_statement(payload, where=where, predicate_type=PREDICATE_TYPE)
     if list(statement.subjects) != [FILE_NAME]:
         raise FormatError(f"{where} is about {list(statement.subjects)}, expected a bundle's manifest")
-    fields = take_fields(dict(statement.predicate), where=where, required=_FIELDS)
-    for name, expected in (("draws", DOMAIN), ("precision", _PRECISION)):
-        if fields[name] != expected:
-            raise FormatError(f"{where}: {name} is {fields[name]!r}, expected {expected!r}")
-    deletions = tuple(positions(item, where=f"{where}: deletions") for item in fields["deletions"])
-    probes = dict(_parse_probe(item, len(deletions), where) for item in fields["probes"])
-    if not deletions or not probes or list(probes) != sorted(probes) or len(probes) != len(fields["probes"]):
-        raise FormatError(f"{where}: expected deletions, and probes sorted by name, each once")
-    return Audit(
-        bundle=statement.subjects[FILE_NAME],
-        recipe=require_sha256(fields["recipe"], where=f"{where}: recipe"),
-        counterfactual=fields["counterfactual"],
-        distribution=parse_distribution(fields["distribution"], where=f"{where}: distribution"),
-        deletions=deletions,
-        probes=MappingProxyType(probes),
-        software=fields["software"],
-    )
-
-
-_FIELDS: dict[str, type] = {
-    "recipe": str,
-    "counterfactual": str,
-    "distribution": dict,
-    "draws": str,
-    "deletions": list,
-    "precision": str,
-    "probes": list,
-    "software": str,
-}
-
-
-def _parse_probe(record: object, sets: int, where: str) -> tuple[str, Array]:
-    fields = take_fields(record, where=f"{where}: probe", required={"name": str, "shape": list, "values": list})
-    name = f"{where}: probe {fields['name']!r}"
-    shape = (sets, *positions(fields["shape"], where=f"{name}: shape"))
-    # Whole numbers of any size, for a shape is anybody's claim; with at least one value no length exceeds their number.
-    if not fields["values"] or len(fields["values"]) != np.prod(shape, dtype=object):
-        raise FormatError(f"{name} has {len(fields['values'])} values, expected {' x '.join(map(str, shape))}")
-    return fields["name"], np.array([_number(text, name) for text in fields["values"]]).reshape(shape)
-
-
-def _texts(values: Array) -> list[str]:
-    """The shortest decimal of each float64, in C order. ValueError for NaN and infinities."""
-    if not np.isfinite(values).all():
-        raise ValueError("a retraining gave numbers that are not finite")
-    return [repr(value) for value in np.asarray(values, dtype=np.float64).ravel().tolist()]
-
-
-def _number(text: object, where: str) -> float:
-    """A finite float64 in the one spelling that `_texts` writes."""
-    try:
-        value = float(text) if isinstance(text, str) else float("nan")
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value) or repr(value) != text:
-        raise FormatError(f"{where}: got {text!r}, expected the shortest decimal of a finite number")
-    return value
+    return from_json(Audit, dict(statement.predicate), where=where, bundle=statement.subjects[FILE_NAME])

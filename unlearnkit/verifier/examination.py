@@ -11,11 +11,12 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin, verify_checkpoint
 from unlearnkit.compliance.log.proof import Proven, parse_proof, verify_proof
 from unlearnkit.compliance.log.reader import read_entries
+from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
-from unlearnkit.verifier.materials import CERTIFICATE_SIGNER, Materials, Trust
+from unlearnkit.verifier.materials import Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 
@@ -77,8 +78,10 @@ def verify(
         UnknownNameError: Something that it is about is not at hand.
 
     Example:
-        found = uk.verify("R2.certificate.json", bundle="run/bundle", log="audit", trust="trust.toml")
-        print(found.value.certificate.decision.outcome, found.unchecked)
+        >>> found = uk.verify(bundle.path, trust=office.root / "trust.toml")
+        >>> found.kind.value, [check.name for check in found.checks]
+        ('bundle', ['signature', 'files', 'directions', 'numbers'])
+
     """
     beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
     found = examine(Path(path), beside)
@@ -170,7 +173,7 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
 
 
 def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
-    bundle, keys = beside.opened(), beside.trust.keys(CERTIFICATE_SIGNER)
+    bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
     found = verify_evidence(path.read_bytes(), where=str(path), keys=keys, bundle=bundle)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}")

@@ -24,8 +24,8 @@ from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates
-from unlearnkit.verifier.certificate import Certificate, Claim, log_body, sign_certificate
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body
+from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
@@ -115,7 +115,7 @@ def _certifiable(register: Register, name: str, policy: Policy) -> Request:
             f"request {name} is closed: it was {step.event.state}, with entry {step.index}",
             hint="no certificate was issued, and no delta spent",
         )
-    if request.steps[0].body["policy_digest"] != policy.digest:
+    if request.policy_digest != policy.digest:
         raise PolicyError(
             f"request {name} was received under another version of its policy than {policy.name} is now",
             hint="certify it under that version; requests that come in now are under the new one",
@@ -129,7 +129,7 @@ def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
         missing = "probe" if not rules.probes else "largest_delta"
         raise PolicyError(f"policy {policy.name} names no {missing}: it allows no certificate")
     delta = rules.largest_delta if wanted is None else wanted
-    if not 0 < delta <= rules.largest_delta:
+    if not (delta.is_finite() and 0 < delta <= rules.largest_delta):
         raise PolicyError(f"delta must be above 0 and at most {rules.largest_delta}: got {delta}")
     return delta
 
@@ -148,8 +148,7 @@ def _record(
     """Decide again, then sign and record, while no other writer does."""
     manifest, rules = bundle.manifest, policy.certificate
     with log.exclusive() as writer:
-        view = view.up_to(writer.end)
-        request = _certifiable(view.register, name, policy)
+        request = _certifiable(view.up_to(writer.end).register, name, policy)
         account = DeltaAccount(bundle.digest, issued_certificates(view.of_type(CERTIFICATE_ISSUED)))
         spent = account.spend([(claim.question, Decimal(claim.delta)) for claim in claims], rules.delta_budget)
         certificate = Certificate(

@@ -9,6 +9,7 @@ from pathlib import Path
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.checkpoint import unverified_origin
 from unlearnkit.compliance.log.verification import CHECKPOINT_FILE
+from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.view import LogView
@@ -16,9 +17,7 @@ from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.errors import SignatureError, UnknownNameError
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
-CERTIFICATE_SIGNER, SKETCH_SIGNER = "certificate-signer", "sketch-signer"
-
-Trust = TrustStore | Path | str | Sequence[Path]
+Trust = TrustStore | Path | str | Sequence[Path | str]
 """A trust store, or what `read_trusted` makes one of."""
 
 
@@ -29,7 +28,7 @@ def trust_at_hand(trust: Trust | None = None) -> TrustStore | None:
         return None if workspace is None else workspace.trust()
     if isinstance(trust, TrustStore):
         return trust
-    return read_trusted([Path(trust)] if isinstance(trust, str | Path) else trust)
+    return read_trusted([Path(file) for file in ([trust] if isinstance(trust, str | Path) else trust)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ class Materials:
         place = _needed(path or self.bundle, "--bundle")
         known = place.resolve()
         if known not in self._bundles:
-            self._bundles[known] = Bundle.open(place, trust=self.trust.keys(SKETCH_SIGNER))
+            self._bundles[known] = Bundle.open(place, trust=self.trust.keys(Role.SKETCH_SIGNER))
         return self._bundles[known]
 
     def view(self, path: Path | None = None, *, origin: str | None = None) -> LogView:
@@ -97,7 +96,7 @@ class Materials:
     def audits(self, bundle: Bundle) -> dict[str, Evidence]:
         """The evidence at hand about a bundle, by its digest; raises as `verify_evidence` does."""
         if bundle.digest not in self._audits:
-            keys = self.trust.keys(CERTIFICATE_SIGNER)
+            keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
             found = [
                 verify_evidence(file.read_bytes(), where=str(file), keys=keys, bundle=bundle) for file in self.evidence
             ]

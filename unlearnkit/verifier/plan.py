@@ -8,17 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal, InvalidOperation
-from typing import Any, Protocol, TypeAlias
+from decimal import ROUND_CEILING, Decimal
+from typing import Annotated, Final, Literal, Protocol, TypeAlias, cast
 
-from unlearnkit.canonical import canonicalize, take_fields
-from unlearnkit.errors import FormatError
 from unlearnkit.estimation.draws import Draw, draw_key
+from unlearnkit.names import DecimalText, decimal_text
+from unlearnkit.records import Count, from_json, write_json
+from unlearnkit.shapes import As
 
-DOMAIN = "unlearnkit/deletions/v1"
+DOMAIN: Final = "unlearnkit/deletions/v1"
 """Names the construction of the draws."""
 
-_UNITS, _GROUPS = "units", "groups"
+
+def _share(text: str) -> Decimal:
+    share = Decimal(text)
+    if decimal_text(share) != text:
+        raise ValueError(f"the share is {text!r}, expected a plain decimal, {decimal_text(share)}")
+    return share
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,16 +41,13 @@ class UnitDeletions:
 
     """
 
-    least: int
-    most: int
+    kind: Literal["units"] = "units"
+    least: Count
+    most: Count
 
     def __post_init__(self) -> None:
         if not 1 <= self.least <= self.most:
             raise ValueError(f"sizes from {self.least} to {self.most}: expected 1 <= least <= most")
-
-    def to_json(self) -> dict[str, Any]:
-        """The canonical form."""
-        return {"kind": _UNITS, "least": self.least, "most": self.most}
 
     def require_units(self, units: int) -> None:
         """ValueError unless a bundle with so many units has enough."""
@@ -87,8 +90,9 @@ class GroupDeletions:
 
     """
 
-    groups: tuple[tuple[int, ...], ...]
-    share: Decimal = Decimal(1)
+    kind: Literal["groups"] = "groups"
+    groups: tuple[tuple[Count, ...], ...]
+    share: Annotated[Decimal, As(DecimalText, _share, decimal_text)] = Decimal(1)
 
     def __post_init__(self) -> None:
         members = [unit for group in self.groups for unit in group]
@@ -115,11 +119,6 @@ class GroupDeletions:
         for unit, label in labels.items():
             found.setdefault(label, []).append(unit)
         return cls(groups=tuple(sorted(tuple(sorted(group)) for group in found.values())), share=share)
-
-    def to_json(self) -> dict[str, Any]:
-        """The canonical form."""
-        share = format(self.share.normalize(), "f")
-        return {"kind": _GROUPS, "groups": [list(group) for group in self.groups], "share": share}
 
     def require_units(self, units: int) -> None:
         """ValueError unless a bundle with so many units has all that are named."""
@@ -172,31 +171,10 @@ def draw_deletions(bundle: _Sketched, distribution: Distribution, count: int) ->
     that the bundle does not have.
     """
     distribution.require_units(len(bundle.units))
-    key = draw_key(DOMAIN, bundle.digest, canonicalize(distribution.to_json()).decode())
+    key = draw_key(DOMAIN, bundle.digest, write_json(distribution).decode())
     return tuple(distribution.draw(Draw(key, number), len(bundle.units)) for number in range(count))
 
 
 def parse_distribution(record: object, *, where: str) -> Distribution:
     """A distribution from its canonical form; FormatError for anything else."""
-    kind = record.get("kind") if isinstance(record, dict) else None
-    try:
-        if kind == _UNITS:
-            fields = take_fields(record, where=where, required={"kind": str, "least": int, "most": int})
-            return UnitDeletions(least=fields["least"], most=fields["most"])
-        if kind != _GROUPS:
-            raise FormatError(f"{where}: kind is {kind!r}, expected {_UNITS!r} or {_GROUPS!r}")
-        fields = take_fields(record, where=where, required={"kind": str, "groups": list, "share": str})
-        groups = tuple(positions(group, where=where) for group in fields["groups"])
-        distribution = GroupDeletions(groups=groups, share=Decimal(fields["share"]))
-    except (ValueError, InvalidOperation) as err:
-        raise FormatError(f"{where}: {err}") from err
-    if distribution.to_json() != record:
-        raise FormatError(f"{where}: the share is {fields['share']!r}, expected a plain decimal")
-    return distribution
-
-
-def positions(record: object, *, where: str) -> tuple[int, ...]:
-    """A JSON list of whole numbers >= 0; FormatError for anything else."""
-    if not isinstance(record, list) or not all(type(item) is int and item >= 0 for item in record):
-        raise FormatError(f"{where}: expected a list of whole numbers, got {record!r}")
-    return tuple(record)
+    return from_json(cast("type[Distribution]", Distribution), record, where=where)

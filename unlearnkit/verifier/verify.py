@@ -15,20 +15,20 @@ from unlearnkit.bundle.manifest import MODEL
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.policy.policy import Policy, parse_policy
+from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.requests.register import CLOSING, Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import VerificationError
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates
-from unlearnkit.verifier.certificate import Certificate, Claim, log_body, parse_certificate
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body
+from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
 from unlearnkit.verifier.checks import Check, Checklist
-from unlearnkit.verifier.claims import AUDITED, disagreements, make_claim
+from unlearnkit.verifier.claims import disagreements, make_claim
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
-from unlearnkit.verifier.materials import CERTIFICATE_SIGNER, Materials
+from unlearnkit.verifier.materials import Materials
 
 # Between making a certificate and recording it, under the lock of the log.
 _MOST_SECONDS = 60
@@ -66,7 +66,7 @@ def verify_signed_certificate(
         FormatError: It is malformed.
     """
     checks = checks or Checklist(where)
-    keys = trust.keys(CERTIFICATE_SIGNER)
+    keys = trust.keys(Role.CERTIFICATE_SIGNER)
     verified = verify_envelope(raw, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
     certificate = parse_certificate(verified.payload, where=where)
     policy = _policy(certificate, where)
@@ -130,7 +130,7 @@ def _short(signers: tuple[str, ...]) -> str:
 def _leave_out(checks: Checklist, certificate: Certificate, view: LogView, trust: TrustStore) -> None:
     """What takes more than these files."""
     checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
-    if any(claim.kind == AUDITED for claim in certificate.claims):
+    if any(claim.kind == BoundMethod.AUDITED for claim in certificate.claims):
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
     if not trust.witness_quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
@@ -178,10 +178,9 @@ def _verify_request(certificate: Certificate, register: Register) -> None:
     _require(received.index < certificate.index, f"request {request.id} was received after it")
     _require(request.subject == certificate.subject, f"request {request.id} was made by somebody else")
     _require(certificate.deleted == (certificate.subject,), "it deletes other data than that of who made the request")
-    received_under = received.body["policy_digest"]
     _require(
-        received_under == certificate.policy_digest,
-        f"its policy is {certificate.policy_digest}, the request was received under {received_under}",
+        request.policy_digest == certificate.policy_digest,
+        f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
     for step in register.original(request).steps:
         is_before = step.event in CLOSING and step.index < certificate.index
@@ -219,7 +218,7 @@ def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, aud
 
 def _audit_of(claim: Claim, audits: Mapping[str, Evidence]) -> Evidence | None:
     """The evidence that an audited claim rests on; None for a certified one."""
-    if claim.kind != AUDITED:
+    if claim.kind != BoundMethod.AUDITED:
         return None
     for digest in claim.evidence:
         if digest in audits:

@@ -10,8 +10,8 @@ from tests import needs
 from unlearnkit.compliance.log.checkpoint import merge_cosignatures, sign_checkpoint, verify_checkpoint
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.log import AuditLog
-from unlearnkit.compliance.log.merkle import EMPTY_ROOT, Tree, leaf_hash
-from unlearnkit.compliance.log.proof import parse_growth, parse_proof, verify_growth, verify_proof
+from unlearnkit.compliance.log.merkle import EMPTY_ROOT, Tree, leaf_hash, verify_consistency
+from unlearnkit.compliance.log.proof import parse_proof, verify_proof
 from unlearnkit.compliance.log.publication import import_checkpoint, prove_entry, prove_growth, publish_checkpoint
 from unlearnkit.compliance.log.tiles import export_tiles, tile_path
 from unlearnkit.compliance.log.verification import verify_log
@@ -219,6 +219,14 @@ def test_a_malformed_proof_is_refused(log, fill, key, change, message):
         verify_proof(change(prove_entry(log.path, 4, log=key.public)), where="x", line=lines_of(log)[4], log=key.public)
 
 
+def growth(raw: bytes) -> tuple[int, list[bytes], bytes]:
+    """A request to a witness, read as https://c2sp.org/tlog-witness says: older size, hashes, checkpoint."""
+    head, _, checkpoint = raw.partition(b"\n\n")
+    older, *hashes = head.decode().split("\n")
+    assert older.startswith("old ")
+    return int(older.removeprefix("old ")), [base64.b64decode(line) for line in hashes], checkpoint
+
+
 def test_growth_is_proven_from_one_checkpoint_to_a_later_one(log, fill, key):
     olds = {}
     for _ in range(4):
@@ -226,20 +234,15 @@ def test_growth_is_proven_from_one_checkpoint_to_a_later_one(log, fill, key):
         fill(log, 3)
     newest = publish_checkpoint(log, key)
     for size, old in olds.items():
-        raw = prove_growth(log.path, size, log=key.public)
-        assert verify_growth(raw, where="x", older=old, log=key.public) == newest
-        fork = verify_checkpoint(sign_checkpoint(key, size=size, root=leaf_hash(b"")), where="x", log=key.public)
-        if size:
-            with pytest.raises(ConsistencyError, match=f"not the tree of {size}") as caught:
-                verify_growth(raw, where="x", older=fork, log=key.public)
-            assert (caught.value.older, caught.value.newer) == (fork.raw, newest.raw)
-    with pytest.raises(FormatError, match="is a proof from size 3, expected one from 6"):
-        verify_growth(prove_growth(log.path, 3, log=key.public), where="x", older=olds[6], log=key.public)
-    raw = prove_growth(log.path, 3, log=key.public).replace(newest.raw, olds[6].raw)
-    with pytest.raises(RollbackError, match="signs 6 entries, the one before 9"):
-        verify_growth(raw, where="x", older=olds[9], log=key.public)
-    with pytest.raises(FormatError, match="must begin with the older size: got 'old 03'"):
-        parse_growth(prove_growth(log.path, 3, log=key.public).replace(b"old 3", b"old 03"), where="x")
+        older, hashes, checkpoint = growth(prove_growth(log.path, size, log=key.public))
+        assert (older, checkpoint) == (size, newest.raw)
+        if not size:  # every log begins with nothing
+            assert hashes == []
+            continue
+        heads = {"older_size": size, "newer_size": newest.size, "newer_root": newest.root, "proof": hashes}
+        verify_consistency(**heads, older_root=old.root)
+        with pytest.raises(ConsistencyError, match=f"not the tree of {size}"):
+            verify_consistency(**heads, older_root=leaf_hash(b""))
 
 
 # -- tiles
@@ -305,9 +308,9 @@ def test_aics_tlog_verifies_our_proofs_and_we_make_the_same_as_it_makes_from_the
         proof = parse_proof(prove_entry(log.path, index, log=key.public), where="x")
         assert aics.verify_inclusion(aics.leaf_hash(lines[index]), index, newer.size, list(proof.hashes), newer.root)
         assert list(proof.hashes) == list(aics.inclusion_proof_from_tiles(reader, index, newer.size))
-    growth = parse_growth(prove_growth(log.path, older.size, log=key.public), where="x")
-    assert aics.verify_consistency(older.size, newer.size, older.root, newer.root, list(growth.hashes))
-    assert list(growth.hashes) == list(aics.consistency_proof_from_tiles(reader, older.size, newer.size))
+    _, hashes, _ = growth(prove_growth(log.path, older.size, log=key.public))
+    assert aics.verify_consistency(older.size, newer.size, older.root, newer.root, hashes)
+    assert hashes == list(aics.consistency_proof_from_tiles(reader, older.size, newer.size))
 
 
 @needs.aics_tlog

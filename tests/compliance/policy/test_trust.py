@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust, parse_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
@@ -14,21 +15,21 @@ EMPTY = b'schema = "unlearnkit/trust/v1"\n'
 
 @pytest.fixture(scope="module")
 def signer():
-    return Signer("lab 1", ("certificate-signer",), PrivateKey.generate(Algorithm.P256).public)
+    return Signer("lab 1", (Role.CERTIFICATE_SIGNER,), PrivateKey.generate(Algorithm.P256).public)
 
 
 def test_a_trust_store_reads_as_it_was_written(signer, key, witness):
     store = TrustStore(signers=(signer,), logs=(key.public,), witnesses=(witness,), witness_quorum=1)
     assert parse_trust(format_trust(store).encode(), where="x") == store
-    assert store.keys("certificate-signer") == (signer.key,)
-    assert store.keys("sketch-signer") == ()
+    assert store.keys(Role.CERTIFICATE_SIGNER) == (signer.key,)
+    assert store.keys(Role.SKETCH_SIGNER) == ()
     assert store.log(key.origin) == key.public
 
 
 def test_an_empty_trust_store_trusts_nobody():
     store = parse_trust(EMPTY, where="x")
     assert store == TrustStore()
-    assert store.keys("sketch-signer") == store.keys("certificate-signer") == ()
+    assert store.keys(Role.SKETCH_SIGNER) == store.keys(Role.CERTIFICATE_SIGNER) == ()
     with pytest.raises(UnknownNameError, match=r"no trusted key for the log example.com/log: there are keys for none"):
         store.log("example.com/log")
 
@@ -39,9 +40,18 @@ def test_an_empty_trust_store_trusts_nobody():
         (lambda text: text + "x = 1", "has unknown fields: got 'x'"),
         (lambda text: "[", "x is not TOML"),
         (lambda text: text.replace('schema = "unlearnkit/trust/v1"', ""), "x lacks 'schema'"),
-        (lambda text: text.replace('name = "lab 1"', "name = 'lab\"'"), "name must be plain letters"),
-        (lambda text: text.replace('["certificate-signer"]', "[]"), "roles must be some of sketch-signer"),
-        (lambda text: text.replace('["certificate-signer"]', '["log"]'), "roles must be some of sketch-signer"),
+        (
+            lambda text: text.replace('name = "lab 1"', "name = 'lab\"'"),
+            r"signer\[0\].name must be a name of plain letters.*: got 'lab\"",
+        ),
+        (
+            lambda text: text.replace('["certificate-signer"]', "[]"),
+            r"signer\[0\].roles must be an array of at least 1: got 0",
+        ),
+        (
+            lambda text: text.replace('["certificate-signer"]', '["log"]'),
+            r"signer\[0\].roles\[0\] must be 'sketch-signer' or 'certificate-signer': got 'log'",
+        ),
         (lambda text: text.replace("MFkw", "AAAA"), "public_key is not a public key"),
         (lambda text: text.replace("witness_quorum = 1", "witness_quorum = 2"), "witness_quorum must be from 0"),
         (

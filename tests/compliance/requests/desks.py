@@ -8,7 +8,7 @@ from pathlib import Path
 from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.policy import Policy
-from unlearnkit.compliance.requests.desk import Desk, fingerprint
+from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import KEY_CREATED
 
 KEY = PseudonymKey(bytes(32))
@@ -29,7 +29,7 @@ class Clock:
 def new_log(path: Path, clock: Clock) -> AuditLog:
     """A log in which requests can be recorded under KEY."""
     log = AuditLog.create(path, now=clock)
-    log.record(KEY_CREATED, {"key": fingerprint(KEY)})
+    log.record(KEY_CREATED, {"key": KEY.fingerprint})
     return log
 
 

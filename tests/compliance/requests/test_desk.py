@@ -121,9 +121,11 @@ def test_free_text_is_refused_everywhere(desk, log):
     for attempt in attempts:
         with pytest.raises(PolicyError, match="does not list 'Jane moved to Rome' among its"):
             attempt()
-    with pytest.raises(FormatError, match="evidence has a wrong form: got 'Jane moved to Rome'"):
+    with pytest.raises(
+        FormatError, match=r"evidence\[0\] must be 64 lower-case hexadecimal digits: got 'Jane moved to Rome'"
+    ):
         desk.fulfil("R1", method="retrained", evidence=[text])
-    with pytest.raises(FormatError, match="decision has a wrong form"):
+    with pytest.raises(FormatError, match="decision must be 'fulfil' or 'refuse': got 'Jane moved to Rome'"):
         desk.assess("R1", decision=text)
     with pytest.raises(ValueError, match="no way to fulfil a request: got 'refused'"):
         desk.fulfil("R1", method="refused", evidence=[DIGEST])
@@ -219,5 +221,5 @@ def test_nothing_is_kept_of_a_call_whose_recording_failed(desk, log, monkeypatch
 def test_an_unknown_request_is_said_to_be_unknown(desk):
     with pytest.raises(UnknownNameError, match="no request 'R9': there are 0"):
         desk.acknowledge("R9")
-    with pytest.raises(FormatError, match="request has a wrong form: got 'Jane'"):
+    with pytest.raises(FormatError, match="request must be the id of a request, such as R17: got 'Jane'"):
         desk.acknowledge("Jane")

@@ -9,7 +9,6 @@ import pytest
 
 from tests.compliance.requests.desks import KEY, desk_of, new_log, raw
 from unlearnkit.bundle.pseudonym import PseudonymKey
-from unlearnkit.compliance.requests.desk import fingerprint
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.errors import RefusedError, UnknownNameError
 
@@ -44,7 +43,7 @@ def test_destroying_the_key_is_recorded_and_makes_the_log_unlinkable(desk, log, 
     desk.withdraw("R1", reason="requested-by-person")
     assert destroy_key(desk, key_file) == 3
     assert not key_file.exists()
-    assert json.loads(raw(log).splitlines()[3])["body"] == {"key": fingerprint(KEY)}
+    assert json.loads(raw(log).splitlines()[3])["body"] == {"key": KEY.fingerprint}
     left = desk_of(log, key=None)
     for asking in (lambda: left.receive(["joe"], source="email"), lambda: left.requests_of(subject="jane")):
         with pytest.raises(RefusedError, match="the pseudonym key was destroyed, as entry 3 of the log says"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.requests.steps import Event, parse_body
 from unlearnkit.errors import FormatError
+from unlearnkit.records import to_json
 
 DIGEST = "ab" * 32
 STEP = {"request": "R1", "by": "support", "on": "2025-03-05"}
@@ -47,10 +48,10 @@ OPTIONAL = {"acknowledge", "reference", "jurisdiction", "duplicate_of", "follows
 def test_each_kind_of_entry_reads_as_what_it_says():
     assert set(BODIES) == set(Event)
     read = {event: parse_body(event, body, where="x") for event, body in BODIES.items()}
-    assert read[Event.EXTENDED]["respond"] == Due(date(2025, 4, 7), "GDPR Art. 12(3)")
-    assert read[Event.FULFILLED]["on"] == date(2025, 3, 5)
-    assert read[Event.FULFILLED]["evidence"] == (DIGEST,)
-    assert all(set(fields) == set(BODIES[event]) for event, fields in read.items())
+    assert read[Event.EXTENDED].respond == Due(date(2025, 4, 7), "GDPR Art. 12(3)")
+    assert read[Event.FULFILLED].on == date(2025, 3, 5)
+    assert read[Event.FULFILLED].evidence == (DIGEST,)
+    assert {event: to_json(body) for event, body in read.items()} == BODIES
 
 
 @pytest.mark.parametrize("event", list(Event))
@@ -59,7 +60,7 @@ def test_free_text_fits_no_member(event):
         for text in ("Jane moved to Rome", "jane@example.com", "+39 06 1234567", "1971-02-30", "", ["Jane Doe"]):
             if BODIES[event][name] == text:
                 continue
-            with pytest.raises(FormatError, match=f"x: {name}|'{name}' must be"):
+            with pytest.raises(FormatError, match=rf"x: {name}(\[0\]|\.day)? must be|x: {name}: not a day"):
                 parse_body(event, {**BODIES[event], name: text}, where="x")
 
 
@@ -72,7 +73,7 @@ def test_no_member_is_missing_unknown_or_of_another_kind(event):
         parse_body(event, {**BODIES[event], "comment": "in-person"}, where="x")
     for name in BODIES[event]:
         for value in (-1, {"Jane": "Doe"}, True, 1.5, None):
-            with pytest.raises(FormatError, match=r"x: |x must|'"):
+            with pytest.raises(FormatError, match=rf"x: {name}(\[0\])? (must be|lacks)"):
                 parse_body(event, {**BODIES[event], name: value}, where="x")
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from unlearnkit.errors import FormatError
+from unlearnkit.names import TIME
 
 Clock = Callable[[], datetime]
 """Returns the present as an aware datetime."""
-
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 def utc_now() -> datetime:
@@ -29,7 +27,7 @@ def format_time(time: datetime) -> str:
 def parse_time(text: str, *, where: str) -> datetime:
     """What `format_time` writes, and nothing else."""
     try:
-        if _TIME.fullmatch(text):
+        if TIME.fits(text):
             return datetime.fromisoformat(text)
     except ValueError:
         pass

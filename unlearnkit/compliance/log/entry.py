@@ -12,22 +12,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Final, Literal
 
 from unlearnkit.canonical import MAX_INTEGER, canonicalize, parse_canonical, sha256_hex
-from unlearnkit.compliance.log.clock import parse_time
+from unlearnkit.compliance.log.clock import format_time, parse_time
 from unlearnkit.errors import ChainError, FormatError, UnknownVersionError
+from unlearnkit.names import WORD, Sha256, TimeText, Word
+from unlearnkit.records import ELSEWHERE, Count
+from unlearnkit.shapes import As
 
-SCHEMA = "unlearnkit/log/v1"
+SCHEMA: Final = "unlearnkit/log/v1"
 MAX_LINE = 65_535
 """Bytes in a line with its newline: what an entry of C2SP tlog-tiles can hold."""
 
-_NAME = r"[a-z][a-z0-9-]{0,63}"
-_TYPE = re.compile(_NAME)
 # Only ``body`` has an inner form; the rest has one spelling, so this pattern and a canonical body are a canonical line.
 _LINE = re.compile(
     rb'\{"body":(\{.*\}),"index":(0|[1-9][0-9]{0,15}),"previous":"([0-9a-f]{64})",'
-    rb'"schema":"([ -!#-\[\]-~]*)","time":"([0-9A-Z:-]*)","type":"(' + _NAME.encode() + rb')"\}\n'
+    rb'"schema":"([ -!#-\[\]-~]*)","time":"([0-9A-Z:-]*)","type":"(' + WORD.regex.encode() + rb')"\}\n'
 )
 _OVERHEAD = 300  # more than a line has beside its body and its type
 
@@ -48,12 +50,13 @@ START = Position(0, 0, "0" * 64)
 class Entry:
     """An entry that was read or written. ``line`` has the exact bytes, with their newline."""
 
-    index: int
-    time: datetime
-    type: str
-    previous: str
+    index: Count
+    time: Annotated[datetime, As(TimeText, partial(parse_time, where="time"), format_time)]
+    type: Word
+    previous: Sha256
     body: Mapping[str, Any]
-    line: bytes
+    line: Annotated[bytes, ELSEWHERE]
+    schema: Literal["unlearnkit/log/v1"] = SCHEMA
 
     @property
     def digest(self) -> str:
@@ -77,7 +80,7 @@ class Draft:
 
 def draft(kind: str, body: Mapping[str, Any]) -> Draft:
     """An entry to be recorded. ValueError for a malformed type, for a body that is not JSON, and for one too long."""
-    if not _TYPE.fullmatch(kind):
+    if not WORD.fits(kind):
         raise ValueError(f"not an entry type: got {kind!r}, expected lower-case letters, digits and hyphens")
     raw = canonicalize(dict(body))
     entry = Draft(kind, body, raw)

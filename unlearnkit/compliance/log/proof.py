@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from unlearnkit.canonical import decode_base64, encode_base64
 from unlearnkit.compliance.log.checkpoint import Checkpoint, verify_checkpoint
 from unlearnkit.compliance.log.entry import Entry, parse_line
-from unlearnkit.compliance.log.merkle import leaf_hash, verify_consistency, verify_inclusion
-from unlearnkit.errors import ConsistencyError, FormatError, InclusionError, RollbackError
+from unlearnkit.compliance.log.merkle import leaf_hash, verify_inclusion
+from unlearnkit.errors import FormatError, InclusionError
 from unlearnkit.signing.note import NoteKey
 
 HEADER = "c2sp.org/tlog-proof@v1"
 
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,15})")
-_OLDER = re.compile(r"old (0|[1-9][0-9]{0,15})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,6 @@ def parse_proof(raw: bytes, *, where: str) -> Proof:
     return Proof(int(index[1]), _hashes(lines, 2, where), checkpoint)
 
 
-def parse_growth(raw: bytes, *, where: str) -> Growth:
-    """What `encode_growth` writes, and nothing else."""
-    lines, checkpoint = _split(raw, where)
-    if (older := _OLDER.fullmatch(lines[0])) is None:
-        raise FormatError(f"{where} must begin with the older size: got {lines[0]!r}, expected 'old' and a number")
-    return Growth(int(older[1]), _hashes(lines, 1, where), checkpoint)
-
-
 def verify_proof(
     raw: bytes, *, where: str, line: bytes, log: NoteKey, witnesses: Sequence[NoteKey] = (), quorum: int = 0
 ) -> Proven:
@@ -92,31 +83,6 @@ def verify_proof(
     if entry.index != proof.index:
         raise InclusionError(f"{where}: the entry says it is number {entry.index}, but it is at {proof.index}")
     return Proven(entry, checkpoint)
-
-
-def verify_growth(
-    raw: bytes, *, where: str, older: Checkpoint, log: NoteKey, witnesses: Sequence[NoteKey] = (), quorum: int = 0
-) -> Checkpoint:
-    """The newer checkpoint, after checking that its log begins with all that the verified one ``older`` signs.
-
-    Raises as `verify_checkpoint` does; RollbackError if it is older, ConsistencyError with both notes if it is a fork.
-    """
-    growth = parse_growth(raw, where=where)
-    newer = verify_checkpoint(
-        growth.checkpoint, where=f"{where}: checkpoint", log=log, witnesses=witnesses, quorum=quorum
-    )
-    if newer.size < older.size:
-        raise RollbackError(f"{where}: its checkpoint signs {newer.size} entries, the one before {older.size}")
-    if growth.older != older.size:
-        raise FormatError(f"{where} is a proof from size {growth.older}, expected one from {older.size}")
-    if older.size == 0 and not growth.hashes:  # every log begins with nothing
-        return newer
-    sizes = {"older_size": older.size, "newer_size": newer.size}
-    try:
-        verify_consistency(**sizes, older_root=older.root, newer_root=newer.root, proof=growth.hashes)
-    except ConsistencyError as err:
-        raise ConsistencyError(f"{where}: {err}", older=older.raw, newer=newer.raw) from None
-    return newer
 
 
 def _encode(head: list[str], hashes: Sequence[bytes], checkpoint: bytes) -> bytes:

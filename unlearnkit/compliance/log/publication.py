@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from unlearnkit.compliance.log.reader import read_lines
 from unlearnkit.compliance.log.verification import (
     CHECKPOINT_FILE,
     EARLIER_FOLDER,
+    History,
     check_root,
     hold_to,
     read_history,
@@ -31,6 +33,8 @@ from unlearnkit.compliance.log.verification import (
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.files import fsync_directory, write_atomic
 from unlearnkit.signing.note import NoteKey, parse_note
+
+_logger = logging.getLogger(__name__)
 
 
 class Held(Protocol):
@@ -55,18 +59,37 @@ class Lockable(Protocol):
         ...
 
 
-def publish_checkpoint(log: Lockable, key: LogKey) -> Checkpoint:
+class Recompute(Protocol):
+    """What the lines of a log before ``end`` come to, recomputed by who signs them; `read_history` is one."""
+
+    def __call__(self, sizes: Collection[int], /, *, end: Position) -> History:
+        """sizes: the Merkle root at each of them is wanted."""
+        ...
+
+
+def publish_checkpoint(log: Lockable, key: LogKey, *, recompute: Recompute | None = None) -> Checkpoint:
     """Verify the log, then sign what it holds now, unless that is signed already; on return it is on disk.
 
-    Reads the whole log, while others may go on recording. Raises as `verify_log` does: a log that does not continue
-    what was signed before is never signed.
+    Others may go on recording meanwhile.
+
+    Args:
+        log: The log.
+        key: What it signs with.
+        recompute: What the log comes to, from somebody who has read it already; None: all of it is read.
+
+    Returns:
+        The checkpoint that is in force now.
+
+    Raises:
+        VerificationError: What `verify_log` raises: a log that does not continue what was signed before is not signed.
+        FormatError: A line or a checkpoint is malformed.
     """
     while True:
         with log.exclusive() as writer:
             end = writer.end
         current, earlier = stored_checkpoints(log.path, log=key.public)
         sizes = {head.size for head in (current, *earlier) if head is not None}
-        history = read_history(log.path, sizes, end=end)
+        history = recompute(sizes, end=end) if recompute else read_history(log.path, sizes, end=end)
         hold_to(history, current, earlier)
         if current is not None and current.size == history.end.index:
             return current
@@ -74,6 +97,7 @@ def publish_checkpoint(log: Lockable, key: LogKey) -> Checkpoint:
         with log.exclusive():
             if stored_checkpoints(log.path, log=key.public)[0] == current:  # else somebody else was faster: again
                 _succeed(log.path, current, raw)
+                _logger.info("log %s: signed %d entries", log.path, history.end.index)
                 return verify_checkpoint(raw, where=CHECKPOINT_FILE, log=key.public)
 
 
@@ -98,13 +122,14 @@ def import_checkpoint(log: Lockable, raw: bytes, *, key: NoteKey, witnesses: Seq
     return imported
 
 
-def prove_entries(path: Path, indices: Sequence[int], *, log: NoteKey) -> list[bytes]:
+def prove_entries(path: Path, indices: Sequence[int], *, log: NoteKey, tree: Tree | None = None) -> list[bytes]:
     """``.tlog-proof`` files: each entry is in the log in the directory ``path``, as its checkpoint signs it.
 
     Args:
         path: The log's directory.
         indices: Which entries.
         log: The key that its checkpoint is signed with.
+        tree: Of its entries, from somebody who has read them already; they are read if it does not have them all.
 
     Raises:
         UnknownNameError: The checkpoint does not cover an entry.
@@ -117,8 +142,9 @@ def prove_entries(path: Path, indices: Sequence[int], *, log: NoteKey) -> list[b
             f"entry {beyond[0]} is not under the checkpoint, which signs {checkpoint.size} entries",
             hint="`unlearnkit log checkpoint` signs all entries recorded so far",
         )
-    tree = signed_tree(path, checkpoint)
-    return [encode_proof(Proof(index, tuple(tree.inclusion_proof(index)), checkpoint.raw)) for index in indices]
+    size = checkpoint.size
+    tree = signed_tree(path, checkpoint, tree)
+    return [encode_proof(Proof(index, tuple(tree.inclusion_proof(index, size)), checkpoint.raw)) for index in indices]
 
 
 def prove_entry(path: Path, index: int, *, log: NoteKey) -> bytes:
@@ -137,10 +163,15 @@ def prove_growth(path: Path, since: int, *, log: NoteKey) -> bytes:
     return encode_growth(Growth(since, tuple(proof), checkpoint.raw))
 
 
-def signed_tree(path: Path, checkpoint: Checkpoint) -> Tree:
-    """The tree that ``checkpoint`` signs, rebuilt from the lines; ConsistencyError or RollbackError if they differ."""
-    tree = Tree(leaf_hash(line) for line in islice(read_lines(path), checkpoint.size))
-    check_root(checkpoint, size=tree.size, root=tree.root())
+def signed_tree(path: Path, checkpoint: Checkpoint, tree: Tree | None = None) -> Tree:
+    """The tree that ``checkpoint`` signs, from its entries or else from the lines, and held against what is signed.
+
+    Raises ConsistencyError or RollbackError if they differ.
+    """
+    if tree is None or tree.size < checkpoint.size:
+        tree = Tree(leaf_hash(line) for line in islice(read_lines(path), checkpoint.size))
+    size = min(tree.size, checkpoint.size)
+    check_root(checkpoint, size=size, root=tree.root(size))
     return tree
 
 

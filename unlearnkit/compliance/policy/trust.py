@@ -22,26 +22,56 @@ An empty trust store verifies nothing. An example::
 
 from __future__ import annotations
 
-import re
-import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from unlearnkit.canonical import take_fields
-from unlearnkit.compliance.policy.policy import ROLES
-from unlearnkit.errors import FormatError, UnknownNameError, UnknownVersionError
+from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.errors import FormatError, UnknownNameError
+from unlearnkit.names import Pattern
+from unlearnkit.records import Count, read_toml
+from unlearnkit.shapes import Items
 from unlearnkit.signing.keys import PublicKey, parse_public_key
 from unlearnkit.signing.note import NoteKey, NoteKind, parse_vkey
 
-SCHEMA = "unlearnkit/trust/v1"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}")
+SignerName = Annotated[
+    str, Pattern("[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}", "a name of plain letters, digits and spaces, at most 100")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SignerTable:
+    """Somebody whose signature counts for ``roles``. public_key: as PEM."""
+
+    name: SignerName
+    roles: Annotated[tuple[Role, ...], Items(least=1, distinct=True)]
+    public_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteKeyTable:
+    """The key of a log or a witness, as C2SP writes it."""
+
+    vkey: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustFile:
+    """The trust store as it is written. witness_quorum: how many known witnesses must have cosigned a checkpoint."""
+
+    schema: Literal["unlearnkit/trust/v1"] = "unlearnkit/trust/v1"
+    witness_quorum: Count = 0
+    signer: tuple[SignerTable, ...] = ()
+    log: tuple[NoteKeyTable, ...] = ()
+    witness: tuple[NoteKeyTable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Somebody whose signature counts for ``roles``, some of the ROLES of `policy`."""
+    """Somebody whose signature counts for ``roles``."""
 
     name: str
-    roles: tuple[str, ...]
+    roles: tuple[Role, ...]
     key: PublicKey
 
 
@@ -54,7 +84,7 @@ class TrustStore:
     witnesses: tuple[NoteKey, ...] = ()
     witness_quorum: int = 0
 
-    def keys(self, role: str) -> tuple[PublicKey, ...]:
+    def keys(self, role: Role) -> tuple[PublicKey, ...]:
         """The public keys whose signatures count for ``role``; none if nobody has it."""
         return tuple(signer.key for signer in self.signers if role in signer.roles)
 
@@ -72,23 +102,17 @@ _HINT = "add the vkey of the log, from somebody you trust, to the trust store"
 
 def parse_trust(raw: bytes, *, where: str) -> TrustStore:
     """A trust store from TOML; FormatError says what is wrong where."""
-    try:
-        record = tomllib.loads(raw.decode("utf-8"))
-    except ValueError as err:
-        raise FormatError(f"{where} is not TOML: {err}") from err
-    if record.get("schema", SCHEMA) != SCHEMA:
-        raise UnknownVersionError(f"{where}: schema is {record['schema']!r}, expected {SCHEMA!r}")
-    lists = {"signer": list, "log": list, "witness": list}
-    fields = take_fields(record, where=where, required={"schema": str}, optional={**lists, "witness_quorum": int})
-    witnesses = _vkeys(fields.get("witness", []), NoteKind.COSIGNATURE, f"{where}: witness")
-    quorum = fields.get("witness_quorum", 0)
-    if not 0 <= quorum <= len({key.public for key in witnesses}):
-        raise FormatError(f"{where}: witness_quorum must be from 0 to the number of witnesses: got {quorum}")
+    file = read_toml(TrustFile, raw, where=where)
+    witnesses = _vkeys(file.witness, NoteKind.COSIGNATURE, f"{where}: witness")
+    if file.witness_quorum > len({key.public for key in witnesses}):
+        raise FormatError(
+            f"{where}: witness_quorum must be from 0 to the number of witnesses: got {file.witness_quorum}"
+        )
     return TrustStore(
-        signers=tuple(_signer(item, f"{where}: signer {n}") for n, item in enumerate(fields.get("signer", []), 1)),
-        logs=_vkeys(fields.get("log", []), NoteKind.SIGNATURE, f"{where}: log"),
+        signers=tuple(_signer(item, f"{where}: signer {n}") for n, item in enumerate(file.signer, 1)),
+        logs=_vkeys(file.log, NoteKind.SIGNATURE, f"{where}: log"),
         witnesses=witnesses,
-        witness_quorum=quorum,
+        witness_quorum=file.witness_quorum,
     )
 
 
@@ -96,7 +120,7 @@ def format_trust(store: TrustStore) -> str:
     """The file that reads as ``store``."""
     lines = [
         "# Whose signatures count for what. Add only keys that you have from somebody you trust.",
-        f'schema = "{SCHEMA}"',
+        f'schema = "{TrustFile().schema}"',
         f"witness_quorum = {store.witness_quorum}",
     ]
     for signer in store.signers:
@@ -109,25 +133,16 @@ def format_trust(store: TrustStore) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _signer(record: object, where: str) -> Signer:
-    fields = take_fields(record, where=where, required={"name": str, "roles": list, "public_key": str})
-    if not _NAME.fullmatch(fields["name"]):
-        raise FormatError(f"{where}: name must be plain letters, digits and spaces: got {fields['name']!r}")
-    unknown = [role for role in fields["roles"] if role not in ROLES]
-    if unknown or not fields["roles"] or len(set(fields["roles"])) != len(fields["roles"]):
-        raise FormatError(f"{where}: roles must be some of {', '.join(ROLES)}: got {fields['roles']}")
-    key = parse_public_key(fields["public_key"].encode(), where=f"{where}: public_key")
-    return Signer(fields["name"], tuple(fields["roles"]), key)
+def _signer(table: SignerTable, where: str) -> Signer:
+    key = parse_public_key(table.public_key.encode(), where=f"{where}: public_key")
+    return Signer(table.name, table.roles, key)
 
 
-def _vkeys(records: list[object], kind: NoteKind, where: str) -> tuple[NoteKey, ...]:
-    keys = []
-    for number, record in enumerate(records, 1):
-        fields = take_fields(record, where=f"{where} {number}", required={"vkey": str})
-        key = parse_vkey(fields["vkey"], where=f"{where} {number}")
+def _vkeys(tables: Sequence[NoteKeyTable], kind: NoteKind, where: str) -> tuple[NoteKey, ...]:
+    keys = [parse_vkey(table.vkey, where=f"{where} {number}") for number, table in enumerate(tables, 1)]
+    for number, key in enumerate(keys, 1):
         if key.kind is not kind:
             raise FormatError(f"{where} {number} has a key of type {key.kind.value}, expected type {kind.value}")
-        keys.append(key)
     if len({key.name for key in keys}) != len(keys):
         raise FormatError(f"{where}: two keys with one name")
     return tuple(keys)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlearnkit.compliance.policy.policy import ROLES
+from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, parse_trust
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.signing.keys import parse_public_key
@@ -54,7 +54,7 @@ def _read(file: Path) -> TrustStore:
         raise UnknownNameError(f"no trust store or key {file}")
     raw = file.read_bytes()
     if b"-----BEGIN PUBLIC KEY-----" in raw[:100]:
-        return TrustStore(signers=(Signer(file.name, ROLES, parse_public_key(raw, where=str(file))),))
+        return TrustStore(signers=(Signer(file.name, tuple(Role), parse_public_key(raw, where=str(file))),))
     if not _VKEY.fullmatch(raw):
         return parse_trust(raw, where=str(file))
     key = parse_vkey(raw.decode("utf-8", "replace").strip(), where=str(file))

@@ -13,23 +13,19 @@ from datetime import date, tzinfo
 from typing import Any
 
 from unlearnkit.bundle.pseudonym import PseudonymKey
-from unlearnkit.compliance.log.entry import START, Draft, Position, advance, draft
+from unlearnkit.compliance.log.entry import Draft, Position, draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.deadlines import add_months, due
-from unlearnkit.compliance.policy.policy import FULFILMENTS, REFUSED, Policy
+from unlearnkit.compliance.policy.policy import FULFILMENTS, Ending, Policy
 from unlearnkit.compliance.requests.register import Register, Request
-from unlearnkit.compliance.requests.steps import Event
+from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Received
 from unlearnkit.errors import ChainError, FormatError, RefusedError, UnknownNameError
+from unlearnkit.records import to_json
 
 MAX_NAME = 1000
 """Characters in the name of a subject."""
 
-_Record = Callable[[str, Mapping[str, Any]], Request | None]
-
-
-def fingerprint(key: PseudonymKey) -> str:
-    """Tells pseudonym keys apart in the log: 16 hexadecimal digits."""
-    return key.pseudonym("\0fingerprint")[:16]  # no subject has a NUL in its name
+_Record = Callable[[str, object], Request | None]
 
 
 class Desk:
@@ -48,7 +44,7 @@ class Desk:
         self._actor = actor
         self._timezone = timezone
         self._key = key
-        self._register, self._position = Register(), START
+        self._register = Register()
 
     @property
     def today(self) -> date:
@@ -57,10 +53,7 @@ class Desk:
 
     def register(self) -> Register:
         """What the log says now."""
-        for entry in self._log.entries(self._position):
-            self._register.replay(entry)
-            self._position = advance(self._position, entry.line)
-        return self._register
+        return self._register.replay(self._log.entries(self._register.end))
 
     def requests_of(self, *, subject: str | None = None, reference: str | None = None) -> list[Request]:
         """The requests of a person, or with somebody else's number; asking by name needs the pseudonym key."""
@@ -82,13 +75,14 @@ class Desk:
         stored as a pseudonym too. ValueError for a name that is empty, too long, or has control characters.
         """
         names = [_checked(name) for name in subjects]
-        body = self._received(source, self._day(on), reference)
+        received = self._received(source, self._day(on), reference)
         key = self._required_key()
         with self.deciding() as record:
             ids = []
             for name in names:
                 subject = key.pseudonym(name)
-                request = record(Event.RECEIVED, {**body, "subject": subject, **self._register.links(subject)})
+                members = {**received, **self._register.links(subject)}
+                request = record(Event.RECEIVED, Received(subject=subject, **members))
                 ids.append(request.id if request else "")
         return [self._register.get(name) for name in ids]
 
@@ -107,7 +101,7 @@ class Desk:
         self._policy.require_word("extension_reasons", reason)
         deadline = self._policy.require_deadline("extended")
         received = self.register().get(request).received
-        respond = due(deadline, received, self._policy.working_days).to_json()
+        respond = due(deadline, received, self._policy.working_days)
         return self._step(Event.EXTENDED, request, on, reason=reason, respond=respond)
 
     def assess(
@@ -123,14 +117,14 @@ class Desk:
         """It was decided what will be done. records: how many examples. evidence: SHA-256 of documents."""
         if ground is not None:
             self._policy.require_word("grounds", ground)
-        members = {"decision": decision, "ground": ground, "records": records, "evidence": list(evidence) or None}
+        members = {"decision": decision, "ground": ground, "records": records, "evidence": tuple(evidence) or None}
         return self._step(Event.ASSESSED, request, on, **members)
 
     def refuse(self, request: str, *, reason: str, evidence: Sequence[str] = (), on: date | None = None) -> Request:
         """The person was told that the request is refused, and why."""
-        self._policy.require_accepted(REFUSED)
+        self._policy.require_accepted(Ending.REFUSED)
         self._policy.require_word("refusal_reasons", reason)
-        return self._close(Event.REFUSED, request, on, reason=reason, evidence=list(evidence) or None)
+        return self._close(Event.REFUSED, request, on, reason=reason, evidence=tuple(evidence) or None)
 
     def fulfil(
         self,
@@ -150,8 +144,8 @@ class Desk:
             raise RefusedError(
                 f"{request} cannot become fulfilled without evidence", hint="give a document: --evidence"
             )
-        told = [self._policy.require_word("recipients", name) for name in notified]
-        members = {"method": method, "evidence": list(evidence), "records": records, "notified": told or None}
+        told = tuple(self._policy.require_word("recipients", name) for name in notified)
+        members = {"method": method, "evidence": tuple(evidence), "records": records, "notified": told or None}
         return self._close(Event.FULFILLED, request, on, **members)
 
     def withdraw(self, request: str, *, reason: str, on: date | None = None) -> Request:
@@ -161,14 +155,17 @@ class Desk:
 
     @contextmanager
     def deciding(self) -> Iterator[_Record]:
-        """Keep other writers out, and record everything that was given to the yielded function, or nothing."""
+        """Keep other writers out, and record everything that was given to the yielded function, or nothing.
+
+        That takes the type of an entry, and the record that is its body; FormatError for one that cannot be written.
+        """
         with self._log.exclusive() as writer:
             self._catch_up(writer.end)
             drafts: list[Draft] = []
 
-            def record(kind: str, body: Mapping[str, Any]) -> Request | None:
-                item = draft(kind, body)
-                request = self._register.apply(writer.end.index + len(drafts), kind, body)
+            def record(kind: str, body: object) -> Request | None:
+                item = draft(kind, _written(body))
+                request = self._register.apply(writer.end.index + len(drafts), kind, item.body)
                 drafts.append(item)
                 return request
 
@@ -179,43 +176,41 @@ class Desk:
                 if drafts:  # the register holds what the log may not
                     self._forget()
                 raise
-            self._position = writer.end
+            self._register.end = writer.end
 
     def _catch_up(self, end: Position) -> None:
         """Bring the register to the end of the log. What was read without the lock may have been taken back since."""
         with suppress(ChainError, FormatError):
             self.register()
-        if self._position != end:
+        if self._register.end != end:
             self._forget()
             self.register()
 
     def _received(self, source: str, day: date, reference: str | None) -> dict[str, Any]:
         """The members of an entry that are the same for all who ask on one day."""
         policy, key = self._policy, self._required_key()
-        respond = due(policy.require_deadline("respond"), day, policy.working_days).to_json()
-        acknowledge = due(policy.acknowledge, day, policy.working_days).to_json() if policy.acknowledge else None
-        members = {
-            "acknowledge": acknowledge,
+        respond, acknowledge = policy.require_deadline("respond"), policy.deadlines.acknowledge
+        return {
+            "acknowledge": due(acknowledge, day, policy.working_days) if acknowledge else None,
             "by": policy.require_word("actors", self._actor),
-            "jurisdiction": policy.jurisdiction or None,
-            "key": fingerprint(key),
-            "nature": "erasure",
+            "jurisdiction": policy.jurisdiction,
+            "key": key.fingerprint,
             "policy": policy.name,
             "policy_digest": policy.digest,
-            "received": day.isoformat(),
+            "received": day,
             "reference": _reference(key, reference) if reference is not None else None,
-            "respond": respond,
+            "respond": due(respond, day, policy.working_days),
             "source": policy.require_word("sources", source),
         }
-        return _without_none(members)
 
     def _close(self, event: Event, request: str, on: date | None, **members: object) -> Request:
-        until = add_months(self._day(on), self._policy.retention_months).isoformat()
+        until = add_months(self._day(on), self._policy.requests.retention_months)
         return self._step(event, request, on, retain_until=until, **members)
 
     def _step(self, event: Event, request: str, on: date | None, **members: object) -> Request:
         by = self._policy.require_word("actors", self._actor)
-        body = {"request": request, "by": by, "on": self._day(on).isoformat(), **_without_none(members)}
+        make: Callable[..., Body] = BODIES[event]
+        body = make(request=request, by=by, on=self._day(on), **members)
         with self.deciding() as record:
             record(event, body)
         return self._register.get(request)
@@ -237,7 +232,7 @@ class Desk:
         )
 
     def _forget(self) -> None:
-        self._register, self._position = Register(), START
+        self._register = Register()
 
 
 def _reference(key: PseudonymKey, number: str) -> str:
@@ -254,5 +249,10 @@ def _checked(name: str) -> str:
     return name
 
 
-def _without_none(members: Mapping[str, object]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
+def _written(body: object) -> Mapping[str, Any]:
+    """The body of an entry. Its words are from outside, so that one that does not fit is malformed input."""
+    try:
+        written: Mapping[str, Any] = to_json(body)
+    except ValueError as err:
+        raise FormatError(str(err)) from None
+    return written

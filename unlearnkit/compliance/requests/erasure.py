@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from unlearnkit.bundle.pseudonym import PseudonymKey
-from unlearnkit.compliance.requests.desk import Desk, fingerprint
-from unlearnkit.compliance.requests.register import KEY_DESTROYED, Register
+from unlearnkit.compliance.requests.desk import Desk
+from unlearnkit.compliance.requests.register import KEY_DESTROYED, KeyBody, Register
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import fsync_directory
 
@@ -23,7 +23,7 @@ def destroy_key(desk: Desk, path: Path) -> int:
     if register.key_destroyed is None:
         _require_nothing_open(register)
         with desk.deciding() as record:
-            record(KEY_DESTROYED, {"key": fingerprint(PseudonymKey.load(path))})
+            record(KEY_DESTROYED, KeyBody(PseudonymKey.load(path).fingerprint))
     elif not path.exists():
         raise RefusedError(f"the pseudonym key is destroyed already: entry {register.key_destroyed} of the log says so")
     _overwrite(path)

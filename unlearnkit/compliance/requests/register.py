@@ -6,30 +6,45 @@ check decides whether a step may be recorded and whether a recorded one was lega
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from unlearnkit.canonical import take_fields
-from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.log.entry import START, Entry, advance
 from unlearnkit.compliance.policy.deadlines import Due
-from unlearnkit.compliance.requests.steps import FULFIL, REFUSE, Event, Step, parse_body
+from unlearnkit.compliance.requests.steps import (
+    Acted,
+    Assessed,
+    Assessment,
+    Event,
+    Extended,
+    Received,
+    Step,
+    parse_body,
+)
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
+from unlearnkit.names import KeyFingerprint
+from unlearnkit.records import from_json
 
 KEY_CREATED, KEY_DESTROYED = "pseudonym-key-created", "pseudonym-key-destroyed"
 CLOSING = frozenset({Event.REFUSED, Event.FULFILLED, Event.WITHDRAWN})
 _ONCE = frozenset({Event.ACKNOWLEDGED, Event.IDENTITY_VERIFIED, Event.EXTENDED})
 _NEEDS_IDENTITY = frozenset({Event.ASSESSED, Event.FULFILLED})
-_DECISIONS = {Event.FULFILLED: FULFIL, Event.REFUSED: REFUSE}
+_DECISIONS = {Event.FULFILLED: Assessment.FULFIL, Event.REFUSED: Assessment.REFUSE}
 _RESERVED = ("request-", "pseudonym-key-")
-_KEY = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBody:
+    """That the pseudonym key of this fingerprint was made, or destroyed."""
+
+    key: KeyFingerprint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request as the log tells it. subject: pseudonym.
+    """A request as the log tells it. subject: pseudonym. policy_digest: of the policy it was received under.
 
     duplicate_of: the open request of the same subject; whatever happens to that one happens to this one.
     follows: the last closed request of the same subject. duplicates: the other direction.
@@ -37,6 +52,7 @@ class Request:
 
     id: str
     subject: str
+    policy_digest: str
     steps: tuple[Step, ...]
     respond: Due
     acknowledge: Due | None = None
@@ -81,16 +97,26 @@ class Register:
         self.requests: dict[str, Request] = {}
         self.key: str | None = None
         """Fingerprint of the pseudonym key in force; None before it was made and after it was destroyed."""
+        self.request_key: str | None = None
+        """Fingerprint of the pseudonym key that all requests are under, destroyed or not; None before it was made."""
         self.key_destroyed: int | None = None
         """The entry that says that the pseudonym key was destroyed."""
+        self.end = START
+        """The place after the last entry that was replayed."""
         self._latest: dict[str, str] = {}  # by subject, the last request that is no duplicate
 
-    def replay(self, entry: Entry) -> None:
-        """`apply` an entry that was recorded; VerificationError if it should not have been."""
-        try:
-            self.apply(entry.index, entry.type, entry.body)
-        except (RefusedError, UnknownNameError) as err:
-            raise VerificationError(f"log entry {entry.index} is not a legal step: {err}") from err
+    def replay(self, entries: Iterable[Entry]) -> Register:
+        """`apply` entries that were recorded, and return this register.
+
+        Raises VerificationError for the first that should not have been recorded, FormatError for a malformed one.
+        """
+        for entry in entries:
+            try:
+                self.apply(entry.index, entry.type, entry.body)
+            except (RefusedError, UnknownNameError) as err:
+                raise VerificationError(f"log entry {entry.index} is not a legal step: {err}") from err
+            self.end = advance(self.end, entry.line)
+        return self
 
     def apply(self, index: int, kind: str, body: Mapping[str, Any]) -> Request | None:
         """Take in the entry ``index``, and return the request that it changes; entries about other things are let by.
@@ -106,8 +132,8 @@ class Register:
                 raise FormatError(f"entry {index} is of an unknown type: got {kind!r}")
             return None
         event = Event(kind)
-        fields = parse_body(event, body, where=f"entry {index}: {kind}")
-        request = self._receive(index, fields) if event is Event.RECEIVED else self._step(index, event, fields)
+        said = parse_body(event, body, where=f"entry {index}: {kind}")
+        request = self._receive(index, said) if isinstance(said, Received) else self._step(index, event, said)
         self.requests[request.id] = request
         return request
 
@@ -127,25 +153,26 @@ class Register:
         """The last request of a subject that is no duplicate."""
         return self.requests[self._latest[subject]] if subject in self._latest else None
 
-    def _receive(self, index: int, fields: Mapping[str, Any]) -> Request:
-        if self.key is None or fields["key"] != self.key:
+    def _receive(self, index: int, body: Received) -> Request:
+        if self.key is None or body.key != self.key:
             destroyed = f": it was destroyed with entry {self.key_destroyed}" if self.key_destroyed is not None else ""
             raise RefusedError(
-                f"requests cannot be recorded under pseudonym key {fields['key']}{destroyed}; in force: {self.key}",
+                f"requests cannot be recorded under pseudonym key {body.key}{destroyed}; in force: {self.key}",
                 hint="pseudonyms under another key would hide duplicates; use the workspace's key, or a new workspace",
             )
-        links = self.links(fields["subject"])
-        if links != {name: fields[name] for name in ("duplicate_of", "follows") if name in fields}:
+        links = self.links(body.subject)
+        if links != {n: link for n in ("duplicate_of", "follows") if (link := getattr(body, n)) is not None}:
             raise RefusedError(f"entry {index} must be linked to the other requests of its subject: expected {links}")
         request = Request(
             id=f"R{index}",
-            subject=fields["subject"],
-            steps=(Step(Event.RECEIVED, index, fields["received"], fields),),
-            respond=fields["respond"],
-            acknowledge=fields.get("acknowledge"),
-            reference=fields.get("reference"),
-            duplicate_of=links.get("duplicate_of"),
-            follows=links.get("follows"),
+            subject=body.subject,
+            policy_digest=body.policy_digest,
+            steps=(Step(Event.RECEIVED, index, body),),
+            respond=body.respond,
+            acknowledge=body.acknowledge,
+            reference=body.reference,
+            duplicate_of=body.duplicate_of,
+            follows=body.follows,
         )
         if request.duplicate_of:
             original = self.requests[request.duplicate_of]
@@ -161,27 +188,25 @@ class Register:
             return {}
         return {"follows" if latest.is_closed else "duplicate_of": latest.id}
 
-    def _step(self, index: int, event: Event, fields: Mapping[str, Any]) -> Request:
-        request = self.get(fields["request"])
-        check_legal(request, event, fields)
-        step = Step(event, index, fields["on"], fields)
-        return replace(request, steps=(*request.steps, step), respond=fields.get("respond", request.respond))
+    def _step(self, index: int, event: Event, body: Acted) -> Request:
+        request = self.get(body.request)
+        check_legal(request, event, body)
+        respond = body.respond if isinstance(body, Extended) else request.respond
+        return replace(request, steps=(*request.steps, Step(event, index, body)), respond=respond)
 
     def _apply_key(self, index: int, kind: str, body: Mapping[str, Any]) -> None:
         where = f"entry {index}: {kind}"
-        fields = take_fields(body, where=where, required={"key": str})
-        key = fields["key"]
-        if not _KEY.fullmatch(key):
-            raise FormatError(f"{where}: key must be 16 hexadecimal digits: got {key!r}")
+        key = from_json(KeyBody, body, where=where).key
         if kind == KEY_DESTROYED and self.key != key:
             raise RefusedError(f"{where}: the pseudonym key in force is {self.key}, got {key}")
         if kind == KEY_CREATED and (self.key is not None or self.key_destroyed is not None):
             raise RefusedError(f"{where}: there was a pseudonym key already")
         self.key = key if kind == KEY_CREATED else None
+        self.request_key = key
         self.key_destroyed = index if kind == KEY_DESTROYED else None
 
 
-def check_legal(request: Request, event: Event, fields: Mapping[str, Any]) -> None:
+def check_legal(request: Request, event: Event, body: Acted) -> None:
     """Raise RefusedError unless ``event`` may happen to ``request`` now."""
 
     def refuse(reason: str, hint: str | None = None) -> RefusedError:
@@ -195,18 +220,13 @@ def check_legal(request: Request, event: Event, fields: Mapping[str, Any]) -> No
         raise refuse("it is already")
     if event in _NEEDS_IDENTITY and not request.last(Event.IDENTITY_VERIFIED):
         raise refuse("the identity has not been verified", "`unlearnkit requests verify-identity`")
-    if fields["on"] < request.received:
-        raise refuse(f"it was received on {request.received}, which is after {fields['on']}")
-    if event is Event.EXTENDED and fields["on"] > request.respond.day:
+    if body.on < request.received:
+        raise refuse(f"it was received on {request.received}, which is after {body.on}")
+    if isinstance(body, Extended) and body.on > request.respond.day:
         raise refuse(f"the time for that ended on {request.respond.day} ({request.respond.rule})")
-    if event is Event.EXTENDED and fields["respond"].day < request.respond.day:
-        raise refuse(f"the new day {fields['respond'].day} is before the old one, {request.respond.day}")
-    if (conflict := _other_decision(request, event)) is not None:
-        raise refuse(f"entry {conflict.index} decided to {conflict.body['decision']}", "assess it anew")
-
-
-def _other_decision(request: Request, event: Event) -> Step | None:
-    """The last assessment, if it decided otherwise than ``event`` would have it."""
-    assessed, decision = request.last(Event.ASSESSED), _DECISIONS.get(event)
-    is_other = assessed is not None and decision is not None and assessed.body["decision"] != decision
-    return assessed if is_other else None
+    if isinstance(body, Extended) and body.respond.day < request.respond.day:
+        raise refuse(f"the new day {body.respond.day} is before the old one, {request.respond.day}")
+    wanted = _DECISIONS.get(event)
+    assessed = request.last(Event.ASSESSED)
+    if wanted and assessed and isinstance(assessed.body, Assessed) and assessed.body.decision is not wanted:
+        raise refuse(f"entry {assessed.index} decided to {assessed.body.decision}", "assess it anew")

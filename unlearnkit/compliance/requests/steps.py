@@ -6,19 +6,16 @@ personal data can get into a log that forgets nothing.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
-from unlearnkit.canonical import take_fields
-from unlearnkit.compliance.policy.deadlines import Due, parse_day, parse_due
-from unlearnkit.errors import FormatError
-
-FULFIL, REFUSE = "fulfil", "refuse"
-"""What an assessment can decide."""
+from unlearnkit.compliance.policy.deadlines import Due
+from unlearnkit.names import KeyFingerprint, RequestId, Sha256, Word
+from unlearnkit.records import Count, Day, from_json
+from unlearnkit.shapes import Items
 
 
 class Event(StrEnum):
@@ -39,104 +36,137 @@ class Event(StrEnum):
         return self.value.removeprefix("request-").replace("-", " ")
 
 
+class Assessment(StrEnum):
+    """What an assessment can decide."""
+
+    FULFIL = "fulfil"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A request came in. subject, reference: pseudonyms. key: of the pseudonym key that made them.
+
+    duplicate_of, follows: the open, or else the last closed, request of the same subject.
+    """
+
+    subject: Sha256
+    key: KeyFingerprint
+    nature: Literal["erasure"] = "erasure"
+    source: Word
+    received: Day
+    by: Word
+    policy: Word
+    policy_digest: Sha256
+    respond: Due
+    acknowledge: Due | None = None
+    reference: Sha256 | None = None
+    jurisdiction: Word | None = None
+    duplicate_of: RequestId | None = None
+    follows: RequestId | None = None
+
+    @property
+    def on(self) -> date:
+        """The day it happened."""
+        return self.received
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acted:
+    """Something was done about a request. by: who did it. on: the day it happened."""
+
+    request: RequestId
+    by: Word
+    on: Day
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged(Acted):
+    """Receipt was confirmed to the person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityVerified(Acted):
+    """The person is who they say they are."""
+
+    method: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extended(Acted):
+    """The person was told that it takes longer."""
+
+    reason: Word
+    respond: Due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessed(Acted):
+    """It was decided what will be done. records: how many examples. evidence: SHA-256 of documents."""
+
+    decision: Assessment
+    ground: Word | None = None
+    records: Count | None = None
+    evidence: tuple[Sha256, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused(Acted):
+    """The person was told that the request is refused. retain_until: the last day this record is needed."""
+
+    retain_until: Day
+    reason: Word
+    evidence: tuple[Sha256, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fulfilled(Acted):
+    """It was done, and the person was told. notified: who else was."""
+
+    retain_until: Day
+    method: Word
+    evidence: Annotated[tuple[Sha256, ...], Items(least=1)]
+    records: Count | None = None
+    notified: tuple[Word, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn(Acted):
+    """The person does not want it any more."""
+
+    retain_until: Day
+    reason: Word
+
+
+Body: TypeAlias = Received | Acted
+
+BODIES: Mapping[Event, type[Body]] = {
+    Event.RECEIVED: Received,
+    Event.ACKNOWLEDGED: Acknowledged,
+    Event.IDENTITY_VERIFIED: IdentityVerified,
+    Event.EXTENDED: Extended,
+    Event.ASSESSED: Assessed,
+    Event.REFUSED: Refused,
+    Event.FULFILLED: Fulfilled,
+    Event.WITHDRAWN: Withdrawn,
+}
+"""What each kind of entry says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happened. index: its entry. on: the day it happened, which may be before it was recorded."""
+    """Something that happened. index: its entry."""
 
     event: Event
     index: int
-    on: date
-    body: Mapping[str, Any]
+    body: Body
+
+    @property
+    def on(self) -> date:
+        """The day it happened, which may be before it was recorded."""
+        return self.body.on
 
 
-def parse_body(event: Event, body: Mapping[str, Any], *, where: str) -> dict[str, Any]:
-    """The members of an entry, days as dates; FormatError for anything that is not a day, number, digest or word."""
-    required, optional = _BODIES[event]
-    any_kind = (str, int, list, dict)  # the readers are stricter
-    fields = take_fields(
-        body,
-        where=where,
-        required=dict.fromkeys(required, any_kind),
-        optional=dict.fromkeys(optional, any_kind),
-    )
-    readers = {**required, **optional}
-    return {name: readers[name](value, f"{where}: {name}") for name, value in fields.items()}
-
-
-_Reader = Callable[[object, str], Any]
-
-
-def _pattern(pattern: str) -> _Reader:
-    compiled = re.compile(pattern)
-
-    def read(value: object, where: str) -> str:
-        if not isinstance(value, str) or not compiled.fullmatch(value):
-            raise FormatError(f"{where} has a wrong form: got {value!r}, expected {pattern}")
-        return value
-
-    return read
-
-
-def _list_of(reader: _Reader, *, least: int = 0) -> _Reader:
-    def read(value: object, where: str) -> tuple[Any, ...]:
-        if not isinstance(value, list) or len(value) < least:
-            raise FormatError(f"{where} must be an array of at least {least}: got {value!r}")
-        return tuple(reader(item, where) for item in value)
-
-    return read
-
-
-def _count(value: object, where: str) -> int:
-    if type(value) is not int or value < 0:
-        raise FormatError(f"{where} must be a number of things: got {value!r}")
-    return value
-
-
-def _day(value: object, where: str) -> date:
-    if not isinstance(value, str):
-        raise FormatError(f"{where} must be a day: got {value!r}")
-    return parse_day(value, where=where)
-
-
-def _due(value: object, where: str) -> Due:
-    if not isinstance(value, dict):
-        raise FormatError(f"{where} must be an object: got {value!r}")
-    return parse_due(value, where=where)
-
-
-_WORD = _pattern(r"[a-z][a-z0-9-]{0,63}")
-_DIGEST = _pattern(r"[0-9a-f]{64}")
-_ID = _pattern(r"R(0|[1-9][0-9]{0,15})")
-_STEP: dict[str, _Reader] = {"request": _ID, "by": _WORD, "on": _day}
-_CLOSED: dict[str, _Reader] = {**_STEP, "retain_until": _day}
-
-_BODIES: dict[Event, tuple[dict[str, _Reader], dict[str, _Reader]]] = {
-    Event.RECEIVED: (
-        {
-            "subject": _DIGEST,
-            "key": _pattern(r"[0-9a-f]{16}"),
-            "nature": _pattern("erasure"),
-            "source": _WORD,
-            "received": _day,
-            "by": _WORD,
-            "policy": _WORD,
-            "policy_digest": _DIGEST,
-            "respond": _due,
-        },
-        {"acknowledge": _due, "reference": _DIGEST, "jurisdiction": _WORD, "duplicate_of": _ID, "follows": _ID},
-    ),
-    Event.ACKNOWLEDGED: (_STEP, {}),
-    Event.IDENTITY_VERIFIED: ({**_STEP, "method": _WORD}, {}),
-    Event.EXTENDED: ({**_STEP, "reason": _WORD, "respond": _due}, {}),
-    Event.ASSESSED: (
-        {**_STEP, "decision": _pattern(f"{FULFIL}|{REFUSE}")},
-        {"ground": _WORD, "records": _count, "evidence": _list_of(_DIGEST)},
-    ),
-    Event.REFUSED: ({**_CLOSED, "reason": _WORD}, {"evidence": _list_of(_DIGEST)}),
-    Event.FULFILLED: (
-        {**_CLOSED, "method": _WORD, "evidence": _list_of(_DIGEST, least=1)},
-        {"records": _count, "notified": _list_of(_WORD)},
-    ),
-    Event.WITHDRAWN: ({**_CLOSED, "reason": _WORD}, {}),
-}
-"""The required and the optional members of each kind of entry."""
+def parse_body(event: Event, body: Mapping[str, Any], *, where: str) -> Body:
+    """What an entry says; FormatError for anything that is not a day, number, digest or word."""
+    return from_json(BODIES[event], body, where=where)

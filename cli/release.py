@@ -1,0 +1,116 @@
+"""``unlearnkit release``: which models are in use, and what became of them."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import click
+
+from .errors import values_from_options
+from .options import BY, ON
+from .output import Output, pass_output
+from .release_views import OneRelease, Releases, ReleaseView, render_release, render_releases
+
+_VERSION = "Which one of that name: digits, lower-case letters, points and hyphens."
+
+
+@click.group()
+def release() -> None:
+    """Releases: the models in use, each with its bundle."""
+
+
+@release.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What the model is called: a word.")
+@click.option("--version", required=True, help=_VERSION)
+@click.option("--replaces", metavar="RELEASE", help="The release that it takes the place of, such as digits@1.")
+@ON
+@BY
+@pass_output
+def add(
+    output: Output,
+    *,
+    bundle: Path,
+    name: str,
+    version: str,
+    replaces: str | None,
+    on: date | None,
+    actor: str | None,
+) -> None:
+    """Record that the model of BUNDLE came into use.
+
+    A model that holds data of somebody whose request was met by retraining is refused.
+
+    \b
+    Example:
+      unlearnkit release add run/bundle --name digits --version 1
+      unlearnkit release add run/bundle-2 --name digits --version 2 --replaces digits@1
+    """
+    import unlearnkit as uk
+
+    office = uk.Workspace.find()
+    with values_from_options():
+        made = office.register(bundle, name=name, version=version, replaces=replaces, on=on, by=actor)
+    output.emit(Releases(releases=(ReleaseView.of(made, office.view()),)), render_releases)
+
+
+@release.command("list")
+@click.option("--all", "everything", is_flag=True, help="Those too that are out of use.")
+@pass_output
+def list_releases(output: Output, *, everything: bool) -> None:
+    """List the releases in force, with the requests that were received since each.
+
+    \b
+    Example:
+      unlearnkit release list
+    """
+    import unlearnkit as uk
+
+    view = uk.Workspace.find().view()
+    found = tuple(view.registry.releases.values()) if everything else view.registry.in_force
+    output.emit(Releases(releases=tuple(ReleaseView.of(item, view) for item in found)), render_releases)
+    output.say(f"{len(view.registry.in_force)} releases in force")
+
+
+@release.command()
+@click.argument("release")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle: who stands, and what all of them move.")
+@pass_output
+def show(output: Output, *, release: str, bundle: Path | None) -> None:
+    """Show what the log says of RELEASE; with its bundle, its standing set, too.
+
+    The standing set is everybody in the bundle who was answered without retraining. What each probe of the policy would
+    move without all of them is predicted, not certified.
+
+    \b
+    Example:
+      unlearnkit release show digits@1 --bundle run/bundle
+    """
+    import unlearnkit as uk
+
+    office = uk.Workspace.find()
+    view = office.view()
+    found = view.registry.get(release)
+    standing = None if bundle is None else office.standing(found, bundle)
+    output.emit(OneRelease.of_release(found, view, standing), render_release)
+
+
+@release.command()
+@click.argument("release")
+@ON
+@BY
+@pass_output
+def retire(output: Output, *, release: str, on: date | None, actor: str | None) -> None:
+    """Record that RELEASE went out of use, with nothing in its place.
+
+    \b
+    Example:
+      unlearnkit release retire digits@1
+    """
+    import unlearnkit as uk
+
+    office = uk.Workspace.find()
+    with values_from_options():
+        made = office.retire(release, on=on, by=actor)
+    output.emit(Releases(releases=(ReleaseView.of(made, office.view()),)), render_releases)

@@ -1,0 +1,159 @@
+"""How releases are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from .output import Document, columns, number
+
+if TYPE_CHECKING:
+    from unlearnkit.compliance.releases.registry import Release
+    from unlearnkit.compliance.view import LogView
+    from unlearnkit.office.releases import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class _Artefacts:
+    bundle: str
+    model: str
+    recipe: str
+    units: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseView:
+    """A release as the commands print it. asked, open: the requests received since, and those still open."""
+
+    id: str
+    in_force: bool
+    registered: date
+    retired: date | None
+    replaces: str | None
+    replaced_by: str | None
+    artefacts: _Artefacts
+    entry: int
+    asked: tuple[str, ...]
+    open: tuple[str, ...]
+
+    @classmethod
+    def of(cls, release: Release, view: LogView) -> Self:
+        """What the log says of a release."""
+        from unlearnkit.office.releases import requests_since
+
+        found, made = requests_since(view, release), release.artefacts
+        return cls(
+            id=release.id,
+            in_force=release.is_in_force,
+            registered=release.registered,
+            retired=release.retired,
+            replaces=release.replaces,
+            replaced_by=release.replaced_by,
+            artefacts=_Artefacts(made.bundle, made.model, made.recipe, made.units, made.key),
+            entry=release.index,
+            asked=tuple(request.id for request in found),
+            open=tuple(request.id for request in found if not request.is_closed),
+        )
+
+    def __str__(self) -> str:
+        return "  ".join([self.life, f"{len(self.asked)} requests since, {len(self.open)} open"])
+
+    @property
+    def life(self) -> str:
+        """Since when it is in use, or until when it was."""
+        if self.in_force:
+            return f"in force since {self.registered}"
+        after = f", replaced by {self.replaced_by}" if self.replaced_by else ""
+        return f"in use from {self.registered} to {self.retired}{after}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Releases(Document):
+    """Some releases."""
+
+    schema: ClassVar[str] = "unlearnkit/releases/v1"
+
+    releases: tuple[ReleaseView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """How far a probe moves without the standing set, by prediction."""
+
+    probe: str
+    largest: float
+    tolerance: float
+    convergence: str
+
+    def __str__(self) -> str:
+        used = abs(self.largest) / self.tolerance
+        moved = f"{number(self.largest, signed=True)} without all of them, {used:.0%} of the tolerance"
+        return moved if self.convergence == "converging" else f"{moved}; the series is {self.convergence}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Standing:
+    """Who was answered without retraining. people: pseudonyms. units: how many people the bundle holds."""
+
+    people: tuple[str, ...]
+    units: int
+    changes: tuple[_Change, ...]
+
+    @classmethod
+    def of(cls, standing: Standing) -> Self:
+        changes = tuple(
+            _Change(
+                probe=change.probe,
+                largest=change.largest,
+                tolerance=float(change.tolerance),
+                convergence=change.convergence,
+            )
+            for change in standing.changes
+        )
+        return cls(people=standing.people, units=standing.units, changes=changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneRelease(Document, ReleaseView):
+    """A release alone. standing: None where no bundle was given."""
+
+    schema: ClassVar[str] = "unlearnkit/release/v1"
+
+    standing: _Standing | None
+
+    @classmethod
+    def of_release(cls, release: Release, view: LogView, standing: Standing | None) -> Self:
+        """What the log says of a release, and the bundle of its standing set."""
+        known = ReleaseView.of(release, view)
+        members = {member.name: getattr(known, member.name) for member in fields(ReleaseView)}
+        return cls(**members, standing=None if standing is None else _Standing.of(standing))
+
+
+def render_release(release: OneRelease) -> Iterator[str]:
+    """A release, what it is made of, and its standing set."""
+    made = release.artefacts
+    yield from columns(
+        [
+            (release.id, release.life),
+            ("log entry", release.entry),
+            ("replaces", release.replaces),
+            ("bundle", made.bundle),
+            ("model", made.model),
+            ("recipe", made.recipe),
+            ("units", made.units),
+            ("asked since", f"{len(release.asked)}, {len(release.open)} of them open"),
+            ("still open", " ".join(release.open) or None),
+        ]
+    )
+    if release.standing is not None:
+        standing = release.standing
+        yield f"{len(standing.people)} of {standing.units} people were answered without retraining"
+        yield from columns([(f"  {change.probe}", change) for change in standing.changes])
+
+
+def render_releases(found: Releases) -> Iterable[str]:
+    """A line for each release."""
+    return columns([(item.id, item) for item in found.releases])

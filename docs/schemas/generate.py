@@ -1,0 +1,54 @@
+"""Write the JSON Schema (2020-12) of everything that is stored, from the declarations themselves: ``make schemas``.
+
+A schema says what may stand where. What must hold between members, such as a digest that fits its text, no schema says;
+reading checks it. The schemas of a certificate and of an audit are about the predicate of their in-toto statement.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.policy.trust import TrustFile
+from unlearnkit.compliance.releases.release import RELEASE_BODIES
+from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody
+from unlearnkit.compliance.requests.steps import BODIES
+from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
+from unlearnkit.records import json_schema
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
+from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.evidence import Audit
+
+FOLDER = Path(__file__).parent
+
+RECORDS = {"manifest": Manifest, "log-entry": Entry, "certificate": Certificate, "retraining-audit": Audit}
+ENTRY_BODIES: dict[str, type] = {
+    CREATED: WorkspaceCreated,
+    KEY_CREATED: KeyBody,
+    KEY_DESTROYED: KeyBody,
+    CERTIFICATE_ISSUED: Issued,
+    **{event.value: kind for event, kind in BODIES.items()},
+    **{event.value: kind for event, kind in RELEASE_BODIES.items()},
+}
+SETTINGS = {"policy": Policy, "trust": TrustFile, "workspace": Settings}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """Every schema, by the name of its file."""
+    found: dict[str, dict[str, Any]] = {f"{name}.json": json_schema(kind) for name, kind in RECORDS.items()}
+    found |= {f"entry-{name}.json": json_schema(kind) for name, kind in ENTRY_BODIES.items()}
+    return found | {f"{name}.json": json_schema(kind, complete=False) for name, kind in SETTINGS.items()}
+
+
+def files() -> dict[str, bytes]:
+    """The files as they are written."""
+    return {name: (json.dumps(schema, indent=2) + "\n").encode() for name, schema in schemas().items()}
+
+
+if __name__ == "__main__":
+    for name, raw in files().items():
+        (FOLDER / name).write_bytes(raw)

@@ -1,0 +1,84 @@
+"""The commands for releases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from unlearnkit.cli.main import main
+
+from tests.bundle.small import small
+from tests.verifier.issuance import policy_text
+from unlearnkit.bundle import PseudonymKey, write_bundle
+from unlearnkit.office.workspace import Workspace
+
+
+def run(*arguments: str, code: int = 0):
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture
+def office(tmp_path, monkeypatch) -> Workspace:
+    monkeypatch.chdir(tmp_path)
+    run("init", "--origin", "example.com/log")
+    made = Workspace.find()
+    contents = small(tmp_path, weights=False, key=PseudonymKey.load(made.pseudonym_key_path))
+    write_bundle(Path("bundle"), manifest=contents.manifest, signer=made.signer_key(), **contents.contents)
+    return made
+
+
+def test_a_release_is_added_listed_and_retired(office):
+    added = run("release", "add", "bundle", "--name", "digits", "--version", "1")
+    assert added.stdout.startswith(f"digits@1  in force since {office.today}  0 requests since, 0 open")
+    run("request-delete", "ann", "ben")
+    run("requests", "withdraw", "R4", "--reason", "requested-by-person")
+    assert "2 requests since, 1 open" in run("release", "list").stdout
+    (listed,) = json.loads(run("--json", "release", "list").stdout)["releases"]
+    assert (listed["id"], listed["in_force"], listed["entry"]) == ("digits@1", True, 2)
+    assert (listed["asked"], listed["open"]) == (["R3", "R4"], ["R3"])
+    assert listed["artefacts"]["bundle"] == office.open_bundle("bundle").digest
+    assert f"in use from {office.today} to {office.today}" in run("release", "retire", "digits@1").stdout
+    assert run("release", "list").stdout.strip() == ""
+    assert run("release", "list", "--all").stdout.startswith("digits@1  in use from")
+
+
+def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
+    text = policy_text().replace(b"test_loss = 20", b"test_loss = 0.5")
+    Path("policy.toml").write_bytes(text)
+    settings = Path("unlearnkit.toml")
+    settings.write_text(settings.read_text().replace('policy = "gdpr"', 'policy = "./policy.toml"'))
+    run("release", "add", "bundle", "--name", "digits", "--version", "1")
+    run("request-delete", "ann", "ben")
+    run("requests", "verify-identity", "R3", "--method", "in-person")
+    run("requests", "fulfil", "R3", "--method", "negligible-effect", "--evidence", "policy.toml")
+    shown = json.loads(run("--json", "release", "show", "digits@1", "--bundle", "bundle").stdout)
+    change = float(office.open_bundle("bundle").probe("test_loss").predict(["ann"]).change)
+    (moved,) = shown["standing"]["changes"]
+    assert (moved["probe"], moved["largest"], moved["tolerance"]) == ("test_loss", pytest.approx(change), 0.5)
+    assert len(shown["standing"]["people"]) == 1
+    text = run("release", "show", "digits@1", "--bundle", "bundle").stdout
+    assert "1 of 5 people were answered without retraining" in text
+    assert f"{abs(change) / 0.5:.0%} of the tolerance" in text
+    assert "still open   R4" in text
+    assert json.loads(run("--json", "release", "show", "digits@1").stdout)["standing"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["show", "digits@2"], 1, "no release 'digits@2': there are digits@1"),
+        (["retire", "digits@2"], 1, "no release 'digits@2': there are digits@1"),
+        (["retire", "digits"], 3, "release must be the id of a release, such as digits@1: got 'digits'"),
+        (["retire", "digits@1", "--on", "2999-01-01"], 2, "a day in the future"),
+        (["add", "bundle", "--name", "digits", "--version", "1"], 5, "there is a release digits@1 already"),
+        (["add", "bundle", "--name", "digits", "--version", "2"], 5, "digits@1 is this very model"),
+        (["add", "bundle", "--name", "Digits", "--version", "2"], 3, "name must be a word"),
+    ],
+)
+def test_what_goes_wrong_is_said_with_its_exit_code(office, arguments, code, message):
+    run("release", "add", "bundle", "--name", "digits", "--version", "1")
+    assert message in run("release", *arguments, code=code).output

@@ -1,0 +1,104 @@
+"""Words have one look, and numbers one spelling."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from unlearnkit import names
+from unlearnkit.errors import FormatError
+from unlearnkit.names import MAX_DIGITS, PROBABILITY, Pattern, decimal_text, probability, probability_text
+
+PATTERNS = {name: value for name, value in vars(names).items() if isinstance(value, Pattern)}
+RIGHT = {
+    "SHA256": ["0" * 64, "abcdef0123456789" * 4],
+    "KEY_FINGERPRINT": ["0123456789abcdef"],
+    "PROBE_NAME": ["a", "test_loss", "0", "_x", "a.b-c", "a" * 64, "a..b"],
+    "WORD": ["a", "web-form", "art-17-1-a", "a" * 64],
+    "REQUEST_ID": ["R0", "R17", "R9007199254740991"],
+    "DECIMAL": ["0", "-0.25", "1E-7", "12.50", "1E+300"],
+    "TIME": ["2025-01-31T09:30:00Z"],
+    "PROBABILITY": ["0.05", "0.5", "0.000000000000001", "0." + "9" * 15],
+}
+WRONG = {
+    "SHA256": ["", "0" * 63, "0" * 65, "A" * 64, "g" * 64],
+    "KEY_FINGERPRINT": ["0" * 15, "0" * 17, "F" * 16],
+    "PROBE_NAME": ["", ".", "../a", "a/b", "A", "-a", "a b", "a" * 65, "é"],
+    "WORD": ["", "A", "1a", "-a", "a_b", "a b", "a" * 65, "ä"],
+    "REQUEST_ID": ["R", "R01", "r1", "1", "R-1", "R1.0", "R" + "1" * 17],
+    "DECIMAL": ["", "NaN", "Infinity", "+1", "01", ".5", "1.", "1e5", "1E", "0x1", "1E9999", "1_0", "\u0661"],
+    "TIME": ["2025-01-31T09:30:00", "2025-01-31 09:30:00Z", "2025-01-31T09:30:00.5Z", "2025-01-31T09:30:00+00:00"],
+    "PROBABILITY": ["0", "1", "1.0", "0.0", "0.50", "5E-2", ".5", "-0.1", "0." + "0" * 15 + "1", "0." + "9" * 16],
+}
+
+
+def test_every_pattern_is_tried():
+    assert set(PATTERNS) == set(RIGHT) == set(WRONG)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_word_fits_its_pattern_whole_and_with_nothing_after_it(name):
+    for text in RIGHT[name]:
+        assert PATTERNS[name].require(text, where="x") == text
+        for altered in (text + "\n", " " + text, text + "\0", text + " "):
+            assert not PATTERNS[name].fits(altered)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_what_does_not_fit_is_refused_and_shown(name):
+    for text in WRONG[name]:
+        with pytest.raises(FormatError, match=re.escape(f"x must be {PATTERNS[name].what}: got {text!r}")):
+            PATTERNS[name].require(text, where="x")
+
+
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**12), max_value=10**12)
+
+
+@given(DECIMALS)
+def test_a_number_has_one_plain_spelling_that_reads_as_it(value):
+    text = decimal_text(value)
+    assert Fraction(text) == Fraction(value)
+    assert re.fullmatch(r"0|-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?", text)
+    assert text != "-0"
+
+
+@given(DECIMALS, st.integers(0, 5))
+def test_equal_numbers_have_equal_texts(value, zeros):
+    sign, digits, exponent = value.as_tuple()
+    assert decimal_text(Decimal((sign, (*digits, *[0] * zeros), exponent - zeros))) == decimal_text(value)
+
+
+@pytest.mark.parametrize("value", ["NaN", "sNaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_has_no_text(value):
+    with pytest.raises(ValueError, match="not a finite number"):
+        decimal_text(Decimal(value))
+
+
+@given(st.integers(1, 10**MAX_DIGITS - 1))
+def test_every_probability_of_so_many_digits_is_taken_and_is_a_double_between_0_and_1(units):
+    value = Decimal(units).scaleb(-MAX_DIGITS)
+    text = probability_text(value)
+    assert Fraction(text) == Fraction(units, 10**MAX_DIGITS)
+    assert PROBABILITY.fits(text)
+    assert 0 < float(text) < 1
+    assert Decimal(repr(float(text))) == value  # different ones are different doubles
+
+
+@given(st.lists(st.integers(1, 10**MAX_DIGITS - 1), max_size=40))
+def test_sums_of_probabilities_are_exact(units):
+    total = sum((Decimal(probability_text(Decimal(unit).scaleb(-MAX_DIGITS))) for unit in units), Decimal(0))
+    assert Fraction(total) == Fraction(sum(units), 10**MAX_DIGITS)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["0", "-0", "1", "-0.5", "1.5", "NaN", "sNaN", "Infinity", "1E-16", "0.1234567890123456789012", "1E-999999"],
+)
+def test_what_is_no_probability_or_has_too_many_digits_is_refused_by_name(value):
+    with pytest.raises(ValueError, match=rf"not a probability above 0 and below 1, .* at most {MAX_DIGITS} digits"):
+        probability(Decimal(value))

@@ -1,0 +1,1 @@
+"""Releases: the models in use, each with the bundle that tells what it would be without somebody's data."""

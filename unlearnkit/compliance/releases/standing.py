@@ -1,0 +1,81 @@
+"""Who is still in a model: those who were answered without retraining, and those who must not be in it any more.
+
+Derived from the log and the list of units in a bundle; nothing is stored (docs/theory.md section 12).
+"""
+
+from __future__ import annotations
+
+from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.policy.policy import Ending
+from unlearnkit.compliance.releases.registry import Release
+from unlearnkit.compliance.releases.release import Artefacts
+from unlearnkit.compliance.requests.register import Register
+from unlearnkit.compliance.requests.steps import Event, Fulfilled
+from unlearnkit.errors import RefusedError, VerificationError
+
+
+def answered(register: Register, ending: Ending, *, before: int | None = None) -> dict[str, str]:
+    """Those whose request was fulfilled in one way, by pseudonym: the request that was.
+
+    before: only if that was before this entry of the log; None: everybody.
+    """
+    found = {}
+    for request in register.requests.values():
+        step = request.last(Event.FULFILLED)
+        if step is None or (before is not None and step.index >= before):
+            continue
+        if isinstance(step.body, Fulfilled) and step.body.method == ending:
+            found[request.subject] = request.id
+    return found
+
+
+def standing_set(register: Register, bundle: Bundle, *, before: int | None = None) -> tuple[str, ...]:
+    """The people in a bundle who were answered without retraining: pseudonyms, sorted.
+
+    Whenever they were: that the same people's data were trained on again, or that the same model has a new name, makes
+    nobody leave.
+
+    Args:
+        register: All requests.
+        bundle: Of the release.
+        before: Only what was answered before this entry of the log; None: everything.
+
+    Raises:
+        RefusedError: The pseudonyms in the bundle are made with another key than those of the requests.
+    """
+    require_same_key(register, bundle)
+    return tuple(sorted(set(bundle.units) & answered(register, Ending.NEGLIGIBLE_EFFECT, before=before).keys()))
+
+
+def require_bundle_of(release: Release, bundle: Bundle) -> None:
+    """VerificationError unless a bundle is the one that was registered."""
+    found = Artefacts.of(bundle)
+    if found != release.artefacts:
+        raise VerificationError(
+            f"this is not the bundle of {release.id}: its digest is {found.bundle}, the release's "
+            f"{release.artefacts.bundle}"
+        )
+
+
+def require_kept_promises(register: Register, bundle: Bundle) -> None:
+    """RefusedError if a bundle's model holds data of somebody whose request was met by training again without it."""
+    promised = answered(register, Ending.RETRAINED)
+    if promised:
+        require_same_key(register, bundle)
+    broken = [promised[unit] for unit in bundle.units if unit in promised]
+    if broken:
+        raise RefusedError(
+            f"the model holds data of people who were told that it was trained again without: {', '.join(broken)}",
+            hint="train it without them",
+        )
+
+
+def require_same_key(register: Register, bundle: Bundle) -> None:
+    """RefusedError if the pseudonyms in a bundle are not those of the requests: then nobody can be found in it."""
+    key = bundle.manifest.pseudonym_key
+    if key != register.request_key:
+        raise RefusedError(
+            f"cannot tell who is in the bundle: its pseudonyms are made with key {key}, those of the requests with "
+            f"{register.request_key}",
+            hint="sketch it with the workspace's pseudonym key",
+        )

@@ -1,0 +1,211 @@
+"""Releases in a workspace: which models are in use, each with its bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.log.entry import draft
+from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.releases.registry import Registry, Release
+from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
+from unlearnkit.compliance.releases.standing import require_bundle_of, require_kept_promises, standing_set
+from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.view import LogView
+from unlearnkit.errors import FormatError
+from unlearnkit.estimation import Sketch
+from unlearnkit.estimation.convergence import CONVERGING
+from unlearnkit.names import RELEASE_ID, VERSION, WORD
+from unlearnkit.office.steps import RequestSteps
+from unlearnkit.records import to_json
+
+ReleaseNamed = Release | str
+"""A release, or its id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointChange:
+    """How far a probe would move without everybody in the standing set, by prediction; nothing is certified.
+
+    largest: of all elements, signed. tolerance: what the policy calls negligible.
+    convergence: the worst verdict on the series there; "converging" for nobody.
+    """
+
+    probe: str
+    largest: float
+    tolerance: Decimal
+    convergence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """The standing set of a release. people: pseudonyms. units: how many there are. changes: of the policy's probes."""
+
+    people: tuple[str, ...]
+    units: int
+    changes: tuple[JointChange, ...]
+
+    @property
+    def share(self) -> float:
+        """Of all units, how many were answered without retraining."""
+        return len(self.people) / self.units
+
+
+@dataclass(frozen=True)
+class ReleaseSteps(RequestSteps):
+    """What is done with releases, as `RequestSteps` is for requests; the same words mean the same."""
+
+    def view(self) -> LogView:
+        """The log, its chain and every step checked in one pass; whatever its checkpoint says."""
+        return LogView.read(self.log_path)
+
+    def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
+        """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
+        trusted = self.trust().keys(Role.SKETCH_SIGNER)
+        if isinstance(bundle, Bundle):
+            if {key.key_id for key in trusted} & set(bundle.signers):
+                return bundle
+            bundle = bundle.path
+        return Bundle.open(bundle, trust=trusted)
+
+    def registry(self) -> Registry:
+        """All releases, as the log tells them now."""
+        return self.view().registry
+
+    def register(
+        self,
+        bundle: Bundle | Path | str,
+        *,
+        name: str,
+        version: str,
+        replaces: ReleaseNamed | None = None,
+        on: date | None = None,
+        by: str | None = None,
+    ) -> Release:
+        """Record that the model of a bundle came into use.
+
+        Args:
+            bundle: Its sketch, signed by somebody trusted.
+            name: What the model is called: a word.
+            version: Which one of that name.
+            replaces: The release that it takes the place of, which is in use no more.
+            on: The day.
+            by: Who says so.
+
+        Raises:
+            RefusedError: There is such a release, or the model is in force under another name; the one that it replaces
+                is not in force; it holds data of somebody who was told that the model was trained again without.
+            UnknownNameError: There is nothing of the name that it replaces.
+            ValueError: A name is none, or the day is in the future.
+            VerificationError: The bundle does not verify.
+        """
+        _require(WORD.fits(name), f"name must be {WORD.what}: got {name!r}")
+        _require(VERSION.fits(version), f"version must be {VERSION.what}: got {version!r}")
+        opened = self.open_bundle(bundle)
+        said = Registered(
+            name=name,
+            version=version,
+            artefacts=Artefacts.of(opened),
+            replaces=None if replaces is None else release_id(replaces),
+            by=self._who(by),
+            on=self._day(on),
+        )
+        return self._record_release(said, lambda view: require_kept_promises(view.register, opened))
+
+    def retire(self, release: ReleaseNamed, *, on: date | None = None, by: str | None = None) -> Release:
+        """Record that a release went out of use, with nothing in its place; `register` says what takes its place.
+
+        Args:
+            release: Which.
+            on: The day.
+            by: Who says so.
+
+        Raises:
+            RefusedError: It is not in force.
+            UnknownNameError: There is none of that id.
+            ValueError: The day is in the future.
+        """
+        return self._record_release(Retired(release=release_id(release), by=self._who(by), on=self._day(on)))
+
+    def asked_since(self, release: ReleaseNamed) -> tuple[Request, ...]:
+        """The requests that were received after a release was registered, duplicates left out."""
+        view = self.view()
+        return requests_since(view, view.registry.get(release_id(release)))
+
+    def standing(self, release: ReleaseNamed, bundle: Bundle | Path | str) -> Standing:
+        """Who of a release was answered without retraining, and what its model would be without all of them.
+
+        Args:
+            release: Which.
+            bundle: The one that was registered with it.
+
+        Raises:
+            VerificationError: It is another bundle.
+            RefusedError: Who is in the bundle cannot be told: its pseudonyms are made with another key.
+            UnknownNameError: There is no such release, or the policy names a probe that the bundle does not have.
+        """
+        opened, view, rules = self.open_bundle(bundle), self.view(), self.policy().certificate
+        require_bundle_of(view.registry.get(release_id(release)), opened)
+        people = standing_set(view.register, opened)
+        changes = tuple(_joint(opened.probe(name), people, rules.tolerances[name]) for name in rules.probes)
+        return Standing(people=people, units=len(opened.units), changes=changes)
+
+    def _record_release(self, body: ReleaseBody, check: Callable[[LogView], None] | None = None) -> Release:
+        """Decide on what the log says while no other writer records, then record."""
+        view, log = self.view(), self.open_log()
+        kind = ReleaseEvent.RETIRED if isinstance(body, Retired) else ReleaseEvent.REGISTERED
+        with log.exclusive() as writer:
+            registry = view.up_to(writer.end).registry
+            changed = registry.after(writer.end.index, body)
+            if check is not None:
+                check(view)
+            writer.record_many([draft(kind, to_json(body))])
+        return changed[-1]
+
+    def _who(self, by: str | None) -> str:
+        return self.policy().require_word("actors", by or self.actor)
+
+    def _day(self, on: date | None) -> date:
+        if on is not None and on > self.today:
+            raise ValueError(f"a day in the future: got {on}, today is {self.today}")
+        return on or self.today
+
+
+def release_id(release: ReleaseNamed) -> str:
+    """The id of a release; FormatError for a text that is none."""
+    if isinstance(release, Release):
+        return release.id
+    return RELEASE_ID.require(release, where="release")
+
+
+def requests_since(view: LogView, release: Release) -> tuple[Request, ...]:
+    """The requests that a log received after a release, duplicates left out."""
+    return tuple(
+        request
+        for request in view.register.requests.values()
+        if request.steps[0].index > release.index and not request.duplicate_of
+    )
+
+
+def _joint(sketch: Sketch, people: tuple[str, ...], tolerance: Decimal) -> JointChange:
+    if not people:
+        return JointChange(probe=sketch.name, largest=0.0, tolerance=tolerance, convergence=CONVERGING)
+    prediction = sketch.predict(people)
+    change = np.ravel(prediction.change)
+    return JointChange(
+        probe=sketch.name,
+        largest=float(change[np.abs(change).argmax()]),
+        tolerance=tolerance,
+        convergence=prediction.convergence.worst,
+    )
+
+
+def _require(holds: object, message: str) -> None:
+    if not holds:
+        raise FormatError(message)

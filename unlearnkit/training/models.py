@@ -1,0 +1,67 @@
+"""Which models a recipe takes: ordinary modules with real, finite weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from unlearnkit.errors import RecipeError
+
+# Modules that wrap the one that is meant, by the name of their class, and where they keep it.
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",  # torch.compile
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "FullyShardedDataParallel": "module",
+}
+
+
+def verify_model(model: object) -> None:
+    """RecipeError for what is no ordinary module, or begins with weights that no training run can begin with."""
+    if not isinstance(model, nn.Module):
+        raise RecipeError(f"model: got {_kind(model)}, expected a torch.nn.Module", hint="wrap functions in a module")
+    for name, module in model.named_modules():
+        where = f"module {name!r}" if name else "the model"
+        if isinstance(module, torch.jit.ScriptModule):
+            hint = "pass the module that was scripted or traced"
+            raise RecipeError(f"model: {where} is scripted, which cannot be differentiated further", hint=hint)
+        if inside := _WRAPPERS.get(type(module).__name__):
+            hint = f"pass the module inside: {name or 'model'}.{inside}"
+            raise RecipeError(f"model: {where} is wrapped in {type(module).__name__}", hint=hint)
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(tensor):
+            raise RecipeError(f"model: {name!r} has no shape yet", hint="call the model on a batch once before")
+        if tensor.is_complex():
+            raise RecipeError(f"model: {name!r} is {tensor.dtype}, expected real numbers", hint="use two real tensors")
+    _verify_finite(model)
+
+
+def _verify_finite(model: nn.Module) -> None:
+    parameters = dict(model.named_parameters())
+    for name, tensor in model.state_dict().items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not tensor.isfinite().all():
+            message = f"model: {name!r} holds numbers that are not finite"
+            if name in parameters:
+                raise RecipeError(message, hint="initialise it, or load the checkpoint again")
+            raise RecipeError(
+                f"{message}, and a bundle stores the model's state",
+                hint="a mask of -inf need not be part of it: register_buffer(..., persistent=False)",
+            )
+
+
+def verify_function(function: Callable[..., Any], what: str) -> None:
+    """RecipeError for a loss or a probe that is no ordinary function. what: how messages call it."""
+    if not callable(function):
+        raise RecipeError(f"{what}: got {_kind(function)}, expected a function", hint="pass it, not what it returns")
+    if hasattr(function, "_torchdynamo_orig_callable"):
+        raise RecipeError(f"{what} is compiled", hint="pass what was given to torch.compile")
+    if isinstance(function, (torch.jit.ScriptFunction, torch.jit.ScriptModule)):
+        raise RecipeError(f"{what} is scripted", hint="pass what was given to torch.jit")
+
+
+def _kind(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
