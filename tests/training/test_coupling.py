@@ -6,6 +6,7 @@ others, end at the same weights exactly when nothing of that person's data is le
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
@@ -232,7 +233,7 @@ def test_what_the_recipe_accepts_is_in_the_manifest(tmp_path):
     r = recipe(COUPLED["batch norm by hand"], coupled="accept", probes={"weight": lambda m: m.last.weight})
     bundle = sketched(r, tmp_path / "bundle", directions=1, degree=1, dtype="float64", device="cpu")
     entry = {"operation": "loss(model, batch)", "where": "module 'between'", "kind": "coupled"}
-    assert [dict(found) for found in bundle.manifest.piecewise] == [entry]
+    assert [asdict(found) for found in bundle.manifest.piecewise] == [entry]
     assert np.allclose(bundle.probe("weight").base, uk.retrain(r, device="cpu").last.weight.detach(), atol=1e-13)
     assert uk.Bundle.open(tmp_path / "bundle").manifest.piecewise == bundle.manifest.piecewise
 

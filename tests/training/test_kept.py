@@ -29,12 +29,12 @@ class Stateful(nn.Module):
         return self.last(self.temper(self, torch.tanh(self.first(x))))
 
 
-def made(temper, objective=loss, **attributes) -> uk.Recipe:
+def made(temper, objective=loss, epochs: int = 4, **attributes) -> uk.Recipe:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Stateful(temper, **attributes).double()
     sgd = torch.optim.SGD(model.parameters(), lr=0.5)
-    return recipe(model=model, optimizer_made=sgd, loss=objective, probes={}, epochs=4)
+    return recipe(model=model, optimizer_made=sgd, loss=objective, probes={}, epochs=epochs)
 
 
 def counter(m, hidden):
@@ -99,15 +99,15 @@ def test_a_torch_generator_of_its_own_is_refused():
 
 def late(m, hidden):
     m.calls += 1
-    return hidden * (0.5 if m.calls > 8 else 1)
+    return hidden * (0.5 if m.calls > 60 else 1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_what_matters_only_later_is_found_at_its_step(dtype, tmp_path):
-    r = made(late, calls=0)
+    r = made(late, calls=0, epochs=25)
     assert uk.check(r) == ()
-    r = made(late, calls=0)
-    message = r"training step 8: the gradient of 'first.weight' is off by .*; the model changes model.calls while it"
+    r = made(late, calls=0, epochs=25)
+    message = r"training step 60: the gradient of 'first.weight' is off by .*; the model changes model.calls while it"
     with pytest.raises(RecipeError, match=message) as caught:
         sketched(r, tmp_path / "bundle", directions=1, device="cpu", dtype=dtype)
     assert caught.value.hint

@@ -327,7 +327,7 @@ LOSSES: dict[str, Case] = {
     "a model from outside": (
         use(loss=lambda m, b: loss(OUTSIDE, b)),
         RecipeError,
-        "does not depend on any parameter that the optimizer holds",
+        "does not depend on any parameter that requires a gradient",
         "the model that the loss is given",
     ),
     "without gradients": (
@@ -424,7 +424,7 @@ SETTINGS: dict[str, Case] = {
         use(probes={"Test loss": logits}),
         RecipeError,
         "'Test loss' cannot be",
-        "lower-case",
+        "a-z",
     ),
     "a probe that is a value": (use(probes={"p": 3.0}), RecipeError, "probe 'p': got float", "not what it returns"),
     "a mistyped probe": (

@@ -24,6 +24,9 @@ from unlearnkit.training.state import constant_of
 FACTOR = 64
 """How many times ``eps sqrt(steps)`` two honest numbers may be apart; see `unlearnkit.audit.replay`."""
 
+SHARE = 16
+"""The scale of numbers that may be zero but for rounding is at least that part of the largest; see there."""
+
 # Chance of a false alarm for one number of a probe, when what it concerns was fitted to nothing.
 _CHANCE = 1e-9
 # Memory for the checkpoints of a reverse sweep.
@@ -145,7 +148,7 @@ class Replayer:
         trained = {name: constant_of(leaf) for name, leaf in outcome.weights.items()}
         state, stored = numpy_state(self.run.model, trained), self.bundle.model_state()
         verify_same_names("weights", stored, state)
-        floor = _reach(outcome)[0] / FACTOR
+        floor = _reach(outcome)[0] / SHARE
         for name in sorted(stored):
             least = floor if name in trained else 0.0
             yield self._compare("model", name, 0, (), stored[name], state[name], least)
@@ -156,7 +159,7 @@ class Replayer:
         size, *moved = _reach(outcome)
         for name in self.bundle.probe_names:
             base, replayed = outcome.probes[name]
-            floors = [largest(base) * reach / size / FACTOR if size else 0.0 for reach in moved]
+            floors = [largest(base) * reach / size / SHARE if size else 0.0 for reach in moved]
             stored = self.bundle.probe(name).coefficients[list(rows)]
             yield from self._by_degree("coefficients", name, rows, stored, replayed, floors)
 
@@ -168,7 +171,7 @@ class Replayer:
         if not kept:
             return
         verify_same_names("weight sketches", kept, outcome.weights)
-        floors = [reach / FACTOR for reach in _reach(outcome)[1:]]
+        floors = [reach / SHARE for reach in _reach(outcome)[1:]]
         for name, blocks in sorted(kept.items()):
             yield from self._by_degree("weight sketch", name, rows, np.concatenate(blocks), outcome.tail(name), floors)
 
@@ -185,10 +188,10 @@ class Replayer:
         size, moved = _reach(outcome)
         for name, slopes in sorted(informed.weights.items()):
             replayed = outcome.tail(name)[:-1, 0]
-            yield self._compare("slopes", f"weight {name!r}", 1, rows, slopes[picked], replayed, moved / FACTOR)
+            yield self._compare("slopes", f"weight {name!r}", 1, rows, slopes[picked], replayed, moved / SHARE)
         for name, slopes in sorted(informed.probes.items()):
             base, tail = outcome.probes[name]
-            floor = largest(base) * moved / size / FACTOR if size else 0.0
+            floor = largest(base) * moved / size / SHARE if size else 0.0
             yield self._compare("slopes", f"probe {name!r}", 1, rows, slopes[picked], tail[:-1, 0], floor)
             self._verify_informed(name, informed, psi[-1], tail[-1, 0])
 

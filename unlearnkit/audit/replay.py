@@ -9,8 +9,9 @@ at most ``64 eps sqrt(T)`` of the scale apart, with eps the resolution of the co
 scale of a degree the largest coefficient of that degree in the replay, over the directions replayed and all elements.
 (Measured up to degree 3: honest float32 runs of 15 to 200 steps differ from float64 ones by 0.2 to 2 eps sqrt(T), with
 Adam, which divides by small numbers, by up to 20.) Some numbers are zero but for rounding, such as the bias of an
-attention layer's keys: their scale is at least a 64th of the largest weight's of that degree (for a probe: of its base,
-times how far the weights move for their size). What is altered by less changes predictions as rounding may.
+attention layer's keys: their scale is at least a 16th of the largest weight's of that degree (for a probe: of its base,
+times how far the weights move for their size; measured: they reach the largest times eps sqrt(T), a quarter of what is
+then allowed). What is altered by less changes predictions as rounding may.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ from unlearnkit.training.trainer import ACTIVE, Trainer
 
 # Training steps that are done, in each precision.
 _STEPS = 3
+# Problems of a trace with which a recipe can be trained over jets as it is.
+_TRAINABLE = {Kind.DECISION}
 
 
 def check(recipe: Recipe) -> tuple[Problem, ...]:
@@ -47,9 +49,10 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
     kinds = {problem.kind for problem in found}
     if Kind.UNSUPPORTED not in kinds:
         _ = Trainer(run, degree=1).idle
-        if recipe.allow_piecewise or Kind.PIECEWISE not in kinds:
-            for dtype in DTYPES:
-                _train(make_run(recipe, dtype, "cpu"))
+    found += (*filter(None, [coupling(run)]), *notes(recipe))
+    if kinds <= _TRAINABLE or (recipe.allow_piecewise and Kind.UNSUPPORTED not in kinds):
+        for dtype in DTYPES:
+            _train(make_run(recipe, dtype, "cpu"))
     return found
 
 
@@ -65,8 +68,6 @@ def _problems(run: Run) -> tuple[Problem, ...]:
     with run.random_numbers(run.recipe.steps):
         for name, probe in run.recipe.probes.items():
             found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
-    found += filter(None, [coupling(run)])
-    found += notes(run.recipe)
     return tuple(dict.fromkeys(found))
 
 

@@ -115,7 +115,8 @@ class Rule:
             return lr, decay, float(group["momentum"]), share
         beta1, beta2 = (float(b) for b in group["betas"])
         correction = (1 - beta1 ** (step + 1), 1 - beta2 ** (step + 1))
-        return lr, decay, beta1, beta2, float(group["eps"]), *correction
+        # Shares of the new gradient by themselves: in single precision 1 - 0.99999 has lost most of its digits.
+        return lr, decay, beta1, 1 - beta1, beta2, 1 - beta2, float(group["eps"]), *correction
 
     def update(
         self, p: Tensor, gradient: Tensor, state: Sequence[Tensor], scalars: Sequence[Tensor]
@@ -137,11 +138,11 @@ class Rule:
     def _adam(
         self, p: Tensor, g: Tensor, state: Sequence[Tensor], scalars: Sequence[Tensor]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        lr, decay, beta1, beta2, eps, correction1, correction2 = scalars
+        lr, decay, beta1, share1, beta2, share2, eps, correction1, correction2 = scalars
         if self.weight_decay:
             p, g = (p * (1 - lr * decay), g) if self.decoupled else (p, g + decay * p)
-        first = beta1 * state[0] + (1 - beta1) * g
-        second = beta2 * state[1] + (1 - beta2) * (g * g)
+        first = beta1 * state[0] + share1 * g
+        second = beta2 * state[1] + share2 * (g * g)
         if self.eps_inside_sqrt:
             change = first * torch.rsqrt(second / correction2 + eps)
         else:
