@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import click
 import numpy as np
 
-from .demo_story import DeletionRow, RequestRow, compare, handle, prepare
+from .demo_story import DeletionRow, RequestRow, Scale, compare, handle, prepare
 from .output import Document, Output, pass_output
 
 
@@ -30,20 +30,27 @@ def demo(output: Output, path: Path | None) -> None:
       unlearnkit demo -o run/demo
     """
     with tempfile.TemporaryDirectory() as scratch:
-        office = prepare(path or Path(scratch) / "demo", output)
-        told = _Told(
-            units=len(office.recipe.unit_names),
-            examples=len(office.recipe.unit_of_example),
-            base_test_loss=float(office.bundle.probe("test_loss").base),
-            requests=handle(office),
-            deletions=compare(office),
-            kept=path,
-        )
-        output.emit(told, _render)
+        told = tell(path or Path(scratch) / "demo", output, Scale())
+        output.emit(replace(told, kept=path), render)
+
+
+def tell(root: Path, output: Output, scale: Scale) -> Told:
+    """Let it all happen in a new directory ``root``."""
+    office = prepare(root, output, scale)
+    return Told(
+        units=len(office.recipe.unit_names),
+        examples=len(office.recipe.unit_of_example),
+        base_test_loss=float(office.bundle.probe("test_loss").base),
+        requests=handle(office),
+        deletions=compare(office),
+        kept=root,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told(Document):
+class Told(Document):
+    """The whole story. kept: where its files are, if they stay."""
+
     schema: ClassVar[str] = "unlearnkit/demo/v2"
 
     units: int
@@ -54,7 +61,8 @@ class _Told(Document):
     kept: Path | None
 
 
-def _render(told: _Told) -> Iterable[str]:
+def render(told: Told) -> Iterable[str]:
+    """The story for people."""
     yield f"A classifier learned {told.examples} digits that belong to {told.units} people."
     yield f"Its test loss is {told.base_test_loss:.6f}. Four of them ask for the deletion of their data:"
     yield ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,21 @@ if TYPE_CHECKING:
     from unlearnkit.training.recipe import Recipe
     from unlearnkit.verifier.checks import Check
 
-RANK, RESIDUAL = 24, 16
-RETRAININGS = 39  # with delta 0.05 at least 19 are needed; of 39 the second largest error counts
 # Who asks for deletion: by place among all people, from the one with most images downwards.
 ASKING = (0, 3, 20, 60)
 GROUP_SIZES = (5, 20)
 LIKED_DIGIT = 9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How much is computed: epochs of training, rank and residual of the reverse sweeps, retrainings as evidence."""
+
+    epochs: int = 10
+    rank: int = 24
+    residual: int = 16
+    retrainings: int = 39  # with delta 0.05 at least 19 are needed; of 39 the second largest error counts
+    processes: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +72,7 @@ class DeletionRow:
 class Office:
     """Everything in one directory. evidence: the file of the retraining audit."""
 
+    scale: Scale
     workspace: Workspace
     recipe: Recipe
     bundle: Bundle
@@ -74,16 +85,17 @@ class Office:
         return self.workspace.root
 
 
-def prepare(root: Path, output: Output) -> Office:
+def prepare(root: Path, output: Output, scale: Scale) -> Office:
     """Make a workspace; train, sketch and sign; then retrain for real, without people drawn by the bundle's digest."""
     from unlearnkit.examples import digits
 
     import unlearnkit as uk
 
     workspace = uk.Workspace.create(root, origin="demo.example/log")
-    recipe, key, show = digits.recipe(), workspace.signer_key(), output.progress
+    make = partial(digits.recipe, epochs=scale.epochs)
+    recipe, key, show = make(), workspace.signer_key(), output.progress
     output.say(f"1. training once with reverse sweeps, and signing the sketch ({recipe.steps} steps)")
-    settings = uk.Reverse(rank=RANK, residual=RESIDUAL)
+    settings = uk.Reverse(rank=scale.rank, residual=scale.residual)
     bundle = uk.sketch(
         recipe,
         root / "bundle",
@@ -92,13 +104,11 @@ def prepare(root: Path, output: Output) -> Office:
         signer=key,
         progress=show,
     )
-    output.say(f"2. evidence: {RETRAININGS} real retrainings, each without one person, drawn by the bundle's digest")
-    evidence = root / "evidence.json"
-    deletions = uk.UnitDeletions(least=1, most=1)
-    workspace.audit(
-        bundle, digits.recipe, deletions=deletions, count=RETRAININGS, out=evidence, workers=2, progress=show
-    )
-    return Office(workspace, recipe, bundle, evidence, output)
+    count, workers = scale.retrainings, scale.processes
+    output.say(f"2. evidence: {count} real retrainings, each without one person, drawn by the bundle's digest")
+    evidence, deletions = root / "evidence.json", uk.UnitDeletions(least=1, most=1)
+    workspace.audit(bundle, make, deletions=deletions, count=count, out=evidence, workers=workers, progress=show)
+    return Office(scale, workspace, recipe, bundle, evidence, output)
 
 
 def handle(office: Office) -> tuple[RequestRow, ...]:
@@ -166,7 +176,7 @@ def _row(office: Office, person: str, issued: Certified, checks: tuple[Check, ..
         epsilon=float(epsilon),
         delta=claim.delta,
         kind=claim.kind,
-        retrainings=RETRAININGS,
+        retrainings=office.scale.retrainings,
         tolerance=str(office.workspace.policy().certificate.tolerances[claim.probe]),
         real=real,
         inside=abs(real - float(change)) <= float(epsilon),

@@ -159,7 +159,8 @@ def verify(
         key, least = parse_vkey(vkey, where="--vkey"), quorum or 0
     else:
         office = _office()
-        key, trust = office.log_public_key(), office.trust()
+        trust = office.trust()
+        key = trust.log(office.origin)
         known, least = known or trust.witnesses, trust.witness_quorum if quorum is None else quorum
     place = path or _office().log_path
     view = LogView.verify(

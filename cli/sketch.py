@@ -96,11 +96,14 @@ def sketch(
     """
     import unlearnkit as uk
     from unlearnkit.bundle import PseudonymKey
+    from unlearnkit.training.modes import notes
 
     pseudonyms = PseudonymKey.path_for(path)
     had_key = pseudonyms.exists()
     signer = file_or_workspace_signer(key, passphrase)
     loaded = recipe.load()
+    for note in notes(loaded):
+        output.say(f"note: {note.where}; {note.hint}")
     with values_from_options(), _interruptible():
         bundle = uk.sketch(
             loaded,

@@ -22,17 +22,17 @@ TEST_IMAGES = 200
 MARGIN_IMAGES = 40
 
 
-def recipe() -> uk.Recipe:
+def recipe(epochs: int = 10) -> uk.Recipe:
     """Train a small classifier on 1000 images by 200 people; probes: the test loss, and 40 margins."""
-    return _recipe("digits", owners(_digits()[1][:TRAINING_IMAGES].numpy()))
+    return _recipe("digits", owners(_digits()[1][:TRAINING_IMAGES].numpy()), epochs)
 
 
 def images_as_units() -> uk.Recipe:
     """The same training, with every image a unit of its own: for benchmarks."""
-    return _recipe("digits, image by image", [f"image-{i:04d}" for i in range(TRAINING_IMAGES)])
+    return _recipe("digits, image by image", [f"image-{i:04d}" for i in range(TRAINING_IMAGES)], epochs=10)
 
 
-def _recipe(name: str, units: list[str]) -> uk.Recipe:
+def _recipe(name: str, units: list[str], epochs: int) -> uk.Recipe:
     images, labels = _digits()
     train, test = slice(TRAINING_IMAGES), slice(TRAINING_IMAGES, TRAINING_IMAGES + TEST_IMAGES)
     some = slice(TRAINING_IMAGES, TRAINING_IMAGES + MARGIN_IMAGES)
@@ -44,7 +44,7 @@ def _recipe(name: str, units: list[str]) -> uk.Recipe:
         optimizer=torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
         data=(images[train], labels[train]),
         units=units,
-        epochs=10,
+        epochs=epochs,
         batch_size=50,
         probes={
             "test_loss": lambda model: cross_entropy(model(images[test]), labels[test]),

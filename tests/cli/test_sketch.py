@@ -123,3 +123,29 @@ def test_bad_options_are_refused_and_nothing_is_written(folder, options, message
     assert result.stdout == ""
     assert not (folder / "bad").exists()
     assert not (folder / ".bad.partial").exists()
+
+
+def test_eval_mode_that_a_model_was_left_in_is_said_aloud(folder):
+    dropped = RECIPE.replace("torch.nn.GELU(),", "torch.nn.GELU(), torch.nn.Dropout(0.1),")
+    left = dropped.replace("recipe = uk.Recipe(", "model.eval()\nrecipe = uk.Recipe(")
+    for name, text, says in (("trains.py", dropped, False), ("left.py", left, True)):
+        (folder / name).write_text(text)
+        made = run("sketch", folder / f"{name}:recipe", "-o", folder / name.removesuffix(".py"))
+        assert made.exit_code == 0
+        assert ("note: the model trains in eval mode" in made.stderr) is says
+        checked = run("check", folder / f"{name}:recipe")
+        assert checked.exit_code == 0
+        assert ("model.eval(): nothing in the way, but worth knowing" in checked.stdout) is says
+
+
+def test_coupled_examples_are_listed_and_in_the_way_unless_accepted(folder):
+    coupled = RECIPE.replace("model(b[0])", "model(b[0] - b[0].mean(0))")
+    for name, text, code in (
+        ("coupled.py", coupled, 1),
+        ("accepted.py", coupled.replace('name="tiny"', 'name="tiny", coupled="accept"'), 0),
+    ):
+        (folder / name).write_text(text)
+        checked = run("check", folder / f"{name}:recipe")
+        assert checked.exit_code == code
+        assert "examples of a batch act on each other's losses, first in the loss itself" in checked.stdout
+        assert json.loads(run("--json", "check", folder / f"{name}:recipe").stdout)["ready"] is (code == 0)

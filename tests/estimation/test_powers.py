@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,15 @@ def test_products_that_are_at_hand_and_the_size_of_blocks_make_no_difference(pro
     pieces = TensorProjection(Fixed(psi), degree)
     found = pieces.coordinates(x) @ pieces.tensor_coordinates(coefficients)
     np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_probes_that_share_directions_share_their_factors():
+    _, sketch = case(directions=40, degree=2)
+    other = dataclasses.replace(sketch, name="g", coefficients=2 * sketch.coefficients)
+    sketch.predict(["ann"])
+    made = sketch.directions.made
+    np.testing.assert_allclose(other.predict(["ann"]).change, 2 * sketch.predict(["ann"]).change)
+    assert sketch.directions.made - made == 4 * 40  # twice products with the deletion, and two readings of coefficients
 
 
 def test_as_many_measurements_as_dimensions_are_a_reason_to_project_never_to_average():

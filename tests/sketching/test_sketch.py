@@ -11,9 +11,9 @@ import torch
 
 import unlearnkit as uk
 from tests.training.calls import sketched
-from tests.training.small import OWNERS, recipe, scalar_probe
+from tests.training.small import OWNERS, model, recipe, scalar_probe, trained
 from unlearnkit.bundle import SoloUnits
-from unlearnkit.errors import PiecewiseOpsError, RefusedError, UnknownNameError, VerificationError
+from unlearnkit.errors import NonFiniteError, PiecewiseOpsError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.sketching import sketch as sketching
 from unlearnkit.sketching.store import Settings, open_partial
 
@@ -111,6 +111,43 @@ def test_an_unfinished_sketch_refuses_other_settings_unless_told_to_start_over(p
         make(place, degree=1)
     assert "overwrite=True" in caught.value.hint
     assert make(place, degree=1, overwrite=True).manifest.degree == 1
+
+
+def fast(rate: float, **settings) -> uk.Recipe:
+    m = model()
+    return recipe(model=m, optimizer_made=torch.optim.SGD(trained(m), lr=rate), probes={}, epochs=8, **settings)
+
+
+@pytest.mark.parametrize(
+    ("again", "name"),
+    [
+        ((0.1, {}), "recipe"),
+        ((1e60, {"degree": 1}), "degree"),
+        ((1e60, {"dtype": "float32"}), "dtype"),
+        ((1e60, {"directions": 3, "chunk": 1}), "directions"),
+    ],
+)
+def test_a_failed_attempt_does_not_block_another(place, again, name):
+    """Training that diverges fails at its own step, after other settings were settled; then one tries others."""
+    with pytest.raises(NonFiniteError, match="training step"):
+        sketched(fast(1e60), place, **CALL)
+    rate, changed = again
+    with pytest.raises(RefusedError, match=f"holds an unfinished sketch with {name}=") as caught:
+        sketched(fast(rate), place, **(CALL | changed))
+    assert "overwrite=True" in caught.value.hint
+    if rate > 1:  # the other settings are taken, and fail for themselves
+        with pytest.raises(NonFiniteError):
+            sketched(fast(rate), place, **(CALL | changed), overwrite=True)
+        return
+    replaced = sketched(fast(rate), place, **(CALL | changed), overwrite=True)
+    fresh = sketched(fast(rate), place.with_name("fresh"), **(CALL | changed))
+    assert contents(replaced.path) == contents(fresh.path)
+    assert sorted(p.name for p in place.parent.iterdir()) == ["bundle", "fresh", "pseudonym.key"]
+
+
+def test_what_is_in_the_way_names_the_cure(whole):
+    with pytest.raises(FileExistsError, match=r"replace it with overwrite=True"):
+        make(whole.path, degree=1)
 
 
 def test_two_processes_do_not_share_a_run(place, monkeypatch):

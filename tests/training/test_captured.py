@@ -76,14 +76,28 @@ def test_class_weights_follow_the_run_wherever_they_are_kept(name, tmp_path):
     assert WEIGHTS.dtype is torch.float32
 
 
-def test_in_its_own_precision_a_run_uses_the_tensors_themselves():
-    r = recipe(loss=weighted(WEIGHTS.double()))
+def test_a_run_leaves_nothing_behind_in_what_was_captured(tmp_path):
+    """A moving average that the loss keeps is state of one run; the next one starts where the first did."""
+    average = torch.zeros(3, dtype=torch.float64)
+
+    def centred(m, batch):
+        logits = m(batch[0])
+        average.mul_(0.5).add_(0.5 * WEIGHTS.mean())
+        return cross_entropy(logits * (1 + average), batch[1], reduction="none")
+
+    r = recipe(loss=centred)
+    one, two = (uk.retrain(r, dtype="float64", device="cpu").last.weight for _ in range(2))
+    assert torch.equal(one, two)
+    assert not average.any()
+
+
+def test_tensors_that_are_made_on_the_way_are_of_the_runs_precision_and_afterwards_as_before():
     before = torch.get_default_dtype()
-    run = make_run(r, "float64", "cpu")
-    with run.captured.following(r.loss):
-        assert torch.overrides._len_torch_function_stack() == 0
-        assert torch.get_default_dtype() is torch.float64
+    run = make_run(recipe(), "float64", "cpu")
+    with run.captured.following(run.recipe.loss):
+        assert torch.zeros(1).dtype is torch.float64
     assert torch.get_default_dtype() is before
+    assert torch.overrides._len_torch_function_stack() == 0
 
 
 class Constant(nn.Module):
@@ -166,7 +180,7 @@ def test_masks_and_writes_into_what_was_captured_are_sketched(tmp_path):
     """Expected: the probe of the retrained model, and finite differences of real retrainings."""
     r = attending(**PROBES)
     bundle = sketched(r, tmp_path / "bundle", directions=ALONG_B, degree=1, dtype="float64", device="cpu")
-    assert not KEPT.any()
+    assert not KEPT.any()  # nor have the retrainings below written into it yet
     step = 1e-4
     trained = [uk.retrain(r, ["b"], weight=w, device="cpu").eval() for w in (0.0, step, 2 * step)]
     for name, probe in PROBES.items():

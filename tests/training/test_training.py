@@ -36,8 +36,9 @@ def plain_loop(r: uk.Recipe, optimizer: str, schedule=None, every: int = 1, w=No
     w = torch.zeros(UNITS + 1, dtype=torch.float64) if w is None else w
     for step, rows in enumerate(r.indices):
         if callable(scheduler) and not hasattr(scheduler, "step"):
+            factor = scheduler(step) / o.param_groups[0]["lr"]  # groups keep their ratios
             for group in o.param_groups:
-                group["lr"] = scheduler(step)
+                group["lr"] *= factor
         o.zero_grad()
         losses = loss(m, (X[rows], Y[rows]))
         ((1 - w[r.unit_of_example[rows]]) * losses).sum().div(BATCH).backward()

@@ -78,6 +78,11 @@ def reverse_file(name: str) -> str:
     return f"reverse/{name}.safetensors"
 
 
+def eigenpairs_kept(rank: int, units: int) -> int:
+    """Two for each column of the basis that a Hessian was searched with, as far as there are so many."""
+    return min(2 * rank, units)
+
+
 @dataclass(frozen=True, slots=True)
 class SweptProbe:
     """A pinned probe that was sketched by reverse sweeps.
@@ -92,8 +97,8 @@ class SweptProbe:
     cubic: Count = 0
 
     def eigenpairs(self, units: int) -> int:
-        """How many eigenpairs of each Hessian are kept: two for each column of the basis."""
-        return min(2 * self.rank, units)
+        """How many eigenpairs of each Hessian are kept."""
+        return eigenpairs_kept(self.rank, units)
 
     def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
         """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""

@@ -1,5 +1,7 @@
 """Predictions, bounds and their constants: pure numerics over arrays, without torch."""
 
+from unlearnkit.estimation.bound import Bound as Bound
+from unlearnkit.estimation.convergence import Convergence as Convergence
 from unlearnkit.estimation.cubic import NO_CUBIC as NO_CUBIC
 from unlearnkit.estimation.cubic import CubicForm as CubicForm
 from unlearnkit.estimation.prediction import Prediction as Prediction

@@ -21,7 +21,7 @@ from unlearnkit.estimation.constants import moment_ratio
 from unlearnkit.estimation.estimate import Chance, Estimate, Method, Part
 from unlearnkit.estimation.estimators import averaged_term, minimum_norm_error, squared_norm
 from unlearnkit.estimation.first_order import FirstOrder
-from unlearnkit.estimation.powers import LARGEST, TensorProjection
+from unlearnkit.estimation.powers import LARGEST, TensorProjection, tensor_projection
 from unlearnkit.estimation.projection import Projection, inner_products
 from unlearnkit.estimation.stability import Sizes
 
@@ -71,7 +71,7 @@ class Forward:
     @cached_property
     def _projections(self) -> dict[int, TensorProjection]:
         """Of the degrees above one that projection says something of."""
-        found = {r: TensorProjection(self.projection.source, r) for r in range(2, self.degree + 1)}
+        found = {r: tensor_projection(self.projection, r) for r in range(2, self.degree + 1)}
         return {r: p for r, p in found.items() if self._is_worthwhile(p.dimension)}
 
     def _is_worthwhile(self, dimension: int) -> bool:

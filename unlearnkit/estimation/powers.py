@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.linalg
@@ -62,6 +63,11 @@ class Powers:
         chosen = list(combinations_with_replacement(range(self.source.units), self.degree))
         counts = [math.prod(map(math.factorial, Counter(places).values())) for places in chosen]
         return np.array(chosen), np.sqrt(math.factorial(self.degree) / np.array(counts))
+
+
+def tensor_projection(projection: Projection, degree: int) -> TensorProjection:
+    """On the directions of a projection: one for all probes that share it, as they share degree one."""
+    return _SHARED.setdefault(projection, {}).setdefault(degree, TensorProjection(projection.source, degree))
 
 
 class TensorProjection:
@@ -130,3 +136,6 @@ class TensorProjection:
                 gram[1, here[0], 0, here[1]] = (plain + turned).imag
                 gram[1, here[0], 1, here[1]] = (turned - plain).real
         return gram.reshape(2 * count, 2 * count)
+
+
+_SHARED: WeakKeyDictionary[Projection, dict[int, TensorProjection]] = WeakKeyDictionary()

@@ -140,6 +140,16 @@ class Projection:
             result = self._back(real + 1j * imaginary)
         return np.asarray(result.reshape(-1, *coordinates.shape[1:]))
 
+    def weights(self, coordinates: Array) -> tuple[Array, float]:
+        """How much each measurement counts in ``<gamma, xi>``, and in ``gamma`` at most.
+
+        coordinates: ``xi``, ``[sets, rank]``. Returns w, complex ``[sets, directions]``, with ``<gamma, xi> = sum_j
+        Re(conj(w_j) c_j)``, and the largest factor by which ``|gamma|`` exceeds the length of the measurements.
+        """
+        values, _ = self._factors
+        combined = self.gradient(coordinates.T / values[:, None]).T
+        return inner_products(self._seen, combined), float(1 / np.sqrt(values.min()))
+
     def _back(self, measurements: Array) -> Array:
         """``A' [Re v; Im v] = Re(Psi^H v)`` for complex v ``[directions, p]``."""
         total = np.zeros((self.source.units, measurements.shape[1]))

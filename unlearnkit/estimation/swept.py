@@ -32,7 +32,7 @@ class Swept:
         return self.reverse.degree
 
     @cached_property
-    def _residual(self) -> Projection:
+    def left_out(self) -> Projection:
         """On the directions that the low rank knows nothing of."""
         return Projection(self.reverse.directions)
 
@@ -58,13 +58,13 @@ class Swept:
         return [
             exact(self.reverse.first_order(sets), "exact by reverse sweeps")
             if degree == 1
-            else left_out(self.reverse, self._residual, sets, chance)
+            else left_out(self.reverse, self.left_out, sets, chance)
             for degree in degrees
         ]
 
     def is_random(self, degree: int) -> bool:
         """See `estimate.Source`."""
-        return degree > 1 and not (len(self.reverse.residual) and self._residual.is_exact)
+        return degree > 1 and not (len(self.reverse.residual) and self.left_out.is_exact)
 
     def require_bound(self, degree: int, name: str) -> None:
         """See `estimate.Source`."""

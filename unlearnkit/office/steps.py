@@ -8,7 +8,9 @@ from datetime import date
 from pathlib import Path
 
 from unlearnkit.canonical import file_sha256_hex
+from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.entry import Position
+from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
@@ -34,11 +36,12 @@ class RequestSteps(WorkspaceFiles):
     @property
     def today(self) -> date:
         """The present day where requests are received."""
-        return self._at_desk().today
+        return clock.utc_now().astimezone(self.timezone).date()
 
     def all_requests(self) -> Register:
         """The register: all requests, as the log tells them now."""
-        return self._at_desk().register()
+        desk = next(iter(self._desks.values()), None) or self._at_desk()
+        return desk.register()
 
     def request(self, name: str) -> Request:
         """What the log says of one request now."""
@@ -99,8 +102,9 @@ class RequestSteps(WorkspaceFiles):
         Example:
             request, = office.receive(["ann@example.org"])
         """
-        desk = self._at_desk(by, with_key=True)
-        how = next(iter(self.policy().words.sources), "") if source is None else source
+        policy = self.policy()
+        desk = self._at_desk(by, with_key=True, policy=policy)
+        how = next(iter(policy.words.sources), "") if source is None else source
         return tuple(desk.receive(subjects, source=how, on=on, reference=reference))
 
     def acknowledge(self, request: Asked, *, on: date | None = None, by: str | None = None) -> Request:
@@ -185,11 +189,12 @@ class RequestSteps(WorkspaceFiles):
         """The person does not want it any more. reason: a word of the policy."""
         return self._at_desk(by).withdraw(id_of(request), reason=reason, on=on)
 
-    def _at_desk(self, by: str | None = None, *, with_key: bool = False) -> Desk:
+    def _at_desk(self, by: str | None = None, *, with_key: bool = False, policy: Policy | None = None) -> Desk:
         """The same desk again, which reads only what is new in the log, unless the policy was edited meanwhile."""
-        known = by or self.actor, self.policy().digest, with_key
+        policy = policy or self.policy()
+        known = by or self.actor, policy.digest, with_key
         if known not in self._desks:
-            self._desks[known] = self.desk(actor=by, with_key=with_key, gate=self._gate)
+            self._desks[known] = self.desk(actor=by, with_key=with_key, policy=policy, gate=self._gate)
         return self._desks[known]
 
     def _gate(self, request: Request, method: str, evidence: Sequence[str], end: Position) -> None:

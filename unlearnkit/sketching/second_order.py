@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from unlearnkit.bundle import Directions, SweptProbe, complex_numbers, random_directions
+from unlearnkit.bundle import Directions, complex_numbers, random_directions
+from unlearnkit.bundle.manifest import eigenpairs_kept
 from unlearnkit.estimation.cubic import pair_directions, slices
 from unlearnkit.estimation.low_rank import eigenpairs, shared_basis
 from unlearnkit.sketching.pullback import probe_pullback
@@ -192,7 +193,7 @@ def complete(
             complex_products = complex_numbers(products) if sweep.stage == "residual" else products
             piece = Piece(stored["gradient"], complex_products)
         pieces.add(sweep, piece)
-    return pieces.arrays(SweptProbe(name, sketching.settings.rank, 0).eigenpairs(units))
+    return pieces.arrays(eigenpairs_kept(sketching.settings.rank, units))
 
 
 def _directions(sweep: Sweep, keys: Keys, pieces: Pieces) -> Array | None:

@@ -127,7 +127,7 @@ def _opened(final: Path, signer: PrivateKey | None) -> Bundle:
 def _already_there(final: Path, asked: Asked, settings: Settings, signer: PrivateKey | None) -> Bundle:
     """A finished bundle at the path: the same call has nothing left to do, any other must not overwrite it."""
     if not asked.is_answered_by(Bundle.open(final), settings):
-        raise FileExistsError(f"{final} holds another bundle; choose another path or remove it")
+        raise FileExistsError(f"{final} holds another bundle; choose another path, or replace it with overwrite=True")
     remove_stale(final)
     if signer is not None and not (final / SIGNATURE).exists():
         sign_bundle(final, signer)

@@ -35,7 +35,7 @@ def is_random(operation: object) -> bool:
 @contextmanager
 def same_random_numbers(devices: Sequence[torch.device] = ()) -> Iterator[None]:
     """Leave the global random states of torch, ``random`` and ``numpy.random`` as they were. devices: of GPUs."""
-    outside = random.getstate(), np.random.get_state()  # noqa: NPY002  the global one is what user code draws from
+    outside = random.getstate(), np.random.get_state(legacy=False)  # noqa: NPY002  what user code draws from
     with torch.random.fork_rng(devices=devices):
         try:
             yield
@@ -46,9 +46,9 @@ def same_random_numbers(devices: Sequence[torch.device] = ()) -> Iterator[None]:
 
 def outside_state() -> bytes:
     """A digest of the global random states of ``random`` and ``numpy.random``, which no trace can follow."""
-    _, keys, *position = np.random.get_state()  # noqa: NPY002
-    state = hashlib.sha256(repr((random.getstate(), position)).encode())
-    state.update(np.asarray(keys).tobytes())
+    state = hashlib.sha256(repr(random.getstate()).encode())
+    for part in pytree.tree_leaves(np.random.get_state(legacy=False)):  # noqa: NPY002
+        state.update(np.asarray(part).tobytes())
     return state.digest()
 
 
@@ -59,15 +59,16 @@ class Draw:
     operation: OpOverload
     layouts: tuple[tuple[torch.Size, tuple[int, ...]], ...]
 
-    def again(self, operation: OpOverload, args: Sequence[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401  a result
-        """What ``operation``, which stands for the plain one in a trace, gives when it draws as that did.
+    def fits(self, operation: OpOverload, shapes: Sequence[torch.Size]) -> None:
+        """TraceError when ``operation`` takes tensors of other shapes in a trace than the plain one."""
+        if list(shapes) != [shape for shape, _ in self.layouts]:
+            message = f"random numbers are drawn by {operation} in a trace, otherwise than by plain {self.operation}"
+            raise TraceError(message, hint="draw them with torch.rand or torch.randn, or as nn.Dropout does")
 
-        Raises TraceError when it is about tensors of other shapes.
-        """
+    def again(self, operation: OpOverload, args: Sequence[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401  a result
+        """What ``operation``, which stands for the plain one in a trace, gives when it draws as that did."""
         layouts = iter(self.layouts)
-        laid = [_laid_out(x, *next(layouts, (None, ()))) if isinstance(x, Tensor) else x for x in args]
-        if next(layouts, None) is not None:
-            raise _unlike(self.operation, operation)
+        laid = [_laid_out(x, *next(layouts, (x.shape, x.stride()))) if isinstance(x, Tensor) else x for x in args]
         if self.operation is aten.native_dropout.default and operation is aten.bernoulli.p:
             # The fused kernel of a GPU draws in another order than the operation that function transforms put here.
             return aten.native_dropout(torch.ones_like(laid[0]), 1 - laid[1], True)[1].to(laid[0].dtype)  # noqa: FBT003
@@ -76,22 +77,25 @@ class Draw:
         return operation(*laid, **options)
 
 
-def _unlike(plain: OpOverload, traced: OpOverload) -> TraceError:
-    message = f"random numbers are drawn otherwise in a trace ({traced}) than by plain torch ({plain})"
-    return TraceError(message, hint="draw them with torch.rand or torch.randn, or as nn.Dropout does")
-
-
-def _laid_out(x: Tensor, shape: torch.Size | None, strides: tuple[int, ...]) -> Tensor:
+def _laid_out(x: Tensor, shape: torch.Size, strides: tuple[int, ...]) -> Tensor:
     """``x`` with these strides, which may overlap where equal numbers do."""
     if x.shape != shape:
-        raise TraceError(
-            f"random numbers are drawn for a tensor of shape {tuple(x.shape)} in a trace, of {shape} by plain torch"
-        )
+        strides = _strides_like(x.shape, shape, strides)
     if x.stride() == strides or not x.numel():
         return x
-    reach = 1 + sum((length - 1) * step for length, step in zip(shape, strides, strict=True))
-    places = torch.arange(reach, device=x.device).as_strided(shape, strides)
-    return x.new_empty(reach).put_(places, x).as_strided(shape, strides)
+    reach = 1 + sum((length - 1) * step for length, step in zip(x.shape, strides, strict=True))
+    places = torch.arange(reach, device=x.device).as_strided(x.shape, strides)
+    return x.new_empty(reach).put_(places, x).as_strided(x.shape, strides)
+
+
+def _strides_like(shape: torch.Size, other: torch.Size, strides: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides that lie in memory as those of another shape do, where that has no gaps: sizes may come from data."""
+    dense = aten.is_non_overlapping_and_dense(torch.empty_strided(other, strides, device="meta"))
+    if not dense or len(shape) != len(strides):
+        raise TraceError(f"random numbers are drawn for {tuple(shape)} elements, by plain torch for {tuple(other)}")
+    order = sorted(range(len(shape)), key=lambda d: (strides[d], -d), reverse=True)
+    laid = torch.empty([shape[d] for d in order], device="meta").permute([order.index(d) for d in range(len(order))])
+    return laid.stride()
 
 
 def _written(x: Tensor) -> Tensor:

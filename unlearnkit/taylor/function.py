@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import PiecewiseOpsError, TraceError, UnsupportedOpsError
 from unlearnkit.taylor.check import Problem, problems, require
-from unlearnkit.taylor.draws import outside_state, same_random_numbers
-from unlearnkit.taylor.interpreter import GuardChangedError, Interpreter
+from unlearnkit.taylor.counts import Counts, GuardChangedError
+from unlearnkit.taylor.draws import Following, outside_state, same_random_numbers
+from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.trace import Trace, trace
 
@@ -53,7 +56,9 @@ class JetFunction:
         for interpreter in self._fitting(arguments, flags):
             try:
                 with _same_random_numbers(arguments):
-                    return interpreter(*arguments)
+                    result, counts = interpreter.run(*arguments)
+                if counts in interpreter.family.verified or self._is_own(result, counts, interpreter, arguments):
+                    return result
             except GuardChangedError:
                 continue
         interpreter = self._keep(self._trace(arguments), arguments, flags)
@@ -64,6 +69,17 @@ class JetFunction:
             message = f"a value that Python reads out of a tensor is another one when it is computed again ({error})"
             hint = "let branches and shapes depend on what is the same each time"
             raise TraceError(message, hint=hint) from None
+
+    def _is_own(self, result: object, counts: Counts, interpreter: Interpreter, arguments: tuple[object, ...]) -> bool:
+        """Whether the graph gives what the function does for counts that it was not traced with."""
+        constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
+        with _same_random_numbers(arguments), Following(interpreter.trace.draws.values()), torch.no_grad():
+            expected = pytree.tree_leaves(self.function(*constants))
+        found = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in _leaves(result)]
+        if not _agree(found, expected, interpreter.resolution()):
+            return False
+        interpreter.family.verified.add(counts)
+        return True
 
     def _fitting(self, arguments: tuple[object, ...], flags: Sequence[bool]) -> list[Interpreter]:
         """The interpreters that may fit: guards are still to be checked."""
@@ -84,7 +100,10 @@ class JetFunction:
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
-        flags, traced = _spread(active, arguments), self._trace(arguments)
+        flags = _spread(active, arguments)
+        if known := self._fitting(arguments, flags):
+            return tuple(dict.fromkeys(problem for i in known for problem in problems(i.trace, flags)))
+        traced = self._trace(arguments)
         with suppress(UnsupportedOpsError, PiecewiseOpsError):
             self._keep(traced, arguments, flags)
         return problems(traced, flags)
@@ -93,9 +112,13 @@ class JetFunction:
         """Check a trace, and keep it for calls of the same layout."""
         found = require(problems(traced, flags), allow_piecewise=self.allow_piecewise)
         self.reservations.update(dict.fromkeys(found))
-        interpreter = Interpreter(traced, flags)
-        self._interpreters.setdefault(_layout(arguments, flags), deque(maxlen=_KEPT)).append(interpreter)
-        return interpreter
+        kept = self._interpreters.setdefault(_layout(arguments, flags), deque(maxlen=_KEPT))
+        for i, known in enumerate(kept):
+            if traced.outside is known.trace.outside is None and known.family.joined(traced):
+                kept[i] = Interpreter(known.trace, flags, known.family)
+                return kept[i]
+        kept.append(Interpreter(traced, flags))
+        return kept[-1]
 
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
         constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
@@ -118,6 +141,16 @@ def _is_jet(x: object) -> bool:
 
 def _constant(x: object) -> object:
     return x.constant if isinstance(x, Jet) else x
+
+
+def _agree(found: Sequence[Tensor], expected: Sequence[Tensor], resolution: float) -> bool:
+    """Whether all are the same to half the digits of the largest number among them."""
+    if [leaf.shape for leaf in found] != [leaf.shape for leaf in expected]:
+        return False
+    largest = max((float(leaf.abs().max()) for leaf in expected if leaf.numel()), default=0.0)
+    allowed = math.sqrt(resolution) * largest
+    pairs = zip(found, expected, strict=True)
+    return all(torch.allclose(a, b, rtol=0, atol=allowed, equal_nan=True) for a, b in pairs)
 
 
 def _leaves(tree: object) -> list[Any]:

@@ -15,16 +15,13 @@ from torch import Tensor, fx
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
-from unlearnkit.errors import NonFiniteError
+from unlearnkit.errors import NonFiniteError, TraceError
 from unlearnkit.taylor.check import active_nodes
+from unlearnkit.taylor.counts import Counts, Family, GuardChangedError, Literal, measured
 from unlearnkit.taylor.draws import Draw, Following
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
-from unlearnkit.taylor.trace import Trace, frozen, location
-
-
-class GuardChangedError(Exception):
-    """A value or shape that was frozen into the graph is another one on these inputs: trace again. Internal."""
+from unlearnkit.taylor.trace import Trace, location
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +45,14 @@ class _Instruction:
 
 
 class Interpreter:
-    """A traced function, ready to run on jets wherever ``active_inputs`` says so (one flag for each flat input)."""
+    """A traced function, ready to run on jets wherever ``active_inputs`` says so (one flag for each flat input).
 
-    def __init__(self, trace: Trace, active_inputs: Sequence[bool]) -> None:
+    family: the traces that it stands for; None: this one alone.
+    """
+
+    def __init__(self, trace: Trace, active_inputs: Sequence[bool], family: Family | None = None) -> None:
         self.trace = trace
+        self.family = family or Family(trace)
         self.active_inputs = tuple(active_inputs)
         self._slots = {node: i for i, node in enumerate(trace.module.graph.nodes)}
         self._guards = {guard.node: guard.expected for guard in trace.guards}
@@ -67,7 +68,7 @@ class Interpreter:
             elif node.op == "get_attr":
                 self._constants.append((slot, getattr(trace.module, str(node.target))))
             elif node.op == "output":
-                self._output = self._prepared(node.args[0])
+                self._output = self._prepared(node)[0][0]
             else:
                 self._program.append(self._instruction(node, active, last.get(node, ())))
 
@@ -82,13 +83,22 @@ class Interpreter:
             last[node] = (*(self._slots[n] for n in fresh), *unused)
         return last
 
-    def _prepared(self, argument: Any) -> Any:  # noqa: ANN401  arguments are whatever operations take
-        return fx.node.map_arg(argument, lambda node: _Slot(self._slots[node]))  # type: ignore[arg-type, return-value]
+    def _prepared(self, node: fx.Node) -> Any:  # noqa: ANN401  arguments are whatever operations take
+        """Positional and named arguments, with slots for nodes, and a literal where a number follows from data."""
+        fixed = dict(zip(_numbers(self.family.arguments[node]), _numbers((node.args, node.kwargs)), strict=True))
+
+        def prepared(x: object) -> object:
+            if isinstance(x, Literal):
+                return x if self.family.follows_counts(x) else fixed[x]
+            return _Slot(self._slots[x]) if isinstance(x, fx.Node) else x
+
+        return fx.node.map_aggregate(self.family.arguments[node], prepared)  # type: ignore[arg-type]
 
     def _instruction(self, node: fx.Node, active: set[fx.Node], last_used: tuple[int, ...]) -> _Instruction:
-        arguments = tuple(self._prepared(node.args))
-        options = dict(self._prepared(node.kwargs))
-        nested = any(isinstance(a, (list, tuple, dict, slice)) for a in (*arguments, *options.values()))
+        positional, named = self._prepared(node)
+        arguments, options = tuple(positional), dict(named)
+        given = (*arguments, *options.values())
+        nested = any(isinstance(a, (list, tuple, dict, slice, Literal)) for a in given)
         inputs = tuple(self._slots[n] for n in node.all_input_nodes)
         rule = _rule(node, is_jet=node in active) if active.intersection(node.all_input_nodes) else None
         plain = node.target
@@ -114,9 +124,15 @@ class Interpreter:
                 live.pop(slot, None)
         return peak
 
-    @torch.no_grad()
     def __call__(self, *arguments: object, verify_finite: bool = False) -> Any:  # noqa: ANN401  as the traced function
+        """The result of ``run`` alone."""
+        return self.run(*arguments, verify_finite=verify_finite)[0]
+
+    @torch.no_grad()
+    def run(self, *arguments: object, verify_finite: bool = False) -> tuple[Any, Counts]:
         """Run the function; arguments and results are laid out as they were when tracing, with jets as leaves.
+
+        Returns the result, and the counts that came from data.
 
         verify_finite: look at every coefficient and raise NonFiniteError at the first operation that breaks one.
         Raises GuardChangedError where the graph does not fit these inputs.
@@ -127,31 +143,61 @@ class Interpreter:
                 f"arguments are laid out otherwise than when tracing: {layout}, not {self.trace.arguments}"
             )
         values: list[Any] = [None] * len(self._slots)
+        counts: list[int] = []
         for slot, leaf in zip(self._inputs, leaves, strict=True):
             values[slot] = leaf
         for slot, value in self._constants:
             values[slot] = value
         for step in self._program:
-            result = self._run(step, values)
+            try:
+                result = self._run(step, values, counts)
+            except (RuntimeError, IndexError, ValueError, TraceError) as error:
+                raise self._failure(step.node, error) from error
             if verify_finite:
                 _verify_finite(step.node, result, [values[self._slots[n]] for n in step.node.all_input_nodes])
             values[step.target] = result
             for slot in step.last_used:
                 values[slot] = None
-        return pytree.tree_unflatten(list(_filled(self._output, values)), self.trace.results)
+        return pytree.tree_unflatten(list(self._filled(self._output, values, counts)), self.trace.results), tuple(
+            counts
+        )
 
-    def _run(self, step: _Instruction, values: list[Any]) -> Any:  # noqa: ANN401  the result of any operation
+    def _failure(self, node: fx.Node, error: Exception) -> Exception:
+        """What to raise for an operation that fails: with guessed sizes it may; a full memory passes through."""
+        if isinstance(error, torch.OutOfMemoryError):
+            return error
+        if self.family.is_open:
+            return GuardChangedError(f"{location(node)}: {error}")
+        message = f"{node.target} cannot be carried out over jets: {error} ({location(node)})"
+        return TraceError(message, hint="write it with other operations, and tell us")
+
+    def _run(self, step: _Instruction, values: list[Any], counts: list[int]) -> Any:  # noqa: ANN401  the result of any operation
         if step.nested:
-            arguments = _filled(step.arguments, values)
-            options = _filled(step.options, values)
+            arguments = self._filled(step.arguments, values, counts)
+            options = self._filled(step.options, values, counts)
         else:
             arguments = [values[a.index] if type(a) is _Slot else a for a in step.arguments]
             options = {k: values[v.index] if type(v) is _Slot else v for k, v in step.options.items()}
         meets_jet = step.rule is not None and any(isinstance(values[slot], Jet) for slot in step.inputs)
         result = step.rule(*arguments, **options) if step.rule and meets_jet else step.plain(*arguments, **options)
-        if step.node in self._guards and frozen(result) != self._guards[step.node]:
-            raise GuardChangedError(location(step.node))
+        if step.node in self._guards:
+            found, expected = measured(result), measured(self._guards[step.node])
+            if found[1] != expected[1] or (found[0] != expected[0] and not self.family.is_open):
+                raise GuardChangedError(location(step.node))
+            counts.extend(found[0])
         return result
+
+    def _filled(self, tree: Any, values: list[Any], counts: list[int]) -> Any:  # noqa: ANN401  whatever operations take
+        """Replace the slots in nested lists by their values, and literals by numbers."""
+        if type(tree) is _Slot:
+            return values[tree.index]
+        if type(tree) is Literal:
+            return self.family.number(tree, counts)
+        if isinstance(tree, (list, tuple)):
+            return [self._filled(item, values, counts) for item in tree]
+        if isinstance(tree, dict):
+            return {key: self._filled(item, values, counts) for key, item in tree.items()}
+        return tree
 
 
 def _drawing(function: Callable[..., Any], draw: Draw) -> Callable[..., Any]:
@@ -182,15 +228,12 @@ def _elements(node: fx.Node) -> int:
     return sum(value.numel() for value in pytree.tree_leaves(node.meta.get("val")) if isinstance(value, Tensor))
 
 
-def _filled(tree: Any, values: list[Any]) -> Any:  # noqa: ANN401  arguments are whatever operations take
-    """Replace the slots in nested lists by their values."""
-    if type(tree) is _Slot:
-        return values[tree.index]
-    if isinstance(tree, (list, tuple)):
-        return [_filled(item, values) for item in tree]
-    if isinstance(tree, dict):
-        return {key: _filled(item, values) for key, item in tree.items()}
-    return tree
+def _numbers(tree: Any) -> list[Any]:  # noqa: ANN401  whatever operations take
+    """The numbers, or literals, in nested arguments."""
+    found: list[Any] = []
+    kinds = (int, float, Literal)
+    fx.node.map_aggregate(tree, lambda x: found.append(x) if type(x) in kinds else None)
+    return found
 
 
 def _constants(arguments: Sequence[Any]) -> list[Any]:

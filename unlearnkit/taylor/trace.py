@@ -101,6 +101,7 @@ def trace(
         _refuse_generators(module)
         _share_constants(module.graph)
         _drop_unused(module.graph)
+        _pin_precision(module.graph)
         module.recompile()
     guards = _guards(module, leaves, draws)
     return Trace(module, arguments_spec, results_spec[0], guards, _matched(module.graph, draws), outside)
@@ -142,7 +143,11 @@ def _matched(graph: fx.Graph, draws: tuple[Draw, ...]) -> dict[fx.Node, Draw]:
     if len(nodes) != len(draws):
         message = f"plain torch draws random numbers {len(draws)} times, its trace {len(nodes)} times"
         raise TraceError(message, hint="draw as often whatever happens, by torch's own functions")
-    return dict(zip(nodes, draws, strict=True))
+    matched = dict(zip(nodes, draws, strict=True))
+    for node, draw in matched.items():
+        values = (argument.meta["val"] for argument in node.args if isinstance(argument, fx.Node))
+        draw.fits(node.target, [value.shape for value in values if isinstance(value, Tensor)])
+    return matched
 
 
 @contextmanager
@@ -250,6 +255,14 @@ def _share_constants(graph: fx.Graph) -> None:
     """Without mutations nobody needs a copy of a constant, which may be a whole data set."""
     for node in graph.find_nodes(op="call_function", target=aten.lift_fresh_copy.default):
         node.replace_all_uses_with(node.args[0])
+
+
+def _pin_precision(graph: fx.Graph) -> None:
+    """Tensors made out of nothing keep the precision that torch's default gave them: random ones are others in it."""
+    for node in graph.nodes:
+        made = isinstance(node.target, OpOverload) and not node.all_input_nodes and node.kwargs.get("dtype") is None
+        if made and any(argument.name == "dtype" for argument in node.target._schema.arguments):  # noqa: SLF001
+            node.kwargs = {**node.kwargs, "dtype": node.meta["val"].dtype}
 
 
 def _drop_unused(graph: fx.Graph) -> None:

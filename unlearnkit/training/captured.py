@@ -82,10 +82,10 @@ class Captured:
         self._known: dict[int, tuple[object, dict[int, tuple[Tensor, Tensor]]]] = {}  # by identity of the function
 
     def _of(self, function: Callable[..., Any]) -> dict[int, tuple[Tensor, Tensor]]:
-        """Each captured tensor by its identity, and what stands for it in the run."""
+        """Each captured tensor by its identity, and the run's copy of it: a run leaves nothing behind in the user's."""
         if id(function) not in self._known:
             tensors = captured_tensors(function, self.model)
-            self._known[id(function)] = function, {id(t): (t, self.cast(t.detach())) for t in tensors}
+            self._known[id(function)] = function, {id(t): (t, self.cast(t.detach()).clone()) for t in tensors}
         return self._known[id(function)][1]
 
     @contextmanager
@@ -106,11 +106,10 @@ class Captured:
 
 
 def _stand_ins(captured: Mapping[int, tuple[Tensor, Tensor]]) -> dict[int, Tensor]:
-    """What is to be swapped: in a trace everything, for a value of the graph; elsewhere what is of another kind."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:  # noqa: SLF001
-        return {key: torch.ops.aten.lift_fresh_copy.default(cast) for key, (_, cast) in captured.items()}
-    kinds = {key: (own.dtype, own.device) == (cast.dtype, cast.device) for key, (own, cast) in captured.items()}
-    return {key: cast for key, (_, cast) in captured.items() if not kinds[key]}
+    """The run's copies; in a trace a value of the graph for each."""
+    if torch._C._functorch.peek_interpreter_stack() is None:  # noqa: SLF001
+        return {key: copy for key, (_, copy) in captured.items()}
+    return {key: torch.ops.aten.lift_fresh_copy.default(copy) for key, (_, copy) in captured.items()}
 
 
 class _Swap(TorchFunctionMode):

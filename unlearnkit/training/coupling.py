@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -56,7 +56,7 @@ def coupling(run: Run) -> Problem | None:
 
     Raises RecipeError when the same step has other losses the second time, so that nothing can be told.
     """
-    work = _Work(replace(run))  # with a model of its own
+    work = _Work(run.fresh())
     trials = [trial for step in dict.fromkeys((0, run.recipe.steps // 2)) for trial in _trials(run, step)]
     for mode in (nullcontext, work.run.evaluating):  # without dropout where every swap changes how much is drawn
         found = [work.moves(trial, mode) for trial in trials]

@@ -7,6 +7,7 @@ import torch
 from unlearnkit.taylor.check import Kind, Problem
 from unlearnkit.training.compare import train_beside_plain, verify_probe
 from unlearnkit.training.coupling import coupling
+from unlearnkit.training.modes import notes
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
@@ -65,6 +66,7 @@ def _problems(run: Run) -> tuple[Problem, ...]:
         for name, probe in run.recipe.probes.items():
             found += probe_function(run, name, probe).inspect(weights, run.fixed, active=[True, False])
     found += filter(None, [coupling(run)])
+    found += notes(run.recipe)
     return tuple(dict.fromkeys(found))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -23,7 +22,7 @@ def rehearse_loss(run: Run) -> None:
     Raises RecipeError for what the user's own code raises, and for results that are no losses; NonFiniteError for a
     loss that is not finite before anything is trained.
     """
-    trial = replace(run)  # with a model of its own
+    trial = run.fresh()
     weights = {name: weight.requires_grad_() for name, weight in trial.initial_weights().items()}
     with torch.enable_grad(), trial.random_numbers(0):
         losses = trial.losses(weights, trial.fixed, trial.batch(0), len(trial.units(0)))
@@ -40,7 +39,7 @@ def rehearse_loss(run: Run) -> None:
 
 def rehearse_probes(run: Run) -> None:
     """Evaluate every probe once, on the initial weights. Raises RecipeError as `rehearse_loss` does."""
-    trial = replace(run)  # with a model of its own
+    trial = run.fresh()
     weights = trial.initial_weights()
     for name, probe in run.recipe.probes.items():
         with torch.no_grad(), trial.random_numbers(run.recipe.steps):
@@ -56,7 +55,7 @@ def idle_parameters(run: Run) -> frozenset[str]:
     Raises RecipeError when more than weights changes in training, or when a weight decay, which torch would not apply,
     is set for an idle parameter.
     """
-    trial = replace(run)  # with a model of its own
+    trial = run.fresh()
     trial.model.zero_grad()
     buffers = {name: buffer.clone() for name, buffer in trial.model.named_buffers()}
     before, losses = kept(trial), _losses(trial)

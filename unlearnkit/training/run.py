@@ -7,7 +7,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -75,6 +75,10 @@ class Run:
     def precision(self) -> Literal["float32", "float64"]:
         """The dtype's name."""
         return "float64" if self.dtype == torch.float64 else "float32"
+
+    def fresh(self) -> Run:
+        """The same run with a model of its own, whatever became of this one's."""
+        return replace(self)
 
     @cached_property
     def model(self) -> nn.Module:

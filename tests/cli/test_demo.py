@@ -1,0 +1,56 @@
+"""The demo at a smaller scale: what it tells holds, for people and as JSON, and its files stay."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from unlearnkit.cli.demo import render, tell
+from unlearnkit.cli.demo_story import Scale
+from unlearnkit.cli.output import Output
+
+from unlearnkit.bundle import PseudonymKey
+
+SMALL = Scale(epochs=2, rank=8, residual=8, retrainings=19, processes=1)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patched:  # which people are drawn for the audit follows from the pseudonyms
+        patched.setattr(PseudonymKey, "generate", lambda: PseudonymKey(bytes(32)))
+        return tell(tmp_path_factory.mktemp("told") / "demo", Output(verbosity=-1), SMALL)
+
+
+@pytest.fixture
+def record(told, capsys) -> dict:
+    Output(json=True).emit(told, render)
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_is_certified_of_each_request_is_really_so(record):
+    assert record["units"] == 200
+    assert [row["inside"] for row in record["requests"]] == [True] * len(record["requests"])
+    assert [name for name, _ in record["requests"][0]["checks"]][-2:] == ["numbers", "decision"]
+    assert {row["kind"] for row in record["requests"]} == {"audited"}
+
+
+def test_each_order_is_nearer_to_what_retraining_gives(record):
+    for row in record["deletions"]:
+        assert row["margins"]["second"] < row["margins"]["first"] < row["margins"]["real"]
+        loss = row["test_loss"]
+        assert abs(loss["second"] - loss["real"]) < abs(loss["first"] - loss["real"]) < abs(loss["real"])
+        assert row["rank_correlation"] > 0.9
+
+
+def test_people_are_told_the_same(told):
+    text = "\n".join(render(told))
+    for row in told.requests:
+        assert f"{row.request:<8} {row.images:>6}   {row.change:+.6f} +- {row.epsilon:.6f}" in text
+    assert "from 19 real retrainings" in text
+    assert f"Everything is in {told.kept}" in text
+
+
+def test_everything_is_kept(told):
+    names = {path.name for path in told.kept.iterdir()}
+    assert {"bundle", "audit", "evidence.json", "report.html"} <= names
+    assert any("certificate" in path.name for path in told.kept.rglob("*.json"))
