@@ -32,37 +32,50 @@ class _Probability(click.ParamType[Decimal]):
 
 
 @click.command()
-@click.argument("request")
+@click.argument("requests", nargs=-1)
+@click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the bundle has.")
 @click.option("--bundle", type=click.Path(path_type=Path), required=True, help="The sketch bundle of the model.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
 @click.option("--delta", type=_Probability(), help="Chance that a bound is wrong. Default: the policy's largest.")
-@click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Default: REQUEST.certificate.json.")
+@click.option(
+    "-o",
+    "--output",
+    "path",
+    type=click.Path(path_type=Path),
+    help="Default: named after the first.",
+)
 @passphrase_options
 @pass_output
 def certify(
     output: Output,
     *,
-    request: str,
+    requests: tuple[str, ...],
+    everybody: bool,
     bundle: Path,
     evidence: tuple[Path, ...],
     delta: Decimal | None,
     path: Path | None,
     passphrase: PassphraseSource,
 ) -> None:
-    """Certify what the model would be without the data of whoever made REQUEST, and what the policy makes of that.
+    """Certify what the model would be without the data of whoever made REQUESTS, and what the policy makes of that.
 
+    One certificate is about all of them together, and about everybody who was answered without retraining before.
     The certificate is signed, recorded in the log, and covered by a new checkpoint. Beside it lies the proof that the
     log has it. A certificate spends delta from the bundle's budget; asking the same again spends nothing.
 
     \b
     Example:
-      unlearnkit certify R2 --bundle run/bundle --evidence run/audit.json -o r2.certificate.json
+      unlearnkit certify R2 R5 --bundle run/bundle --evidence run/audit.json -o certificate.json
+      unlearnkit certify --open --bundle run/bundle
     """
     import unlearnkit as uk
 
     office = uk.Workspace.find().unlocked(passphrase.read())
+    if everybody == bool(requests):
+        raise click.UsageError("give requests, or --open")
+    asked = office.open_requests(bundle) if everybody else requests
     with values_from_options():
-        (issued,) = office.certify([request], bundle=bundle, evidence=evidence, delta=delta, out=path)
+        issued = office.certify(asked, bundle=bundle, evidence=evidence, delta=delta, out=path)
     output.say(f"Recorded as entry {issued.entry.index}; the proof is in {issued.proof}.")
     output.emit(_Issued.of(issued), _render)
 
@@ -81,6 +94,7 @@ class _Claim:
     probe: str
     base: tuple[str, ...]
     predicted: tuple[str, ...]
+    asked: tuple[str, ...]
     epsilon: tuple[str, ...]
     delta: str
     kind: str
@@ -93,6 +107,7 @@ class _Claim:
             probe=claim.probe,
             base=claim.base,
             predicted=claim.predicted,
+            asked=claim.asked,
             epsilon=claim.epsilon,
             delta=claim.delta,
             kind=claim.kind,
@@ -120,7 +135,8 @@ class _Issued(Document):
     path: Path
     proof: Path
     sha256: str
-    request: str
+    requests: tuple[str, ...]
+    together: int
     decision: _Decision
     claims: tuple[_Claim, ...]
     delta: _Account
@@ -133,7 +149,8 @@ class _Issued(Document):
             path=issued.path,
             proof=issued.proof,
             sha256=issued.digest,
-            request=certificate.request,
+            requests=certificate.requests,
+            together=len(certificate.deleted),
             decision=_Decision(decision.outcome, decision.rule, decision.reasons),
             claims=tuple(_Claim.of(claim) for claim in certificate.claims),
             delta=_Account(certificate.spent, certificate.budget),
@@ -150,9 +167,11 @@ def _render(issued: _Issued) -> Iterable[str]:
         yield f"  {claim.kind}, delta {claim.delta}, covers {', '.join(claim.covers) or 'nothing'}"
     yield from columns(
         [
+            ("requests", " ".join(issued.requests)),
+            ("people", f"{issued.together}, with those answered without retraining before"),
             ("certificate", issued.path),
             ("sha256", issued.sha256),
             ("log entry", issued.entry),
-            ("delta", f"{issued.delta.spent} of {issued.delta.budget} spent for this bundle"),
+            ("delta", f"{issued.delta.spent} of {issued.delta.budget} spent for this recipe and salt"),
         ]
     )

@@ -118,7 +118,10 @@ def handle(office: Office) -> tuple[RequestRow, ...]:
     requests = office.workspace.receive(people)
     for request in requests:
         office.workspace.acknowledge(request)
-    issued = office.workspace.certify(requests, bundle=office.bundle, evidence=[office.evidence], out=office.root)
+    issued = [
+        office.workspace.certify([request], bundle=office.bundle, evidence=[office.evidence], out=office.root)
+        for request in requests
+    ]
     office.output.say("4. somebody outside verifies them, with public keys alone")
     checks = [_verify(office, item) for item in issued]
     _report(office, issued[0])
@@ -167,7 +170,7 @@ def _row(office: Office, person: str, issued: Certified, checks: tuple[Check, ..
     real = float(_retrained(office, [person])[claim.probe]) - float(base)
     images = int(np.sum(office.recipe.unit_of_example == office.recipe.unit_names.index(person)))
     return RequestRow(
-        request=issued.certificate.request,
+        request=issued.certificate.requests[0],
         images=images,
         change=float(change),
         epsilon=float(epsilon),

@@ -144,6 +144,7 @@ class _Policy(Document):
     deadlines: Mapping[str, _Clock | None]
     retention_months: int
     accepted: tuple[str, ...]
+    attested: tuple[str, ...]
     words: Mapping[str, tuple[str, ...]]
     certificate: _Certificate
     signing: _Signing
@@ -160,6 +161,7 @@ class _Policy(Document):
             deadlines={name: _Clock.of(clock) for name, clock in clocks.items()},
             retention_months=policy.requests.retention_months,
             accepted=policy.requests.accepted,
+            attested=policy.requests.attested,
             words=asdict(policy.words),
             certificate=_Certificate.of(policy.certificate),
             signing=_Signing(policy.signing.roles, policy.signing.threshold),
@@ -216,6 +218,7 @@ def _render_check(policy: _Policy) -> Iterable[str]:
             ("digest", policy.digest),
             *((name, clock or "no deadline") for name, clock in clocks.items()),
             ("accepts", ", ".join(policy.accepted) or "nothing"),
+            ("attested", ", ".join(policy.attested) or "nothing"),
             ("records kept", f"{policy.retention_months} months"),
             ("bounds", ", ".join(rules.bound_methods) or "none"),
             ("covering", ", ".join(rules.must_cover) or "nothing"),

@@ -243,7 +243,10 @@ def fulfil(
     on: date | None,
     actor: str | None,
 ) -> None:
-    """Record that REQUEST was fulfilled, and the person told. Needs evidence, for example a certificate.
+    """Record that REQUEST was fulfilled, and the person told.
+
+    Needs the certificate that shows it: the last one of this request, with nobody else answered without retraining
+    since. A document of another kind, an attestation, counts only where the policy says so.
 
     \b
     Example:

@@ -72,7 +72,17 @@ def test_a_certificate_is_issued_proved_and_verified(office):
     assert record["verified"] is True
     assert [item["kind"] for item in record["paths"]] == ["bundle", "log", "certificate", "proof", "checkpoint"]
     checks = [check["name"] for check in record["paths"][2]["checks"]]
-    assert checks == ["signature", "bundle", "artefacts", "log", "request", "delta budget", "numbers", "decision"]
+    assert checks == [
+        "signature",
+        "bundle",
+        "artefacts",
+        "log",
+        "request",
+        "standing set",
+        "delta budget",
+        "numbers",
+        "decision",
+    ]
     assert all(check["passed"] for item in record["paths"] for check in item["checks"])
 
 
@@ -98,3 +108,18 @@ def test_over_budget_is_refused(office):
     for name, code in (("ann", 0), ("ben", 0), ("cat", 5)):
         request = json.loads(office.run("--json", "request-delete", name, secret=False).stdout)
         office.run("certify", request["requests"][0]["id"], "--bundle", "bundle", code=code)
+
+
+def test_one_certificate_answers_those_who_are_named_or_all_that_are_open(office):
+    office.run("request-delete", "ann", "ben", "stranger", secret=False)
+    both = json.loads(office.run("--json", "certify", "R2", "R3", "--bundle", "bundle", "-o", "c.json").stdout)
+    assert (both["requests"], both["together"], both["delta"]["spent"]) == (["R2", "R3"], 2, "0.05")
+    everybody = json.loads(office.run("--json", "certify", "--open", "--bundle", "bundle").stdout)
+    assert (everybody["requests"], everybody["path"]) == (["R2", "R3"], "R2.certificate.json")
+    assert everybody["delta"]["spent"] == "0.05"  # the same question
+    assert (
+        "2, with those answered without retraining before"
+        in office.run("certify", "--open", "--bundle", "bundle").stdout
+    )
+    for wrong in (["certify", "--bundle", "bundle"], ["certify", "R2", "--open", "--bundle", "bundle"]):
+        assert "give requests, or --open" in office.run(*wrong, code=2).output

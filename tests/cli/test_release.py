@@ -47,22 +47,23 @@ def test_a_release_is_added_listed_and_retired(office):
 
 
 def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
-    text = policy_text().replace(b"test_loss = 20", b"test_loss = 0.5")
+    text = policy_text().replace(b"largest_epsilon = 10", b"largest_epsilon = 20")
     Path("policy.toml").write_bytes(text)
     settings = Path("unlearnkit.toml")
     settings.write_text(settings.read_text().replace('policy = "gdpr"', 'policy = "./policy.toml"'))
     run("release", "add", "bundle", "--name", "digits", "--version", "1")
     run("request-delete", "ann", "ben")
     run("requests", "verify-identity", "R3", "--method", "in-person")
-    run("requests", "fulfil", "R3", "--method", "negligible-effect", "--evidence", "policy.toml")
+    run("certify", "R3", "--bundle", "bundle")
+    run("requests", "fulfil", "R3", "--method", "negligible-effect", "--evidence", "R3.certificate.json")
     shown = json.loads(run("--json", "release", "show", "digits@1", "--bundle", "bundle").stdout)
     change = float(office.open_bundle("bundle").probe("test_loss").predict(["ann"]).change)
     (moved,) = shown["standing"]["changes"]
-    assert (moved["probe"], moved["largest"], moved["tolerance"]) == ("test_loss", pytest.approx(change), 0.5)
+    assert (moved["probe"], moved["largest"], moved["tolerance"]) == ("test_loss", pytest.approx(change), 20)
     assert len(shown["standing"]["people"]) == 1
     text = run("release", "show", "digits@1", "--bundle", "bundle").stdout
     assert "1 of 5 people were answered without retraining" in text
-    assert f"{abs(change) / 0.5:.0%} of the tolerance" in text
+    assert f"{abs(change) / 20:.0%} of the tolerance" in text
     assert "still open   R4" in text
     assert json.loads(run("--json", "release", "show", "digits@1").stdout)["standing"] is None
 

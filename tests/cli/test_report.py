@@ -67,7 +67,17 @@ def test_everything_is_verified_and_recomputed_first(case):
     root = read(Path("r.html").read_text())
     assert "Verified and recomputed for this report" in root.by_id("verdict").text
     names = [row.one("th").text for row in root.by_id("verify").parent.all("table")[0].all("tr")]
-    assert names == ["Signature", "Bundle", "Artefacts", "Log", "Request", "Delta budget", "Numbers", "Decision"]
+    assert names == [
+        "Signature",
+        "Bundle",
+        "Artefacts",
+        "Log",
+        "Request",
+        "Standing set",
+        "Delta budget",
+        "Numbers",
+        "Decision",
+    ]
     assert sha256_hex(case.certificate.read_bytes()) in root.text
 
 
@@ -93,7 +103,7 @@ def test_the_document_says_what_was_checked(case, extent):
     document = json.loads(case.run("-o", "r.html", *options, json=True).stdout)
     assert (document["schema"], document["path"]) == ("unlearnkit/report/v1", "r.html")
     assert (document["verified"], document["extent"]) == (extent == "everything", extent)
-    assert len(document["checks"]) == {"everything": 8, "signature": 1, "nothing": 0}[extent]
+    assert len(document["checks"]) == {"everything": 9, "signature": 1, "nothing": 0}[extent]
     assert all(check["passed"] for check in document["checks"])
 
 

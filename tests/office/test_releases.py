@@ -24,7 +24,8 @@ from unlearnkit.signing.keys import Algorithm, PrivateKey
 
 @pytest.fixture
 def office(tmp_path, monkeypatch) -> uk.Workspace:
-    (tmp_path / "policy.toml").write_bytes(policy_text())
+    text = policy_text().replace(b'attested = ["retrained"]', b'attested = ["retrained", "negligible-effect"]')
+    (tmp_path / "policy.toml").write_bytes(text)
     made = uk.Workspace.create(tmp_path / "office", origin="example.com/log", policy="../policy.toml")
     monkeypatch.chdir(made.root)
     bundle(made, "bundle")

@@ -19,7 +19,6 @@ from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log import reader, verification
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.errors import (
-    BudgetExceededError,
     ConsistencyError,
     PolicyError,
     RefusedError,
@@ -59,7 +58,7 @@ def test_the_way_of_a_request_from_receipt_to_an_answer_that_others_verify(offic
     assert (request.id, request.state, request.steps[0].body.source) == ("R2", "received", "web-form")
     assert office.acknowledge(request).state == "acknowledged"
     assert office.verify_identity("R2", method="in-person").state == "identity verified"
-    (issued,) = office.certify([request], bundle="bundle")
+    issued = office.certify([request], bundle="bundle")
     assert (issued.path, issued.proof) == (Path("R2.certificate.json"), Path("R2.certificate.tlog-proof"))
     assert issued.digest == sha256_hex(issued.path.read_bytes())
     assert office.assess(request, decision="fulfil").state == "assessed"
@@ -91,7 +90,7 @@ def test_a_wrong_passphrase_is_told_before_anything_is_recorded_or_spent(office)
     assert not Path("R2.certificate.json").exists()
 
 
-def test_several_certificates_share_a_checkpoint_and_one_pass_over_the_log(office, monkeypatch, tmp_path):
+def test_one_certificate_is_about_several_people_spends_once_and_takes_one_pass_over_the_log(office, monkeypatch):
     requests = office.receive(UNITS[:2])
     reads = []
     for module in (reader, verification):
@@ -99,32 +98,30 @@ def test_several_certificates_share_a_checkpoint_and_one_pass_over_the_log(offic
         monkeypatch.setattr(
             module, "read_lines", lambda path, offset=0, real=real: reads.append(offset) or real(path, offset)
         )
-    issued = office.certify(requests, bundle="bundle", out=tmp_path)
+    issued = office.certify(requests, bundle="bundle")
     assert reads.count(0) == 1  # what comes later begins where that has ended
     monkeypatch.undo()
     os.chdir(office.root)
-    assert [item.path.name for item in issued] == ["R2.certificate.json", "R3.certificate.json"]
-    assert [str(item.certificate.spent) for item in issued] == ["0.05", "0.10"]
-    for item in issued:
-        assert office.verify(item.proof).value.checkpoint.size == len(office.view())
-        assert office.verify(item.path, bundle="bundle").value.digest == item.digest
+    certificate = issued.certificate
+    assert (issued.path.name, certificate.requests, certificate.spent) == ("R2.certificate.json", ("R2", "R3"), "0.05")
+    assert certificate.deleted == tuple(sorted(request.subject for request in requests))
+    assert office.verify(issued.proof).value.checkpoint.size == len(office.view())
+    assert office.verify(issued.path, bundle="bundle").value.digest == issued.digest
 
 
-def test_the_ones_before_one_that_fails_are_issued(office):
-    requests = office.receive(UNITS[:3])
-    with pytest.raises(BudgetExceededError):
-        office.certify(requests, bundle="bundle")
-    assert [Path(f"{request.id}.certificate.json").exists() for request in requests] == [True, True, False]
-    office.checkpoint()
-    assert office.verify("R3.certificate.json", bundle="bundle").checks
-
-
-def test_one_file_holds_one_certificate(office):
+def test_a_certificate_lies_where_it_was_asked_for(office, tmp_path):
     requests = office.receive(UNITS[:2])
-    with pytest.raises(ValueError, match=r"x\.json is no folder: it holds one certificate, got 2 requests"):
-        office.certify(requests, bundle="bundle", out="x.json")
-    (issued,) = office.certify(requests[:1], bundle="bundle", out="x.json")
-    assert issued.path == Path("x.json")
+    assert office.certify(requests, bundle="bundle", out="x.json").path == Path("x.json")
+    assert office.certify(requests[1:], bundle="bundle", out=tmp_path).path == tmp_path / "R3.certificate.json"
+    for wrong in ([], [requests[0], requests[0]]):
+        with pytest.raises(ValueError, match="expected at least one, each once"):
+            office.certify(wrong, bundle="bundle")
+
+
+def test_open_requests_are_those_of_people_in_the_bundle(office):
+    office.receive([UNITS[0], UNITS[0], UNITS[1], UNITS[2], "stranger"])
+    office.withdraw("R4", reason="requested-by-person")
+    assert [request.id for request in office.open_requests("bundle")] == ["R2", "R5"]
 
 
 def test_a_bundle_that_a_stranger_signed_is_not_certified_from_opened_or_not(office):

@@ -91,9 +91,9 @@ EVIL = "<script>alert(1)</script>\"'&{{ 7 * 7 }}"
 TEXTS = [f.name for f in fields(Claim) if f.type == "str" and f.name not in ("delta", "question")]
 
 
-@pytest.mark.parametrize("name", ["request", "counterfactual", "log", "issued", "software", *TEXTS, "covers"])
+@pytest.mark.parametrize("name", ["requests", "counterfactual", "log", "issued", "software", *TEXTS, "covers"])
 def test_whatever_a_certificate_says_is_text(name):
-    value = (EVIL,) if name == "covers" else EVIL
+    value = (EVIL,) if name in ("covers", "requests") else EVIL
     whole = name in {f.name for f in fields(Certificate)}
     html = page(**({name: value} if whole else {"claims": (claim(**{name: value}),)}))
     assert not read(html).all("script")
@@ -110,7 +110,7 @@ def test_lists_checks_and_file_names_are_text_too(place):
     elif place == "assumptions":
         made = certificate(claims=(claim(assumptions=(EVIL,)),))
     elif place == "pseudonym":
-        made = certificate(deleted=(EVIL,), subject=EVIL)
+        made = certificate(deleted=(EVIL,), subjects=(EVIL,))
     elif place == "policy":
         text = policy_text(loss="0.02").replace('name = "strict"', f'name = "strict"\ntitle = """{EVIL}"""')
         made = certificate(policy=text)

@@ -81,9 +81,9 @@ class Issuer:
         (request,) = self.desk.receive([name], source=self.policy.words.sources[0])
         return request.id
 
-    def issue(self, request: str, **options) -> Issuance:
+    def issue(self, *requests: str, **options) -> Issuance:
         settings = {"log": self.log, "origin": self.log_key.origin, "policy": self.policy, "signers": [self.signer]}
-        return certify(self.bundle, request, **{**settings, **options})
+        return certify(self.bundle, requests, **{**settings, **options})
 
     def forge(self, issued: Issuance, change: Change = _same, conclusion: Change = _same) -> bytes:
         """An altered certificate, signed and recorded as if it were right.
@@ -92,7 +92,7 @@ class Issuer:
         """
         with self.log.exclusive() as writer:
             forged = replace(change(issued.certificate), index=writer.end.index)
-            account = DeltaAccount(forged.bundle, issued_certificates(self.log.entries()))
+            account = DeltaAccount(forged.account, issued_certificates(self.log.entries()))
             asked = parse_issued(0, log_body(forged, b"")).questions
             spent = account.spend([(item.question, item.delta) for item in asked], Decimal(1000))
             decision = decide(forged.claims, self.policy.certificate, forged.directions)

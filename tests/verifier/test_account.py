@@ -1,4 +1,4 @@
-"""The delta account of a bundle."""
+"""The delta account of a recipe and salt."""
 
 from __future__ import annotations
 
@@ -12,34 +12,43 @@ from hypothesis import strategies as st
 from unlearnkit.errors import BudgetExceededError, FormatError
 from unlearnkit.verifier.account import DeltaAccount, Issued, parse_issued
 
-BUNDLE = "b" * 64
+ACCOUNT = "a" * 64
 BODY = {
-    "bundle": BUNDLE,
+    "account": ACCOUNT,
+    "bundle": "b" * 64,
     "certificate": "c" * 64,
     "decision": "retrain-needed",
     "policy_digest": "d" * 64,
     "questions": [{"question": "a" * 64, "delta": "0.05"}],
-    "request": "R2",
+    "requests": ["R2"],
 }
 
 
-def issued(questions: dict[str, str], bundle: str = BUNDLE) -> Issued:
+def issued(questions: dict[str, str], account: str = ACCOUNT) -> Issued:
     listed = [{"question": name, "delta": delta} for name, delta in questions.items()]
-    return parse_issued(3, {**BODY, "bundle": bundle, "questions": listed})
+    return parse_issued(3, {**BODY, "account": account, "questions": listed})
 
 
-def test_an_account_is_what_the_log_says_about_its_bundle():
-    account = DeltaAccount(BUNDLE, [issued({"a" * 64: "0.05"}), issued({"1" * 64: "0.3"}, bundle="e" * 64)])
+def test_an_account_is_what_the_log_says_about_its_recipe_and_salt():
+    account = DeltaAccount(ACCOUNT, [issued({"a" * 64: "0.05"}), issued({"1" * 64: "0.3"}, account="e" * 64)])
     assert account.spent == Decimal("0.05")
 
 
 def test_the_same_question_spends_nothing_again_even_when_nothing_is_left():
-    account = DeltaAccount(BUNDLE, [issued({"a" * 64: "0.05"})])
+    account = DeltaAccount(ACCOUNT, [issued({"a" * 64: "0.05"})])
     assert account.spend([("a" * 64, Decimal("0.05"))], Decimal("0.05")) == Decimal("0.05")
 
 
+@pytest.mark.parametrize("deltas", [("0.05", "0.001"), ("0.001", "0.05")])
+def test_of_a_question_with_two_deltas_the_larger_counts_and_it_is_known(deltas):
+    account = DeltaAccount(ACCOUNT, [issued({"a" * 64: delta}) for delta in deltas])
+    assert (account.spent, account.disputed) == (Decimal("0.05"), ("a" * 64,))
+    assert account.spend([("a" * 64, Decimal("0.001"))], Decimal("0.05")) == Decimal("0.05")
+    assert DeltaAccount(ACCOUNT, [issued({"a" * 64: "0.05"})] * 2).disputed == ()
+
+
 def test_the_budget_can_be_spent_to_the_last_bit_and_no_further():
-    account = DeltaAccount(BUNDLE)
+    account = DeltaAccount(ACCOUNT)
     assert account.spend([("a" * 64, Decimal("0.05")), ("b" * 64, Decimal("0.05"))], Decimal("0.1")) == Decimal("0.1")
     with pytest.raises(BudgetExceededError, match=r"delta budget of 0\.1 .* 0\.10 is spent, .* make it 0\.1000001"):
         account.spend([("c" * 64, Decimal("0.0000001"))], Decimal("0.1"))
@@ -48,14 +57,15 @@ def test_the_budget_can_be_spent_to_the_last_bit_and_no_further():
 
 def test_a_policy_that_states_no_budget_allows_none():
     with pytest.raises(BudgetExceededError, match="no delta budget at all"):
-        DeltaAccount(BUNDLE).spend([("a" * 64, Decimal("0.01"))], None)
+        DeltaAccount(ACCOUNT).spend([("a" * 64, Decimal("0.01"))], None)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(1, 999)), max_size=12))
 def test_the_sum_is_exact_over_distinct_questions(asked):
     entries = [issued({name * 64: f"0.{thousandths:03d}".rstrip("0")}) for name, thousandths in asked]
-    expected = sum(Fraction(value, 1000) for value in dict(asked).values())
-    assert Fraction(DeltaAccount(BUNDLE, entries).spent) == expected
+    largest = {name: max(value for other, value in asked if other == name) for name, _ in asked}
+    expected = sum(Fraction(value, 1000) for value in largest.values())
+    assert Fraction(DeltaAccount(ACCOUNT, entries).spent) == expected
 
 
 @pytest.mark.parametrize(

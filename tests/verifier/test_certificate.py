@@ -96,4 +96,4 @@ def test_the_log_learns_digests_and_words_only(key):
     assert body["certificate"] == sha256_hex(raw)
     assert body["questions"] == [{"delta": "0.05", "question": "a" * 64}]
     assert not {"1" * 64, "about somebody"} & set(map(str, body.values()))
-    assert log_body(replace(made, request="R3"), raw) != body
+    assert log_body(replace(made, requests=("R3",)), raw) != body

@@ -51,8 +51,8 @@ CLAIMS = {
     "base raised": (with_claim(base=times("1.001")), r"base\[0\] is"),
     "base lowered": (with_claim(base=times("0.999")), r"base\[0\] is"),
     "prediction raised": (with_claim(predicted=times("1.001")), r"predicted\[0\] is"),
+    "share of those who ask": (with_claim(asked=times("0.999")), r"asked\[0\] is"),
     "prediction lowered": (with_claim(predicted=times("0.999")), r"predicted\[0\] is"),
-    "delta lowered": (with_claim(delta="0.01"), "question is not the one|epsilon of"),
     "degree": (with_claim(degree=2), "degree is 2, the bundle gives 1"),
     "method": (with_claim(method="certified: by me"), "method is 'certified: by me'"),
     "kind": (with_claim(kind=BoundMethod.AUDITED), "rests on evidence without a name"),
@@ -91,7 +91,10 @@ FIELDS = {
     "counterfactual": (field(counterfactual="nothing"), "its counterfactual is"),
     "units": (field(units=6), "its units is 6"),
     "directions": (field(directions=600), "its directions is 600"),
-    "who asked": (field(subject="1" * 64), "was made by somebody else"),
+    "account": (field(account="1" * 64), "its account is"),
+    "who asked": (field(subjects=("1" * 64,)), "was made by somebody else"),
+    "who asked, and one more": (lambda c: replace(c, subjects=tuple(sorted({*c.subjects, "1" * 64}))), "as asking"),
+    "who stands": (field(standing=("1" * 64,)), "its standing set has 1 people, the log and the bundle give 0"),
     "who is deleted": (field(deleted=("1" * 64,)), "deletes other data"),
     "claims left out": (field(claims=()), "the policy names the probes"),
 }
@@ -170,7 +173,7 @@ def test_a_certificate_of_a_request_that_came_after_it_or_never_is_caught(tmp_pa
     office = issuer(tmp_path)
     issued = office.issue(office.request())
     for name, reason in (("R4", "request R4 was received after it"), ("R77", "the log has no request R77")):
-        raw = office.forge(issued, field(request=name))
+        raw = office.forge(issued, field(requests=(name,)))
         office.request("ann")
         with pytest.raises(VerificationError, match=reason):
             office.verify(raw)
@@ -187,7 +190,7 @@ def test_the_log_is_read_once(tmp_path, monkeypatch):
         real = module.read_lines
         monkeypatch.setattr(module, "read_lines", lambda *place, real=real: reads.append(place) or real(*place))
     found = verify_certificate(raw, where="c.json", beside=office.materials())
-    assert found.certificate.request == "R1"
+    assert found.certificate.requests == ("R1",)
     assert len(reads) == 1
 
 

@@ -24,7 +24,7 @@ from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.compliance.policy.policy import Policy, Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
-from unlearnkit.compliance.requests.desk import Desk
+from unlearnkit.compliance.requests.desk import Desk, Gate
 from unlearnkit.compliance.requests.register import KEY_CREATED, KeyBody
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import fsync_directory, write_new
@@ -201,15 +201,23 @@ class WorkspaceFiles:
         """The audit log, ready for recording."""
         return AuditLog.open(self.log_path, now=clock.utc_now)
 
-    def desk(self, *, actor: str | None = None, with_key: bool = False, policy: Policy | None = None) -> Desk:
+    def desk(
+        self,
+        *,
+        actor: str | None = None,
+        with_key: bool = False,
+        policy: Policy | None = None,
+        gate: Gate | None = None,
+    ) -> Desk:
         """The desk for the requests in the log; only taking and finding requests by name needs the pseudonym key.
 
-        policy: the workspace's, if it has been read already.
+        policy: the workspace's, if it has been read already. gate: what has to be shown before a request is fulfilled.
         """
         has_key = with_key and self.pseudonym_key_path.exists()
         key = PseudonymKey.load(self.pseudonym_key_path) if has_key else None
         log = AuditLog(self.log_path, now=clock.utc_now)  # not repaired before somebody records: others only read
-        return Desk(log, policy or self.policy(), actor=actor or self.actor, timezone=self.timezone, key=key)
+        rules = policy or self.policy()
+        return Desk(log, rules, actor=actor or self.actor, timezone=self.timezone, key=key, gate=gate)
 
 
 def _publish(root: Path, log_key: LogKey, policy: Policy, passphrase: bytes | None) -> None:

@@ -138,6 +138,11 @@ class ReleaseSteps(RequestSteps):
         view = self.view()
         return requests_since(view, view.registry.get(release_id(release)))
 
+    def open_requests(self, bundle: Bundle | Path | str) -> tuple[Request, ...]:
+        """The open requests of people whose data a bundle has, the most urgent first; no duplicates."""
+        units = set(self.open_bundle(bundle).units)
+        return tuple(item for item in self.requests() if item.subject in units and not item.duplicate_of)
+
     def standing(self, release: ReleaseNamed, bundle: Bundle | Path | str) -> Standing:
         """Who of a release was answered without retraining, and what its model would be without all of them.
 

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.log.entry import Position
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import Register, Request
+from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
+from unlearnkit.verifier.gate import require_shown
 
 Asked = Request | str
 """A request, or its id."""
@@ -171,7 +174,7 @@ class RequestSteps(WorkspaceFiles):
         Args:
             request: Which.
             method: How it was met: "retrained" or "negligible-effect".
-            evidence: At least one document that shows it, for example a certificate.
+            evidence: The certificate that shows it, as a file; where the policy accepts an attestation, a document.
             records: How many examples were deleted.
             notified: Who else was told: words of the policy.
             on: The day.
@@ -191,8 +194,12 @@ class RequestSteps(WorkspaceFiles):
         policy = policy or self.policy()
         known = by or self.actor, policy.digest, with_key
         if known not in self._desks:
-            self._desks[known] = self.desk(actor=by, with_key=with_key, policy=policy)
+            self._desks[known] = self.desk(actor=by, with_key=with_key, policy=policy, gate=self._gate)
         return self._desks[known]
+
+    def _gate(self, request: Request, method: str, evidence: Sequence[str], end: Position) -> None:
+        """Refuse what fulfils a request unless it is shown: a writer holds the log's lock, and it ends at ``end``."""
+        require_shown(LogView.read(self.log_path, end=end), request, method, evidence, self.policy())
 
 
 def id_of(request: Asked) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -76,8 +75,8 @@ class Workspace(ReleaseSteps):
         >>> release.id, release.is_in_force
         ('small@1', True)
         >>> (request,) = office.receive(["bob"])
-        >>> (issued,) = office.certify([request], bundle=bundle, out=folder)
-        >>> issued.certificate.decision.outcome
+        >>> issued = office.certify([request], bundle=bundle, out=folder)
+        >>> str(issued.certificate.decision.outcome)
         'insufficient-evidence'
         >>> [check.name for check in office.verify(issued.path, bundle=bundle.path).checks][:3]
         ['signature', 'bundle', 'artefacts']
@@ -108,32 +107,32 @@ class Workspace(ReleaseSteps):
         evidence: Sequence[Path | str] = (),
         delta: Decimal | None = None,
         out: Path | str | None = None,
-    ) -> tuple[Certified, ...]:
-        """Certify what the model would be without the data of those who made some requests, a certificate for each.
+    ) -> Certified:
+        """Certify what the model would be without the data of those who made some requests, all together.
 
-        Each is signed, recorded in the log, and written to a file; a new checkpoint covers them all, and beside each
-        file lies the proof that the log has it. One that fails leaves the ones before it issued.
+        One certificate is about all of them, and about everybody in the bundle who was answered without retraining
+        before. It is signed, recorded in the log, and written to a file; a new checkpoint covers it, and beside the
+        file lies the proof that the log has it.
 
         Args:
             requests: Requests, or their ids.
             bundle: The sketch of the model, signed by somebody trusted.
             evidence: Files of retraining audits of the bundle.
             delta: Chance that a bound is wrong; None: the policy's largest.
-            out: The file for the certificate of a single request, or a folder that is there; None: the current one.
-                In a folder, it is ``R2.certificate.json`` and so on.
+            out: The file for the certificate, or a folder that is there; None: the current one. In a folder, it is
+                ``R2.certificate.json``, after the first request.
 
         Raises:
             RefusedError: What `unlearnkit.certify` raises: a closed request, a policy that allows none, a budget spent.
             VerificationError: Bundle or evidence do not verify, or the log is not what was signed before.
-            ValueError: One file for several requests.
+            ValueError: No request, or one twice.
         """
         names = [id_of(request) for request in requests]
-        paths = _places(names, out)
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
         opened, log, view = self.open_bundle(bundle), self.open_log(), self.view()
-        issue = partial(
-            certify,
+        made = certify(
             opened,
+            names,
             log=log,
             origin=self.origin,
             policy=self.policy(),
@@ -142,24 +141,18 @@ class Workspace(ReleaseSteps):
             delta=delta,
             view=view,
         )
-        issued = []
-        for name, path in zip(names, paths, strict=True):
-            issued.append(issue(name))
-            write_atomic(path, issued[-1].raw)
+        path = _place(made.certificate.requests[0], out)
+        write_atomic(path, made.raw)
         publish_checkpoint(log, log_key, recompute=view.history)
-        return self._proved(issued, paths, view.tree())
+        return self._proved(made, path, view.tree())
 
-    def _proved(self, issued: Sequence[Issuance], paths: Sequence[Path], tree: Tree) -> tuple[Certified, ...]:
-        """Write a proof beside each certificate."""
-        indices = [made.entry.index for made in issued]
-        proofs = prove_entries(self.log_path, indices, log=self.log_public_key(), tree=tree)
-        found = []
-        for made, path, raw in zip(issued, paths, proofs, strict=True):
-            proof = path.with_suffix(".tlog-proof")
-            write_atomic(proof, raw)
-            certificate, digest = made.certificate, sha256_hex(made.raw)
-            found.append(Certified(certificate=certificate, digest=digest, path=path, proof=proof, entry=made.entry))
-        return tuple(found)
+    def _proved(self, made: Issuance, path: Path, tree: Tree) -> Certified:
+        """Write a proof beside the certificate."""
+        (raw,) = prove_entries(self.log_path, [made.entry.index], log=self.log_public_key(), tree=tree)
+        proof = path.with_suffix(".tlog-proof")
+        write_atomic(proof, raw)
+        digest = sha256_hex(made.raw)
+        return Certified(certificate=made.certificate, digest=digest, path=path, proof=proof, entry=made.entry)
 
     def checkpoint(self) -> Checkpoint:
         """Verify the log and sign what it holds now; raises as `publish_checkpoint` does."""
@@ -254,10 +247,6 @@ class Workspace(ReleaseSteps):
         return verify(path, bundle=bundle, log=self.log_path, trust=self.trust(), evidence=evidence)
 
 
-def _places(names: Sequence[str], out: Path | str | None) -> list[Path]:
+def _place(name: str, out: Path | str | None) -> Path:
     place = Path(out or ".")
-    if place.is_dir():
-        return [place / f"{name}.certificate.json" for name in names]
-    if len(names) != 1:
-        raise ValueError(f"{place} is no folder: it holds one certificate, got {len(names)} requests")
-    return [place]
+    return place / f"{name}.certificate.json" if place.is_dir() else place

@@ -81,6 +81,7 @@ class Claim:
     """That a probe without the deleted units' data lies within epsilon of ``predicted``, in each of its elements.
 
     base, predicted, epsilon: flat, in C order of ``shape``. delta: the chance that any of them is wrong.
+    asked: the prediction without those alone who ask now; nothing is claimed of it.
     covers: which errors epsilon has. evidence: SHA-256 of files that it rests on.
     question: what was asked, as a digest; asking it again spends no delta.
     """
@@ -89,6 +90,7 @@ class Claim:
     shape: tuple[Count, ...]
     base: Decimals
     predicted: Decimals
+    asked: Decimals
     epsilon: Decimals
     delta: ProbabilityText
     kind: BoundMethod
@@ -154,15 +156,20 @@ def _list_digest(pseudonyms: Sequence[str]) -> str:
 class Certificate:
     """Everything a certificate says. Digests are SHA-256 in hexadecimal.
 
-    bundle: of the manifest. model: of ``model.safetensors``. deleted: pseudonyms, sorted. policy: the whole text.
-    log, index: the entry that records this certificate. spent: the bundle's delta account with this certificate.
+    bundle: of the manifest. model: of ``model.safetensors``. account: of delta, see `account_digest`.
+    requests, subjects: those that are answered together, and the sorted pseudonyms of who made them.
+    standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
+    deleted: those together, sorted, whom the claims are about. policy: the whole text.
+    log, index: the entry that records this certificate. spent: the delta account with this certificate.
     """
 
     bundle: Annotated[str, ELSEWHERE]
     model: Annotated[str, ELSEWHERE]
     recipe: Sha256
-    request: RequestId
-    subject: Sha256
+    account: Sha256
+    requests: Annotated[tuple[RequestId, ...], Items(least=1, distinct=True)]
+    subjects: Annotated[tuple[Sha256, ...], Items(least=1, in_order=True)]
+    standing: Annotated[tuple[Sha256, ...], Items(in_order=True)]
     deleted: Annotated[tuple[str, ...], As(Deleted, lambda stored: stored.pseudonyms, Deleted.of)]
     counterfactual: str
     units: Count
@@ -186,6 +193,14 @@ class Certificate:
     def policy_digest(self) -> str:
         """SHA-256 of the policy's text, as the log names it."""
         return sha256_hex(self.policy.encode())
+
+
+def account_digest(recipe: str, salt: str) -> str:
+    """What identifies an account of delta: the recipe, and the salt that its directions follow from.
+
+    Signing a bundle anew, or making it anew with other settings, begins no new account.
+    """
+    return sha256_hex(canonicalize({"recipe": recipe, "salt": salt}))
 
 
 def question_digest(
@@ -225,7 +240,7 @@ def parse_certificate(payload: bytes, *, where: str) -> Certificate:
 
 def _require_lengths(claim: Claim, where: str) -> None:
     size, curve = math.prod(claim.shape), claim.curve
-    if wrong := [name for name in ("base", "predicted", "epsilon") if len(getattr(claim, name)) != size]:
+    if wrong := [name for name in ("base", "predicted", "asked", "epsilon") if len(getattr(claim, name)) != size]:
         raise FormatError(f"{where}: {', '.join(wrong)} must have one number for each of {size} elements")
     if not len(curve.weights) == len(curve.values) == len(curve.standard_errors) or curve.element >= size:
         raise FormatError(f"{where}: curve must be of one of {size} elements, with as many values as weights")

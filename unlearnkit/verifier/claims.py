@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.policy import BoundMethod, CertificateRules, Policy
-from unlearnkit.errors import UnknownNameError
+from unlearnkit.errors import EstimationError, UnknownNameError
 from unlearnkit.estimation import Prediction, Sketch
 from unlearnkit.estimation.bound import Bound
 from unlearnkit.estimation.constants import decimal_above
@@ -33,11 +34,18 @@ _ROUNDED_UP = 1.1e-5
 
 
 def make_claims(
-    bundle: Bundle, deleted: Sequence[str], policy: Policy, *, delta: Decimal, evidence: Sequence[Evidence] = ()
+    bundle: Bundle,
+    deleted: Sequence[str],
+    policy: Policy,
+    *,
+    asking: Sequence[str],
+    delta: Decimal,
+    evidence: Sequence[Evidence] = (),
 ) -> tuple[Claim, ...]:
     """A claim about each probe that the policy names, for deleting some units, by pseudonym.
 
-    delta: of each claim. UnknownNameError for a probe that the bundle does not have; what `Sketch.bound` raises.
+    asking: those of them who ask now. delta: of each claim.
+    UnknownNameError for a probe that the bundle does not have; what `Sketch.bound` raises.
     """
     rules = policy.certificate
     missing = [name for name in rules.probes if name not in bundle.probe_names]
@@ -52,7 +60,8 @@ def make_claims(
         else {}
     )
     return tuple(
-        make_claim(bundle, deleted, name, delta=delta, audit=audits.get(name), rules=rules) for name in rules.probes
+        make_claim(bundle, deleted, name, asking=asking, delta=delta, audit=audits.get(name), rules=rules)
+        for name in rules.probes
     )
 
 
@@ -61,6 +70,7 @@ def make_claim(
     deleted: Sequence[str],
     probe: str,
     *,
+    asking: Sequence[str],
     delta: Decimal,
     audit: Evidence | None,
     rules: CertificateRules,
@@ -76,6 +86,7 @@ def make_claim(
         shape=tuple(sketch.base.shape),
         base=_decimals(sketch.base),
         predicted=_decimals(prediction.value),
+        asked=_decimals(prediction.value if set(asking) == set(deleted) else sketch.predict(asking).value),
         epsilon=tuple(decimal_above(value) for value in _around(bound, prediction).flat),
         delta=text,
         kind=kind,
@@ -102,7 +113,13 @@ def _bound(
         None if table.get(sketch.name) is None else float(table[sketch.name])
         for table in (rules.stability, rules.rounding)
     )
-    return sketch.bound(deleted, delta=float(delta), decay=decay, rounding=rounding)
+    ask = partial(sketch.bound, deleted, delta=float(delta), rounding=rounding)
+    try:
+        return ask(decay=decay)
+    except EstimationError:
+        if decay is None:
+            raise
+        return ask(decay=None)  # what is declared bounds nothing for so many people: truncation is not covered
 
 
 def _around(bound: Bound, prediction: Prediction) -> Array:
@@ -158,7 +175,7 @@ def disagreements(claimed: Claim, recomputed: Claim) -> Iterator[str]:
     if claimed.shape != recomputed.shape:
         return
     scale = max(abs(float(v)) for v in (*recomputed.base, *recomputed.predicted, *recomputed.epsilon, "1e-300"))
-    for name in ("base", "predicted"):
+    for name in ("base", "predicted", "asked"):
         yield from _different(name, getattr(claimed, name), getattr(recomputed, name), _SAME * scale)
     for i, (said, found) in enumerate(zip(claimed.epsilon, recomputed.epsilon, strict=True)):
         least, most = float(found) * (1 - _ROUNDED_UP) - _SAME * scale, float(found) * (1 + _ROUNDED_UP) + _SAME * scale

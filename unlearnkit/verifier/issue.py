@@ -20,17 +20,31 @@ from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, issued_certificates, log_body
 from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """Who is answered together. subjects: who asks. standing: who was answered without retraining before."""
+
+    requests: tuple[str, ...]
+    subjects: tuple[str, ...]
+    standing: tuple[str, ...]
+
+    @property
+    def deleted(self) -> tuple[str, ...]:
+        return tuple(sorted({*self.subjects, *self.standing}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,7 @@ class Issuance:
 
 def certify(
     bundle: Bundle,
-    request: str,
+    requests: Sequence[str],
     *,
     log: AuditLog,
     origin: str,
@@ -54,14 +68,17 @@ def certify(
     delta: Decimal | None = None,
     view: LogView | None = None,
 ) -> Issuance:
-    """Certify what the probes that the policy names would be without the data of the person who made a request.
+    """Certify what the probes that the policy names would be without the data of those who made some requests.
+
+    The model lives with everybody who was answered without retraining. So the claims are about all of them and those
+    who ask now, together.
 
     Args:
         bundle: The sketch of the model.
-        request: The request's id.
+        requests: Their ids, answered together by one certificate.
         log: Where the certificate is recorded.
         origin: The log's name.
-        policy: The one that the request was received under.
+        policy: The one that the requests were received under.
         signers: Keys that sign, as many as the policy asks for.
         evidence: Retraining audits of this bundle; a probe that one of them covers gets an audited bound where the
             policy accepts those, any other a certified one.
@@ -73,7 +90,9 @@ def certify(
 
     Raises:
         UnknownNameError: There is no such request.
-        RefusedError: It is closed, also by now while claims were computed, or the bundle has no data of the person.
+        ValueError: None was given, or one twice.
+        RefusedError: One is closed, also by now while claims were computed; the bundle has no data of a person;
+            somebody was answered without retraining meanwhile.
         PolicyError: The policy allows no certificate.
         BudgetExceededError: The bundle's delta budget does not have so much left.
         EstimationError: The bundle's numbers do not carry a bound at this delta.
@@ -83,26 +102,40 @@ def certify(
         >>> (request,) = office.desk(with_key=True).receive(["ann"], source="experiment")
         >>> issued = uk.certify(
         ...     bundle,
-        ...     request.id,
+        ...     [request.id],
         ...     log=office.open_log(),
         ...     origin=office.origin,
         ...     policy=policy,
         ...     signers=[office.signer_key()],
         ... )
-        >>> issued.certificate.decision.outcome
+        >>> str(issued.certificate.decision.outcome)
         'insufficient-evidence'
 
     """
     view = LogView.read(log.path) if view is None else view
-    asked = _certifiable(view.register, request, policy)
-    if asked.subject not in bundle.units:
+    asked = _together(view, requests, policy, bundle)
+    settled = _delta(policy, delta)
+    claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=evidence)
+    _logger.info("requests %s: %d claims made", " ".join(asked.requests), len(claims))
+    return _record(bundle, asked, claims, log=log, origin=origin, policy=policy, signers=signers, view=view)
+
+
+def _together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle) -> _Together:
+    """Who is to be answered together, if that may be done now."""
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"requests: got {', '.join(names) or 'none'}, expected at least one, each once")
+    register = view.register
+    asked = [_certifiable(register, name, policy) for name in names]
+    if absent := [request.id for request in asked if request.subject not in bundle.units]:
         raise RefusedError(
-            f"the bundle has no data of the person who made request {request}",
+            f"the bundle has no data of the person who made request {', '.join(absent)}",
             hint="there is nothing to certify; if the data is in another bundle, name that one",
         )
-    claims = make_claims(bundle, (asked.subject,), policy, delta=_delta(policy, delta), evidence=evidence)
-    _logger.info("request %s: %d claims made", request, len(claims))
-    return _record(bundle, request, claims, log=log, origin=origin, policy=policy, signers=signers, view=view)
+    return _Together(
+        requests=tuple(request.id for request in sorted(asked, key=lambda request: request.steps[0].index)),
+        subjects=tuple(sorted({request.subject for request in asked})),
+        standing=standing_set(register, bundle),
+    )
 
 
 def _certifiable(register: Register, name: str, policy: Policy) -> Request:
@@ -136,7 +169,7 @@ def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
 
 def _record(
     bundle: Bundle,
-    name: str,
+    asked: _Together,
     claims: tuple[Claim, ...],
     *,
     log: AuditLog,
@@ -148,16 +181,22 @@ def _record(
     """Decide again, then sign and record, while no other writer does."""
     manifest, rules = bundle.manifest, policy.certificate
     with log.exclusive() as writer:
-        request = _certifiable(view.up_to(writer.end).register, name, policy)
-        account = DeltaAccount(bundle.digest, issued_certificates(view.of_type(CERTIFICATE_ISSUED)))
+        if _together(view.up_to(writer.end), asked.requests, policy, bundle) != asked:
+            raise RefusedError(
+                "somebody was answered without retraining while claims were computed: they leave somebody out",
+                hint="certify again; nothing was issued, and no delta spent",
+            )
+        account = DeltaAccount(account_of(manifest), issued_certificates(view.of_type(CERTIFICATE_ISSUED)))
         spent = account.spend([(claim.question, Decimal(claim.delta)) for claim in claims], rules.delta_budget)
         certificate = Certificate(
             bundle=bundle.digest,
             model=next(file.sha256 for file in manifest.files if file.path == MODEL),
             recipe=manifest.recipe_digest,
-            request=request.id,
-            subject=request.subject,
-            deleted=(request.subject,),
+            account=account.account,
+            requests=asked.requests,
+            subjects=asked.subjects,
+            standing=asked.standing,
+            deleted=asked.deleted,
             counterfactual=manifest.counterfactual,
             units=manifest.units,
             directions=manifest.direction_count,

@@ -32,6 +32,7 @@ class UnitDeletions:
     """``least`` to ``most`` units, each number equally likely; then each set of that many units equally likely.
 
     Attributes:
+        kind: tells the distributions apart where they are stored.
         least: fewest units of a set.
         most: most units of a set.
 
@@ -80,6 +81,7 @@ class GroupDeletions:
     """One of ``groups``, each equally likely: all of its units, or, rounded up, a ``share`` of them, any as likely.
 
     Attributes:
+        kind: tells the distributions apart where they are stored.
         groups: positions of units, each group sorted, the groups in order; see `of_labels`.
         share: of a group's units that is drawn, above 0 and at most 1.
 

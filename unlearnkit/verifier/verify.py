@@ -17,12 +17,13 @@ from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
+from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import CLOSING, Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import VerificationError
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, issued_certificates, log_body
 from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.claims import disagreements, make_claim
@@ -111,8 +112,12 @@ def verify_certificate(
     view = beside.view(origin=certificate.log)
     entry = _verify_logged(certificate, raw, view)
     checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
-    _verify_request(certificate, view.register)
-    checks.add("request", f"request {certificate.request} asks for the deletion of whose data was left out")
+    for name in certificate.requests:
+        _verify_request(certificate, name, view.register)
+    asked = ", ".join(certificate.requests)
+    checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
+    _verify_together(certificate, view.register, bundle)
+    checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
     _verify_budget(certificate, policy, view)
     checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
     _verify_claims(certificate, policy, bundle, beside.audits(bundle))
@@ -147,6 +152,7 @@ def _verify_subjects(certificate: Certificate, bundle: Bundle) -> None:
     said = {
         "bundle": (certificate.bundle, bundle.digest),
         "model": (certificate.model, next(file.sha256 for file in manifest.files if file.path == MODEL)),
+        "account": (certificate.account, account_of(manifest)),
         "recipe": (certificate.recipe, manifest.recipe_digest),
         "counterfactual": (certificate.counterfactual, manifest.counterfactual),
         "units": (certificate.units, manifest.units),
@@ -170,14 +176,13 @@ def _verify_logged(certificate: Certificate, raw: bytes, view: LogView) -> Entry
     return entry
 
 
-def _verify_request(certificate: Certificate, register: Register) -> None:
-    """The request was there, and open, when the certificate was recorded."""
-    _require(certificate.request in register.requests, f"the log has no request {certificate.request}")
-    request = register.get(certificate.request)
+def _verify_request(certificate: Certificate, name: str, register: Register) -> None:
+    """A request was there, and open, when the certificate was recorded."""
+    _require(name in register.requests, f"the log has no request {name}")
+    request = register.get(name)
     received = request.steps[0]
     _require(received.index < certificate.index, f"request {request.id} was received after it")
-    _require(request.subject == certificate.subject, f"request {request.id} was made by somebody else")
-    _require(certificate.deleted == (certificate.subject,), "it deletes other data than that of who made the request")
+    _require(request.subject in certificate.subjects, f"request {request.id} was made by somebody else")
     _require(
         request.policy_digest == certificate.policy_digest,
         f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
@@ -187,9 +192,23 @@ def _verify_request(certificate: Certificate, register: Register) -> None:
         _require(not is_before, f"request {request.id} was {step.event.state} before it, with entry {step.index}")
 
 
+def _verify_together(certificate: Certificate, register: Register, bundle: Bundle) -> None:
+    """The claims are about those who ask, and everybody who stood when it was recorded, and nobody else."""
+    asking = tuple(sorted({register.get(name).subject for name in certificate.requests}))
+    _require(certificate.subjects == asking, "it names somebody as asking whose request it does not name")
+    standing = standing_set(register, bundle, before=certificate.index)
+    _require(
+        certificate.standing == standing,
+        f"its standing set has {len(certificate.standing)} people, the log and the bundle give {len(standing)}",
+    )
+    together = tuple(sorted({*asking, *standing}))
+    _require(certificate.deleted == together, "it deletes other data than that of who asks and who stands")
+
+
 def _verify_budget(certificate: Certificate, policy: Policy, view: LogView) -> None:
     recorded = issued_certificates(view.of_type(CERTIFICATE_ISSUED))
-    account = DeltaAccount(certificate.bundle, [item for item in recorded if item.index <= certificate.index])
+    account = DeltaAccount(certificate.account, [item for item in recorded if item.index <= certificate.index])
+    _require(not account.disputed, f"the log records a question with two deltas: {', '.join(account.disputed)}")
     _require(Decimal(certificate.spent) == account.spent, f"it says {certificate.spent}, the log says {account.spent}")
     budget = policy.certificate.delta_budget
     _require(
@@ -208,6 +227,7 @@ def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, aud
             bundle,
             certificate.deleted,
             claim.probe,
+            asking=certificate.subjects,
             delta=Decimal(claim.delta),
             audit=audit,
             rules=policy.certificate,

@@ -78,9 +78,13 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRules:
-    """How requests may end, and how long their records are needed after that."""
+    """How requests may end, and how long their records are needed after that.
+
+    attested: endings that somebody's document may show; any other has to be shown by a certificate.
+    """
 
     accepted: Annotated[tuple[Ending, ...], Items(distinct=True)] = ()
+    attested: Annotated[tuple[Literal[Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT], ...], Items(distinct=True)] = ()
     retention_months: Annotated[int, Limits(least=0, most=1200)] = 0
 
 
@@ -108,7 +112,7 @@ class CertificateRules:
     (docs/theory.md section 4.4a); a certified bound covers truncation only where this is declared, and the measured
     does not contradict it.
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
-    delta_budget: sum of the deltas of all certificates from one bundle.
+    delta_budget: sum of the deltas of all certificates from one recipe and salt.
     """
 
     probes: Annotated[tuple[ProbeName, ...], Items(distinct=True)] = ()

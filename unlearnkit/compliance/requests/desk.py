@@ -18,12 +18,15 @@ from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.deadlines import add_months, due
 from unlearnkit.compliance.policy.policy import FULFILMENTS, Ending, Policy
 from unlearnkit.compliance.requests.register import Register, Request
-from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Received
+from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Fulfilled, Received
 from unlearnkit.errors import ChainError, FormatError, RefusedError, UnknownNameError
 from unlearnkit.records import to_json
 
 MAX_NAME = 1000
 """Characters in the name of a subject."""
+
+Gate = Callable[[Request, str, Sequence[str], Position], None]
+"""Raises unless evidence (SHA-256 digests) shows that a request was met in one way; the log up to a place counts."""
 
 _Record = Callable[[str, object], Request | None]
 
@@ -31,19 +34,28 @@ _Record = Callable[[str, object], Request | None]
 class Desk:
     """Works on the requests in one log, under one policy, for one thread. actor: who works here, a word of the policy.
 
+    gate: what has to be shown before a request is fulfilled; None: that there is evidence.
     A day that is not given is today, by the log's clock in ``timezone``, where the requests are received.
     Every method raises PolicyError for what the policy does not allow, RefusedError for what the state of the request
     does not, ValueError for a day in the future, VerificationError if the log has a step that was not legal.
     """
 
     def __init__(
-        self, log: AuditLog, policy: Policy, *, actor: str, timezone: tzinfo, key: PseudonymKey | None
+        self,
+        log: AuditLog,
+        policy: Policy,
+        *,
+        actor: str,
+        timezone: tzinfo,
+        key: PseudonymKey | None,
+        gate: Gate | None = None,
     ) -> None:
         self._log = log
         self._policy = policy
         self._actor = actor
         self._timezone = timezone
         self._key = key
+        self._gate = gate
         self._register = Register()
 
     @property
@@ -213,6 +225,8 @@ class Desk:
         body = make(request=request, by=by, on=self._day(on), **members)
         with self.deciding() as record:
             record(event, body)
+            if self._gate is not None and isinstance(body, Fulfilled):
+                self._gate(self._register.get(request), body.method, body.evidence, self._register.end)
         return self._register.get(request)
 
     def _day(self, day: date | None) -> date:
