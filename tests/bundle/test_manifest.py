@@ -159,7 +159,7 @@ CHANGES = [
     (("dtype",), "float16", "dtype must be 'float32' or 'float64': got 'float16'"),
     (("directions", "count"), -1, "directions.count must be an integer, at least 0: got -1"),
     (("directions", "kind"), "chosen", "directions.kind must be 'random' or 'explicit': got 'chosen'"),
-    (("directions", "kind"), "explicit", "directions.(salt|key) must be '': got"),
+    (("directions", "kind"), "explicit", "directions has unknown fields: got 'salt_from'"),
     (("directions", "salt"), "", "directions.salt must be 64 lower-case hexadecimal digits: got ''"),
     (("directions", "key"), "00", "directions.key must be 32 lower-case hexadecimal digits: got '00'"),
     (("informed", "count"), -1, "informed.count must be an integer, at least 0: got -1"),
