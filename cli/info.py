@@ -52,6 +52,8 @@ class BundleInfo(Document):
     dtype: str
     probes: Mapping[str, tuple[int, ...]]
     reverse: Mapping[str, _Reverse]
+    solo: _Solo
+    salt_from: str
     weight_sketches: bool
     piecewise: tuple[Mapping[str, str], ...]
     versions: Mapping[str, str]
@@ -74,7 +76,9 @@ class BundleInfo(Document):
             degree=manifest.degree,
             dtype=manifest.dtype,
             probes={probe.name: probe.shape for probe in manifest.probes},
-            reverse={entry.name: _Reverse(entry.rank, entry.residual) for entry in manifest.reverse},
+            reverse={entry.name: _Reverse(entry.rank, entry.residual, entry.cubic) for entry in manifest.reverse},
+            solo=_Solo(manifest.solo.degree, len(manifest.solo.units)),
+            salt_from="" if manifest.is_explicit else "log" if manifest.checkpoint else "chosen",
             weight_sketches=bundle.keeps_weights,
             piecewise=tuple(asdict(entry) for entry in manifest.piecewise),
             versions=dict(manifest.versions),
@@ -104,6 +108,13 @@ class _Informed:
 class _Reverse:
     rank: int
     residual: int
+    cubic: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Solo:
+    degree: int
+    units: int
 
 
 def render_info(info: BundleInfo) -> Iterable[str]:
@@ -121,6 +132,11 @@ def render_info(info: BundleInfo) -> Iterable[str]:
             ("degree", f"{info.degree}, computed in {info.dtype}"),
             ("probes", ", ".join(probes) or "none pinned"),
             ("reverse", ", ".join(f"{name} (rank {r.rank})" for name, r in info.reverse.items()) or "none"),
+            ("solo", f"degree {info.solo.degree} along {info.solo.units} units" if info.solo.units else "none"),
+            (
+                "salt",
+                {"log": "from the log", "chosen": "chosen: nothing is to be certified"}.get(info.salt_from, "none"),
+            ),
             ("weights", "kept: new probes can be evaluated" if info.weight_sketches else "not kept"),
             ("piecewise", "; ".join(piecewise) or "none"),
             ("size", f"{info.bytes / 1e6:.1f} MB"),

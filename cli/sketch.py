@@ -32,17 +32,19 @@ class _Chunk(click.ParamType[int | str]):
         return int(str(value))
 
 
-class _Swept(click.ParamType[tuple[str, int, int]]):
-    name = "PROBE[:RANK[:RESIDUAL]]"
+class _Swept(click.ParamType[tuple[str, int, int, int]]):
+    name = "PROBE[:RANK[:RESIDUAL[:CUBIC]]]"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int, int]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int, int, int]:
         if isinstance(value, tuple):
             return value
         probe, *numbers = str(value).split(":")
-        if not probe or len(numbers) > 2 or not all(n.isdecimal() for n in numbers):
+        if not probe or len(numbers) > 3 or not all(n.isdecimal() for n in numbers):
             self.fail(f"got {value!r}, expected {self.name}, for example margins:64:32", param, ctx)
-        rank, residual = [*map(int, numbers), *(64, 32)[len(numbers) :]]
-        return probe, rank, residual if rank else 0
+        rank, residual, cubic = [*map(int, numbers), *(64, 32, 0)[len(numbers) :]]
+        return probe, rank, residual if rank else 0, cubic
 
 
 @click.command()
@@ -63,6 +65,7 @@ class _Swept(click.ParamType[tuple[str, int, int]]):
     multiple=True,
     help="Sketch a probe by reverse sweeps. May be repeated. Default, alone: the first order of all.",
 )
+@click.option("--solo", type=click.IntRange(min=0), default=0, help="Degree of series along every unit alone; 0: none.")
 @click.option("--force", is_flag=True, help="Replace the bundle, or the unfinished work, that is there.")
 @click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs the bundle. Default: the workspace's.")
 @passphrase_options
@@ -81,7 +84,8 @@ def sketch(
     informed: int,
     power_iterations: int,
     chunk: int | Literal["auto"],
-    reverse: tuple[tuple[str, int, int], ...],
+    reverse: tuple[tuple[str, int, int, int], ...],
+    solo: int,
     force: bool,
     key: Path | None,
     passphrase: PassphraseSource,
@@ -111,8 +115,9 @@ def sketch(
             forward=uk.Forward(directions=directions, degree=degree, keep_weights=keep_weights, chunk=chunk)
             if directions
             else None,
-            reverse={p: uk.Reverse(rank=rank, residual=count) for p, rank, count in reverse} or None,
+            reverse={p: uk.Reverse(rank=rank, residual=r, cubic=c) for p, rank, r, c in reverse} or None,
             informed=uk.Informed(informed, power_iterations) if informed else None,
+            solo=uk.Solo(solo) if solo else None,
             seed=seed,
             dtype=dtype,
             device=device,

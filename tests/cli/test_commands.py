@@ -93,8 +93,8 @@ def test_predict_prints_the_same_record_as_text_and_as_json(folder):
 def test_reverse_sweeps_are_asked_for_by_probe(folder):
     make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "swept", "--directions", 1, "--reverse", "logits:6:2")
     assert document(*make, "--reverse", "loss:0")["reverse"] == {
-        "logits": {"rank": 6, "residual": 2},
-        "loss": {"rank": 0, "residual": 0},
+        "logits": {"rank": 6, "residual": 2, "cubic": 0},
+        "loss": {"rank": 0, "residual": 0, "cubic": 0},
     }
     assert "logits (rank 6)" in run("info", folder / "swept").stdout
     record = document("predict", folder / "swept", "--probe", "logits", "--delete", "p1")

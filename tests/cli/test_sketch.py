@@ -81,7 +81,7 @@ def test_as_many_as_there_are_units_are_exact(folder):
     make = ("sketch", folder / "tiny.py:recipe", "--directions", 0, "--seed", 1)
     document(*make, "-o", folder / "complete", "--informed", 6)
     swept = document(*make, "-o", folder / "swept", "--reverse", "loss:0")
-    assert swept["reverse"] == {"loss": {"rank": 0, "residual": 0}}
+    assert swept["reverse"] == {"loss": {"rank": 0, "residual": 0, "cubic": 0}}
     assert swept["informed"] == {"count": 0, "power_iterations": 0}
     assert swept["weight_sketches"] is False
     ask = ("--probe", "loss", "--delete", "p1", "--delete", "p4")
@@ -102,8 +102,22 @@ def test_a_probe_without_a_sketch_is_an_error_with_a_cure(folder):
 
 def test_without_options_every_pinned_probe_gets_its_exact_first_order(folder):
     found = document("sketch", folder / "tiny.py:recipe", "-o", folder / "default")
-    assert found["reverse"] == {name: {"rank": 0, "residual": 0} for name in ("logits", "loss")}
+    assert found["reverse"] == {name: {"rank": 0, "residual": 0, "cubic": 0} for name in ("logits", "loss")}
     assert found["directions"]["count"] == found["informed"]["count"] == 0
+
+
+def test_series_along_every_unit_answer_for_single_ones(folder):
+    make = ("sketch", folder / "tiny.py:recipe", "-o", folder / "solo", "--solo", 2, "--reverse", "loss:3:0:1")
+    found = document(*make)
+    assert found["solo"] == {"degree": 2, "units": 6}
+    assert found["reverse"] == {"loss": {"rank": 3, "residual": 0, "cubic": 1}}
+    assert found["salt_from"] == "chosen"
+    record = document("predict", folder / "solo", "--probe", "loss", "--delete", "p1", "--degree", 2)
+    assert record["terms"][0]["method"] == "exact, by reverse sweeps"
+    assert record["standard_error"] == 0
+    shown = run("info", folder / "solo").stdout
+    assert "degree 2 along 6 units" in shown
+    assert "chosen by somebody" in shown
 
 
 @pytest.mark.parametrize(
@@ -112,6 +126,8 @@ def test_without_options_every_pinned_probe_gets_its_exact_first_order(folder):
         (["--informed", 7], "informed: 7 directions, expected at most one for each of 6 units"),
         (["--informed", -1], "-1 is not in the range x>=0"),
         (["--informed", 2, "--power-iterations", -1], "-1 is not in the range x>=0"),
+        (["--reverse", "loss:2:0:3"], "cubic=3 with rank=2"),
+        (["--solo", -1], "-1 is not in the range x>=0"),
         (["--reverse", "loss:7"], "the rank of loss is above the number of units, 6"),
         (["--reverse", "loss"], "the rank of loss is above the number of units, 6"),  # 64, unless said otherwise
     ],

@@ -42,16 +42,20 @@ def make(path: Path, optimizer: str = "momentum", **changed) -> uk.Bundle:
 
 
 @cache
-def line(p, direction: tuple[float, ...], optimizer: str) -> np.ndarray:
-    """Coefficients 0..8 of ``f(t x)``, ``[9, *P]``: a polynomial through nine trainings of the unrolled loop."""
-    nodes = chebyshev.chebpts1(9)
+def trainings(direction: tuple[float, ...], optimizer: str) -> list[unrolled.Weights]:
+    """The weights at nine points of a line."""
     x = torch.tensor(direction, dtype=torch.float64)
+    return [unrolled.train(REACH * t * x, optimizer) for t in chebyshev.chebpts1(9)]
+
+
+@cache
+def line(p, direction: tuple[float, ...], optimizer: str) -> np.ndarray:
+    """Coefficients 0..8 of ``f(t x)``, ``[9, *P]``: of the polynomial through plain trainings of the unrolled loop."""
     with torch.no_grad():
-        values = [unrolled.probed(p, unrolled.train(REACH * t * x, optimizer)).numpy() for t in nodes]
-    shape = values[0].shape
-    fitted = chebyshev.chebfit(nodes, np.reshape(values, (9, -1)), 8)
+        values = [unrolled.probed(p, weights).numpy() for weights in trainings(direction, optimizer)]
+    fitted = chebyshev.chebfit(chebyshev.chebpts1(9), np.reshape(values, (9, -1)), 8)
     powers = np.stack([chebyshev.cheb2poly(column) for column in fitted.T], axis=1)
-    return (powers / REACH ** np.arange(9)[:, None]).reshape(9, *shape)
+    return (powers / REACH ** np.arange(9)[:, None]).reshape(9, *values[0].shape)
 
 
 def along(p, unit: int, degree: int, optimizer: str = "momentum") -> np.ndarray:
