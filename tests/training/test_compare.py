@@ -65,15 +65,18 @@ def test_the_first_step_and_parameter_are_named(factor):
 
 
 def test_an_update_that_is_not_plain_torchs_is_named():
+    """A hook that comes when the recipe is made already; before, it is refused by name."""
+
     def clip(optimizer, *_):
         for group in optimizer.param_groups:
             for p in group["params"]:
                 p.grad.mul_(0.5)
 
+    r = recipe("sgd")
     handle = register_optimizer_step_pre_hook(clip)
     try:
         with pytest.raises(RecipeError, match=r"training step 0: the update of 'first.weight' is off by 1\.0"):
-            beside(recipe("sgd"))
+            beside(r)
     finally:
         handle.remove()
 

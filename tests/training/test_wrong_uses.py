@@ -327,7 +327,7 @@ LOSSES: dict[str, Case] = {
     "a model from outside": (
         use(loss=lambda m, b: loss(OUTSIDE, b)),
         RecipeError,
-        "does not depend on any parameter that the optimizer holds",
+        "does not depend on any parameter that requires a gradient",
         "the model that the loss is given",
     ),
     "without gradients": (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -15,6 +16,7 @@ from unlearnkit.taylor.check import Problem, problems, require
 from unlearnkit.taylor.draws import outside_state, same_random_numbers
 from unlearnkit.taylor.interpreter import GuardChangedError, Interpreter
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.precision import default_dtype
 from unlearnkit.taylor.trace import Trace, trace
 
 # Traces of the same layout that are kept: they differ in what came from data, or from Python's random numbers.
@@ -24,8 +26,9 @@ _KEPT = 256
 class JetFunction:
     """``function`` over jets: any leaf of its arguments may be a jet; with none, it runs as it is.
 
-    model: names modules in messages. allow_piecewise: as in ``Recipe``. plain: as in ``trace``. ``reservations``
-    collects what the manifest must state: piecewise operations, and comparisons that the constant term decides.
+    model: names modules in messages. allow_piecewise: as in ``Recipe``. plain, inner: as in ``trace``. dtype: of what
+    the function makes without saying of which; None: torch's default, each time. ``reservations`` collects what the
+    manifest must state: piecewise operations, and comparisons that the constant term decides.
     """
 
     def __init__(
@@ -35,9 +38,13 @@ class JetFunction:
         model: nn.Module | None = None,
         allow_piecewise: bool = False,
         plain: Callable[..., object] | None = None,
+        inner: Callable[..., Any] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.function = function
+        self.dtype = dtype
         self.plain = plain
+        self.inner = inner
         self.model = model
         self.allow_piecewise = allow_piecewise
         self.reservations: dict[Problem, None] = {}
@@ -52,13 +59,13 @@ class JetFunction:
         flags = _flags(arguments)
         for interpreter in self._fitting(arguments, flags):
             try:
-                with _same_random_numbers(arguments):
+                with self._as_ever(arguments):
                     return interpreter(*arguments)
             except GuardChangedError:
                 continue
         interpreter = self._keep(self._trace(arguments), arguments, flags)
         try:
-            with _same_random_numbers(arguments):
+            with self._as_ever(arguments):
                 return interpreter(*arguments)
         except GuardChangedError as error:
             message = f"a value that Python reads out of a tensor is another one when it is computed again ({error})"
@@ -99,14 +106,22 @@ class JetFunction:
 
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
         constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
-        with _same_random_numbers(arguments):
-            return trace(self.function, *constants, model=self.model, plain=self.plain)
+        with self._as_ever(arguments):
+            return trace(self.function, *constants, model=self.model, plain=self.plain, inner=self.inner)
+
+    @contextmanager
+    def _as_ever(self, arguments: tuple[object, ...]) -> Iterator[None]:
+        """Every attempt starts from the current random states, leaves them, and makes tensors of the same precision."""
+        tensor = next((_constant(leaf) for leaf in _leaves(arguments)), None)
+        devices = [tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else []
+        with same_random_numbers(devices), default_dtype(self.dtype):
+            yield
 
     def diagnose(self, *arguments: object) -> None:
         """Run again, looking at every coefficient: raises NonFiniteError at the first operation that breaks one."""
         for interpreter in self._fitting(arguments, _flags(arguments)):
             try:
-                with _same_random_numbers(arguments):
+                with self._as_ever(arguments):
                     interpreter(*arguments, verify_finite=True)
             except GuardChangedError:
                 continue
@@ -139,9 +154,3 @@ def _layout(arguments: object, flags: Sequence[bool]) -> object:
     leaves, spec = pytree.tree_flatten(arguments, is_leaf=_is_jet)
     constants = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in leaves]
     return str(spec), tuple((tuple(c.shape), c.dtype) for c in constants), tuple(flags)
-
-
-def _same_random_numbers(arguments: object) -> AbstractContextManager[None]:
-    """Every attempt starts from the current random states, and leaves them."""
-    tensor = next((_constant(leaf) for leaf in _leaves(arguments)), None)
-    return same_random_numbers([tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else [])
