@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import X, Y, model, recipe
+from unlearnkit.audit.retraining import retrained_probes
 from unlearnkit.training.captured import captured_tensors
 from unlearnkit.training.run import make_run
 
@@ -76,6 +77,19 @@ def test_class_weights_follow_the_run_wherever_they_are_kept(name, tmp_path):
     assert WEIGHTS.dtype is torch.float32
 
 
+def test_a_retraining_audit_evaluates_probes_with_class_weights():
+    """It retrains in float64, whatever the recipe's own precision is."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        m = nn.Linear(4, 3)
+    probes = {"loss": lambda m: cross_entropy(m(SINGLE), Y, weight=WEIGHTS)}
+    settings = {"loss": weighted(WEIGHTS), "data": (SINGLE, Y), "probes": probes}
+    r = recipe(model=m, optimizer_made=torch.optim.SGD(m.parameters(), lr=0.1), **settings)
+    trained = uk.retrain(r, [r.unit_names[1]], dtype="float64", device="cpu").eval()
+    expected = cross_entropy(trained(SINGLE.double()), Y, weight=WEIGHTS.double())
+    assert np.allclose(retrained_probes(r, [1], "cpu")["loss"], expected.detach(), rtol=1e-12)
+
+
 def test_a_run_leaves_nothing_behind_in_what_was_captured(tmp_path):
     """A moving average that the loss keeps is state of one run; the next one starts where the first did."""
     average = torch.zeros(3, dtype=torch.float64)
@@ -136,10 +150,16 @@ class Attending(nn.Module):
         return self.last(self.attention(x, x, x, key_padding_mask=pad)[0].mean(1))
 
 
+def drawn(m):
+    """Numbers that follow from torch's default precision, and from how many bits a draw of it takes."""
+    return m.last.weight.sum() * torch.rand(3) + Y[:3] / 7 + torch.linspace(0, 1, 3)
+
+
 def scratch(m):
     """A buffer of the probe's own, which it fills."""
     buffer = torch.zeros_like(X[0])
     buffer.add_(m.last.weight[0].sum())
+    buffer.zero_().add_(m.last.weight[0].sum())
     buffer[1] = m.last.weight[1].square().sum()
     return buffer
 
@@ -160,6 +180,7 @@ PROBES = {
     "selected": lambda m: m(THREE)[MASK.any(1)],
     "filled": lambda m: m(THREE).masked_fill(MASK[:, 1:], 1.0),
     "scratch": scratch,
+    "drawn": drawn,
     "into_a_captured_one": into_a_captured_one,
     "copied": lambda m: THREE[0].clone().mul_(m.last.weight.sum()),
     "indexed": lambda m: m(THREE)[torch.arange(3), Y[:3]],
@@ -185,15 +206,26 @@ def test_masks_and_writes_into_what_was_captured_are_sketched(tmp_path):
     trained = [uk.retrain(r, ["b"], weight=w, device="cpu").eval() for w in (0.0, step, 2 * step)]
     for name, probe in PROBES.items():
         with torch.no_grad():
-            base, near, far = (probe(model).clone().numpy() for model in trained)
+            base, near, far = (value_of(r, probe, model).numpy() for model in trained)
         slope = (4 * near - 3 * base - far) / (2 * step)
         assert np.allclose(bundle.probe(name).base, base, atol=1e-13), name
         assert np.allclose(bundle.probe(name).coefficients[0, 0], slope, rtol=1e-4, atol=1e-6), name
     assert np.array_equal(bundle.probe("bool_mask").base, bundle.probe("float_mask").base)
 
 
+def value_of(r: uk.Recipe, probe, trained: nn.Module) -> torch.Tensor:
+    """Plain torch's value, with the numbers that the run draws for probes."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with make_run(r, "float64", "cpu").random_numbers(r.steps):
+            return probe(trained).clone()
+    finally:
+        torch.set_default_dtype(before)
+
+
 def test_reverse_sweeps_see_the_same(tmp_path):
-    r = attending(scratch=lambda m: scratch(m)[:2] * m(THREE, MASK)[1, :2])
+    r = attending(scratch=lambda m: scratch(m)[:2] * m(THREE, MASK)[1, :2] + drawn(m)[:2])
     forward = sketched(r, tmp_path / "forward", directions=ALONG_B, degree=1, dtype="float64", device="cpu")
     reverse = uk.sketch(r, tmp_path / "reverse", dtype="float64", device="cpu", progress=False)
     along_b = reverse.probe("scratch").influences()[1]

@@ -24,26 +24,30 @@ def probe_pullback(run: Run, probe: Probe) -> Pullback:
     if isinstance(probe, OwnLoss):
         return _own_loss_pullback(run)
 
-    def pull(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Tensor]:
+    def value(weights: Weights, fixed: Weights, _basis: Tensor) -> Tensor:
         with run.evaluating():
-            back = vjp(lambda w: run.call(probe, w, fixed).to(run.dtype), weights)[1]
-            return vmap(back)(basis)[0]  # type: ignore[no-any-return]
+            return run.call(probe, weights, fixed).to(run.dtype)
 
     def plain(weights: Weights, fixed: Weights, _basis: Tensor) -> Tensor:
         return run.plain_probe(probe, weights, fixed)
 
-    return run.over_jets(("pull probe", id(probe)), pull, plain)
+    return run.over_jets(("pull probe", id(probe)), _pull, plain, value)
+
+
+def _pull(value: Callable[..., Tensor], weights: Weights, fixed: Weights, *arguments: object) -> dict[str, Tensor]:
+    """The reverse of ``value(weights, fixed, ..., cotangents)``, for cotangents ``[elements, *P]``."""
+    back = vjp(lambda w: value(w, fixed, *arguments), weights)[1]
+    return vmap(back)(arguments[-1])[0]  # type: ignore[no-any-return]
 
 
 def _own_loss_pullback(run: Run) -> Pullback:
     """Batch by batch, of the examples of those units alone that the cotangents touch."""
 
-    def pull(weights: Weights, fixed: Weights, batch: object, cotangents: Tensor) -> dict[str, Tensor]:
+    def losses(weights: Weights, fixed: Weights, batch: object, _cotangents: Tensor) -> Tensor:
         with run.evaluating():
-            back = vjp(lambda w: run.call(run.recipe.loss, w, fixed, batch).to(run.dtype), weights)[1]
-            return vmap(back)(cotangents)[0]  # type: ignore[no-any-return]
+            return run.call(run.recipe.loss, weights, fixed, batch).to(run.dtype)
 
-    function = run.over_jets("pull own loss", pull)
+    function = run.over_jets("pull own loss", _pull, inner=losses)
 
     def whole(weights: Weights, fixed: Weights, basis: Tensor) -> dict[str, Leaf]:
         touched = basis.any(0).nonzero()[:, 0]

@@ -45,7 +45,7 @@ class ReverseSweeps:
     def __init__(self, run: Run, degree: int) -> None:
         self.run = run
         self.trainer = Trainer(run, degree)
-        self._pull_gradient = run.over_jets("pull gradient", _gradient_pullback(run), run.plain_loss)
+        self._pull_gradient = run.over_jets("pull gradient", _pull, run.plain_loss, _gradient(run))
         self._pull_updates = [
             run.over_jets(("pull update", group.rule), _update_pullback(group)) for group in run.recipe.groups
         ]
@@ -139,16 +139,26 @@ class ReverseSweeps:
                 assign(target, source)
 
 
-def _gradient_pullback(run: Run) -> Callable[..., tuple[dict[str, Tensor], Tensor]]:
+def _gradient(run: Run) -> Callable[..., dict[str, Tensor]]:
+    """A step's gradient, as a function of what `_pull` takes."""
+
+    def gradient(weights: Weights, fixed: Weights, batch: object, w: Tensor, _: Weights) -> dict[str, Tensor]:
+        return grad(run.loss)(weights, fixed, batch, w)  # type: ignore[no-any-return]
+
+    return gradient
+
+
+def _pull(
+    gradient: Callable[..., dict[str, Tensor]],
+    weights: Weights,
+    fixed: Weights,
+    batch: object,
+    w: Tensor,
+    cotangents: Weights,
+) -> tuple[dict[str, Tensor], Tensor]:
     """The reverse of a step's gradient, from cotangents ``{name: [elements, *S]}`` to weights and downweights."""
-
-    def pull(
-        weights: Weights, fixed: Weights, batch: object, w: Tensor, cotangents: Weights
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        back = vjp(lambda weights, w: grad(run.loss)(weights, fixed, batch, w), weights, w)[1]
-        return vmap(back)(cotangents)  # type: ignore[no-any-return]
-
-    return pull
+    back = vjp(lambda weights, w: gradient(weights, fixed, batch, w, cotangents), weights, w)[1]
+    return vmap(back)(cotangents)  # type: ignore[no-any-return]
 
 
 def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[Tensor]]]:

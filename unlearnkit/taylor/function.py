@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from unlearnkit.taylor.counts import Counts, GuardChangedError
 from unlearnkit.taylor.draws import Following, outside_state, same_random_numbers
 from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.precision import default_dtype
 from unlearnkit.taylor.trace import Trace, trace
 
 # Traces of the same layout that are kept: they differ in what came from data, or from Python's random numbers.
@@ -27,8 +28,9 @@ _KEPT = 256
 class JetFunction:
     """``function`` over jets: any leaf of its arguments may be a jet; with none, it runs as it is.
 
-    model: names modules in messages. allow_piecewise: as in ``Recipe``. plain: as in ``trace``. ``reservations``
-    collects what the manifest must state: piecewise operations, and comparisons that the constant term decides.
+    model: names modules in messages. allow_piecewise: as in ``Recipe``. plain, inner: as in ``trace``. dtype: of what
+    the function makes without saying of which; None: torch's default, each time. ``reservations`` collects what the
+    manifest must state: piecewise operations, and comparisons that the constant term decides.
     """
 
     def __init__(
@@ -38,9 +40,13 @@ class JetFunction:
         model: nn.Module | None = None,
         allow_piecewise: bool = False,
         plain: Callable[..., object] | None = None,
+        inner: Callable[..., Any] | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.function = function
+        self.dtype = dtype
         self.plain = plain
+        self.inner = inner
         self.model = model
         self.allow_piecewise = allow_piecewise
         self.reservations: dict[Problem, None] = {}
@@ -55,7 +61,7 @@ class JetFunction:
         flags = _flags(arguments)
         for interpreter in self._fitting(arguments, flags):
             try:
-                with _same_random_numbers(arguments):
+                with self._as_ever(arguments):
                     result, counts = interpreter.run(*arguments)
                 if counts in interpreter.family.verified or self._is_own(result, counts, interpreter, arguments):
                     return result
@@ -63,7 +69,7 @@ class JetFunction:
                 continue
         interpreter = self._keep(self._trace(arguments), arguments, flags)
         try:
-            with _same_random_numbers(arguments):
+            with self._as_ever(arguments):
                 return interpreter(*arguments)
         except GuardChangedError as error:
             message = f"a value that Python reads out of a tensor is another one when it is computed again ({error})"
@@ -73,7 +79,7 @@ class JetFunction:
     def _is_own(self, result: object, counts: Counts, interpreter: Interpreter, arguments: tuple[object, ...]) -> bool:
         """Whether the graph gives what the function does for counts that it was not traced with."""
         constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
-        with _same_random_numbers(arguments), Following(interpreter.trace.draws.values()), torch.no_grad():
+        with self._as_ever(arguments), Following(interpreter.trace.draws.values()), torch.no_grad():
             expected = pytree.tree_leaves(self.function(*constants))
         found = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in _leaves(result)]
         if not _agree(found, expected, interpreter.resolution()):
@@ -122,14 +128,22 @@ class JetFunction:
 
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
         constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
-        with _same_random_numbers(arguments):
-            return trace(self.function, *constants, model=self.model, plain=self.plain)
+        with self._as_ever(arguments):
+            return trace(self.function, *constants, model=self.model, plain=self.plain, inner=self.inner)
+
+    @contextmanager
+    def _as_ever(self, arguments: tuple[object, ...]) -> Iterator[None]:
+        """Every attempt starts from the current random states, leaves them, and makes tensors of the same precision."""
+        tensor = next((_constant(leaf) for leaf in _leaves(arguments)), None)
+        devices = [tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else []
+        with same_random_numbers(devices), default_dtype(self.dtype):
+            yield
 
     def diagnose(self, *arguments: object) -> None:
         """Run again, looking at every coefficient: raises NonFiniteError at the first operation that breaks one."""
         for interpreter in self._fitting(arguments, _flags(arguments)):
             try:
-                with _same_random_numbers(arguments):
+                with self._as_ever(arguments):
                     interpreter(*arguments, verify_finite=True)
             except GuardChangedError:
                 continue
@@ -172,9 +186,3 @@ def _layout(arguments: object, flags: Sequence[bool]) -> object:
     leaves, spec = pytree.tree_flatten(arguments, is_leaf=_is_jet)
     constants = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in leaves]
     return str(spec), tuple((tuple(c.shape), c.dtype) for c in constants), tuple(flags)
-
-
-def _same_random_numbers(arguments: object) -> AbstractContextManager[None]:
-    """Every attempt starts from the current random states, and leaves them."""
-    tensor = next((_constant(leaf) for leaf in _leaves(arguments)), None)
-    return same_random_numbers([tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else [])

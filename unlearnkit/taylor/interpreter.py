@@ -20,6 +20,7 @@ from unlearnkit.taylor.check import active_nodes
 from unlearnkit.taylor.counts import Counts, Family, GuardChangedError, Literal, measured
 from unlearnkit.taylor.draws import Draw, Following
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.replayed import OF_ANY_STRIDES
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
 from unlearnkit.taylor.trace import Trace, location
 
@@ -101,7 +102,7 @@ class Interpreter:
         nested = any(isinstance(a, (list, tuple, dict, slice, Literal)) for a in given)
         inputs = tuple(self._slots[n] for n in node.all_input_nodes)
         rule = _rule(node, is_jet=node in active) if active.intersection(node.all_input_nodes) else None
-        plain = node.target
+        plain = OF_ANY_STRIDES.get(node.target, node.target)
         assert callable(plain)
         if draw := self.trace.draws.get(node):
             rule, plain = rule and _drawing(rule, draw), _drawing(plain, draw)

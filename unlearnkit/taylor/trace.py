@@ -14,6 +14,7 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from unlearnkit.errors import TraceError
 from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
+from unlearnkit.taylor.replayed import replayed
 
 aten = torch.ops.aten
 
@@ -69,18 +71,24 @@ def trace(
     *arguments: object,
     model: nn.Module | None = None,
     plain: Callable[..., object] | None = None,
+    inner: Callable[..., Any] | None = None,
 ) -> Trace:
     """Record ``function(*arguments)`` as a graph of primitive operations.
 
     arguments: nested containers whose leaves are all tensors; they stay as they are. model: names its modules in error
     messages. plain: takes the same arguments, and draws random numbers as the graph is to draw them; None: ``function``
-    itself, which torch's function transforms would make draw others.
+    itself, which torch's function transforms would make draw others. inner: takes the same arguments, is recorded
+    first, and handed to ``function`` before them as what was recorded: then ``function`` may differentiate all of it,
+    also through what stops gradients inside (``detach``, ``torch.no_grad``), which has done its work by then.
     Raises TraceError when torch cannot trace the function; what the function itself raises passes through.
     """
     leaves, arguments_spec = pytree.tree_flatten(arguments)
     if strange := [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]:
         raise TypeError(f"arguments have a leaf of type {strange[0]}, expected tensors only")
     results_spec: list[pytree.TreeSpec] = []
+    if inner is not None:
+        recorded = trace(inner, *arguments, model=model, plain=plain)
+        function = partial(function, replayed(recorded.module, recorded.results))
     before = outside_state()
     with _again(leaves), _as_trace_errors(), sdpa_kernel(SDPBackend.MATH):
         draws = draws_of(plain or function, *pytree.tree_unflatten(_copied(leaves), arguments_spec))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from unlearnkit.taylor.precision import default_dtype
 from unlearnkit.training.fingerprint import is_library, referred
 
 _LEAVES = (str, bytes, bool, int, float, complex, type(None), np.ndarray, np.generic, torch.dtype, torch.device)
@@ -92,17 +93,12 @@ class Captured:
     def following(self, function: Callable[..., Any]) -> Iterator[None]:
         """Within it, the run's tensors stand for those that ``function`` captured, and new ones are of its kind."""
         others = _stand_ins(self._of(function))
-        default = torch.get_default_dtype()
-        torch.set_default_dtype(self.dtype)
-        try:
-            with ExitStack() as stack:
-                if self.device.type != "cpu":
-                    stack.enter_context(self.device)
-                if others:
-                    stack.enter_context(_Swap(others))
-                yield
-        finally:
-            torch.set_default_dtype(default)
+        with default_dtype(self.dtype), ExitStack() as stack:
+            if self.device.type != "cpu":
+                stack.enter_context(self.device)
+            if others:
+                stack.enter_context(_Swap(others))
+            yield
 
 
 def _stand_ins(captured: Mapping[int, tuple[Tensor, Tensor]]) -> dict[int, Tensor]:

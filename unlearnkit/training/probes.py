@@ -92,7 +92,8 @@ def probe_function(run: Run, name: str, probe: Probe) -> ProbeFunction:
 
     if run.recipe.probes.get(name) is probe:
         return run.over_jets(("probe", name), value, plain)
-    return JetFunction(value, model=run.model, allow_piecewise=run.recipe.allow_piecewise, plain=plain)
+    allow = run.recipe.allow_piecewise
+    return JetFunction(value, model=run.model, allow_piecewise=allow, plain=plain, dtype=run.dtype)
 
 
 def probe_value(

@@ -91,12 +91,18 @@ class Run:
         return {}
 
     def over_jets(
-        self, key: object, function: Callable[..., Any], plain: Callable[..., object] | None = None
+        self,
+        key: object,
+        function: Callable[..., Any],
+        plain: Callable[..., object] | None = None,
+        inner: Callable[..., Any] | None = None,
     ) -> JetFunction:
         """``function`` over jets, one for each key, so that all who train or sweep over this run share its traces."""
         if key not in self._functions:
             allow = self.recipe.allow_piecewise
-            self._functions[key] = JetFunction(function, model=self.model, allow_piecewise=allow, plain=plain)
+            self._functions[key] = JetFunction(
+                function, model=self.model, allow_piecewise=allow, plain=plain, inner=inner, dtype=self.dtype
+            )
         return self._functions[key]
 
     @cached_property
