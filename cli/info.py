@@ -135,7 +135,7 @@ def render_info(info: BundleInfo) -> Iterable[str]:
             ("solo", f"degree {info.solo.degree} along {info.solo.units} units" if info.solo.units else "none"),
             (
                 "salt",
-                {"log": "from the log", "chosen": "chosen: nothing is to be certified"}.get(info.salt_from, "none"),
+                {"log": "from the log", "chosen": "chosen by somebody, not by a log"}.get(info.salt_from, "none"),
             ),
             ("weights", "kept: new probes can be evaluated" if info.weight_sketches else "not kept"),
             ("piecewise", "; ".join(piecewise) or "none"),

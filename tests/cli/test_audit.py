@@ -18,6 +18,7 @@ from unlearnkit.audit.replay import directions_from_seed
 from unlearnkit.bundle import Bundle, sign_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.office.workspace import Workspace
+from unlearnkit.records import to_json
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
 from unlearnkit.verifier.evidence import verify_evidence
 from unlearnkit.verifier.plan import UnitDeletions, draw_deletions
@@ -213,7 +214,7 @@ def test_retrainings_become_signed_evidence(folder, tmp_path):
     bundle, evidence = Bundle.open(folder / "bundle"), evidence_of(folder, out)
     assert record["schema"] == "unlearnkit/retraining-audit/v1"
     assert (record["sha256"], record["bundle"], record["count"]) == (evidence.digest, bundle.digest, 20)
-    assert record["distribution"] == sizes.to_json()
+    assert record["distribution"] == to_json(sizes)
     assert record["least_delta"] == pytest.approx(1 / 21)
     assert evidence.audit.deletions == draw_deletions(bundle, sizes, 20)
     truth = evidence.audit.probes["loss"]
