@@ -24,7 +24,7 @@ PAGES = {
     "unverified": page(verified=Verified.NOTHING, claims=(wide_claim(40), claim(stability=()))),
     "few": page(claims=(wide_claim(7, step=123.456789),)),
     "long": page(
-        request=LONG,
+        requests=(LONG,),
         log=LONG,
         file=f"{LONG}.json",
         counterfactual=LONG,

@@ -203,10 +203,12 @@ def test_an_unfinished_sketch_refuses_other_informed_directions(tmp_path, monkey
 
 
 def test_bad_calls_are_refused_before_anything_is_written(tmp_path):
-    for changed in ({"informed": N + 1}, {"informed": -1, "directions": 1}, {"informed": 1, "power_iterations": -1}):
-        with pytest.raises(ValueError, match=rf"expected 0 to units={N}"):
+    with pytest.raises(ValueError, match=f"{N + 1} directions, expected at most one for each of {N} units"):
+        make(tmp_path / "bundle", informed=N + 1)
+    for changed in ({"informed": -1, "directions": 1}, {"informed": 1, "power_iterations": -1}):
+        with pytest.raises(ValueError, match="expected at least 1 and at least 0"):
             make(tmp_path / "bundle", **changed)
-    with pytest.raises(ValueError, match="informed directions go with random directions, got explicit ones"):
+    with pytest.raises(ValueError, match="no reverse sweeps and no informed directions"):
         make(tmp_path / "bundle", directions=np.eye(N, dtype=complex), seed=None, informed=2)
     assert not list(tmp_path.iterdir())
 
