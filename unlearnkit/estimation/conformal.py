@@ -59,9 +59,10 @@ def _share(delta: float) -> Fraction:
 def scale(sketch: Sketch, sets: Array, prediction: Prediction) -> Array:
     """The scale sigma > 0 of the prediction's error for each set, ``[sets, *P]``; of sketch and deletion alone.
 
-        sigma^2 = standard_error^2 + (0.5 |g_D|)^2 + floor^2,    |g_D|^2 = sum over u in D of (x_u g_u)^2
+        sigma^2 = standard_error^2 + (0.5 |g_D|)^2 + l^2 + floor^2,    |g_D|^2 = sum over u in D of (x_u g_u)^2
 
-    sets: weights ``[sets, units]``. g: `Sketch.influences`, one number for each unit. floor: what float32 resolves of
+    sets: weights ``[sets, units]``. g: `Sketch.influences`, one number for each unit. l: the terms that were left out
+    although they are no noise, because the series does not converge there. floor: what float32 resolves of
     the largest base, so that a probe that nothing moves has a scale too.
 
     Any sigma gives the promised coverage; one that follows the size of the errors gives it with short intervals. The
@@ -78,7 +79,17 @@ def scale(sketch: Sketch, sets: Array, prediction: Prediction) -> Array:
     # A scale needs no error that nobody knows; what it lacks there, scores and their quantile have.
     known = np.where(np.isfinite(prediction.standard_error), prediction.standard_error, 0.0)
     floor = max(float(np.abs(sketch.base).max(initial=0)) * 2.0**-23, float(np.finfo(np.float64).tiny))
-    return np.asarray(np.sqrt(known**2 + _INFLUENCE_WEIGHT**2 * influence) + floor)
+    squares = known**2 + _INFLUENCE_WEIGHT**2 * influence + _left_out(prediction)
+    return np.asarray(np.sqrt(squares) + floor)
+
+
+def _left_out(prediction: Prediction) -> Array:
+    """Squares of the terms that were not used although they exceed two standard errors, or have none that is known."""
+    total = np.zeros(np.shape(prediction.change))
+    for term in prediction.terms:
+        is_noise = np.abs(term.value) <= 2 * term.standard_error
+        total = total + np.where(term.used | is_noise | ~np.isfinite(term.value), 0.0, term.value) ** 2
+    return total
 
 
 def audited_bound(
