@@ -17,6 +17,7 @@ import numpy as np
 
 from unlearnkit.errors import EstimationError
 from unlearnkit.estimation.bound import ERRORS, Bound
+from unlearnkit.estimation.convergence import DIVERGING
 from unlearnkit.estimation.prediction import Prediction, Sketch
 
 Array = np.ndarray[Any, Any]
@@ -62,7 +63,7 @@ def scale(sketch: Sketch, sets: Array, prediction: Prediction) -> Array:
         sigma^2 = standard_error^2 + (0.5 |g_D|)^2 + l^2 + floor^2,    |g_D|^2 = sum over u in D of (x_u g_u)^2
 
     sets: weights ``[sets, units]``. g: `Sketch.influences`, one number for each unit. l: the terms that were left out
-    although they are no noise, because the series does not converge there. floor: what float32 resolves of
+    because the series does not converge there. floor: what float32 resolves of
     the largest base, so that a probe that nothing moves has a scale too.
 
     Any sigma gives the promised coverage; one that follows the size of the errors gives it with short intervals. The
@@ -84,11 +85,12 @@ def scale(sketch: Sketch, sets: Array, prediction: Prediction) -> Array:
 
 
 def _left_out(prediction: Prediction) -> Array:
-    """Squares of the terms that were not used although they exceed two standard errors, or have none that is known."""
+    """Squares of the terms that were not used where the series does not converge."""
+    diverges = prediction.convergence.verdict == DIVERGING
     total = np.zeros(np.shape(prediction.change))
     for term in prediction.terms:
-        is_noise = np.abs(term.value) <= 2 * term.standard_error
-        total = total + np.where(term.used | is_noise | ~np.isfinite(term.value), 0.0, term.value) ** 2
+        counts = diverges & ~term.used & np.isfinite(term.value)
+        total = total + np.where(counts, term.value, 0.0) ** 2
     return total
 
 
