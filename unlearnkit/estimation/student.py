@@ -56,7 +56,8 @@ def quantile(delta: float, rank: int, *, sides: int) -> float:
     if not share > np.finfo(float).tiny:
         hint = "sketch with more directions, or ask for a larger delta"
         raise EstimationError(f"delta={delta:g} is too small for {rank} measurements along directions", hint=hint)
-    return math.sqrt(freedom * (1 - share) / share)
+    rest = float(betaincinv(0.5, freedom / 2, 1 - tail)) if 0.5 < tail < 1 else 1 - share  # each keeps its digits there
+    return math.sqrt(freedom * rest / share)
 
 
 def is_aligned(overlap: Array, seen: Array, gradient: Array, length: Array, rank: int) -> Array:
