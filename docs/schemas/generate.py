@@ -1,7 +1,7 @@
 """Write the JSON Schema (2020-12) of everything that is stored, from the declarations themselves: ``make schemas``.
 
 A schema says what may stand where. What must hold between members, such as a digest that fits its text, no schema says;
-reading checks it. The schemas of a certificate and of an audit are about the predicate of their in-toto statement.
+reading checks it. The schemas of a certificate, an audit and a replay are about the predicate of their statement.
 """
 
 from __future__ import annotations
@@ -22,10 +22,17 @@ from unlearnkit.records import json_schema
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Audit
+from unlearnkit.verifier.replayed import ReplayReport
 
 FOLDER = Path(__file__).parent
 
-RECORDS = {"manifest": Manifest, "log-entry": Entry, "certificate": Certificate, "retraining-audit": Audit}
+RECORDS = {
+    "manifest": Manifest,
+    "log-entry": Entry,
+    "certificate": Certificate,
+    "retraining-audit": Audit,
+    "replay": ReplayReport,
+}
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
     KEY_CREATED: KeyBody,
