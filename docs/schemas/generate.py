@@ -21,11 +21,18 @@ from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.evidence import Audit
 
 FOLDER = Path(__file__).parent
 
-RECORDS = {"manifest": Manifest, "log-entry": Entry, "certificate": Certificate, "retraining-audit": Audit}
+RECORDS = {
+    "manifest": Manifest,
+    "log-entry": Entry,
+    "certificate": Certificate,
+    "certificate-file": CertificateFile,
+    "retraining-audit": Audit,
+}
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
     KEY_CREATED: KeyBody,

@@ -59,13 +59,14 @@ def office(tmp_path, monkeypatch) -> Office:
 
 def certified(office: Office) -> Path:
     office.run("request-delete", "ann", secret=False)
-    office.run("certify", "R2", "--bundle", "bundle")
-    return Path("R2.certificate.json")
+    office.run("certify", "R2", "--bundle", "bundle", "-o", "c.json")
+    return Path("c.json")
 
 
 def test_a_certificate_is_issued_proved_and_verified(office):
     certificate = certified(office)
-    proof = certificate.with_suffix(".tlog-proof")
+    proof = Path("c.tlog-proof")
+    proof.write_text(json.loads(certificate.read_bytes())["proof"])
     paths = ["bundle", "audit", str(certificate), str(proof), "audit/checkpoint"]
     result = office.run("--json", "verify", *paths, "--bundle", "bundle", secret=False)
     record = json.loads(result.stdout)
@@ -76,6 +77,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
         "signature",
         "bundle",
         "artefacts",
+        "proof",
         "log",
         "request",
         "standing set",
@@ -88,7 +90,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
 
 def test_a_tampered_certificate_is_a_verification_failure_that_names_the_check(office):
     certificate = certified(office)
-    envelope = json.loads(certificate.read_bytes())
+    envelope = json.loads(certificate.read_bytes())["envelope"]
     payload = base64.b64decode(envelope["payload"]).replace(b'"units":5', b'"units":6')
     envelope["payload"] = base64.b64encode(payload).decode()
     certificate.write_bytes(json.dumps(envelope, separators=(",", ":")).encode())
@@ -115,11 +117,12 @@ def test_one_certificate_answers_those_who_are_named_or_all_that_are_open(office
     both = json.loads(office.run("--json", "certify", "R2", "R3", "--bundle", "bundle", "-o", "c.json").stdout)
     assert (both["requests"], both["together"], both["delta"]["spent"]) == (["R2", "R3"], 2, "0.05")
     everybody = json.loads(office.run("--json", "certify", "--open", "--bundle", "bundle").stdout)
-    assert (everybody["requests"], everybody["path"]) == (["R2", "R3"], "R2.certificate.json")
+    assert everybody["requests"] == ["R2", "R3"]
+    assert Path(everybody["path"]).parent == office.root / "certificates"
     assert everybody["delta"]["spent"] == "0.05"  # the same question
     assert (
         "2, with those answered without retraining before"
-        in office.run("certify", "--open", "--bundle", "bundle").stdout
+        in office.run("certify", "--open", "--bundle", "bundle", "--force").stdout
     )
     for wrong in (["certify", "--bundle", "bundle"], ["certify", "R2", "--open", "--bundle", "bundle"]):
         assert "give requests, or --open" in office.run(*wrong, code=2).output
