@@ -77,7 +77,7 @@ class Workspace(ReleaseSteps):
         >>> (request,) = office.receive(["bob"])
         >>> issued = office.certify([request], bundle=bundle, out=folder)
         >>> str(issued.certificate.decision.outcome)
-        'insufficient-evidence'
+        'insufficient'
         >>> [check.name for check in office.verify(issued.path, bundle=bundle.path).checks][:3]
         ['signature', 'bundle', 'artefacts']
 

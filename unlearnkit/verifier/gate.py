@@ -51,7 +51,7 @@ def _require_current(view: LogView, request: Request, given: Issued, last: Issue
     if given != last:
         hint = "give the newest one"
         raise _refusal(request, f"its certificate, entry {given.index}, is older than that of entry {last.index}", hint)
-    if given.decision != Outcome.NEGLIGIBLE:
+    if given.decision != Outcome.KEEP:
         raise _refusal(request, f"its certificate, entry {given.index}, decided {given.decision}", None)
     in_force = [release.artefacts.bundle for release in view.registry.in_force]
     if view.registry.releases and given.bundle not in in_force:
