@@ -59,6 +59,7 @@ def certificate(**changed) -> Certificate:
     members = {
         "bundle": "b" * 64,
         "model": "c" * 64,
+        "release": "small@1",
         "recipe": "d" * 64,
         "account": "a" * 64,
         "requests": ("R2",),

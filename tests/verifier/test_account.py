@@ -20,6 +20,7 @@ BODY = {
     "decision": "retrain",
     "policy_digest": "d" * 64,
     "questions": [{"question": "a" * 64, "delta": "0.05"}],
+    "release": "small@1",
     "requests": ["R2"],
 }
 

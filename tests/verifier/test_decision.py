@@ -21,6 +21,9 @@ def series(verdict: str = "converging", terms: str = "0.4", norms: str = "0.5") 
     return Series(verdict=verdict, terms=terms, norms=norms)
 
 
+UNKNOWN_SERIES = series("unknown", "unknown", "unknown")
+
+
 def test_a_claim_that_meets_every_rule_is_negligible():
     decision = decide([claim()], RULES, 16)
     assert (decision.outcome, decision.rule) == (Outcome.KEEP, "certificate.tolerances")
@@ -48,7 +51,8 @@ def test_a_claim_that_meets_every_rule_is_negligible():
             "largest_ratio",
         ),
         ({"convergence": series("doubtful", "2"), "predicted": ("0.53",)}, {}, Outcome.INSUFFICIENT, "largest_ratio"),
-        ({"convergence": series("unknown", "unknown", "unknown")}, {}, Outcome.INSUFFICIENT, "largest_ratio"),
+        ({"convergence": UNKNOWN_SERIES}, {}, Outcome.KEEP, "tolerances"),
+        ({"convergence": UNKNOWN_SERIES, "kind": "certified"}, {}, Outcome.INSUFFICIENT, "largest_ratio"),
         ({}, {"largest_ratio": Decimal("0.49")}, Outcome.INSUFFICIENT, "largest_ratio"),
         ({}, {"largest_ratio": Decimal("0.5")}, Outcome.KEEP, "tolerances"),
         ({"convergence": series(norms="unknown")}, {"largest_ratio": Decimal("0.4")}, Outcome.KEEP, "tolerances"),

@@ -46,7 +46,7 @@ def test_the_log_records_the_certificate_by_its_digest(office):
 def test_an_outsider_verifies_it_with_public_keys_alone(office):
     verified, checks = office.verify(office.issue(office.request()).raw)
     assert verified.signers == (office.signer.public.key_id,)
-    before = ["signature", "bundle", "artefacts", "log", "request", "standing set"]
+    before = ["signature", "bundle", "artefacts", "log", "release", "request", "standing set"]
     assert checks == [*before, "delta budget", "numbers", "decision"]
 
 
@@ -125,7 +125,7 @@ def test_a_request_that_is_withdrawn_while_claims_are_computed_gets_no_certifica
         return claims
 
     monkeypatch.setattr(issue, "make_claims", withdrawn_meanwhile)
-    with pytest.raises(RefusedError, match=f"request {request} is closed: it was withdrawn, with entry 2") as caught:
+    with pytest.raises(RefusedError, match=f"request {request} is closed: it was withdrawn, with entry 3") as caught:
         office.issue(request)
     assert "no certificate was issued, and no delta spent" in caught.value.hint
     assert [entry.type for entry in office.log.entries()][-1] == "request-withdrawn"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.bundle.small import KEY, UNITS, small
 from tests.compliance.requests.desks import DIGEST
-from tests.verifier.issuance import RULES, issuer
+from tests.verifier.issuance import RULES, issuer, register_release
 from unlearnkit.bundle import Bundle, write_bundle
 from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.view import LogView
@@ -150,6 +150,7 @@ def test_a_bundle_that_is_signed_anew_or_described_otherwise_has_no_fresh_accoun
     assert other.digest != office.bundle.digest
     assert account_of(other.manifest) == account_of(office.bundle.manifest)
     first = office.issue(office.request("ben")).certificate
+    register_release(office.log, other, "2", replaces="small@1")
     options = {"log": office.log, "origin": office.log_key.origin, "policy": office.policy, "signers": [office.signer]}
     again = issue.certify(other, first.requests, **options).certificate
     assert (first.spent, again.spent) == ("0.05", "0.10")

@@ -24,6 +24,7 @@ from unlearnkit.names import (
     Pattern,
     ProbabilityText,
     ProbeName,
+    ReleaseId,
     RequestId,
     Sha256,
     TimeText,
@@ -185,7 +186,8 @@ def _list_digest(pseudonyms: Sequence[str]) -> str:
 class Certificate:
     """Everything a certificate says. Digests are SHA-256 in hexadecimal.
 
-    bundle: of the manifest. model: of ``model.safetensors``. account: of delta, see `account_digest`.
+    release: the model in use that it is about. bundle: of its manifest. model: of ``model.safetensors``.
+    account: of delta, see `account_digest`.
     requests, subjects: those that are answered together, and the sorted pseudonyms of who made them.
     standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
     deleted: those together, sorted, whom the claims are about. policy: the whole text.
@@ -194,6 +196,7 @@ class Certificate:
 
     bundle: Annotated[str, ELSEWHERE]
     model: Annotated[str, ELSEWHERE]
+    release: ReleaseId
     recipe: Sha256
     account: Sha256
     requests: Annotated[tuple[RequestId, ...], Items(least=1, distinct=True)]

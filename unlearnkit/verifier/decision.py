@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from unlearnkit.compliance.policy.policy import BoundMethod, CertificateRules
-from unlearnkit.estimation.convergence import CONVERGING, DOUBTFUL
+from unlearnkit.estimation.convergence import CONVERGING, DIVERGING
 from unlearnkit.verifier.certificate import Claim, Decision, Outcome
 
 
@@ -74,9 +74,8 @@ def _broken_rule(claim: Claim, rules: CertificateRules, directions: int) -> tupl
 
 
 def _converges(claim: Claim, allowed: Decimal | None) -> bool:
-    """Whether the series is not in doubt. Retrainings can show what happens at ratios above 1; a proof needs less."""
+    """Whether the series is not in doubt. Retrainings show what a first order leaves out; a proof needs a ratio."""
     series = claim.convergence
-    accepted = (CONVERGING,) if claim.kind == BoundMethod.CERTIFIED else (CONVERGING, DOUBTFUL)
-    if allowed is None or series.largest is None:
+    if allowed is None or (series.largest is not None and series.largest > allowed):
         return False
-    return series.verdict in accepted and series.largest <= allowed
+    return series.verdict == CONVERGING or (claim.kind != BoundMethod.CERTIFIED and series.verdict != DIVERGING)
