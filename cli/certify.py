@@ -33,8 +33,9 @@ class _Probability(click.ParamType[Decimal]):
 
 @click.command()
 @click.argument("requests", nargs=-1)
-@click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the bundle has.")
-@click.option("--bundle", type=click.Path(path_type=Path), help="The sketch bundle of the model.")
+@click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the release holds.")
+@click.option("--release", metavar="RELEASE", help="Such as digits@1. Default: the one in force that holds their data.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
 @click.option("--delta", type=_Probability(), help="Chance that a bound is wrong. Default: the policy's largest.")
 @click.option(
@@ -55,6 +56,7 @@ def certify(
     *,
     requests: tuple[str, ...],
     everybody: bool,
+    release: str | None,
     bundle: Path | None,
     evidence: tuple[Path, ...],
     delta: Decimal | None,
@@ -74,9 +76,9 @@ def certify(
 
     \b
     Example:
-      unlearnkit certify R2 R5 --bundle run/bundle --evidence run/audit.json -o certificate.json
-      unlearnkit certify --open --bundle run/bundle
-      unlearnkit certify --countersign certificate.json --key mine.pem --bundle run/bundle --evidence run/audit.json
+      unlearnkit certify R2 R5 --evidence run/audit.json -o certificate.json
+      unlearnkit certify --open --release digits@1
+      unlearnkit certify --countersign certificate.json --key mine.pem --evidence run/audit.json
     """
     import unlearnkit as uk
 
@@ -84,19 +86,24 @@ def certify(
 
     if [bool(requests), everybody, countersign is not None, resume is not None].count(True) != 1:
         raise click.UsageError("give requests, or --open, or --countersign FILE, or --resume FILE")
-    if bundle is None and resume is None:
-        raise click.UsageError("give the bundle: --bundle")
     phrase = passphrase.read()
     office = uk.Workspace.find().unlocked(phrase)
     with values_from_options():
         if resume is not None:
             issued = office.resume(resume, bundle=bundle, evidence=evidence)
-        elif bundle is not None and countersign is not None:
+        elif countersign is not None:
             signer = None if key is None else key_from_file(key, phrase)
             issued = office.countersign(countersign, bundle=bundle, evidence=evidence, key=signer)
-        elif bundle is not None:
-            asked = office.open_requests(bundle) if everybody else requests
-            issued = office.certify(asked, bundle=bundle, evidence=evidence, delta=delta, out=path, force=force)
+        else:
+            issued = office.certify(
+                office.open_requests(release) if everybody else requests,
+                release=release,
+                bundle=bundle,
+                evidence=evidence,
+                delta=delta,
+                out=path,
+                force=force,
+            )
     output.say(_told(issued))
     output.emit(_Issued.of(issued), _render)
 
@@ -161,6 +168,7 @@ class _Issued(Document):
 
     path: Path
     sha256: str
+    release: str
     requests: tuple[str, ...]
     together: int
     decision: _Decision
@@ -175,6 +183,7 @@ class _Issued(Document):
         return cls(
             path=issued.path,
             sha256=issued.digest,
+            release=certificate.release,
             requests=certificate.requests,
             together=len(certificate.deleted),
             decision=_Decision(decision.outcome, decision.rule, decision.reasons),
@@ -194,6 +203,7 @@ def _render(issued: _Issued) -> Iterable[str]:
         yield f"  {claim.kind}, delta {claim.delta}, covers {', '.join(claim.covers) or 'nothing'}"
     yield from columns(
         [
+            ("release", issued.release),
             ("requests", " ".join(issued.requests)),
             ("people", f"{issued.together}, with those answered without retraining before"),
             ("certificate", issued.path),

@@ -58,6 +58,7 @@ FINE: list[list[str]] = [
     ["info", "bundle"],
     ["predict", "bundle", "--probe", "test_loss", "--delete", "ann"],
     ["request-delete", "ann"],
+    ["release", "add", "bundle", "--name", "digits", "--version", "1"],
     ["certify", "R2", "--bundle", "bundle", "-o", "R2.certificate.json", *FROM_FILE],
     ["log", "checkpoint", *FROM_VARIABLE],
     ["log", "verify"],

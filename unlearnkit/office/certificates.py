@@ -17,11 +17,13 @@ from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
 from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.releases.release import Artefacts
+from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import RefusedError, ThresholdError, UnknownNameError
+from unlearnkit.errors import RefusedError, ThresholdError
 from unlearnkit.files import write_atomic
 from unlearnkit.office.filing import FOLDER, SUFFIX, certificate_name, keep, require_free
-from unlearnkit.office.releases import ReleaseSteps
+from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
@@ -91,7 +93,8 @@ class CertificateSteps(ReleaseSteps):
         self,
         requests: Sequence[Asked],
         *,
-        bundle: Bundle | Path | str,
+        release: ReleaseNamed | None = None,
+        bundle: Bundle | Path | str | None = None,
         evidence: Sequence[Path | str] = (),
         delta: Decimal | None = None,
         out: Path | str | None = None,
@@ -106,7 +109,8 @@ class CertificateSteps(ReleaseSteps):
 
         Args:
             requests: Requests, or their ids.
-            bundle: The sketch of the model, signed by somebody trusted.
+            release: The model in use that it is about; None: the one in force that holds the data of all of them.
+            bundle: Of the release, signed by somebody trusted; None: where it lay when that was registered.
             evidence: Files of retraining audits of the bundle.
             delta: Chance that a bound is wrong; None: the policy's largest.
             out: The file for the certificate, or a folder that is there; None: ``certificates`` in the workspace. In a
@@ -115,17 +119,18 @@ class CertificateSteps(ReleaseSteps):
 
         Raises:
             RefusedError: There is something at that place, which is told before any work. What `unlearnkit.certify`
-                raises: a closed request, a policy that allows none, a budget spent.
+                raises: a closed request, a policy that allows none, a budget spent; no release in force holds the data
+                of all of them, or several do.
             VerificationError: Bundle or evidence do not verify, or the log is not what was signed before.
             ValueError: No request, or one twice.
         """
         names = [id_of(request) for request in requests]
-        opened, log, view, policy = self.open_bundle(bundle), self.open_log(), self.view(), self.policy()
+        signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
+        opened, log, view, policy = self._chosen(names, release, bundle), self.open_log(), self.view(), self.policy()
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():
-            path /= certificate_name(names, opened, view.registry)
+            path /= certificate_name(names, view.registry.in_force_as(Artefacts.of(opened)).id)
         require_free(path, force=force)
-        signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
         made = certify(
             opened,
             names,
@@ -145,7 +150,7 @@ class CertificateSteps(ReleaseSteps):
         self,
         file: Path | str,
         *,
-        bundle: Bundle | Path | str,
+        bundle: Bundle | Path | str | None = None,
         evidence: Sequence[Path | str] = (),
         key: PrivateKey | None = None,
     ) -> Certified:
@@ -153,7 +158,7 @@ class CertificateSteps(ReleaseSteps):
 
         Args:
             file: The certificate that waits for signatures.
-            bundle: What it is about.
+            bundle: What it is about; None: where it lay when the release was registered.
             evidence: Files of the retraining audits that it rests on.
             key: Of the officer who signs now; None: the workspace's.
 
@@ -177,8 +182,8 @@ class CertificateSteps(ReleaseSteps):
 
         Args:
             file: The certificate.
-            bundle: What it is about; only needed for what is not recorded yet.
-            evidence: Files of the retraining audits that it rests on; needed with the bundle.
+            bundle: What it is about; None: where it lay when the release was registered.
+            evidence: Files of the retraining audits that it rests on; only needed for what is not recorded yet.
 
         Raises:
             RefusedError: It does not hold any more: certify again, nothing was spent.
@@ -192,6 +197,15 @@ class CertificateSteps(ReleaseSteps):
         for path in sorted(self.certificates_path.glob(f"*{SUFFIX}")):
             paths[document_digest(path.read_bytes(), where=str(path))] = path
         return tuple(RecordedCertificate(item, paths.get(item.certificate)) for item in issued_in(self.view()))
+
+    def _chosen(self, names: Sequence[str], release: ReleaseNamed | None, bundle: Bundle | Path | str | None) -> Bundle:
+        """The bundle of the release that is meant."""
+        if bundle is None:
+            return self.bundle_of(release or only(self.holding(names), of=f"in force hold all of {', '.join(names)}"))
+        opened = self.open_bundle(bundle)
+        if release is not None:
+            require_bundle_of(self.registry().get(release_id(release)), opened)
+        return opened
 
     def _picked_up(
         self,
@@ -230,9 +244,7 @@ class CertificateSteps(ReleaseSteps):
         where: str,
     ) -> Bundle:
         """The bundle, once everything that follows from it was made again."""
-        if bundle is None:
-            raise UnknownNameError(f"{where} is not recorded yet: what it says has to be verified", hint="--bundle")
-        opened = self.open_bundle(bundle)
+        opened = self.bundle_of(certificate.release) if bundle is None else self.open_bundle(bundle)
         audits = [self.open_evidence(item, opened) for item in evidence]
         verify_subjects(certificate, opened)
         verify_contents(certificate, opened, {audit.digest: audit for audit in audits}, Checklist(where))

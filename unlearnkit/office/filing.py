@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from unlearnkit.bundle import Bundle
-from unlearnkit.compliance.releases.registry import Registry
 from unlearnkit.errors import RefusedError, UnknownNameError
 from unlearnkit.files import fsync_directory, write_atomic, write_new
 from unlearnkit.verifier.certificate_file import CertificateFile, is_certificate_file
@@ -14,14 +12,12 @@ from unlearnkit.verifier.certificate_file import CertificateFile, is_certificate
 FOLDER = "certificates"
 """The folder in a workspace."""
 SUFFIX = ".certificate.json"
-_SHORT = 12  # digits of a bundle's digest that name a certificate where there is no release
 
 
-def certificate_name(requests: Sequence[str], bundle: Bundle, registry: Registry) -> str:
-    """After the request that was received first, and the release of the bundle: ``R2-digits@1.certificate.json``."""
+def certificate_name(requests: Sequence[str], release: str) -> str:
+    """After the request that was received first, and the release: ``R2-digits@1.certificate.json``."""
     first = min(requests, key=lambda name: (len(name), name), default="")
-    about = [release.id for release in registry.in_force if release.artefacts.bundle == bundle.digest]
-    return f"{first}-{about[0] if about else bundle.digest[:_SHORT]}{SUFFIX}"
+    return f"{first}-{release}{SUFFIX}"
 
 
 def require_free(path: Path, *, force: bool) -> None:

@@ -48,13 +48,12 @@ class Workspace(CertificateSteps):
 
     Example:
         >>> office = uk.Workspace.find(office.root)
-        >>> release = office.register(bundle, name="small", version="1")
-        >>> release.id, release.is_in_force
-        ('small@1', True)
+        >>> [release.id for release in office.registry().in_force]
+        ['small@1']
         >>> (request,) = office.receive(["bob"])
-        >>> issued = office.certify([request], bundle=bundle, out=folder)
+        >>> issued = office.certify([request], out=folder)
         >>> str(issued.certificate.decision.outcome)
-        'insufficient-evidence'
+        'insufficient'
         >>> [check.name for check in office.verify(issued.path, bundle=bundle.path).checks][:3]
         ['signature', 'bundle', 'artefacts']
 

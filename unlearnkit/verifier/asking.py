@@ -1,12 +1,23 @@
-"""Whom a certificate answers: those whose requests it names, and everybody who stood when it was recorded."""
+"""What a certificate answers: of which release, for whose requests, and together with whom, when it was recorded."""
 
 from __future__ import annotations
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.releases.registry import Registry
+from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import CLOSING, Register
 from unlearnkit.errors import VerificationError
 from unlearnkit.verifier.certificate import Certificate
+
+
+def verify_release(certificate: Certificate, bundle: Bundle, registry: Registry, *, index: int) -> None:
+    """The release was in force, with this bundle, when the entry ``index`` recorded it; VerificationError if not."""
+    release = registry.releases.get(certificate.release)
+    if release is None:
+        raise VerificationError(f"the certificate is wrong: the log has no release {certificate.release}")
+    _require(release.was_in_force(before=index), f"release {release.id} was not in force at entry {index}")
+    _require(release.artefacts == Artefacts.of(bundle), f"release {release.id} was registered with another bundle")
 
 
 def verify_requests(certificate: Certificate, register: Register, *, index: int) -> None:

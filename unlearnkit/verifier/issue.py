@@ -74,7 +74,7 @@ def certify(
     who ask now, together.
 
     Args:
-        bundle: The sketch of the model.
+        bundle: The sketch of the model, of a release in force.
         requests: Their ids, answered together by one certificate.
         log: Where the certificate is recorded.
         origin: The log's name.
@@ -92,8 +92,8 @@ def certify(
     Raises:
         UnknownNameError: There is no such request.
         ValueError: None was given, or one twice.
-        RefusedError: One is closed, also by now while claims were computed; the bundle has no data of a person;
-            somebody was answered without retraining meanwhile.
+        RefusedError: One is closed, also by now while claims were computed; the bundle is of no release in force, or
+            has no data of a person; somebody was answered without retraining meanwhile.
         PolicyError: The policy allows no certificate.
         BudgetExceededError: The bundle's delta budget does not have so much left.
         EstimationError: The bundle's numbers do not carry a bound at this delta.
@@ -110,7 +110,7 @@ def certify(
         ...     signers=[office.signer_key()],
         ... )
         >>> str(issued.certificate.decision.outcome)
-        'insufficient-evidence'
+        'insufficient'
 
     """
     view = LogView.read(log.path) if view is None else view
@@ -143,6 +143,8 @@ def record(
         if (found := recorded_as(issued, file.digest)) is not None:
             return view.entry(found.index)
         asked = together(view, certificate.requests, policy, bundle)
+        if asked.release != certificate.release:
+            raise _outdated(where, f"the release is {asked.release} now, and was {certificate.release}")
         if (asked.subjects, asked.standing) != (certificate.subjects, certificate.standing):
             raise _outdated(where, "somebody was answered without retraining since")
         if str(_spent(certificate.claims, policy, DeltaAccount(certificate.account, issued))) != certificate.spent:
@@ -219,6 +221,7 @@ def _certificate(
     return Certificate(
         bundle=bundle.digest,
         model=next(file.sha256 for file in manifest.files if file.path == MODEL),
+        release=asked.release,
         recipe=manifest.recipe_digest,
         account=account.account,
         requests=asked.requests,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
@@ -15,8 +16,9 @@ from unlearnkit.errors import PolicyError, RefusedError
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Who is answered together. subjects: who asks. standing: who was answered without retraining before."""
+    """Who is answered together, of which release. subjects: who asks. standing: who was answered without retraining."""
 
+    release: str
     requests: tuple[str, ...]
     subjects: tuple[str, ...]
     standing: tuple[str, ...]
@@ -33,7 +35,7 @@ def together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle
     Raises:
         UnknownNameError: There is no such request.
         ValueError: None was given, or one twice.
-        RefusedError: One is closed, or the bundle has no data of a person.
+        RefusedError: One is closed, or the bundle is of no release in force, or has no data of a person.
         PolicyError: One is under another policy.
     """
     if not names or len(set(names)) < len(names):
@@ -46,6 +48,7 @@ def together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle
             hint="there is nothing to certify; if the data is in another bundle, name that one",
         )
     return Together(
+        release=view.registry.in_force_as(Artefacts.of(bundle)).id,
         requests=tuple(request.id for request in sorted(asked, key=lambda request: request.steps[0].index)),
         subjects=tuple(sorted({request.subject for request in asked})),
         standing=standing_set(register, bundle),

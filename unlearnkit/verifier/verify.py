@@ -20,7 +20,7 @@ from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.keys import PublicKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
-from unlearnkit.verifier.asking import verify_requests, verify_together, verify_union
+from unlearnkit.verifier.asking import verify_release, verify_requests, verify_together, verify_union
 from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
@@ -163,6 +163,8 @@ def _verify_beside_log(
     issued = issued_in(view)
     entry = verify_in_log(file, certificate, view, issued)
     checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
+    verify_release(certificate, bundle, view.registry, index=entry.index)
+    checks.add("release", f"{certificate.release} was in force then, with this bundle")
     verify_requests(certificate, view.register, index=entry.index)
     asked = ", ".join(certificate.requests)
     checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
@@ -178,6 +180,7 @@ def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, s
     _verify_limit(certificate, policy)
     told = "which the log tells: --log"
     checks.leave_out(
+        f"that {certificate.release} was in force, with this bundle, {told}",
         f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
         f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
         f"that {certificate.spent} is what was spent together with other certificates, {told}",
