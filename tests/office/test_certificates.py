@@ -139,7 +139,8 @@ def test_outside_tools_take_the_parts_out_byte_by_byte(office, tmp_path):
     assert office.verify(tmp_path / "p.tlog-proof").value.entry == made.entry
 
 
-def test_a_bare_envelope_is_a_certificate_too_beside_the_log(office, tmp_path):
+def test_a_bare_envelope_is_a_certificate_too_beside_the_log(office, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     made = office.certify(["R2"], bundle=bundle(office))
     (tmp_path / "bare.json").write_bytes(held(made.path).envelope)
     found = office.verify(tmp_path / "bare.json", bundle=bundle(office))

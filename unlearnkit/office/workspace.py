@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import Checkpoint
 from unlearnkit.compliance.log.publication import (
     import_checkpoint,
@@ -15,8 +16,10 @@ from unlearnkit.compliance.log.publication import (
     prove_growth,
     publish_checkpoint,
 )
+from unlearnkit.compliance.log.repair import Repaired, repair
 from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.requests.erasure import destroy_key
+from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.examination import Verification, verify
@@ -61,7 +64,31 @@ class Workspace(CertificateSteps):
 
     def checkpoint(self) -> Checkpoint:
         """Verify the log and sign what it holds now; raises as `publish_checkpoint` does."""
-        return publish_checkpoint(self.open_log(), self.log_key(self.passphrase))
+        log, view = self.open_log(), LogView.read(self.log_path)
+        return publish_checkpoint(log, self.log_key(self.passphrase), recompute=view.history)
+
+    def repair(self, source: Path | str | None = None) -> Repaired | None:
+        """Restore what is signed of the log, keep what is good beyond it, and set everything else aside, on the record.
+
+        Steps that were not legal and are not signed are replaced by entries that say so.
+
+        Args:
+            source: A copy of the log, or an export of it; None: the damaged log has to do.
+
+        Returns:
+            What was done; None if there was nothing to repair.
+
+        Raises:
+            VerificationError: What is signed is nowhere to be found, or was not legal: nothing was changed.
+            UnknownNameError: There is no such source.
+        """
+        return repair(
+            self.log_path,
+            log=self.log_public_key(),
+            now=clock.utc_now,
+            judge=Judge(),
+            source=None if source is None else Path(source),
+        )
 
     def import_checkpoint(self, raw: bytes) -> Checkpoint:
         """Keep a genuine checkpoint, cosigned or from before; the log is held to it ever after.
