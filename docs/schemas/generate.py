@@ -19,18 +19,28 @@ from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, 
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
+from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absence, Cleared, Exclusion
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Audit
 
 FOLDER = Path(__file__).parent
 
-RECORDS = {"manifest": Manifest, "log-entry": Entry, "certificate": Certificate, "retraining-audit": Audit}
+RECORDS = {
+    "manifest": Manifest,
+    "log-entry": Entry,
+    "certificate": Certificate,
+    "retraining-audit": Audit,
+    "absence": Absence,
+    "exclusion": Exclusion,
+}
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
     KEY_CREATED: KeyBody,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
+    ABSENCE_ISSUED: Cleared,
+    EXCLUSION_ISSUED: Cleared,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
 }
