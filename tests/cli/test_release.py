@@ -47,7 +47,7 @@ def test_a_release_is_added_listed_and_retired(office):
 
 
 def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
-    text = policy_text().replace(b"largest_epsilon = 10", b"largest_epsilon = 20")
+    text = policy_text().replace(b"largest_ratio = 1", b"largest_ratio = 0.9")
     Path("policy.toml").write_bytes(text)
     settings = Path("unlearnkit.toml")
     settings.write_text(settings.read_text().replace('policy = "gdpr"', 'policy = "./policy.toml"'))

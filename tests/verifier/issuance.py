@@ -41,7 +41,7 @@ RULES = """[certificate]
 probes = ["test_loss"]
 bound_methods = ["certified", "audited"]
 minimum_directions = 4
-largest_epsilon = 10
+largest_ratio = 1
 largest_delta = 0.05
 delta_budget = 0.12
 [certificate.tolerances]

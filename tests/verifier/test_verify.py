@@ -43,6 +43,10 @@ def curve(**changed):
     return with_claim(curve=lambda old: replace(old, **{k: v(getattr(old, k)) for k, v in changed.items()}))
 
 
+def series(**changed):
+    return with_claim(convergence=lambda old: replace(old, **changed))
+
+
 def norms(**changed):
     return with_claim(
         stability=lambda rows: tuple(
@@ -69,6 +73,10 @@ CLAIMS = {
     "question": (with_claim(question="a" * 64), "question is not the one"),
     "covers less": (with_claim(covers=("sampling",)), "covers is"),
     "assumptions left out": (with_claim(assumptions=lambda old: old[1:]), "assumptions is"),
+    "the verdict on the series": (series(verdict="doubtful"), "the series is doubtful, the bundle says converging"),
+    "the ratio of terms": (series(terms="0.001"), "the ratio of terms"),
+    "the ratio of norms": (series(norms="unknown"), "the ratio of norms"),
+    "epsilon of each": (with_claim(epsilon_each=times("0.9")), "epsilon_each of element 0 is .*, lower"),
     "explanation": (with_claim(explanation="Trust me."), "explanation is"),
     "another probe": (with_claim(probe="margins"), "the policy names the probes"),
     "curve's values": (curve(values=times("1.01")), "the curve's values"),
@@ -125,7 +133,7 @@ BY_HAND = {
     "issued": (field(issued="2025-01-01T00:00:00Z"), "it says it was issued"),
     "decision": (
         lambda c: replace(c, decision=replace(c.decision, outcome=Outcome.RETRAIN)),
-        "it decides retrain-needed",
+        "it decides retrain",
     ),
     "reasons": (lambda c: replace(c, decision=replace(c.decision, reasons=("because",))), "it decides"),
     "rule": (lambda c: replace(c, decision=replace(c.decision, rule="mine")), "it decides .* by mine"),

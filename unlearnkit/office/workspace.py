@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
+from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import Checkpoint
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.merkle import Tree
@@ -19,11 +20,13 @@ from unlearnkit.compliance.log.publication import (
     prove_growth,
     publish_checkpoint,
 )
+from unlearnkit.compliance.log.repair import Repaired, repair
 from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key
+from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.files import write_atomic
 from unlearnkit.office.clearing import ClearingSteps
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
@@ -79,7 +82,7 @@ class Workspace(ClearingSteps):
         >>> (request,) = office.receive(["bob"])
         >>> issued = office.certify([request], out=folder)
         >>> str(issued.certificate.decision.outcome)
-        'insufficient-evidence'
+        'insufficient'
         >>> [check.name for check in office.verify(issued.path, bundle=bundle.path).checks][:3]
         ['signature', 'bundle', 'artefacts']
 
@@ -168,7 +171,31 @@ class Workspace(ClearingSteps):
 
     def checkpoint(self) -> Checkpoint:
         """Verify the log and sign what it holds now; raises as `publish_checkpoint` does."""
-        return publish_checkpoint(self.open_log(), self.log_key(self.passphrase))
+        log, view = self.open_log(), LogView.read(self.log_path)
+        return publish_checkpoint(log, self.log_key(self.passphrase), recompute=view.history)
+
+    def repair(self, source: Path | str | None = None) -> Repaired | None:
+        """Restore what is signed of the log, keep what is good beyond it, and set everything else aside, on the record.
+
+        Steps that were not legal and are not signed are replaced by entries that say so.
+
+        Args:
+            source: A copy of the log, or an export of it; None: the damaged log has to do.
+
+        Returns:
+            What was done; None if there was nothing to repair.
+
+        Raises:
+            VerificationError: What is signed is nowhere to be found, or was not legal: nothing was changed.
+            UnknownNameError: There is no such source.
+        """
+        return repair(
+            self.log_path,
+            log=self.log_public_key(),
+            now=clock.utc_now,
+            judge=Judge(),
+            source=None if source is None else Path(source),
+        )
 
     def import_checkpoint(self, raw: bytes) -> Checkpoint:
         """Keep a genuine checkpoint, cosigned or from before; the log is held to it ever after.

@@ -84,7 +84,7 @@ def _require_current(view: LogView, request: Request, given: Issued, last: Issue
     if given != last:
         hint = "give the newest one"
         raise _refusal(request, f"its certificate, entry {given.index}, is older than that of entry {last.index}", hint)
-    if given.decision != Outcome.NEGLIGIBLE:
+    if given.decision != Outcome.KEEP:
         raise _refusal(request, f"its certificate, entry {given.index}, decided {given.decision}", None)
     before = answered(view.register, Ending.NEGLIGIBLE_EFFECT, before=given.index)
     now = answered(view.register, Ending.NEGLIGIBLE_EFFECT)

@@ -111,7 +111,7 @@ def certify(
         ...     signers=[office.signer_key()],
         ... )
         >>> str(issued.certificate.decision.outcome)
-        'insufficient-evidence'
+        'insufficient'
 
     """
     view = LogView.read(log.path) if view is None else view
