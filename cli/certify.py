@@ -33,8 +33,9 @@ class _Probability(click.ParamType[Decimal]):
 
 @click.command()
 @click.argument("requests", nargs=-1)
-@click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the bundle has.")
-@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="The sketch bundle of the model.")
+@click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the release holds.")
+@click.option("--release", metavar="RELEASE", help="Such as digits@1. Default: the one in force that holds their data.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
 @click.option("--delta", type=_Probability(), help="Chance that a bound is wrong. Default: the policy's largest.")
 @click.option(
@@ -51,7 +52,8 @@ def certify(
     *,
     requests: tuple[str, ...],
     everybody: bool,
-    bundle: Path,
+    release: str | None,
+    bundle: Path | None,
     evidence: tuple[Path, ...],
     delta: Decimal | None,
     path: Path | None,
@@ -65,17 +67,17 @@ def certify(
 
     \b
     Example:
-      unlearnkit certify R2 R5 --bundle run/bundle --evidence run/audit.json -o certificate.json
-      unlearnkit certify --open --bundle run/bundle
+      unlearnkit certify R2 R5 --evidence run/audit.json -o certificate.json
+      unlearnkit certify --open --release digits@1
     """
     import unlearnkit as uk
 
     office = uk.Workspace.find().unlocked(passphrase.read())
     if everybody == bool(requests):
         raise click.UsageError("give requests, or --open")
-    asked = office.open_requests(bundle) if everybody else requests
+    asked = office.open_requests(release) if everybody else requests
     with values_from_options():
-        issued = office.certify(asked, bundle=bundle, evidence=evidence, delta=delta, out=path)
+        issued = office.certify(asked, release=release, bundle=bundle, evidence=evidence, delta=delta, out=path)
     output.say(f"Recorded as entry {issued.entry.index}; the proof is in {issued.proof}.")
     output.emit(_Issued.of(issued), _render)
 
@@ -135,6 +137,7 @@ class _Issued(Document):
     path: Path
     proof: Path
     sha256: str
+    release: str
     requests: tuple[str, ...]
     together: int
     decision: _Decision
@@ -149,6 +152,7 @@ class _Issued(Document):
             path=issued.path,
             proof=issued.proof,
             sha256=issued.digest,
+            release=certificate.release,
             requests=certificate.requests,
             together=len(certificate.deleted),
             decision=_Decision(decision.outcome, decision.rule, decision.reasons),
@@ -167,6 +171,7 @@ def _render(issued: _Issued) -> Iterable[str]:
         yield f"  {claim.kind}, delta {claim.delta}, covers {', '.join(claim.covers) or 'nothing'}"
     yield from columns(
         [
+            ("release", issued.release),
             ("requests", " ".join(issued.requests)),
             ("people", f"{issued.together}, with those answered without retraining before"),
             ("certificate", issued.path),

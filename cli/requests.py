@@ -107,8 +107,8 @@ def show(output: Output, *, request: str) -> None:
       unlearnkit requests show R2
     """
     office = _office()
-    register = office.all_requests()
-    output.emit(OneRequest.of(register.get(request), register, office.today), render_one)
+    view = office.view()
+    output.emit(OneRequest.of(view.register.get(request), view, office.today), render_one)
 
 
 @requests.command()
@@ -286,6 +286,6 @@ def _office() -> Workspace:
 
 
 def _emit(output: Output, office: Workspace, found: Iterable[Request]) -> None:
-    today, register = office.today, office.all_requests()
-    views = tuple(RequestView.of(request, register, today) for request in found)
+    today, view = office.today, office.view()
+    views = tuple(RequestView.of(request, view, today) for request in found)
     output.emit(Requests(today=today, requests=views), render_list)

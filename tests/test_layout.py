@@ -90,7 +90,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 
 def test_only_the_writer_of_a_log_needs_posix_locks():
-    assert {name for name in SOURCES if "fcntl" in imports_of(name)} == {"unlearnkit.compliance.log.writer"}
+    assert {name for name in SOURCES if "fcntl" in imports_of(name)} == {"unlearnkit.compliance.log.lock"}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.log.head import SignedHead
+from unlearnkit.compliance.log.repair import ENTRY_SET_ASIDE, REPAIRED, EntrySetAside, Repaired
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
@@ -25,12 +28,21 @@ from unlearnkit.verifier.evidence import Audit
 
 FOLDER = Path(__file__).parent
 
-RECORDS = {"manifest": Manifest, "log-entry": Entry, "certificate": Certificate, "retraining-audit": Audit}
+RECORDS = {
+    "signed-head": SignedHead,
+    "manifest": Manifest,
+    "log-entry": Entry,
+    "certificate": Certificate,
+    "retraining-audit": Audit,
+}
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
     KEY_CREATED: KeyBody,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
+    TAIL_SET_ASIDE: SetAside,
+    ENTRY_SET_ASIDE: EntrySetAside,
+    REPAIRED: Repaired,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
 }

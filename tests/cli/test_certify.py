@@ -57,9 +57,14 @@ def office(tmp_path, monkeypatch) -> Office:
     return made
 
 
+def in_use(office: Office) -> None:
+    office.run("release", "add", "bundle", "--name", "digits", "--version", "1", secret=False)
+
+
 def certified(office: Office) -> Path:
     office.run("request-delete", "ann", secret=False)
-    office.run("certify", "R2", "--bundle", "bundle")
+    in_use(office)
+    office.run("certify", "R2")
     return Path("R2.certificate.json")
 
 
@@ -77,6 +82,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
         "bundle",
         "artefacts",
         "log",
+        "release",
         "request",
         "standing set",
         "delta budget",
@@ -105,21 +111,23 @@ def test_what_is_none_of_ours_is_malformed(office):
 
 
 def test_over_budget_is_refused(office):
+    in_use(office)
     for name, code in (("ann", 0), ("ben", 0), ("cat", 5)):
         request = json.loads(office.run("--json", "request-delete", name, secret=False).stdout)
-        office.run("certify", request["requests"][0]["id"], "--bundle", "bundle", code=code)
+        office.run("certify", request["requests"][0]["id"], "--release", "digits@1", code=code)
 
 
 def test_one_certificate_answers_those_who_are_named_or_all_that_are_open(office):
     office.run("request-delete", "ann", "ben", "stranger", secret=False)
+    in_use(office)
     both = json.loads(office.run("--json", "certify", "R2", "R3", "--bundle", "bundle", "-o", "c.json").stdout)
     assert (both["requests"], both["together"], both["delta"]["spent"]) == (["R2", "R3"], 2, "0.05")
-    everybody = json.loads(office.run("--json", "certify", "--open", "--bundle", "bundle").stdout)
+    everybody = json.loads(office.run("--json", "certify", "--open").stdout)
     assert (everybody["requests"], everybody["path"]) == (["R2", "R3"], "R2.certificate.json")
     assert everybody["delta"]["spent"] == "0.05"  # the same question
     assert (
         "2, with those answered without retraining before"
-        in office.run("certify", "--open", "--bundle", "bundle").stdout
+        in office.run("certify", "--open", "--release", "digits@1").stdout
     )
-    for wrong in (["certify", "--bundle", "bundle"], ["certify", "R2", "--open", "--bundle", "bundle"]):
+    for wrong in (["certify"], ["certify", "R2", "--open"]):
         assert "give requests, or --open" in office.run(*wrong, code=2).output

@@ -110,6 +110,41 @@ def test_who_is_in_a_bundle_under_another_pseudonym_key_cannot_be_told(office):
         office.register(bundle(office, "third", bias=2.0, key=PseudonymKey(bytes(32))), name="elsewhere", version="2")
 
 
+# -- which release a certificate is about
+
+
+def test_a_certificate_is_about_the_one_that_holds_all_of_them_or_the_one_that_is_said(office):
+    requests = office.receive([*UNITS[:2], "stranger"])
+    with pytest.raises(RefusedError, match="0 releases in force hold all of R2, R3, expected one: none"):
+        office.certify(requests[:2])
+    office.register("bundle", name="digits", version="1")
+    assert office.certify(requests[:2]).certificate.release == "digits@1"
+    with pytest.raises(RefusedError, match="0 releases in force hold all of R2, R4"):
+        office.certify([requests[0], requests[2]])
+    office.register(bundle(office, "other", bias=1.0), name="letters", version="1")
+    assert [release.id for release in office.holding(requests[:2])] == ["digits@1", "letters@1"]
+    with pytest.raises(RefusedError, match="2 releases in force hold all of R2, expected one: digits@1, letters@1"):
+        office.certify(requests[:1])
+    assert office.certify(requests[:1], release="letters@1").certificate.release == "letters@1"
+    assert office.certify(requests[:1], bundle="other").certificate.release == "letters@1"
+    with pytest.raises(VerificationError, match="this is not the bundle of digits@1"):
+        office.certify(requests[:1], release="digits@1", bundle="other")
+    with pytest.raises(RefusedError, match="2 releases in force, expected one"):
+        office.open_requests()
+
+
+def test_a_bundle_is_looked_for_where_its_link_leads_and_held_against_the_log(office):
+    office.register("bundle", name="digits", version="1")
+    assert office.bundle_of("digits@1").path == (office.root / "bundle").resolve()
+    link = office.root / "releases" / "digits@1"
+    link.unlink()
+    with pytest.raises(UnknownNameError, match="the bundle of digits@1 is not at hand"):
+        office.bundle_of("digits@1")
+    link.symlink_to(bundle(office, "other", bias=1.0))
+    with pytest.raises(VerificationError, match="this is not the bundle of digits@1"):
+        office.bundle_of("digits@1")
+
+
 # -- the standing set
 
 

@@ -45,6 +45,10 @@ def office(tmp_path, monkeypatch) -> uk.Workspace:
     return made
 
 
+def in_use(office: uk.Workspace) -> None:
+    office.register("bundle", name="digits", version="1")
+
+
 def bundle(office: uk.Workspace, signer: PrivateKey, name: str = "bundle") -> Path:
     scratch = office.root / f"{name}-run"
     scratch.mkdir()
@@ -58,7 +62,9 @@ def test_the_way_of_a_request_from_receipt_to_an_answer_that_others_verify(offic
     assert (request.id, request.state, request.steps[0].body.source) == ("R2", "received", "web-form")
     assert office.acknowledge(request).state == "acknowledged"
     assert office.verify_identity("R2", method="in-person").state == "identity verified"
-    issued = office.certify([request], bundle="bundle")
+    in_use(office)
+    issued = office.certify([request])
+    assert issued.certificate.release == "digits@1"
     assert (issued.path, issued.proof) == (Path("R2.certificate.json"), Path("R2.certificate.tlog-proof"))
     assert issued.digest == sha256_hex(issued.path.read_bytes())
     assert office.assess(request, decision="fulfil").state == "assessed"
@@ -92,6 +98,7 @@ def test_a_wrong_passphrase_is_told_before_anything_is_recorded_or_spent(office)
 
 def test_one_certificate_is_about_several_people_spends_once_and_takes_one_pass_over_the_log(office, monkeypatch):
     requests = office.receive(UNITS[:2])
+    in_use(office)
     reads = []
     for module in (reader, verification):
         real = module.read_lines
@@ -111,7 +118,8 @@ def test_one_certificate_is_about_several_people_spends_once_and_takes_one_pass_
 
 def test_a_certificate_lies_where_it_was_asked_for(office, tmp_path):
     requests = office.receive(UNITS[:2])
-    assert office.certify(requests, bundle="bundle", out="x.json").path == Path("x.json")
+    in_use(office)
+    assert office.certify(requests, bundle="bundle", release="digits@1", out="x.json").path == Path("x.json")
     assert office.certify(requests[1:], bundle="bundle", out=tmp_path).path == tmp_path / "R3.certificate.json"
     for wrong in ([], [requests[0], requests[0]]):
         with pytest.raises(ValueError, match="expected at least one, each once"):
@@ -120,8 +128,10 @@ def test_a_certificate_lies_where_it_was_asked_for(office, tmp_path):
 
 def test_open_requests_are_those_of_people_in_the_bundle(office):
     office.receive([UNITS[0], UNITS[0], UNITS[1], UNITS[2], "stranger"])
+    in_use(office)
     office.withdraw("R4", reason="requested-by-person")
-    assert [request.id for request in office.open_requests("bundle")] == ["R2", "R5"]
+    assert [request.id for request in office.open_requests("digits@1")] == ["R2", "R5"]
+    assert office.open_requests() == office.open_requests("digits@1")
 
 
 def test_a_bundle_that_a_stranger_signed_is_not_certified_from_opened_or_not(office):

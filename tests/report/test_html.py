@@ -22,7 +22,7 @@ from unlearnkit.verifier.certificate import Curve, Norm, Outcome
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_the_verdict_is_the_first_heading_and_the_title(outcome):
-    headline = {"fulfil-as-negligible": "Negligible", "retrain-needed": "Retraining needed"}.get(outcome, "Not enough")
+    headline = {"keep": "Negligible", "retrain": "Retraining needed"}.get(outcome, "Not enough")
     root = read(page(decision=decided(outcome)))
     assert root.one("h1").text.startswith(headline)
     assert root.one("head").one("title").text.startswith(headline)

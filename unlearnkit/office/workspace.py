@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
+from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import Checkpoint
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.merkle import Tree
@@ -19,11 +20,14 @@ from unlearnkit.compliance.log.publication import (
     prove_growth,
     publish_checkpoint,
 )
+from unlearnkit.compliance.log.repair import Repaired, repair
 from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.requests.erasure import destroy_key
+from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.files import write_atomic
-from unlearnkit.office.releases import ReleaseSteps
+from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
@@ -71,13 +75,12 @@ class Workspace(ReleaseSteps):
 
     Example:
         >>> office = uk.Workspace.find(office.root)
-        >>> release = office.register(bundle, name="small", version="1")
-        >>> release.id, release.is_in_force
-        ('small@1', True)
+        >>> [release.id for release in office.registry().in_force]
+        ['small@1']
         >>> (request,) = office.receive(["bob"])
-        >>> issued = office.certify([request], bundle=bundle, out=folder)
+        >>> issued = office.certify([request], out=folder)
         >>> str(issued.certificate.decision.outcome)
-        'insufficient-evidence'
+        'insufficient'
         >>> [check.name for check in office.verify(issued.path, bundle=bundle.path).checks][:3]
         ['signature', 'bundle', 'artefacts']
 
@@ -103,7 +106,8 @@ class Workspace(ReleaseSteps):
         self,
         requests: Sequence[Asked],
         *,
-        bundle: Bundle | Path | str,
+        release: ReleaseNamed | None = None,
+        bundle: Bundle | Path | str | None = None,
         evidence: Sequence[Path | str] = (),
         delta: Decimal | None = None,
         out: Path | str | None = None,
@@ -116,20 +120,22 @@ class Workspace(ReleaseSteps):
 
         Args:
             requests: Requests, or their ids.
-            bundle: The sketch of the model, signed by somebody trusted.
+            release: The model in use that it is about; None: the one in force that holds the data of all of them.
+            bundle: Of the release, signed by somebody trusted; None: where it lay when that was registered.
             evidence: Files of retraining audits of the bundle.
             delta: Chance that a bound is wrong; None: the policy's largest.
             out: The file for the certificate, or a folder that is there; None: the current one. In a folder, it is
                 ``R2.certificate.json``, after the first request.
 
         Raises:
-            RefusedError: What `unlearnkit.certify` raises: a closed request, a policy that allows none, a budget spent.
+            RefusedError: What `unlearnkit.certify` raises: a closed request, a policy that allows none, a budget spent;
+                no release in force holds the data of all of them, or several do.
             VerificationError: Bundle or evidence do not verify, or the log is not what was signed before.
             ValueError: No request, or one twice.
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        opened, log, view = self.open_bundle(bundle), self.open_log(), self.view()
+        opened, log, view = self._chosen(names, release, bundle), self.open_log(), self.view()
         made = certify(
             opened,
             names,
@@ -146,6 +152,15 @@ class Workspace(ReleaseSteps):
         publish_checkpoint(log, log_key, recompute=view.history)
         return self._proved(made, path, view.tree())
 
+    def _chosen(self, names: Sequence[str], release: ReleaseNamed | None, bundle: Bundle | Path | str | None) -> Bundle:
+        """The bundle of the release that is meant."""
+        if bundle is None:
+            return self.bundle_of(release or only(self.holding(names), of=f"in force hold all of {', '.join(names)}"))
+        opened = self.open_bundle(bundle)
+        if release is not None:
+            require_bundle_of(self.registry().get(release_id(release)), opened)
+        return opened
+
     def _proved(self, made: Issuance, path: Path, tree: Tree) -> Certified:
         """Write a proof beside the certificate."""
         (raw,) = prove_entries(self.log_path, [made.entry.index], log=self.log_public_key(), tree=tree)
@@ -156,7 +171,31 @@ class Workspace(ReleaseSteps):
 
     def checkpoint(self) -> Checkpoint:
         """Verify the log and sign what it holds now; raises as `publish_checkpoint` does."""
-        return publish_checkpoint(self.open_log(), self.log_key(self.passphrase))
+        log, view = self.open_log(), LogView.read(self.log_path)
+        return publish_checkpoint(log, self.log_key(self.passphrase), recompute=view.history)
+
+    def repair(self, source: Path | str | None = None) -> Repaired | None:
+        """Restore what is signed of the log, keep what is good beyond it, and set everything else aside, on the record.
+
+        Steps that were not legal and are not signed are replaced by entries that say so.
+
+        Args:
+            source: A copy of the log, or an export of it; None: the damaged log has to do.
+
+        Returns:
+            What was done; None if there was nothing to repair.
+
+        Raises:
+            VerificationError: What is signed is nowhere to be found, or was not legal: nothing was changed.
+            UnknownNameError: There is no such source.
+        """
+        return repair(
+            self.log_path,
+            log=self.log_public_key(),
+            now=clock.utc_now,
+            judge=Judge(),
+            source=None if source is None else Path(source),
+        )
 
     def import_checkpoint(self, raw: bytes) -> Checkpoint:
         """Keep a genuine checkpoint, cosigned or from before; the log is held to it ever after.

@@ -20,8 +20,8 @@ def require_shown(view: LogView, request: Request, method: str, evidence: Sequen
     """Refuse what fulfils a request unless it is shown.
 
     That a model moves little without somebody is shown by a certificate of the request, which the log records. It must
-    be the last one about this bundle, must have decided so, and nobody may have been answered without retraining since,
-    but those whom it is about: it leaves them out.
+    be the last one about this release, must have decided so, and nobody may have been answered without retraining
+    since, but those whom it is about: it leaves them out.
 
     Args:
         view: The log, before the step.
@@ -42,20 +42,19 @@ def require_shown(view: LogView, request: Request, method: str, evidence: Sequen
     if not given:
         hint = f"`unlearnkit certify {request.id}`, and give the file: --evidence"
         raise _refusal(request, "no certificate of it, as the log records them, is among the documents", hint)
-    last = {item.bundle: item for item in about}
+    last = {item.release: item for item in about}
     for item in given:
-        _require_current(view, request, item, last[item.bundle])
+        _require_current(view, request, item, last[item.release])
 
 
 def _require_current(view: LogView, request: Request, given: Issued, last: Issued) -> None:
     if given != last:
         hint = "give the newest one"
         raise _refusal(request, f"its certificate, entry {given.index}, is older than that of entry {last.index}", hint)
-    if given.decision != Outcome.NEGLIGIBLE:
+    if given.decision != Outcome.KEEP:
         raise _refusal(request, f"its certificate, entry {given.index}, decided {given.decision}", None)
-    in_force = [release.artefacts.bundle for release in view.registry.in_force]
-    if view.registry.releases and given.bundle not in in_force:
-        hint = "certify it from the bundle of a release in force"
+    if given.release not in [release.id for release in view.registry.in_force]:
+        hint = "certify it again, from a release in force"
         raise _refusal(request, f"its certificate, entry {given.index}, is about no release in force", hint)
     before = answered(view.register, Ending.NEGLIGIBLE_EFFECT, before=given.index)
     now = answered(view.register, Ending.NEGLIGIBLE_EFFECT)

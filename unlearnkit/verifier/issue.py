@@ -20,6 +20,7 @@ from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
@@ -36,8 +37,9 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Together:
-    """Who is answered together. subjects: who asks. standing: who was answered without retraining before."""
+    """Who is answered together, of which release. subjects: who asks. standing: who was answered without retraining."""
 
+    release: str
     requests: tuple[str, ...]
     subjects: tuple[str, ...]
     standing: tuple[str, ...]
@@ -74,7 +76,7 @@ def certify(
     who ask now, together.
 
     Args:
-        bundle: The sketch of the model.
+        bundle: The sketch of the model, of a release in force.
         requests: Their ids, answered together by one certificate.
         log: Where the certificate is recorded.
         origin: The log's name.
@@ -91,8 +93,8 @@ def certify(
     Raises:
         UnknownNameError: There is no such request.
         ValueError: None was given, or one twice.
-        RefusedError: One is closed, also by now while claims were computed; the bundle has no data of a person;
-            somebody was answered without retraining meanwhile.
+        RefusedError: One is closed, also by now while claims were computed; the bundle is of no release in force, or
+            has no data of a person; somebody was answered without retraining meanwhile.
         PolicyError: The policy allows no certificate.
         BudgetExceededError: The bundle's delta budget does not have so much left.
         EstimationError: The bundle's numbers do not carry a bound at this delta.
@@ -109,7 +111,7 @@ def certify(
         ...     signers=[office.signer_key()],
         ... )
         >>> str(issued.certificate.decision.outcome)
-        'insufficient-evidence'
+        'insufficient'
 
     """
     view = LogView.read(log.path) if view is None else view
@@ -132,6 +134,7 @@ def _together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundl
             hint="there is nothing to certify; if the data is in another bundle, name that one",
         )
     return _Together(
+        release=view.registry.in_force_as(Artefacts.of(bundle)).id,
         requests=tuple(request.id for request in sorted(asked, key=lambda request: request.steps[0].index)),
         subjects=tuple(sorted({request.subject for request in asked})),
         standing=standing_set(register, bundle),
@@ -191,6 +194,7 @@ def _record(
         certificate = Certificate(
             bundle=bundle.digest,
             model=next(file.sha256 for file in manifest.files if file.path == MODEL),
+            release=asked.release,
             recipe=manifest.recipe_digest,
             account=account.account,
             requests=asked.requests,

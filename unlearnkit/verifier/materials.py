@@ -8,7 +8,7 @@ from pathlib import Path
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.checkpoint import unverified_origin
-from unlearnkit.compliance.log.verification import CHECKPOINT_FILE
+from unlearnkit.compliance.log.head import CHECKPOINT_FILE
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.policy.trusted import read_trusted

@@ -17,6 +17,7 @@ from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
+from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import CLOSING, Register
 from unlearnkit.compliance.view import LogView
@@ -112,6 +113,8 @@ def verify_certificate(
     view = beside.view(origin=certificate.log)
     entry = _verify_logged(certificate, raw, view)
     checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
+    _verify_release(certificate, bundle, view)
+    checks.add("release", f"{certificate.release} was in force then, with this bundle")
     for name in certificate.requests:
         _verify_request(certificate, name, view.register)
     asked = ", ".join(certificate.requests)
@@ -174,6 +177,15 @@ def _verify_logged(certificate: Certificate, raw: bytes, view: LogView) -> Entry
     elapsed = (entry.time - parse_time(certificate.issued, where="issued")).total_seconds()
     _require(0 <= elapsed <= _MOST_SECONDS, f"it says it was issued {certificate.issued}, the log says {entry.time}")
     return entry
+
+
+def _verify_release(certificate: Certificate, bundle: Bundle, view: LogView) -> None:
+    release = view.registry.releases.get(certificate.release)
+    _require(release, f"the log has no release {certificate.release}")
+    assert release is not None  # noqa: S101 - required above
+    in_force = release.was_in_force(before=certificate.index)
+    _require(in_force, f"release {release.id} was not in force at entry {certificate.index}")
+    _require(release.artefacts == Artefacts.of(bundle), f"release {release.id} was registered with another bundle")
 
 
 def _verify_request(certificate: Certificate, name: str, register: Register) -> None:

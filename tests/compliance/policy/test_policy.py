@@ -63,7 +63,7 @@ def test_an_empty_policy_refuses_everything():
         with pytest.raises(PolicyError, match=f"has no deadline '{deadline}'"):
             policy.require_deadline(deadline)
     assert policy.certificate.bound_methods == policy.certificate.probes == policy.signing.roles == ()
-    assert policy.certificate.largest_epsilon is policy.certificate.largest_delta is None
+    assert policy.certificate.largest_ratio is policy.certificate.largest_delta is None
     assert policy.certificate.delta_budget is policy.certificate.minimum_directions is None
     with pytest.raises(FormatError, match="lacks 'name', 'schema'"):
         parse_policy(b"", where="x")
@@ -102,16 +102,19 @@ def test_a_word_is_one_of_the_list_and_the_error_says_which():
         ('[deadlines.respond]\nrule = "r"', "x: deadlines.respond: a deadline must have one of months"),
         ('[deadlines.reply]\nrule = "r"\ndays = 1', "has unknown fields: got 'reply'"),
         ('[deadlines.extended]\nrule = "r"\ndays = 1', r"extends nothing: \[deadlines.respond\] is missing"),
-        ("[certificate]\nlargest_epsilon = 0", "certificate.largest_epsilon must be a number, above 0: got 0"),
         (
-            "[certificate]\nlargest_epsilon = nan",
-            "certificate.largest_epsilon must be a number that is finite: got NaN",
+            "[certificate]\nlargest_ratio = 0",
+            "certificate.largest_ratio must be a number, above 0: got 0",
         ),
         (
-            "[certificate]\nlargest_epsilon = inf",
-            "certificate.largest_epsilon must be a number that is finite: got Infinity",
+            "[certificate]\nlargest_ratio = nan",
+            "certificate.largest_ratio must be a number that is finite: got NaN",
         ),
-        ('[certificate]\nlargest_epsilon = "1"', "certificate.largest_epsilon must be a number: got '1'"),
+        (
+            "[certificate]\nlargest_ratio = inf",
+            "certificate.largest_ratio must be a number that is finite: got Infinity",
+        ),
+        ('[certificate]\nlargest_ratio = "1"', "certificate.largest_ratio must be a number: got '1'"),
         (
             "[certificate]\nlargest_delta = 1.0",
             r"certificate.largest_delta: not a probability above 0 and below 1, .*: got 1\.0",

@@ -112,6 +112,8 @@ class CertificateRules:
     (docs/theory.md section 4.4a); a certified bound covers truncation only where this is declared, and the measured
     does not contradict it.
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
+    largest_ratio: of neighbouring degrees of a series, beyond which it is doubtful (section 13); a certified bound is
+    never accepted beyond 1.
     delta_budget: sum of the deltas of all certificates from one recipe and salt.
     """
 
@@ -122,7 +124,7 @@ class CertificateRules:
     stability: Mapping[ProbeName, Share] = field(default_factory=dict)
     rounding: Mapping[ProbeName, Positive] = field(default_factory=dict)
     minimum_directions: Annotated[int, Limits(least=1)] | None = None
-    largest_epsilon: Positive | None = None
+    largest_ratio: Positive | None = None
     largest_delta: Probability | None = None
     delta_budget: Probability | None = None
 
