@@ -7,7 +7,7 @@ stops in between is picked up again from the file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Self
@@ -22,8 +22,9 @@ from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, ThresholdError
 from unlearnkit.files import write_atomic
+from unlearnkit.office.clearing import ClearingSteps
 from unlearnkit.office.filing import FOLDER, SUFFIX, certificate_name, keep, require_free
-from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, only, release_id
+from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
@@ -65,10 +66,8 @@ class RecordedCertificate:
 
 
 @dataclass(frozen=True)
-class CertificateSteps(ReleaseSteps):
+class CertificateSteps(ClearingSteps):
     """What is done with certificates, as `RequestSteps` is for requests; the same words mean the same."""
-
-    passphrase: bytes | None = field(default=None, repr=False, compare=False)
 
     def unlocked(self, passphrase: bytes | None) -> Self:
         """The same workspace, with the passphrase of its keys; None for keys without."""

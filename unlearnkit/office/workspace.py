@@ -18,6 +18,7 @@ from unlearnkit.compliance.log.publication import (
 )
 from unlearnkit.compliance.log.repair import Repaired, repair
 from unlearnkit.compliance.log.tiles import export_tiles
+from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.certificates import CertificateSteps
@@ -176,4 +177,5 @@ class Workspace(CertificateSteps):
             bundle: The bundle that it is about.
             evidence: The retraining audits that it rests on.
         """
-        return verify(path, bundle=bundle, log=self.log_path, trust=self.trust(), evidence=evidence)
+        others = linked_bundles(self.root)
+        return verify(path, bundle=bundle, bundles=others, log=self.log_path, trust=self.trust(), evidence=evidence)
