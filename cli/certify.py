@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from .clearing_views import Cleared, render_cleared
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, pass_output
@@ -34,6 +35,9 @@ class _Probability(click.ParamType[Decimal]):
 @click.command()
 @click.argument("requests", nargs=-1)
 @click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the release holds.")
+@click.option(
+    "--kind", type=click.Choice(["effect", "exclusion", "absence"]), help="Default: what fits where they are."
+)
 @click.option("--release", metavar="RELEASE", help="Such as digits@1. Default: the one in force that holds their data.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
@@ -52,6 +56,7 @@ def certify(
     *,
     requests: tuple[str, ...],
     everybody: bool,
+    kind: str | None,
     release: str | None,
     bundle: Path | None,
     evidence: tuple[Path, ...],
@@ -65,6 +70,9 @@ def certify(
     The certificate is signed, recorded in the log, and covered by a new checkpoint. Beside it lies the proof that the
     log has it. A certificate spends delta from the bundle's budget; asking the same again spends nothing.
 
+    Of people whose data no release in force holds, exclusion is certified, if they were in one that was replaced, and
+    otherwise absence.
+
     \b
     Example:
       unlearnkit certify R2 R5 --evidence run/audit.json -o certificate.json
@@ -75,7 +83,16 @@ def certify(
     office = uk.Workspace.find().unlocked(passphrase.read())
     if everybody == bool(requests):
         raise click.UsageError("give requests, or --open")
-    asked = office.open_requests(release) if everybody else requests
+    if kind is None:
+        kind = "effect" if everybody or release or bundle else office.kind_of(requests)
+    if kind != "effect":
+        asked = [request.id for request in office.open_of_kind(kind)] if everybody else requests
+        with values_from_options():
+            cleared = office.certify_absence(asked, kind=kind, before=release, out=path)
+        output.say(f"Recorded as entry {cleared.entry.index}; the proof is in {cleared.proof}.")
+        output.emit(Cleared.of(cleared), render_cleared)
+        return
+    asked = [request.id for request in office.open_requests(release)] if everybody else requests
     with values_from_options():
         issued = office.certify(asked, release=release, bundle=bundle, evidence=evidence, delta=delta, out=path)
     output.say(f"Recorded as entry {issued.entry.index}; the proof is in {issued.proof}.")

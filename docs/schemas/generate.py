@@ -22,6 +22,7 @@ from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, 
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
+from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absence, Cleared, Exclusion
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Audit
@@ -34,12 +35,16 @@ RECORDS = {
     "log-entry": Entry,
     "certificate": Certificate,
     "retraining-audit": Audit,
+    "absence": Absence,
+    "exclusion": Exclusion,
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
     KEY_CREATED: KeyBody,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
+    ABSENCE_ISSUED: Cleared,
+    EXCLUSION_ISSUED: Cleared,
     TAIL_SET_ASIDE: SetAside,
     ENTRY_SET_ASIDE: EntrySetAside,
     REPAIRED: Repaired,

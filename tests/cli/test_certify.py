@@ -131,3 +131,17 @@ def test_one_certificate_answers_those_who_are_named_or_all_that_are_open(office
     )
     for wrong in (["certify"], ["certify", "R2", "--open"]):
         assert "give requests, or --open" in office.run(*wrong, code=2).output
+
+
+def test_who_is_in_no_release_gets_a_certificate_of_absence_and_an_answer(office):
+    office.run("request-delete", "stranger", secret=False)
+    office.run("requests", "verify-identity", "R2", "--method", "in-person", secret=False)
+    in_use(office)
+    issued = json.loads(office.run("--json", "certify", "R2").stdout)
+    assert (issued["kind"], issued["path"], issued["releases"]) == ("absence", "R2.absence.json", ["digits@1"])
+    assert "absence: none of the releases in force holds their data" in office.run("certify", "R2", "-o", "x").stdout
+    record = json.loads(office.run("--json", "verify", "R2.absence.json", secret=False).stdout)
+    assert [check["name"] for check in record["paths"][0]["checks"]][-2:] == ["releases", "people"]
+    how = ["--method", "no-data-held", "--evidence", "R2.absence.json"]
+    assert "R2  fulfilled " in office.run("requests", "fulfil", "R2", *how, secret=False).stdout
+    assert "they were in no release" in office.run("certify", "R2", "--kind", "exclusion", code=5).stderr

@@ -199,7 +199,7 @@ def test_who_did_it_is_a_word_of_the_policy(office):
         office.acknowledge(request, by="me")
     assert office.extend(request, reason="complexity").state == "extended"
     office.verify_identity(request, method="in-person")
-    refused = office.refuse(request, reason="no-data-held", evidence=["unlearnkit.toml"])
+    refused = office.refuse(request, reason="art-17-3-c-public-health", evidence=["unlearnkit.toml"])
     assert refused.steps[-1].body.evidence == (sha256_hex(Path("unlearnkit.toml").read_bytes()),)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -24,10 +24,12 @@ from unlearnkit.compliance.log.repair import Repaired, repair
 from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.standing import require_bundle_of
+from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.files import write_atomic
-from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, only, release_id
+from unlearnkit.office.clearing import ClearingSteps
+from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
@@ -62,7 +64,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(ReleaseSteps):
+class Workspace(ClearingSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:
@@ -85,8 +87,6 @@ class Workspace(ReleaseSteps):
         ['signature', 'bundle', 'artefacts']
 
     """
-
-    passphrase: bytes | None = field(default=None, repr=False, compare=False)
 
     def unlocked(self, passphrase: bytes | None) -> Self:
         """The same workspace, with the passphrase of its keys; None for keys without."""
@@ -283,7 +283,8 @@ class Workspace(ReleaseSteps):
             bundle: The bundle that it is about.
             evidence: The retraining audits that it rests on.
         """
-        return verify(path, bundle=bundle, log=self.log_path, trust=self.trust(), evidence=evidence)
+        others = linked_bundles(self.root)
+        return verify(path, bundle=bundle, bundles=others, log=self.log_path, trust=self.trust(), evidence=evidence)
 
 
 def _place(name: str, out: Path | str | None) -> Path:

@@ -127,7 +127,7 @@ def _together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundl
     if not names or len(set(names)) < len(names):
         raise ValueError(f"requests: got {', '.join(names) or 'none'}, expected at least one, each once")
     register = view.register
-    asked = [_certifiable(register, name, policy) for name in names]
+    asked = [certifiable(register, name, policy) for name in names]
     if absent := [request.id for request in asked if request.subject not in bundle.units]:
         raise RefusedError(
             f"the bundle has no data of the person who made request {', '.join(absent)}",
@@ -141,7 +141,7 @@ def _together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundl
     )
 
 
-def _certifiable(register: Register, name: str, policy: Policy) -> Request:
+def certifiable(register: Register, name: str, policy: Policy) -> Request:
     """The request, if a certificate of it may be issued now."""
     request = register.get(name)
     original = register.original(request)

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.checkpoint import unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.policy.trusted import read_trusted
+from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.errors import SignatureError, UnknownNameError
@@ -35,11 +38,12 @@ def trust_at_hand(trust: Trust | None = None) -> TrustStore | None:
 class Materials:
     """Trusted keys, and where the things are that files are about. Each is verified once, when it is first needed.
 
-    bundle, log: folders. evidence: files of retraining audits.
+    bundle, log: folders. bundles: of other releases. evidence: files of retraining audits.
     """
 
     trust: TrustStore
     bundle: Path | None = None
+    bundles: tuple[Path, ...] = ()
     log: Path | None = None
     evidence: tuple[Path, ...] = ()
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -51,6 +55,7 @@ class Materials:
         cls,
         *,
         bundle: Path | str | None = None,
+        bundles: Sequence[Path | str] = (),
         log: Path | str | None = None,
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
@@ -66,9 +71,11 @@ class Materials:
             raise SignatureError("no key is trusted: that verifies nothing", hint="give --trust, or be in a workspace")
         workspace = WorkspaceFiles.nearest() if log is None else None
         place = Path(log) if log is not None else None if workspace is None else workspace.log_path
+        linked = () if workspace is None else linked_bundles(workspace.root)
         return cls(
             trust=store,
             bundle=None if bundle is None else Path(bundle),
+            bundles=tuple(map(Path, bundles)) or linked,
             log=place,
             evidence=tuple(map(Path, evidence)),
         )
@@ -80,6 +87,13 @@ class Materials:
         if known not in self._bundles:
             self._bundles[known] = Bundle.open(place, trust=self.trust.keys(Role.SKETCH_SIGNER))
         return self._bundles[known]
+
+    def opened_as(self, digest: str) -> Bundle:
+        """The bundle at hand of which this is the digest; raises as `opened` does."""
+        for place in (self.bundle, *self.bundles):
+            if place is not None and (place / MANIFEST).is_file() and file_sha256_hex(place / MANIFEST) == digest:
+                return self.opened(place)
+        raise UnknownNameError(f"bundle {digest} is not there", hint="give its folder: --bundle, which may be repeated")
 
     def view(self, path: Path | None = None, *, origin: str | None = None) -> LogView:
         """A log, by default the one at hand, verified against its checkpoint; raises as `LogView.verify` does.
