@@ -95,6 +95,7 @@ class Curvature:
     @cached_property
     def eigen(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues and eigenvectors."""
+        _ = self.model  # made outside the transforms
         everybody = torch.arange(len(self.task.recipe.dataset.parts[0]))
         return torch.linalg.eigh(hessian(self.mean_loss)(self.flat, everybody))
 
