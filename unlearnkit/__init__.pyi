@@ -16,6 +16,8 @@ from unlearnkit.errors import VerificationError as VerificationError
 from unlearnkit.estimation import Prediction as Prediction
 from unlearnkit.estimation import Sketch as Sketch
 from unlearnkit.office.workspace import Workspace as Workspace
+from unlearnkit.sketching.curve import Curve as Curve
+from unlearnkit.sketching.curve import curve as curve
 from unlearnkit.sketching.evaluation import evaluate as evaluate
 from unlearnkit.sketching.settings import Forward as Forward
 from unlearnkit.sketching.settings import Informed as Informed
