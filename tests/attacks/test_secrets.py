@@ -58,6 +58,7 @@ FINE: list[list[str]] = [
     ["info", "bundle"],
     ["predict", "bundle", "--probe", "test_loss", "--delete", "ann"],
     ["request-delete", "ann"],
+    ["release", "add", "bundle", "--name", "small", "--version", "1"],
     ["certify", "R2", "--bundle", "bundle", *FROM_FILE],
     ["log", "checkpoint", *FROM_VARIABLE],
     ["log", "verify"],

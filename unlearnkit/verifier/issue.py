@@ -211,7 +211,7 @@ def _record(
             budget=str(rules.delta_budget),
             log=origin,
             index=writer.end.index,
-            issued=format_time(log.now()),
+            issued=format_time(writer.now()),
             software=f"unlearnkit {version('unlearnkit')}",
         )
         raw = sign_certificate(certificate, signers)
