@@ -16,7 +16,7 @@ from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.verifier.absence import Absence, Exclusion, Looked, clearing_body, entry_type, sign_absence
-from unlearnkit.verifier.issue import certifiable
+from unlearnkit.verifier.together import certifiable
 
 
 @dataclass(frozen=True, slots=True)
