@@ -49,7 +49,7 @@ def test_a_certificate_of_this_request_that_decided_so_fulfils_it(office):
 
 def test_a_document_or_a_certificate_of_somebody_else_does_not(office):
     issued = office.certify(["R2"])
-    for document in (Path("unlearnkit.toml"), issued.proof):
+    for document in (Path("unlearnkit.toml"), Path("trust.toml")):
         refused(office, "R2", document, reason="no certificate of effect of it, as the log records them")
     refused(office, "R3", issued.path, reason="no certificate of effect of it")
 

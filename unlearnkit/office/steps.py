@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.entry import Position
 from unlearnkit.compliance.policy.policy import Policy
@@ -17,6 +16,7 @@ from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.requests.steps import Fulfilled, Shown
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
+from unlearnkit.verifier.certificate_file import document_digest
 from unlearnkit.verifier.gate import require_shown
 
 Asked = Request | str
@@ -212,4 +212,5 @@ def id_of(request: Asked) -> str:
 
 
 def _digests(files: Sequence[Path | str]) -> list[str]:
-    return [file_sha256_hex(Path(file)) for file in files]
+    """Of a certificate, that of its envelope, by which the log knows it."""
+    return [document_digest(Path(file).read_bytes(), where=str(file)) for file in files]

@@ -16,7 +16,7 @@ from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.verifier.absence import Absence, Exclusion, Looked, clearing_body, entry_type, sign_absence
-from unlearnkit.verifier.issue import certifiable
+from unlearnkit.verifier.together import certifiable
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def certify_absence(
             "policy": policy.text,
             "log": origin,
             "index": writer.end.index,
-            "issued": format_time(log.now()),
+            "issued": format_time(writer.now()),
             "software": f"unlearnkit {version('unlearnkit')}",
         }
         if before is None:

@@ -11,6 +11,7 @@ from unlearnkit.compliance.log.reader import LOG_FILE
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.verifier import absence, certificate, evidence
+from unlearnkit.verifier.certificate_file import is_certificate_file
 
 
 class Kind(StrEnum):
@@ -60,6 +61,8 @@ def recognise(path: Path) -> Kind:
     raw = path.read_bytes()
     if raw.startswith(_PROOF):
         return Kind.PROOF
+    if is_certificate_file(raw):
+        return Kind.CERTIFICATE
     if raw.lstrip()[:1] == b"{":
         return _statement(raw, str(path))
     if _SIGNATURES in raw:
