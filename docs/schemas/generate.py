@@ -1,7 +1,7 @@
 """Write the JSON Schema (2020-12) of everything that is stored, from the declarations themselves: ``make schemas``.
 
 A schema says what may stand where. What must hold between members, such as a digest that fits its text, no schema says;
-reading checks it. The schemas of a certificate and of an audit are about the predicate of their in-toto statement.
+reading checks it. The schemas of a certificate, an audit and a replay are about the predicate of their statement.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.evidence import Audit
+from unlearnkit.verifier.replayed import ReplayReport
 
 FOLDER = Path(__file__).parent
 
@@ -37,6 +38,7 @@ RECORDS = {
     "certificate": Certificate,
     "certificate-file": CertificateFile,
     "retraining-audit": Audit,
+    "replay": ReplayReport,
     "absence": Absence,
     "exclusion": Exclusion,
 }

@@ -198,7 +198,7 @@ def _record(
             policy=policy,
             account=account,
             origin=origin,
-            issued=format_time(log.now()),
+            issued=format_time(writer.now()),
         )
         raw = sign_certificate(certificate, signers)
         keep(raw)

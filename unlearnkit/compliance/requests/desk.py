@@ -178,7 +178,7 @@ class Desk:
 
             def record(kind: str, body: object) -> Request | None:
                 item = draft(kind, _written(body))
-                request = self._register.apply(writer.end.index + len(drafts), kind, item.body)
+                request = self._register.apply(writer.end.index + len(drafts), kind, item.body, time=writer.now())
                 drafts.append(item)
                 return request
 
