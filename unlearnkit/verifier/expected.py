@@ -64,10 +64,7 @@ def leave_out_unexpected(expected: Expectations | None, policy: Policy, bundle: 
     if not said.policies:
         checks.leave_out(f"whether policy {policy.name}, SHA-256 {policy.digest}, is one that should decide: {how}")
     if not said.threshold:
-        threshold = policy.signing.threshold
-        checks.leave_out(
-            f"whether {threshold} of the signers of its own policy are enough, which it says itself: {how}"
-        )
+        checks.leave_out(f"whether {policy.signing.threshold} signatures are enough, as its own policy says: {how}")
     if not said.salt and not bundle.manifest.checkpoint:
         checks.leave_out(f"whether the bundle's salt was picked from many, for somebody chose it: {how}")
     if not said.most_days:

@@ -154,12 +154,12 @@ def verify_contents(
 def _verify_beside_log(
     file: CertificateFile, certificate: Certificate, bundle: Bundle, view: LogView, checks: Checklist
 ) -> Entry:
-    issued = issued_in(view)
+    issued, policy = issued_in(view), policy_of(certificate, "certificate")
     entry = verify_in_log(file, certificate, view, issued)
     checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
     verify_release(certificate, bundle, view.registry, index=entry.index)
     checks.add("release", f"{certificate.release} was in force then, with this bundle")
-    verify_requests(certificate, view.register, index=entry.index)
+    verify_requests(certificate, policy, view.register, index=entry.index)
     asked = ", ".join(certificate.requests)
     checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
     verify_together(certificate, view.register, bundle, index=entry.index)
