@@ -19,7 +19,7 @@ from unlearnkit.compliance.policy.expectations import ExpectationsFile
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
-from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody
+from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
@@ -45,7 +45,7 @@ RECORDS = {
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
-    KEY_CREATED: KeyBody,
+    KEY_CREATED: KeyCreated,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
     ABSENCE_ISSUED: Cleared,

@@ -26,7 +26,7 @@ from unlearnkit.compliance.policy.policy import Policy, Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, Gate
-from unlearnkit.compliance.requests.register import KEY_CREATED, KeyBody
+from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import fsync_directory, write_new
 from unlearnkit.names import Origin, Pattern, Sha256, Word
@@ -250,7 +250,7 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     log = AuditLog.create(folder / _LOG, now=clock.utc_now)
     created = WorkspaceCreated(log=log_key.public.vkey, policy=policy.name, policy_digest=policy.digest)
     log.record(CREATED, to_json(created))
-    log.record(KEY_CREATED, to_json(KeyBody(pseudonyms.fingerprint)))
+    log.record(KEY_CREATED, to_json(KeyCreated(pseudonyms.fingerprint)))
     publish_checkpoint(log, log_key)
 
 
