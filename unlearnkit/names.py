@@ -53,6 +53,8 @@ DECIMAL = Pattern(
     r"-?(0|[1-9][0-9]{0,399})(\.[0-9]{1,399})?(E[+-]?[0-9]{1,3})?", "a decimal, such as -0.25, and no infinity"
 )
 TIME = Pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", "a time in UTC, YYYY-MM-DDTHH:MM:SSZ")
+ORIGIN = Pattern("[!#-&(-*,-~]{1,200}", "printable ASCII without spaces, quotes and plus signs")
+SOFTWARE = Pattern("unlearnkit [0-9][0-9a-z.+]{0,63}", "unlearnkit and its version, such as unlearnkit 0.1.0")
 PROBABILITY = Pattern(
     rf"0\.[0-9]{{0,{MAX_DIGITS - 1}}}[1-9]",
     f"a probability above 0 and below 1, such as 0.05, with at most {MAX_DIGITS} digits after the point",
@@ -77,6 +79,8 @@ ReleaseId: TypeAlias = Annotated[str, RELEASE_ID]
 RequestId: TypeAlias = Annotated[str, REQUEST_ID]
 DecimalText: TypeAlias = Annotated[str, DECIMAL]
 TimeText: TypeAlias = Annotated[str, TIME]
+Origin: TypeAlias = Annotated[str, ORIGIN]
+Software: TypeAlias = Annotated[str, SOFTWARE]
 ProbabilityText: TypeAlias = Annotated[str, PROBABILITY]
 
 

@@ -15,6 +15,7 @@ from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.head import SignedHead
 from unlearnkit.compliance.log.repair import ENTRY_SET_ASIDE, REPAIRED, EntrySetAside, Repaired
+from unlearnkit.compliance.policy.expectations import ExpectationsFile
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
@@ -55,7 +56,7 @@ ENTRY_BODIES: dict[str, type] = {
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
 }
-SETTINGS = {"policy": Policy, "trust": TrustFile, "workspace": Settings}
+SETTINGS = {"policy": Policy, "trust": TrustFile, "expectations": ExpectationsFile, "workspace": Settings}
 
 
 def schemas() -> dict[str, dict[str, Any]]:
