@@ -23,7 +23,9 @@ from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.requests.erasure import destroy_key
+from unlearnkit.compliance.view import LogView
 from unlearnkit.files import write_atomic
+from unlearnkit.office.audits import Audited, carry_out, evidence_files
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
@@ -33,7 +35,6 @@ from unlearnkit.verifier.issue import Issuance, certify
 
 if TYPE_CHECKING:
     from unlearnkit.audit.retraining import RecipeSource
-    from unlearnkit.verifier.plan import Distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +120,7 @@ class Workspace(ReleaseSteps):
             requests: Requests, or their ids.
             release: The model in use that it is about; None: the one in force that holds the data of all of them.
             bundle: Of the release, signed by somebody trusted; None: where it lay when that was registered.
-            evidence: Files of retraining audits of the bundle.
+            evidence: Files of audits of the bundle, where they are not in the workspace's own folder.
             delta: Chance that a bound is wrong; None: the policy's largest.
             out: The file for the certificate, or a folder that is there; None: the current one. In a folder, it is
                 ``R2.certificate.json``, after the first request.
@@ -140,7 +141,7 @@ class Workspace(ReleaseSteps):
             origin=self.origin,
             policy=self.policy(),
             signers=[signer],
-            evidence=[self.open_evidence(file, opened) for file in evidence],
+            evidence=[self.open_evidence(file, opened) for file in self._evidence(view, opened, evidence)],
             delta=delta,
             view=view,
         )
@@ -148,6 +149,11 @@ class Workspace(ReleaseSteps):
         write_atomic(path, made.raw)
         publish_checkpoint(log, log_key, recompute=view.history)
         return self._proved(made, path, view.tree())
+
+    def _evidence(self, view: LogView, bundle: Bundle, given: Sequence[Path | str]) -> list[Path]:
+        """Files of all finished audits of a bundle: those of the workspace, and others that were given."""
+        files = {file.resolve(): file for file in (*evidence_files(self.root, view, bundle), *map(Path, given))}
+        return list(files.values())
 
     def _chosen(self, names: Sequence[str], release: ReleaseNamed | None, bundle: Bundle | Path | str | None) -> Bundle:
         """The bundle of the release that is meant."""
@@ -204,47 +210,43 @@ class Workspace(ReleaseSteps):
 
     def audit(
         self,
-        bundle: Bundle | Path | str,
+        release: ReleaseNamed | Bundle | Path | None,
         recipe: RecipeSource,
         *,
-        deletions: Distribution,
-        out: Path | str,
-        count: int = 100,
-        delta: float = 0.05,
         workers: int = 1,
         progress: bool | None = None,
-    ) -> Evidence:
-        """Retrain without drawn sets of units, and write signed evidence. Needs torch and the training data.
+    ) -> Audited:
+        """Retrain what the policy's ``[audit]`` plans, and record it. Needs torch and the training data.
+
+        The log commits to the plan first, and a checkpoint is published; the draws follow from both. What comes out is
+        in the log, and in the folder ``evidence`` of the workspace, where `certify` finds it. An interrupted audit goes
+        on; nothing is replaced, and a policy with more retrainings goes on where a smaller one ended.
 
         Args:
-            bundle: The bundle that is audited.
+            release: The model in use that is audited; None: the only one in force; or a bundle.
             recipe: What was sketched; for several processes, a function that makes it.
-            deletions: What the sets are drawn from.
-            out: Where the evidence goes.
-            count: Retrainings.
-            delta: The least that bounds shall have.
             workers: Processes.
             progress: Show a progress bar; None: on a terminal.
 
         Raises:
-            FileExistsError: There is something at ``out``.
-            RefusedError: What `unlearnkit.audit_retraining` raises.
+            PolicyError: The policy plans no audit of this bundle.
+            RefusedError: It was audited by this plan; what `unlearnkit.audit_retraining` raises.
+            VerificationError: The recipe is another one, or the bundle's base is not the plain run's.
         """
-        from unlearnkit.audit.retraining import audit_retraining  # noqa: PLC0415 - brings torch
-
-        opened = self.open_bundle(bundle)
-        audit_retraining(
+        if release is None:
+            release = only(self.registry().in_force)
+        bundle = self.open_bundle(release) if isinstance(release, Bundle | Path) else self.bundle_of(release)
+        path = carry_out(
+            self,
+            bundle,
             recipe,
-            opened,
-            deletions=deletions,
-            count=count,
-            delta=delta,
             signer=self.signer_key(self.passphrase),
-            out=out,
+            log_key=self.log_key(self.passphrase),
+            known=[self.open_evidence(file, bundle) for file in evidence_files(self.root, self.view(), bundle)],
             workers=workers,
             progress=progress,
         )
-        return self.open_evidence(out, opened)
+        return Audited(evidence=self.open_evidence(path, bundle), path=path)
 
     def verify(
         self, path: Path | str, *, bundle: Path | str | None = None, evidence: Sequence[Path | str] = ()
@@ -254,9 +256,10 @@ class Workspace(ReleaseSteps):
         Args:
             path: What is verified.
             bundle: The bundle that it is about.
-            evidence: The retraining audits that it rests on.
+            evidence: The audits that it rests on; of a bundle that is given, the workspace's own are at hand.
         """
-        return verify(path, bundle=bundle, log=self.log_path, trust=self.trust(), evidence=evidence)
+        own = [] if bundle is None else self._evidence(self.view(), self.open_bundle(bundle), ())
+        return verify(path, bundle=bundle, log=self.log_path, trust=self.trust(), evidence=[*own, *evidence])
 
 
 def _place(name: str, out: Path | str | None) -> Path:

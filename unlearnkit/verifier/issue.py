@@ -26,7 +26,15 @@ from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, issued_certificates, log_body
+from unlearnkit.verifier.account import (
+    CERTIFICATE_ISSUED,
+    DeltaAccount,
+    account_of,
+    issued_certificates,
+    log_body,
+    spending,
+)
+from unlearnkit.verifier.audits import LoggedAudit, logged_audits, required_evidence
 from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
@@ -43,6 +51,7 @@ class _Together:
     requests: tuple[str, ...]
     subjects: tuple[str, ...]
     standing: tuple[str, ...]
+    audits: tuple[LoggedAudit, ...]
 
     @property
     def deleted(self) -> tuple[str, ...]:
@@ -82,16 +91,17 @@ def certify(
         origin: The log's name.
         policy: The one that the requests were received under.
         signers: Keys that sign, as many as the policy asks for.
-        evidence: Retraining audits of this bundle; a probe that one of them covers gets an audited bound where the
-            policy accepts those, any other a certified one.
-        delta: Of each claim; None: the largest that the policy accepts.
+        evidence: All finished audits of this bundle that the log has. Where the policy's plan was carried out for so
+            many people, claims are audited, and spend no delta; others are certified.
+        delta: Of each certified claim; None: the largest that the policy accepts.
         view: A view of the log to go on from; None: one is made.
 
     Returns:
         The certificate, signed and recorded.
 
     Raises:
-        UnknownNameError: There is no such request.
+        UnknownNameError: There is no such request, or the evidence of an audit is not there.
+        VerificationError: Some evidence is of no audit that the log has, or not what the log committed to.
         ValueError: None was given, or one twice.
         RefusedError: One is closed, also by now while claims were computed; the bundle is of no release in force, or
             has no data of a person; somebody was answered without retraining meanwhile.
@@ -117,7 +127,8 @@ def certify(
     view = LogView.read(log.path) if view is None else view
     asked = _together(view, requests, policy, bundle)
     settled = _delta(policy, delta)
-    claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=evidence)
+    found = required_evidence(asked.audits, bundle.digest, evidence, view)
+    claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=found)
     _logger.info("requests %s: %d claims made", " ".join(asked.requests), len(claims))
     return _record(bundle, asked, claims, log=log, origin=origin, policy=policy, signers=signers, view=view)
 
@@ -138,6 +149,7 @@ def _together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundl
         requests=tuple(request.id for request in sorted(asked, key=lambda request: request.steps[0].index)),
         subjects=tuple(sorted({request.subject for request in asked})),
         standing=standing_set(register, bundle),
+        audits=logged_audits(view, bundle.manifest.recipe_digest),
     )
 
 
@@ -184,13 +196,14 @@ def _record(
     """Decide again, then sign and record, while no other writer does."""
     manifest, rules = bundle.manifest, policy.certificate
     with log.exclusive() as writer:
-        if _together(view.up_to(writer.end), asked.requests, policy, bundle) != asked:
+        if (now := _together(view.up_to(writer.end), asked.requests, policy, bundle)) != asked:
+            what = "an audit was recorded" if now.audits != asked.audits else "somebody was answered without retraining"
             raise RefusedError(
-                "somebody was answered without retraining while claims were computed: they leave somebody out",
+                f"{what} while claims were computed: they leave that out",
                 hint="certify again; nothing was issued, and no delta spent",
             )
         account = DeltaAccount(account_of(manifest), issued_certificates(view.of_type(CERTIFICATE_ISSUED)))
-        spent = account.spend([(claim.question, Decimal(claim.delta)) for claim in claims], rules.delta_budget)
+        spent = account.spend(spending(claims), rules.delta_budget)
         certificate = Certificate(
             bundle=bundle.digest,
             model=next(file.sha256 for file in manifest.files if file.path == MODEL),
@@ -204,9 +217,10 @@ def _record(
             counterfactual=manifest.counterfactual,
             units=manifest.units,
             directions=manifest.direction_count,
+            audits=asked.audits,
             claims=claims,
             policy=policy.text,
-            decision=decide(claims, rules, manifest.direction_count),
+            decision=decide(claims, policy, people=len(asked.deleted), directions=manifest.direction_count),
             spent=str(spent),
             budget=str(rules.delta_budget),
             log=origin,

@@ -15,7 +15,7 @@ from unlearnkit.bundle.manifest import MODEL
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
+from unlearnkit.compliance.policy.policy import Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
@@ -25,15 +25,19 @@ from unlearnkit.errors import VerificationError
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, issued_certificates, log_body
-from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
+from unlearnkit.verifier.agreement import disagreements
+from unlearnkit.verifier.audits import logged_audits, required_evidence
+from unlearnkit.verifier.certificate import Certificate, parse_certificate
 from unlearnkit.verifier.checks import Check, Checklist
-from unlearnkit.verifier.claims import disagreements, make_claim
+from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.materials import Materials
 
 # Between making a certificate and recording it, under the lock of the log.
 _MOST_SECONDS = 60
+# Of a certificate without certified claims, where it decides nothing.
+_ANY_DELTA = Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +127,9 @@ def verify_certificate(
     checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
     _verify_budget(certificate, policy, view)
     checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
-    _verify_claims(certificate, policy, bundle, beside.audits(bundle))
+    _verify_audits(certificate, view)
+    checks.add("audits", f"{len(certificate.audits)} audits of the recipe, all that the log had then, are named")
+    _verify_claims(certificate, policy, bundle, beside.audits(bundle), view)
     checks.add("numbers", f"{len(certificate.claims)} claims, made again from the bundle, agree")
     _verify_decision(certificate, policy)
     checks.add("decision", f"policy {policy.name} decides {certificate.decision.outcome}")
@@ -138,7 +144,7 @@ def _short(signers: tuple[str, ...]) -> str:
 def _leave_out(checks: Checklist, certificate: Certificate, view: LogView, trust: TrustStore) -> None:
     """What takes more than these files."""
     checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
-    if any(claim.kind == BoundMethod.AUDITED for claim in certificate.claims):
+    if any(claim.evidence for claim in certificate.claims):
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
     if not trust.witness_quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
@@ -229,40 +235,40 @@ def _verify_budget(certificate: Certificate, policy: Policy, view: LogView) -> N
     _require(account.spent <= Decimal(certificate.budget), f"its delta budget was overdrawn: {account.spent} is spent")
 
 
-def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: Mapping[str, Evidence]) -> None:
-    claimed = tuple(claim.probe for claim in certificate.claims)
-    wanted = policy.certificate.probes
-    _require(claimed == wanted, f"it claims something of {claimed}, the policy names the probes {wanted}")
-    for claim in certificate.claims:
-        audit = _audit_of(claim, audits)
-        again = make_claim(
-            bundle,
-            certificate.deleted,
-            claim.probe,
-            asking=certificate.subjects,
-            delta=Decimal(claim.delta),
-            audit=audit,
-            rules=policy.certificate,
+def _verify_audits(certificate: Certificate, view: LogView) -> None:
+    audits = logged_audits(view, certificate.recipe, before=certificate.index)
+    _require(certificate.audits == audits, f"it names {len(certificate.audits)} audits, the log has {len(audits)}")
+
+
+def _verify_claims(
+    certificate: Certificate, policy: Policy, bundle: Bundle, audits: Mapping[str, Evidence], view: LogView
+) -> None:
+    named = {digest for claim in certificate.claims for digest in claim.evidence}
+    if missing := sorted(named - audits.keys()):
+        raise VerificationError(
+            f"it rests on evidence {', '.join(missing)}, which is not there",
+            hint="give the file of the retraining audit: --evidence",
         )
-        for difference in disagreements(claim, again):
+    finished = {audit.evidence for audit in certificate.audits}
+    given = [audit for digest, audit in audits.items() if digest in finished]
+    again = make_claims(
+        bundle,
+        certificate.deleted,
+        policy,
+        asking=certificate.subjects,
+        delta=next((Decimal(claim.delta) for claim in certificate.claims if claim.delta is not None), _ANY_DELTA),
+        evidence=required_evidence(certificate.audits, bundle.digest, given, view),
+    )
+    said, found = ([claim.probe for claim in claims] for claims in (certificate.claims, again))
+    _require(said == found, f"it claims something of {said}, the policy names the probes {found}")
+    for claim, made in zip(certificate.claims, again, strict=True):
+        for difference in disagreements(claim, made):
             raise VerificationError(f"{claim.probe}: {difference}")
 
 
-def _audit_of(claim: Claim, audits: Mapping[str, Evidence]) -> Evidence | None:
-    """The evidence that an audited claim rests on; None for a certified one."""
-    if claim.kind != BoundMethod.AUDITED:
-        return None
-    for digest in claim.evidence:
-        if digest in audits:
-            return audits[digest]
-    raise VerificationError(
-        f"{claim.probe}: it rests on evidence {', '.join(claim.evidence) or 'without a name'}, which is not there",
-        hint="give the file of the retraining audit: --evidence",
-    )
-
-
 def _verify_decision(certificate: Certificate, policy: Policy) -> None:
-    decision = decide(certificate.claims, policy.certificate, certificate.directions)
+    people, directions = len(certificate.deleted), certificate.directions
+    decision = decide(certificate.claims, policy, people=people, directions=directions)
     _require(
         certificate.decision == decision,
         f"it decides {certificate.decision.outcome} by {certificate.decision.rule}, "
