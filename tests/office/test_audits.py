@@ -60,7 +60,7 @@ def test_it_found_what_real_retraining_gives_own_losses_too(office, recipe):
     for row in (0, 9):
         deleted = [recipe.unit_names[i] for i in audit.deletions[row]]
         model = uk.retrain(recipe, delete=deleted, dtype="float64").eval()
-        assert audit.probes["test_loss"][row] == pytest.approx(float(recipe.probes["test_loss"](model)), abs=1e-12)
+        assert audit.probes["test_loss"][row] == pytest.approx(recipe.probes["test_loss"](model).item(), abs=1e-12)
         own = recipe.probes["own_loss"](model).detach().numpy()[list(audit.deletions[row])]
         np.testing.assert_allclose(audit.own_losses[row], own, atol=1e-12)
 

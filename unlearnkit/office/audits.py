@@ -19,6 +19,7 @@ from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.verifier.audits import (
     AUDIT_COMMITTED,
     AUDIT_FINISHED,
+    EVIDENCE_FOLDER,
     Committed,
     Finished,
     commitment,
@@ -30,10 +31,6 @@ from unlearnkit.verifier.evidence import Evidence
 
 if TYPE_CHECKING:
     from unlearnkit.audit.retraining import RecipeSource
-
-FOLDER = "evidence"
-"""Where a workspace keeps what its audits found, each under the number of the entry that committed to it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
@@ -47,7 +44,7 @@ def evidence_files(root: Path, view: LogView, bundle: Bundle) -> list[Path]:
     """The evidence of a bundle's finished audits, as far as a workspace has it."""
     audits = logged_audits(view, bundle.manifest.recipe_digest)
     mine = [audit for audit in audits if audit.bundle == bundle.digest and audit.evidence is not None]
-    return [file for audit in mine if (file := root / FOLDER / f"{audit.committed}.json").is_file()]
+    return [file for audit in mine if (file := root / EVIDENCE_FOLDER / f"{audit.committed}.json").is_file()]
 
 
 def carry_out(
@@ -76,7 +73,7 @@ def carry_out(
     index = _commit(office, said)
     publish_checkpoint(log, log_key)
     planned = planned_deletions(office.view(), bundle.digest, said.strata)
-    path = office.root / FOLDER / f"{index}.json"
+    path = office.root / EVIDENCE_FOLDER / f"{index}.json"
     path.parent.mkdir(exist_ok=True)
     if not path.exists():
         audit_retraining(

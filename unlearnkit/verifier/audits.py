@@ -24,6 +24,9 @@ from unlearnkit.verifier.planned import CommittedStratum, PlannedDeletions
 AUDIT_COMMITTED, AUDIT_FINISHED = "audit-committed", "audit-finished"
 """Types of the entries."""
 
+EVIDENCE_FOLDER = "evidence"
+"""Where a workspace keeps what its audits found, each under the number of the entry that committed to it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:
