@@ -32,6 +32,7 @@ from unlearnkit.verifier.evidence import Evidence
 if TYPE_CHECKING:
     from unlearnkit.audit.retraining import RecipeSource
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
     """An audit that was carried out: what it found, and the file of that."""

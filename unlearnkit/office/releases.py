@@ -63,8 +63,8 @@ class ReleaseSteps(RequestSteps):
     """What is done with releases, as `RequestSteps` is for requests; the same words mean the same."""
 
     def view(self) -> LogView:
-        """The log, its chain and every step checked in one pass; whatever its checkpoint says."""
-        return LogView.read(self.log_path)
+        """The log, its chain checked and held to what is signed in one pass; ``unsigned`` entries are beyond that."""
+        return LogView.read(self.log_path, log=self.log_public_key())
 
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""

@@ -141,6 +141,17 @@ def verify_planned(evidence: Evidence, view: LogView) -> None:
         raise VerificationError(f"{name}: what it drew does not follow from what the log committed to")
 
 
+def all_of(audits: Sequence[LoggedAudit], bundle: str, given: Mapping[str, Evidence]) -> tuple[Evidence, ...]:
+    """The evidence of all finished audits of a bundle; UnknownNameError where one is not among what was given."""
+    wanted = [audit for audit in audits if audit.bundle == bundle and audit.evidence is not None]
+    if missing := [audit for audit in wanted if audit.evidence not in given]:
+        raise UnknownNameError(
+            f"the audit of entry {missing[0].committed} counts, and its evidence {missing[0].evidence} is not there",
+            hint="give the file of the retraining audit: --evidence",
+        )
+    return tuple(given[str(audit.evidence)] for audit in wanted)
+
+
 def required_evidence(
     audits: Sequence[LoggedAudit], bundle: str, given: Sequence[Evidence], view: LogView
 ) -> tuple[Evidence, ...]:
@@ -150,16 +161,9 @@ def required_evidence(
         UnknownNameError: The evidence of one is not among what was given.
         VerificationError: Something given is not in the log, or not what the log committed to.
     """
-    known = {item.digest: item for item in given}
-    wanted = [audit for audit in audits if audit.bundle == bundle and audit.evidence is not None]
-    if missing := [audit for audit in wanted if audit.evidence not in known]:
-        raise UnknownNameError(
-            f"the audit of entry {missing[0].committed} counts, and its evidence {missing[0].evidence} is not there",
-            hint="give the file of the retraining audit: --evidence",
-        )
-    digests = {audit.evidence for audit in wanted}
+    found = all_of(audits, bundle, {item.digest: item for item in given})
     for item in given:
         verify_planned(item, view)
-        if item.digest not in digests:
+        if item not in found:
             raise VerificationError(f"evidence {item.digest[:16]}... is of no finished audit that the log has by then")
-    return tuple(known[str(audit.evidence)] for audit in wanted)
+    return found

@@ -205,7 +205,7 @@ class Certificate:
     standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
     deleted: those together, sorted, whom the claims are about. policy: the whole text.
     audits: every audit of the recipe that the log holds, finished or not; claims name the evidence that they use.
-    log, index: the entry that records this certificate. spent: the delta account with this certificate.
+    log: the name of the log that records this certificate. spent: the delta account with this certificate.
     """
 
     bundle: Annotated[str, ELSEWHERE]
@@ -227,7 +227,6 @@ class Certificate:
     spent: DecimalText
     budget: DecimalText
     log: str
-    index: Count
     issued: TimeText
     software: str
 

@@ -7,11 +7,11 @@ and nothing when the file is as this process left it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearnkit.compliance.log.aside import read_exactly
 from unlearnkit.compliance.log.entry import (
     MAX_LINE,
     START,
@@ -22,6 +22,7 @@ from unlearnkit.compliance.log.entry import (
     next_position,
     parse_line,
 )
+from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.errors import ChainError, FormatError, RollbackError
 
 LOG_FILE = "log.jsonl"
@@ -34,10 +35,14 @@ _REACH = MAX_COMMIT + 2 * MAX_LINE  # so far from the end, a whole line lies bef
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """end: where the next line goes. torn: bytes after it, of a line or commit that a crash left unfinished."""
+    """end: where the next line goes. torn: bytes after it, of a line or commit that a crash left unfinished.
+
+    last: the last line, if it was read.
+    """
 
     end: Position
     torn: int
+    last: bytes = b""
 
 
 def read_lines(directory: Path, offset: int = 0) -> Iterator[bytes]:
@@ -74,17 +79,17 @@ def read_tail(descriptor: int, size: int, known: Position | None = None) -> Tail
     if known is not None and size < known.offset:
         raise RollbackError(
             f"the log has been cut: it has {size} bytes, but had {known.offset} with {known.index} entries",
-            hint="restore it from a copy; `unlearnkit log verify` compares it with its checkpoint",
+            hint=REPAIR,
         )
     if known is not None and size == known.offset:
         return Tail(known, 0)
     if known is None or size - known.offset > _REACH:
         known = _before_last_commit(descriptor, size)
-    return _follow(known, _read(descriptor, known.offset, size - known.offset))
+    return _follow(known, read_exactly(descriptor, known.offset, size - known.offset))
 
 
 def _follow(position: Position, rest: bytes) -> Tail:
-    begin = 0
+    begin, last = 0, b""
     while (end := rest.find(b"\n", begin) + 1) > 0:
         try:
             position = next_position(position, rest[begin:end])
@@ -92,10 +97,12 @@ def _follow(position: Position, rest: bytes) -> Tail:
             if not _has_hole(rest[begin:]):
                 raise
             break
-        begin = end
+        begin, last = end, rest[begin:end]
     if len(rest) - begin > MAX_COMMIT:
-        raise FormatError(f"the log ends in {len(rest) - begin} bytes that are no entries: no crash leaves so many")
-    return Tail(position, len(rest) - begin)
+        raise FormatError(
+            f"the log ends in {len(rest) - begin} bytes that are no entries: no crash leaves so many", hint=REPAIR
+        )
+    return Tail(position, len(rest) - begin, last)
 
 
 def _has_hole(data: bytes) -> bool:
@@ -111,15 +118,7 @@ def _before_last_commit(descriptor: int, size: int) -> Position:
     if size <= _REACH:
         return START
     first = size - _REACH
-    begin = first + _read(descriptor, first, MAX_LINE).find(b"\n") + 1
-    head = _read(descriptor, begin, MAX_LINE)
+    begin = first + read_exactly(descriptor, first, MAX_LINE).find(b"\n") + 1
+    head = read_exactly(descriptor, begin, MAX_LINE)
     entry = parse_line(head[: head.find(b"\n") + 1], where=f"the log at byte {begin}")
     return Position(entry.index, begin, entry.previous)
-
-
-def _read(descriptor: int, offset: int, count: int) -> bytes:
-    parts = []
-    while count > 0 and (part := os.pread(descriptor, count, offset)):
-        parts.append(part)
-        offset, count = offset + len(part), count - len(part)
-    return b"".join(parts)

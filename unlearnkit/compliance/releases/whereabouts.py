@@ -6,6 +6,7 @@ A link is a convenience, and nothing is believed because of it: what it leads to
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from os.path import relpath
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.files import fsync_directory
 
 FOLDER = "releases"
+
+People = Callable[[Release], frozenset[str]]
+"""The pseudonyms in a release. Raises UnknownNameError if its list is not at hand, RefusedError if it tells nothing."""
 
 
 def remember(root: Path, release: str, bundle: Path) -> None:
@@ -43,6 +47,11 @@ def whereabouts(root: Path, release: Release) -> Path:
             f"the bundle of {release.id} is not at hand", hint=f"link to it: ln -sfn BUNDLE {FOLDER}/{release.id}"
         )
     return (root / FOLDER / release.id).resolve()
+
+
+def linked_bundles(root: Path) -> tuple[Path, ...]:
+    """Every bundle that a release of the workspace is linked to."""
+    return tuple(place.resolve() for place in sorted((root / FOLDER).glob("*@*")) if place.is_dir())
 
 
 def people_of(root: Path, release: Release, register: Register) -> frozenset[str]:
