@@ -201,7 +201,7 @@ def test_a_bound_holds_for_every_deletion_that_can_be_drawn(sketched, raw, verif
     polynomial, bundle = sketched
     evidence = verify(raw)
     for names in (["ann"], ["ben"], ["17", "cat"]):
-        bound = evidence.bound(bundle.probe("margins"), names, delta=0.1)
+        bound = evidence.bound(bundle.probe("margins"), names, delta=0.04)  # by the largest of 25 scores
         x = np.zeros((1, len(UNITS)))
         x[0, bundle.unit_indices(names)] = 1
         truth = (polynomial.base + polynomial.change(x))[0]

@@ -72,7 +72,7 @@ CLAIMS = {
         with_claim(kind=Kind.AUDITED, delta=None, content="0.9", confidence="0.9"),
         "kind is audited, the bundle gives certified",
     ),
-    "evidence": (with_claim(evidence=("e" * 64,)), "it rests on evidence e+, which is not there"),
+    "evidence": (with_claim(evidence=("e" * 64,)), "evidence is not the one"),
     "people": (with_claim(people=("1" * 64,), shape=(1,)), "shape is"),
     "question": (with_claim(question="a" * 64), "question is not the one"),
     "covers less": (with_claim(covers=("sampling",)), "covers is"),
