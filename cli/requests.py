@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from .errors import values_from_options
+from .intake import import_requests, mention_strangers
 from .options import BY, ON
 from .output import Output, pass_output
 from .request_views import OneRequest, Requests, RequestView, render_list, render_one
@@ -32,11 +33,12 @@ _EVIDENCE = click.option(
 @click.option(
     "--from",
     "file",
-    type=click.File(encoding="utf-8"),
-    help="One subject a line, from a file or from - (standard input).",
+    type=click.File("rb"),
+    help="One subject a line, in UTF-8 or UTF-16, from a file or from - (standard input).",
 )
 @click.option("--source", help="How it was made: a word of the policy. Default: the policy's first.")
 @click.option("--reference", help="Its number in another system; stored as a pseudonym.")
+@click.option("--expect-known", is_flag=True, help="Refuse names that are in no release in force.")
 @ON
 @BY
 @pass_output
@@ -44,9 +46,10 @@ def request_delete(
     output: Output,
     *,
     subjects: tuple[str, ...],
-    file: IO[str] | None,
+    file: IO[bytes] | None,
     source: str | None,
     reference: str | None,
+    expect_known: bool,
     on: date | None,
     actor: str | None,
 ) -> None:
@@ -59,11 +62,15 @@ def request_delete(
       unlearnkit request-delete person-017
       unlearnkit request-delete --from people.txt --source email --on 2025-03-01
     """
-    names = [*subjects, *(line for line in file or () if line.strip())]
+    from unlearnkit.compliance.requests.intake import read_subjects
+
+    listed = () if file is None else read_subjects(file.read(), where=getattr(file, "name", "standard input"))
+    names = [*subjects, *listed]
     if not names:
         raise click.UsageError("no subject: give one, or a file with --from")
     office = _office()
     with values_from_options():
+        mention_strangers(output, office, names, refuse=expect_known)
         made = office.receive(names, source=source, on=on, reference=reference, by=actor)
     _emit(output, office, made)
 
@@ -71,6 +78,9 @@ def request_delete(
 @click.group()
 def requests() -> None:
     """Deletion requests: what is due, and each step from receipt to the answer."""
+
+
+requests.add_command(import_requests)
 
 
 @requests.command("list")
