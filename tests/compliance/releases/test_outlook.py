@@ -1,4 +1,4 @@
-"""The outlook of a release: against orders that are gone through one person at a time, and against known polynomials."""
+"""The outlook of a release, against orders that are gone through one person at a time, and known polynomials."""
 
 from __future__ import annotations
 

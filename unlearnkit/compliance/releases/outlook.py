@@ -43,7 +43,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProbeOutlook:
-    """Of one aggregate probe: until its tolerance is exceeded, and until it is in doubt whether the series converges."""
+    """Of an aggregate probe: until its tolerance is exceeded, and until it is in doubt whether the series converges."""
 
     probe: str
     tolerance: Decimal
