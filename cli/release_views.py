@@ -116,9 +116,7 @@ class StrangersView:
         return cls(low=found.low, median=found.median, high=found.high, spread=found.spread, within=found.within)
 
     def __str__(self) -> str:
-        told = (
-            f"of strangers half lie from {number(self.low)} to {number(self.high)}, a spread of {number(self.spread)}"
-        )
+        told = f"half of strangers' are {number(self.low)} to {number(self.high)}, a spread of {number(self.spread)}"
         if self.within is None:
             return told
         return f"{told}; {self.within:.0%} of all people's own differ by no more than the tolerance"

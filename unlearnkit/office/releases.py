@@ -245,7 +245,8 @@ class ReleaseSteps(RequestSteps):
         view, policy = self.view(), self.policy()
         found, rules = view.registry.get(release_id(release)), policy.certificate
         require_bundle_of(found, opened)
-        standing = opened.unit_indices(standing_set(view.register, opened)).tolist()
+        people = set(standing_set(view.register, opened))
+        standing = [place for place, unit in enumerate(opened.units) if unit in people]
         return Outlook(
             release=found.id,
             people=len(standing),
