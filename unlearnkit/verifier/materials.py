@@ -46,7 +46,7 @@ class Materials:
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
     bundles: of other releases. evidence: files of retraining audits.
-    expected: of certificates, by whoever relies on them.
+    expected: of certificates, by whoever relies on them. model: the file of the one in use.
     """
 
     trust: TrustStore
@@ -56,6 +56,7 @@ class Materials:
     is_ours: bool = False
     evidence: tuple[Path, ...] = ()
     expected: Expectations | None = None
+    model: Path | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -71,6 +72,7 @@ class Materials:
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
         expect: Expect | None = None,
+        model: Path | str | None = None,
     ) -> Materials:
         """What was given, and for trust and log otherwise those of the workspace around the current directory.
 
@@ -94,6 +96,7 @@ class Materials:
             is_ours=log is None,
             evidence=tuple(map(Path, evidence)),
             expected=_expected(expect, store),
+            model=None if model is None else Path(model),
         )
 
     @property
