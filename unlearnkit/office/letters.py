@@ -137,7 +137,7 @@ def _shown(case: _Case, body: Fulfilled) -> Mapping[str, object]:
         issued = [item for item in _issued(case.view) if item.certificate in body.evidence]
         delta = sum((Decimal(question.delta) for item in issued for question in item.questions), Decimal(0))
         names = list(dict.fromkeys(item.release for item in issued))
-        return {"releases": case.words.listed(names), "delta": chance(delta) if issued else ""}
+        return {"releases": case.words.listed(names), "delta": chance(delta) if delta else ""}
     kind = EXCLUSION_ISSUED if body.method == Ending.RETRAINED else ABSENCE_ISSUED
     cleared = [item for item in _cleared(case.view, kind) if item.certificate in body.evidence]
     names = list(dict.fromkeys(name for item in cleared for name in item.releases))
