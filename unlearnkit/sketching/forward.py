@@ -86,7 +86,11 @@ class ForwardSketching:
         Complete after the first block: every block makes the same decisions, those of the constant term.
         """
         functions: list[ProbeFunction] = [self.trainer.gradient, *self.probes.values()]
-        problems = [*self.coupled, *(problem for function in functions for problem in function.reservations)]
+        problems = [
+            *self.coupled,
+            *self.trainer.held.problems(),
+            *(problem for function in functions for problem in function.reservations),
+        ]
         found = {(p.operation, p.module, p.kind.value) for p in problems}
         return tuple(Piecewise(*members) for members in sorted(found))
 

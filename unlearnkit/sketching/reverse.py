@@ -111,6 +111,8 @@ class ReverseSweeps:
         """Carry the cotangents back over one step, and add what its examples contribute."""
         for state, cotangent, pull in zip(states, cotangents, self._pull_updates, strict=True):
             self._pull_update(step, state, cotangent, pull)
+            if (held := self.trainer.held.at(step, state.group.parameters)) is not None:
+                _hold(cotangent, held)
         incoming = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.gradient).items()}
         arguments = (merged(states), self.run.fixed, self.run.batch(step), downweights, incoming)
         with self.run.random_numbers(step):
@@ -137,6 +139,13 @@ class ReverseSweeps:
                 [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True
             ):
                 assign(target, source)
+
+
+def _hold(cotangent: Cotangents, held: Tensor) -> None:
+    """Nothing goes back through gradients that are held fixed, nor through the moments that they made."""
+    for leaf in (cotangent.gradient, *cotangent.moments):
+        for tensor in (leaf.constant, leaf.tail) if isinstance(leaf, Jet) else (leaf,):
+            tensor.masked_fill_(held, 0)
 
 
 def _gradient(run: Run) -> Callable[..., dict[str, Tensor]]:

@@ -48,7 +48,9 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
     found = _problems(run)
     kinds = {problem.kind for problem in found}
     if Kind.UNSUPPORTED not in kinds:
-        _ = Trainer(run, degree=1).idle
+        trainer = Trainer(run, degree=1)
+        _ = trainer.idle
+        found += trainer.held.problems()
     found += (*filter(None, [coupling(run)]), *notes(recipe))
     if kinds <= _TRAINABLE or (recipe.allow_piecewise and Kind.UNSUPPORTED not in kinds):
         for dtype in DTYPES:

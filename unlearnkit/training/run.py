@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
 from unlearnkit.training.recipe import Recipe
 
+Found = TypeVar("Found")
 Precision: TypeAlias = Literal["float32", "float64"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
 
@@ -85,6 +86,16 @@ class Run:
         """A copy of the recipe's model, to compute with."""
         source = self.recipe.model if self.source is None else self.source
         return copy.deepcopy(source).to(device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        return {}
+
+    def remembered(self, key: str, find: Callable[[], Found]) -> Found:
+        """What ``find`` gives, looked for once in a run."""
+        if key not in self._known:
+            self._known[key] = find()
+        return self._known[key]  # type: ignore[no-any-return]
 
     @cached_property
     def _functions(self) -> dict[object, JetFunction]:

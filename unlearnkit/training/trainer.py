@@ -14,6 +14,7 @@ from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
+from unlearnkit.training.rounding import Held, held_fixed
 from unlearnkit.training.run import Run
 from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, part
 
@@ -50,6 +51,11 @@ class Trainer:
     def idle(self) -> frozenset[str]:
         """Parameters that no step moves. Raises RecipeError when the run cannot be the one that is traced."""
         return idle_parameters(self.run)
+
+    @cached_property
+    def held(self) -> Held:
+        """What has no series, because its gradient is rounding alone."""
+        return held_fixed(self.run)
 
     def start(self, directions: Tensor | None) -> list[GroupState]:
         """The state before the first step; without directions, of plain tensors."""
@@ -89,11 +95,12 @@ class Trainer:
                 if directions is not None:
                     self._verify_involved(step, state, gradients)
                 state.store(gradients)
+                _hold(state.gradient, self.held.at(step, state.group.parameters))
             if not all(is_finite(state.gradient) for state in states):
                 self._explain(step, states, arguments)
         for state, update in zip(states, self.updates, strict=True):
             _apply(update, state, step)
-            if not is_finite(state.weights):
+            if not (is_finite(state.weights) and _rootless(state) is None):
                 raise _broken_update(state, step)
 
     def _verify_involved(self, step: int, state: GroupState, gradients: Mapping[str, Leaf]) -> None:
@@ -119,6 +126,24 @@ class Trainer:
         raise NonFiniteError(message, step=step, node="gradient", where="loss", hint=_HINT)
 
 
+def _hold(gradient: Leaf, held: Tensor | None) -> None:
+    """Take the series of a gradient away where it is held fixed."""
+    if held is not None and isinstance(gradient, Jet):
+        gradient.tail.masked_fill_(held, 0)
+
+
+def _rootless(state: GroupState) -> int | None:
+    """The first position at which a second moment has no root to the degree.
+
+    At 0 the root of ``g^2`` has a first order alone, and that is 0 (`unlearnkit.training.optimizers`).
+    """
+    if not state.group.rule.divides_by_size or not isinstance(state.moments[1], Jet):
+        return None
+    second = state.moments[1]
+    places = ((second.constant == 0) & second.tail[1:].flatten(0, 1).any(0)).nonzero()
+    return int(places[0]) if len(places) else None
+
+
 def diverged(step: int, what: str, name: str, run: str = "the constant term, the plain run,") -> NonFiniteError:
     """The error for a plain run whose own numbers are not finite: ``what`` of the parameter ``name``."""
     message = f"training step {step}: {run} is not finite in the {what} of {name!r}"
@@ -136,13 +161,13 @@ def _broken_update(state: GroupState, step: int) -> NonFiniteError:
     weights = state.weights
     if (place := _first_not_finite(constant_of(weights))) is not None:
         return diverged(step, "update", state.name_at(place))
-    tail = weights.tail if isinstance(weights, Jet) else weights
-    name = state.name_at(_first_not_finite(tail) or 0)
-    message = f"training step {step}: a Taylor coefficient is not finite after the optimizer's update of {name!r}"
-    rule = state.group.rule
-    hint = _HINT
-    if rule.kind == "adam" and not rule.eps_inside_sqrt:
-        hint = "sqrt has no Taylor series at 0: use unlearnkit.Adam(..., eps_inside_sqrt=True)"
+    if (place := _rootless(state)) is not None:
+        what, hint = "is not there", "sqrt has no Taylor series at 0: use unlearnkit.Adam(..., eps_inside_sqrt=True)"
+    else:
+        what, hint = "is not finite", _HINT
+        place = _first_not_finite(weights.tail if isinstance(weights, Jet) else weights) or 0
+    name = state.name_at(place)
+    message = f"training step {step}: a Taylor coefficient {what} after the optimizer's update of {name!r}"
     return NonFiniteError(message, step=step, node="update", where=f"parameter {name!r}", hint=hint)
 
 
