@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,18 +12,19 @@ from torch.func import grad
 
 from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.function import JetFunction
-from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.jet import Jet, add
+from unlearnkit.training.clipping import clipping_of
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
-from unlearnkit.training.run import Run
+from unlearnkit.training.run import Batch, Run
 from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, part
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
 UPDATE_ELEMENTS = 1 << 17
 
-# Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights.
-ACTIVE = (True, False, False, True)
+# Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights, denominator.
+ACTIVE = (True, False, False, True, False)
 
 _HINT = "lower the learning rate or the degree, or use float64"
 
@@ -34,6 +36,7 @@ class Trainer:
         self.run = run
         self.degree = degree
         self.gradient = run.over_jets("gradient", grad(run.loss), run.plain_loss)
+        self.clipping = clipping_of(run)
         self.updates = [run.over_jets(("update", group.rule), _update(group)) for group in run.recipe.groups]
 
     def train(self, directions: Tensor, progress: Callable[[int], None] = lambda _: None) -> dict[str, Leaf]:
@@ -76,9 +79,8 @@ class Trainer:
             return constant
         return Jet(constant, directions.new_zeros(self.degree, len(directions), constant.numel()))
 
-    def downweights(self, step: int, directions: Tensor | None) -> Leaf:
-        """``w = z * psi`` at the examples of a step: constant 0, degree one the direction of each example's unit."""
-        units = self.run.units(step)
+    def downweights(self, units: Tensor, directions: Tensor | None) -> Leaf:
+        """``w = z * psi`` at the examples of a batch: constant 0, degree one the direction of each example's unit."""
         constant = torch.zeros(len(units), dtype=self.run.dtype, device=self.run.device)
         if directions is None:
             return constant
@@ -86,39 +88,55 @@ class Trainer:
         tail[0] = torch.where(units < 0, 0, directions[:, units.clamp_min(0)])
         return Jet(constant, tail)
 
+    def arguments(self, weights: Mapping[str, Leaf], batch: Batch, directions: Tensor | None) -> tuple[Any, ...]:
+        """What the gradient of a batch is a function of."""
+        return weights, self.run.fixed, batch.examples, self.downweights(batch.units, directions), batch.denominator
+
+    def gradients(self, step: int, weights: Mapping[str, Leaf], directions: Tensor | None) -> dict[str, Leaf]:
+        """The gradient of a step, the sum over its batches."""
+        total: dict[str, Leaf] = {}
+        for batch in self.run.batches(step):
+            with self.run.random_numbers(step, batch.number):
+                found = self.gradient(*self.arguments(weights, batch, directions))
+            if directions is not None:
+                self._verify_involved(step, found)
+            total = {name: add(total[name], leaf) for name, leaf in found.items()} if total else found  # type: ignore[misc]
+        return total
+
     def advance(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
-        """Do one training step, in place; afterwards ``gradient`` of each state is the one that the step used."""
-        arguments = (merged(states), self.run.fixed, self.run.batch(step), self.downweights(step, directions))
-        with torch.no_grad(), self.run.random_numbers(step):
-            gradients = self.gradient(*arguments)
+        """Do one training step, in place; afterwards ``gradient`` of each state is the step's, before clipping."""
+        with torch.no_grad():
+            gradients = self.gradients(step, merged(states), directions)
             for state in states:
-                if directions is not None:
-                    self._verify_involved(step, state, gradients)
                 state.store(gradients)
                 _hold(state.gradient, self.held.at(step, state.group.parameters))
             if not all(is_finite(state.gradient) for state in states):
-                self._explain(step, states, arguments)
-        for state, update in zip(states, self.updates, strict=True):
-            _apply(update, state, step)
+                self._explain(step, states, directions)
+            clipped = self.clipping.clipped(step, [state.gradient for state in states])
+        for state, update, gradient in zip(states, self.updates, clipped, strict=True):
+            _apply(update, state, gradient, step)
             if not (is_finite(state.weights) and _rootless(state) is None):
                 raise _broken_update(state, step)
 
-    def _verify_involved(self, step: int, state: GroupState, gradients: Mapping[str, Leaf]) -> None:
+    def _verify_involved(self, step: int, gradients: Mapping[str, Leaf]) -> None:
         """Where there is no gradient, which is then no jet, torch leaves a parameter and its moments as they are."""
-        if not state.moments and not state.group.rule.weight_decay:
-            return
-        for name in state.group.parameters:
-            if isinstance(gradients[name], Jet) is (name in self.idle):
-                message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
-                hint = "let every step involve it, or use SGD without momentum and weight decay"
-                raise RecipeError(message, hint=hint)
+        for group in self.run.recipe.groups:
+            if not group.rule.states and not group.rule.weight_decay:
+                continue
+            for name in group.parameters:
+                if isinstance(gradients[name], Jet) is (name in self.idle):
+                    message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
+                    hint = "let every step involve it, or use SGD without momentum and weight decay"
+                    raise RecipeError(message, hint=hint)
 
-    def _explain(self, step: int, states: list[GroupState], arguments: tuple[object, ...]) -> None:
+    def _explain(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
         for state in states:
             if (place := _first_not_finite(constant_of(state.gradient))) is not None:
                 raise diverged(step, "gradient", state.name_at(place))
         try:
-            self.gradient.diagnose(*arguments)
+            for batch in self.run.batches(step):
+                with self.run.random_numbers(step, batch.number):
+                    self.gradient.diagnose(*self.arguments(merged(states), batch, directions))
         except NonFiniteError as error:
             message = f"training step {step}: {error}"
             raise NonFiniteError(message, step=step, node=error.node, where=error.where, hint=error.hint) from None
@@ -186,13 +204,13 @@ def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
 
 
-def _apply(update: JetFunction, state: GroupState, step: int) -> None:
+def _apply(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
     """Update weights and moments in place, piece by piece."""
     numbers = scalars(state.group, step, state.weights)
     with torch.no_grad():
         for piece in state.pieces(UPDATE_ELEMENTS):
             moments = [part(moment, piece) for moment in state.moments]
             weights = part(state.weights, piece)
-            new, changed = update(weights, part(state.gradient, piece), moments, numbers)
+            new, changed = update(weights, part(gradient, piece), moments, numbers)
             for target, source in zip([weights, *moments], [new, *changed], strict=True):
                 assign(target, source)
