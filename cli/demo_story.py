@@ -15,7 +15,8 @@ from .output import Output
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.office.workspace import Certified, Workspace
+    from unlearnkit.office.certificates import Certified
+    from unlearnkit.office.workspace import Workspace
     from unlearnkit.training.recipe import Recipe
     from unlearnkit.verifier.checks import Check
 
@@ -100,7 +101,7 @@ def prepare(root: Path, output: Output, scale: Scale) -> Office:
         recipe,
         root / "bundle",
         seed=0,
-        reverse=dict.fromkeys(recipe.probes, settings),
+        reverse=dict.fromkeys(("test_loss", "margins"), settings),
         signer=key,
         progress=show,
     )
@@ -108,6 +109,7 @@ def prepare(root: Path, output: Output, scale: Scale) -> Office:
     output.say(f"2. evidence: {count} real retrainings, each without one person, drawn by the bundle's digest")
     evidence, deletions = root / "evidence.json", uk.UnitDeletions(least=1, most=1)
     workspace.audit(bundle, make, deletions=deletions, count=count, out=evidence, workers=workers, progress=show)
+    workspace.register(bundle, name="digits", version="1")
     return Office(scale, workspace, recipe, bundle, evidence, output)
 
 
@@ -118,10 +120,7 @@ def handle(office: Office) -> tuple[RequestRow, ...]:
     requests = office.workspace.receive(people)
     for request in requests:
         office.workspace.acknowledge(request)
-    issued = [
-        office.workspace.certify([request], bundle=office.bundle, evidence=[office.evidence], out=office.root)
-        for request in requests
-    ]
+    issued = [office.workspace.certify([request], evidence=[office.evidence]) for request in requests]
     office.output.say("4. somebody outside verifies them, with public keys alone")
     checks = [_verify(office, item) for item in issued]
     _report(office, issued[0])

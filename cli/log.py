@@ -15,7 +15,9 @@ from .log_views import (
     Exported,
     KeyDestroyed,
     ProofFile,
+    RepairedLog,
     VerifiedLog,
+    render_repaired,
     render_verified,
 )
 from .output import Output, pass_output
@@ -49,7 +51,7 @@ def show(output: Output, *, indices: tuple[int, ...], last: int, everything: boo
     view = _office().view()
     first = 0 if everything else max(0, len(view) - last)
     chosen = list(view.entries(indices or range(first, len(view))))
-    entries = Entries(entries=tuple(map(EntryView.of, chosen)))
+    entries = Entries(entries=tuple(EntryView.of(entry, signed=view.covers(entry.index)) for entry in chosen))
     output.emit(entries, lambda found: (_raw(entry) for entry in chosen) if raw else map(str, found.entries))
 
 
@@ -167,6 +169,27 @@ def verify(
         place, log=key, witnesses=known, quorum=least, earlier=[file.read_bytes() for file in earlier]
     )
     output.emit(VerifiedLog.of_view(view), render_verified)
+
+
+@log.command()
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, exists=True),
+    help="A copy of the log, a file or a directory, or an export of it. Default: the damaged log has to do.",
+)
+@pass_output
+def repair(output: Output, *, source: Path | None) -> None:
+    """Restore what is signed of the log from a copy, keep what is good beyond it, and set everything else aside.
+
+    The repaired log begins with the very entries that the last checkpoint signs, or nothing is changed. Unsigned steps
+    that were not legal are replaced by entries that say so. What was taken out is kept in a file, and recorded.
+
+    \b
+    Example:
+      unlearnkit log repair --from /backup/audit
+    """
+    output.emit(RepairedLog.of(_office().repair(source)), render_repaired)
 
 
 @log.command("destroy-key")

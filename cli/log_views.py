@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .output import Document, columns
+from .output import UNSIGNED, Document, columns
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.log.checkpoint import Checkpoint
     from unlearnkit.compliance.log.entry import Entry
+    from unlearnkit.compliance.log.repair import Repaired
     from unlearnkit.compliance.view import LogView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryView:
-    """An entry, its body as it is."""
+    """An entry, its body as it is. signed: whether a verified checkpoint covers it."""
 
     index: int
     time: str
@@ -25,9 +26,10 @@ class EntryView:
     previous: str
     digest: str
     body: Mapping[str, Any]
+    signed: bool
 
     @classmethod
-    def of(cls, entry: Entry) -> EntryView:
+    def of(cls, entry: Entry, *, signed: bool) -> EntryView:
         """What an entry says."""
         from unlearnkit.compliance.log.clock import format_time
 
@@ -38,12 +40,14 @@ class EntryView:
             previous=entry.previous,
             digest=entry.digest,
             body=entry.body,
+            signed=signed,
         )
 
     def __str__(self) -> str:
         from unlearnkit.canonical import canonicalize
 
-        return f"{self.index}  {self.time}  {self.type}  {canonicalize(dict(self.body)).decode()}"
+        mark = "" if self.signed else f"  ({UNSIGNED})"
+        return f"{self.index}  {self.time}  {self.type}  {canonicalize(dict(self.body)).decode()}{mark}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +124,45 @@ class KeyDestroyed(Document):
 
     entry: int
     path: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairedLog(Document):
+    """What a repair did. signed, root: what the checkpoint signs and the log has now; None if nothing was amiss."""
+
+    schema: ClassVar[str] = "unlearnkit/log-repair/v1"
+
+    repaired: bool
+    signed: int | None = None
+    root: str | None = None
+    kept: int | None = None
+    illegal: tuple[int, ...] = ()
+    set_aside: str | None = None
+
+    @classmethod
+    def of(cls, done: Repaired | None) -> RepairedLog:
+        """What was done."""
+        if done is None:
+            return cls(repaired=False)
+        aside = done.set_aside.file
+        return cls(
+            repaired=True, signed=done.signed, root=done.root, kept=done.kept, illegal=done.illegal, set_aside=aside
+        )
+
+
+def render_repaired(log: RepairedLog) -> Iterable[str]:
+    """The same as text."""
+    if not log.repaired:
+        return ["nothing was amiss, and nothing was changed"]
+    replaced = ", ".join(map(str, log.illegal))
+    return columns(
+        [
+            ("signed", f"the first {log.signed} entries have the root that the checkpoint signs, {log.root}"),
+            ("kept", f"{log.kept} entries beyond them, {UNSIGNED}"),
+            ("not legal", f"entries {replaced}, replaced by entries that say so" if replaced else None),
+            ("set aside", log.set_aside),
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,9 @@ import click
 import numpy as np
 import orjson
 
+UNSIGNED = "not signed yet"
+"""Marks what no verified checkpoint covers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
@@ -55,11 +58,12 @@ class Output:
 
     @contextmanager
     def log_shown(self) -> Iterator[None]:
-        """With ``-v``, let the library's log be read on stderr meanwhile."""
+        """Let the library's log be read on stderr meanwhile: with ``-v`` all of it, with ``-q`` only its errors."""
         logger, handler = logging.getLogger("unlearnkit"), _Handler()
         level = logger.level
+        handler.setLevel({-1: logging.ERROR, 0: logging.WARNING}.get(self.verbosity, logging.DEBUG))
+        logger.addHandler(handler)
         if self.verbosity >= 1:
-            logger.addHandler(handler)
             logger.setLevel(logging.DEBUG)
         try:
             yield

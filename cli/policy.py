@@ -105,7 +105,7 @@ class _Certificate:
     stability: Mapping[str, str]
     rounding: Mapping[str, str]
     minimum_directions: int | None
-    largest_epsilon: str | None
+    largest_ratio: str | None
     largest_delta: str | None
     delta_budget: str | None
 
@@ -119,7 +119,7 @@ class _Certificate:
             stability=_texts(rules.stability),
             rounding=_texts(rules.rounding),
             minimum_directions=rules.minimum_directions,
-            largest_epsilon=_text(rules.largest_epsilon),
+            largest_ratio=_text(rules.largest_ratio),
             largest_delta=_text(rules.largest_delta),
             delta_budget=_text(rules.delta_budget),
         )
@@ -226,7 +226,7 @@ def _render_check(policy: _Policy) -> Iterable[str]:
             ("rounding", rounding or "none declared"),
             ("tolerances", tolerances or "none"),
             ("directions", f"at least {rules.minimum_directions}"),
-            ("epsilon", f"at most {rules.largest_epsilon}"),
+            ("ratio", f"at most {rules.largest_ratio}"),
             ("delta", f"at most {rules.largest_delta}, and {rules.delta_budget} for a bundle"),
             ("signed by", f"{signing.threshold} of {', '.join(signing.roles) or 'nobody'}"),
         ]

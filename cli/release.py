@@ -75,24 +75,25 @@ def list_releases(output: Output, *, everything: bool) -> None:
 
 @release.command()
 @click.argument("release")
-@click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle: who stands, and what all of them move.")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
 @pass_output
 def show(output: Output, *, release: str, bundle: Path | None) -> None:
-    """Show what the log says of RELEASE; with its bundle, its standing set, too.
+    """Show what the log says of RELEASE; where its bundle is at hand, its standing set, too.
 
     The standing set is everybody in the bundle who was answered without retraining. What each probe of the policy would
     move without all of them is predicted, not certified.
 
     \b
     Example:
-      unlearnkit release show digits@1 --bundle run/bundle
+      unlearnkit release show digits@1
     """
     import unlearnkit as uk
+    from unlearnkit.compliance.releases.whereabouts import is_at_hand
 
     office = uk.Workspace.find()
     view = office.view()
     found = view.registry.get(release)
-    standing = None if bundle is None else office.standing(found, bundle)
+    standing = office.standing(found, bundle) if bundle or is_at_hand(office.root, found) else None
     output.emit(OneRelease.of_release(found, view, standing), render_release)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from .output import Document, columns, number
+from .output import UNSIGNED, Document, columns, number
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.releases.registry import Release
@@ -36,6 +36,7 @@ class ReleaseView:
     replaced_by: str | None
     artefacts: _Artefacts
     entry: int
+    signed: bool
     asked: tuple[str, ...]
     open: tuple[str, ...]
 
@@ -54,12 +55,14 @@ class ReleaseView:
             replaced_by=release.replaced_by,
             artefacts=_Artefacts(made.bundle, made.model, made.recipe, made.units, made.key),
             entry=release.index,
+            signed=view.covers(release.index),
             asked=tuple(request.id for request in found),
             open=tuple(request.id for request in found if not request.is_closed),
         )
 
     def __str__(self) -> str:
-        return "  ".join([self.life, f"{len(self.asked)} requests since, {len(self.open)} open"])
+        mark = [] if self.signed else [f"({UNSIGNED})"]
+        return "  ".join([self.life, f"{len(self.asked)} requests since, {len(self.open)} open", *mark])
 
     @property
     def life(self) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from .output import Document, columns
+from .output import UNSIGNED, Document, columns
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.requests.register import Register, Request
+    from unlearnkit.compliance.requests.register import Request
     from unlearnkit.compliance.requests.steps import Step
+    from unlearnkit.compliance.view import LogView
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class _Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestView:
-    """A request as the commands print it; days are counted from today."""
+    """A request as the commands print it; days are counted from today. signed: a checkpoint covers all of it."""
 
     id: str
     state: str
@@ -41,15 +42,16 @@ class RequestView:
     follows: str | None
     duplicates: tuple[str, ...]
     steps: tuple[Mapping[str, object], ...]
+    signed: bool
 
     @classmethod
-    def of(cls, request: Request, register: Register, today: date) -> Self:
+    def of(cls, request: Request, view: LogView, today: date) -> Self:
         """What the log says of a request; one that is a duplicate is closed when the other is."""
         due = request.next_due
         return cls(
             id=request.id,
             state=request.state,
-            closed=register.original(request).is_closed,
+            closed=view.register.original(request).is_closed,
             received=request.received,
             subject=request.subject,
             reference=request.reference,
@@ -58,6 +60,7 @@ class RequestView:
             follows=request.follows,
             duplicates=request.duplicates,
             steps=tuple(_step(step) for step in request.steps),
+            signed=view.covers(request.steps[-1].index),
         )
 
     def __str__(self) -> str:
@@ -67,6 +70,7 @@ class RequestView:
             f"received {self.received}",
             str(self.due or ""),
             *(f"{name} {other}" for name, other in links.items() if other),
+            "" if self.signed else f"({UNSIGNED})",
         ]
         return "  ".join(part for part in parts if part)
 

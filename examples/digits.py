@@ -23,7 +23,10 @@ MARGIN_IMAGES = 40
 
 
 def recipe(epochs: int = 10) -> uk.Recipe:
-    """Train a small classifier on 1000 images by 200 people; probes: the test loss, and 40 margins."""
+    """Train a small classifier on 1000 images by 200 people.
+
+    Probes: the test loss, 40 margins, and for each person the loss on their own images.
+    """
     return _recipe("digits", owners(_digits()[1][:TRAINING_IMAGES].numpy()), epochs)
 
 
@@ -49,6 +52,7 @@ def _recipe(name: str, units: list[str], epochs: int) -> uk.Recipe:
         probes={
             "test_loss": lambda model: cross_entropy(model(images[test]), labels[test]),
             "margins": lambda model: margins(model(images[some]), labels[some]),
+            "own_loss": uk.OwnLoss(),
         },
     )
 

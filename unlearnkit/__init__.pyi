@@ -1,5 +1,6 @@
 # Every public name and where it lives: what __init__.py loads lazily, and type checkers read.
 
+from unlearnkit.audit.replay import audit_replay as audit_replay
 from unlearnkit.audit.retraining import audit_retraining as audit_retraining
 from unlearnkit.bundle import Bundle as Bundle
 from unlearnkit.bundle import PseudonymKey as PseudonymKey

@@ -8,12 +8,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
-from unlearnkit.errors import RefusedError
+from unlearnkit.errors import FormatError, RefusedError
 
 PRIVATE_MODE = 0o600
 """Mode of files with secrets: nobody but the owner reads or writes them."""
+PRIVATE_FOLDER = 0o700
+_AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
+MAX_SECRET = 2**16
+"""Bytes in a file with a key or a passphrase."""
 
 
 def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -36,16 +40,61 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     fsync_directory(path.parent)
 
 
+def read_bounded(path: Path, most: int) -> bytes:
+    """A regular file of at most ``most`` bytes, whose size is looked at before a byte is read.
+
+    Raises FormatError for a longer one, and for what is no file: a FIFO would wait for ever, a device never end.
+    """
+    with _regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        raw = file.read(most + 1) if size <= most else b""
+        if max(size, len(raw)) > most:
+            raise FormatError(f"{path} is too long: got {max(size, len(raw))} bytes, expected at most {most}")
+        return raw
+
+
+def require_regular(path: Path) -> None:
+    """Raise FormatError unless ``path`` is a regular file; OSError if nothing is there."""
+    with _regular(path):
+        pass
+
+
 def read_private(path: Path) -> bytes:
-    """A file with a secret. RefusedError if group or others may read or write it: then it is a secret no longer."""
-    with path.open("rb") as file:
-        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    """A short file with a secret.
+
+    RefusedError if group or others may read or write it, or if somebody else owns it: then it is a secret no longer.
+    """
+    with _regular(path) as file:
+        status = os.fstat(file.fileno())
+        mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:
             raise RefusedError(
                 f"{path} is open to others: its mode is {mode:04o}, expected {PRIVATE_MODE:04o}",
                 hint=f"if nobody has read it: chmod 600 {path}; otherwise replace the secret",
             )
-        return file.read()
+        if not is_own(status):
+            raise RefusedError(
+                f"{path} belongs to somebody else: got user {status.st_uid}, expected {os.geteuid()}",
+                hint="make a key of your own",
+            )
+    return read_bounded(path, MAX_SECRET)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a directory that only its owner can enter, whatever the umask; one that is there stays as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=PRIVATE_FOLDER)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+    else:
+        path.chmod(PRIVATE_FOLDER)
+
+
+def is_own(status: os.stat_result) -> bool:
+    """Whether a file belongs to who runs this, or to the system's administrator."""
+    return status.st_uid in (os.geteuid(), 0) if hasattr(os, "geteuid") else True
 
 
 def publish_directory(staging: Path, final: Path) -> None:
@@ -71,6 +120,16 @@ def fsync_file(path: Path) -> None:
 def fsync_directory(path: Path) -> None:
     """Bring the names in the directory ``path`` to disk: which files are there, not what is in them."""
     _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+@contextmanager
+def _regular(path: Path) -> Iterator[BinaryIO]:
+    """An open regular file; opening never waits."""
+    descriptor = os.open(path, os.O_RDONLY | _AT_ONCE)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FormatError(f"{path} is not a regular file")
+        yield file
 
 
 def _fsync(path: Path, flags: int) -> None:

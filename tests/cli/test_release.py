@@ -47,16 +47,24 @@ def test_a_release_is_added_listed_and_retired(office):
 
 
 def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
-    text = policy_text().replace(b"largest_epsilon = 10", b"largest_epsilon = 20")
+    text = policy_text().replace(b"largest_ratio = 1", b"largest_ratio = 0.9")
     Path("policy.toml").write_bytes(text)
     settings = Path("unlearnkit.toml")
     settings.write_text(settings.read_text().replace('policy = "gdpr"', 'policy = "./policy.toml"'))
     run("release", "add", "bundle", "--name", "digits", "--version", "1")
     run("request-delete", "ann", "ben")
     run("requests", "verify-identity", "R3", "--method", "in-person")
-    run("certify", "R3", "--bundle", "bundle")
-    run("requests", "fulfil", "R3", "--method", "negligible-effect", "--evidence", "R3.certificate.json")
-    shown = json.loads(run("--json", "release", "show", "digits@1", "--bundle", "bundle").stdout)
+    run("certify", "R3")
+    run(
+        "requests",
+        "fulfil",
+        "R3",
+        "--method",
+        "negligible-effect",
+        "--evidence",
+        "certificates/R3-digits@1.certificate.json",
+    )
+    shown = json.loads(run("--json", "release", "show", "digits@1").stdout)
     change = float(office.open_bundle("bundle").probe("test_loss").predict(["ann"]).change)
     (moved,) = shown["standing"]["changes"]
     assert (moved["probe"], moved["largest"], moved["tolerance"]) == ("test_loss", pytest.approx(change), 20)
@@ -65,7 +73,13 @@ def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
     assert "1 of 5 people were answered without retraining" in text
     assert f"{abs(change) / 20:.0%} of the tolerance" in text
     assert "still open   R4" in text
+    Path("bundle").rename("elsewhere")
     assert json.loads(run("--json", "release", "show", "digits@1").stdout)["standing"] is None
+    assert run("release", "show", "digits@1", "--bundle", "elsewhere").stdout == text
+    assert "ln -sfn BUNDLE releases/digits@1" in run("certify", "R4", code=1).stderr
+    Path("releases/digits@1").unlink()
+    Path("releases/digits@1").symlink_to("../elsewhere")
+    assert run("release", "show", "digits@1").stdout == text
 
 
 @pytest.mark.parametrize(

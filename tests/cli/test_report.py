@@ -72,6 +72,7 @@ def test_everything_is_verified_and_recomputed_first(case):
         "Bundle",
         "Artefacts",
         "Log",
+        "Release",
         "Request",
         "Standing set",
         "Delta budget",
@@ -103,7 +104,7 @@ def test_the_document_says_what_was_checked(case, extent):
     document = json.loads(case.run("-o", "r.html", *options, json=True).stdout)
     assert (document["schema"], document["path"]) == ("unlearnkit/report/v1", "r.html")
     assert (document["verified"], document["extent"]) == (extent == "everything", extent)
-    assert len(document["checks"]) == {"everything": 9, "signature": 1, "nothing": 0}[extent]
+    assert len(document["checks"]) == {"everything": 10, "signature": 1, "nothing": 0}[extent]
     assert all(check["passed"] for check in document["checks"])
 
 
@@ -171,6 +172,8 @@ def test_the_commands_on_the_page_verify_the_signature_with_openssl(case):
 
 def test_the_command_on_the_page_finds_the_certificate_in_the_log(case):
     case.run("-o", "r.html")
-    (command,) = re.findall(r"<code>(sed -n .*?)</code>", Path("r.html").read_text())
-    found = subprocess.run(["bash", "-c", command.replace("LOG/", "log/")], capture_output=True, text=True, check=True)
+    (command,) = re.findall(r"<code>(grep -c .*?)</code>", Path("r.html").read_text())
+    found = subprocess.run(
+        ["bash", "-c", html.unescape(command).replace("LOG/", "log/")], capture_output=True, text=True, check=True
+    )
     assert found.stdout == "1\n"

@@ -128,8 +128,8 @@ def test_series_along_every_unit_answer_for_single_ones(folder):
         (["--informed", 2, "--power-iterations", -1], "-1 is not in the range x>=0"),
         (["--reverse", "loss:2:0:3"], "cubic=3 with rank=2"),
         (["--solo", -1], "-1 is not in the range x>=0"),
-        (["--reverse", "loss:7"], "the rank of loss is above the number of units, 6"),
-        (["--reverse", "loss"], "the rank of loss is above the number of units, 6"),  # 64, unless said otherwise
+        (["--reverse", "loss:7"], "loss has rank 7, expected at most one a unit, 6"),
+        (["--reverse", "loss"], "loss has rank 64, expected at most one a unit, 6"),  # 64, unless said otherwise
     ],
 )
 def test_bad_options_are_refused_and_nothing_is_written(folder, options, message):

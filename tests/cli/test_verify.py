@@ -204,7 +204,7 @@ def test_v_says_what_is_trusted_each_check_and_how_long_it_takes(folder):
     assert "compliance.policy.trusted: trusted: 1 signers, 1 logs, 0 of 0 witnesses; from signer, key" in lines
     for name in ("signature", "bundle", "log", "numbers", "decision"):
         assert any(line.startswith(f"verifier.checks: c: {name}: ") and line.endswith(" s)") for line in lines), name
-    assert any(line.startswith("compliance.view: log log: 3 entries, read in ") for line in lines)
+    assert any(line.startswith("compliance.view: log log: 4 entries, read in ") for line in lines)
     assert attempt("-q", "verify", "c", *BESIDE).stderr == ""  # and nobody listens any more
 
 

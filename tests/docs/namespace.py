@@ -1,4 +1,4 @@
-"""What the examples in docstrings find: a small recipe, an office, and the recipe's bundle, signed by the office."""
+"""What the examples in docstrings find: a small recipe, an office, and its bundle, signed by the office and in use."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ def small_bundle(recipe: uk.Recipe, office: uk.Workspace) -> uk.Bundle:
 def namespace(folder: Path) -> dict[str, Any]:
     """The names that an example may use; each gets a ``folder`` of its own beside."""
     recipe, office = small_recipe(), small_office(folder)
+    bundle = small_bundle(recipe, office)
+    office.register(bundle, name="small", version="1")
     return {
         "np": np,
         "torch": torch,
@@ -68,5 +70,5 @@ def namespace(folder: Path) -> dict[str, Any]:
         "Path": Path,
         "recipe": recipe,
         "office": office,
-        "bundle": small_bundle(recipe, office),
+        "bundle": bundle,
     }

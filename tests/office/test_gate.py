@@ -25,6 +25,7 @@ def office(tmp_path, monkeypatch) -> uk.Workspace:
     write_bundle(Path("bundle"), manifest=contents.manifest, signer=made.signer_key(), **contents.contents)
     for request in made.receive(UNITS):
         made.verify_identity(request, method="in-person")
+    made.register("bundle", name="digits", version="1")
     return made
 
 
@@ -41,23 +42,23 @@ def refused(office: uk.Workspace, request: str, *evidence: Path, reason: str) ->
 
 
 def test_a_certificate_of_this_request_that_decided_so_fulfils_it(office):
-    issued = office.certify(["R2", "R3"], bundle="bundle")
+    issued = office.certify(["R2", "R3"])
     assert fulfil(office, "R2", issued.path).is_closed
     assert fulfil(office, "R3", issued.path).is_closed  # it is about both of them
 
 
 def test_a_document_or_a_certificate_of_somebody_else_does_not(office):
-    issued = office.certify(["R2"], bundle="bundle")
-    for document in (Path("unlearnkit.toml"), issued.proof):
-        refused(office, "R2", document, reason="no certificate of it, as the log records them")
-    refused(office, "R3", issued.path, reason="no certificate of it")
+    issued = office.certify(["R2"])
+    for document in (Path("unlearnkit.toml"), Path("trust.toml")):
+        refused(office, "R2", document, reason="no certificate of effect of it, as the log records them")
+    refused(office, "R3", issued.path, reason="no certificate of effect of it")
 
 
 def test_who_was_answered_since_is_left_out_of_a_certificate_which_shows_nothing_any_more(office):
-    first, second = (office.certify([name], bundle="bundle", out=f"{name}.json") for name in ("R2", "R3"))
+    first, second = (office.certify([name], out=f"{name}.json") for name in ("R2", "R3"))
     fulfil(office, "R2", first.path)
     refused(office, "R3", second.path, reason="others were answered without retraining: R2")
-    again = office.certify(["R3"], bundle="bundle", out="again.json")
+    again = office.certify(["R3"], out="again.json")
     assert len(again.certificate.standing) == 1
     refused(office, "R3", second.path, reason="is older than that of entry")
     assert fulfil(office, "R3", again.path).is_closed
@@ -70,24 +71,27 @@ def test_a_certificate_that_decided_otherwise_does_not(office):
     office.withdraw("R6", reason="requested-by-person")
     (request,) = office.receive(["17"])
     office.verify_identity(request, method="in-person")
-    issued = office.certify([request], bundle="bundle")
-    assert issued.certificate.decision.outcome != "fulfil-as-negligible"
+    issued = office.certify([request])
+    assert issued.certificate.decision.outcome != "keep"
     refused(office, request.id, issued.path, reason=f"decided {issued.certificate.decision.outcome}")
 
 
 def test_a_certificate_from_a_release_that_is_not_in_force_does_not(office):
-    issued = office.certify(["R2"], bundle="bundle")
-    release = office.register("bundle", name="digits", version="1")
-    office.retire(release)
+    issued = office.certify(["R2"])
+    office.retire("digits@1")
     refused(office, "R2", issued.path, reason="is about no release in force")
     office.register("bundle", name="digits", version="2")
-    assert fulfil(office, "R2", issued.path).is_closed
+    refused(office, "R2", issued.path, reason="is about no release in force")
+    assert fulfil(office, "R2", office.certify(["R2"], out="again.json").path).is_closed
 
 
 def test_an_attestation_counts_where_the_policy_says_so_and_nowhere_else(office):
-    assert office.fulfil("R2", method="retrained", evidence=["unlearnkit.toml"]).is_closed
-    text = POLICY.replace(b'attested = ["retrained"]', b'attested = ["negligible-effect"]')
+    issued = office.certify(["R2"])
+    text = POLICY.replace(b"attested = []", b'attested = ["negligible-effect"]')
     (office.root.parent / "policy.toml").write_bytes(text)
-    assert fulfil(office, "R3", Path("unlearnkit.toml")).is_closed
-    with pytest.raises(RefusedError, match="R4 cannot become fulfilled: the policy accepts no attestation"):
+    assert fulfil(office, "R3", Path("unlearnkit.toml")).state == "fulfilled (attested)"
+    refused(office, "R2", issued.path, reason="others were answered without retraining: R3")  # it is no attestation
+    (office.root.parent / "policy.toml").write_bytes(POLICY)
+    assert fulfil(office, "R2", office.certify(["R2"], out="again.json").path).state == "fulfilled"
+    with pytest.raises(RefusedError, match="R4 cannot become fulfilled: no certificate of exclusion of it"):
         office.fulfil("R4", method="retrained", evidence=["unlearnkit.toml"])

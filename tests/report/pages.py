@@ -11,7 +11,7 @@ from unlearnkit.report import Verified, render_report
 from unlearnkit.verifier.certificate import Certificate, Claim, Curve, Decision, Outcome
 
 CHECKS = [("signature", "signed by 0123456789abcdef"), ("numbers", "1 claims, made again from the bundle, agree")]
-OUTCOMES = (Outcome.NEGLIGIBLE, Outcome.RETRAIN, Outcome.INSUFFICIENT)
+OUTCOMES = (Outcome.KEEP, Outcome.RETRAIN, Outcome.INSUFFICIENT)
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 

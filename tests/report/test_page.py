@@ -19,7 +19,7 @@ SAMPLES = {
     "many": page(claims=(wide_claim(40),), verified=Verified.SIGNATURE),
     "very many": page(claims=(wide_claim(1200),), verified=Verified.NOTHING),
     "two probes": page(claims=(claim(), wide_claim(12, probe="margins", kind="certified", stability=()))),
-    "no claims": page(claims=(), decision=decided("insufficient-evidence")),
+    "no claims": page(claims=(), decision=decided("insufficient")),
 }
 each_sample = pytest.mark.parametrize("html", SAMPLES.values(), ids=SAMPLES)
 
@@ -104,7 +104,7 @@ def test_whatever_a_certificate_says_is_text(name):
 def test_lists_checks_and_file_names_are_text_too(place):
     made, extra = certificate(), {}
     if place in ("rule", "reasons"):
-        members = {"outcome": Outcome.NEGLIGIBLE, "rule": "r", "reasons": ()}
+        members = {"outcome": Outcome.KEEP, "rule": "r", "reasons": ()}
         members[place] = EVIL if place == "rule" else (EVIL,)
         made = certificate(decision=Decision(**members))
     elif place == "assumptions":

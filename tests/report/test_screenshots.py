@@ -74,13 +74,13 @@ def test_the_contrast_that_is_measured_is_that_of_the_standard(tmp_path):
 @pytest.mark.parametrize("size", [SCREEN, PHONE])
 def test_screenshots_show_the_verdict_and_the_alarm(tmp_path, size):
     pictures = {}
-    for name in ("unverified", "retrain-needed"):
+    for name in ("unverified", "retrain"):
         file = tmp_path / f"{name}.html"
         file.write_text(PAGES[name])
         pictures[name] = browser.screenshot(tmp_path, file, *size)
         assert struct.unpack(">II", pictures[name][16:24]) == (max(size[0], 500), size[1])
         assert len(pictures[name]) > 10_000
-    assert pictures["unverified"] != pictures["retrain-needed"]
+    assert pictures["unverified"] != pictures["retrain"]
 
 
 def test_no_request_leaves_the_page(tmp_path):

@@ -228,7 +228,7 @@ def test_single_precision_sweeps_find_the_same(low, tmp_path):
 
 
 def test_bad_calls_are_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match="the rank of probe is above the number of units, 8"):
+    with pytest.raises(ValueError, match="probe has rank 9, expected at most one a unit, 8"):
         make(tmp_path / "bundle", reverse={"probe": uk.Reverse(rank=N + 1)})
     with pytest.raises(ValueError, match="explicit directions go with no seed or salt, no reverse sweeps"):
         make(tmp_path / "bundle", directions=np.eye(N, dtype=complex), seed=None, reverse={"probe": FIRST})

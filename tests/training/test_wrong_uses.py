@@ -468,7 +468,7 @@ SETTINGS: dict[str, Case] = {
         use(call={"reverse": {"logit": uk.Reverse()}}),
         UnknownNameError,
         "reverse: the recipe has no probe 'logit'; it has: logits",
-        "",
+        "by the same names",
     ),
 }
 PROBES: dict[str, Case] = {
@@ -498,6 +498,12 @@ PROBES: dict[str, Case] = {
         RecipeError,
         "probe 'p' runs in torch.inference_mode",
         "no_grad",
+    ),
+    "a parameter by name": (
+        lambda m: m.get_parameter("0.weight").sum(),
+        RecipeError,
+        rf"probe 'p' raised AttributeError: .*{HERE}",
+        "such as model.weight",
     ),
     "accuracy": (lambda m: (m(X).argmax(1) == Y).double(), PiecewiseOpsError, "only ever jumps", "allow_piecewise"),
 }

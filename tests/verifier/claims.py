@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unlearnkit.compliance.policy.policy import BoundMethod, Policy, parse_policy
-from unlearnkit.verifier.certificate import Certificate, Claim, Curve, Decision, Norm, Outcome
+from unlearnkit.verifier.certificate import Certificate, Claim, Curve, Decision, Norm, Outcome, Series
 
 POLICY = """\
 schema = "unlearnkit/policy/v1"
@@ -13,7 +13,7 @@ name = "strict"
 probes = ["loss"]
 bound_methods = ["certified", "audited"]
 minimum_directions = 8
-largest_epsilon = 0.01
+largest_ratio = 1
 largest_delta = 0.05
 delta_budget = 0.12
 
@@ -38,6 +38,7 @@ def claim(**changed) -> Claim:
         "predicted": ("0.505",),
         "asked": changed.get("predicted", ("0.505",)),
         "epsilon": ("0.003",),
+        "epsilon_each": changed.get("epsilon", ("0.003",)),
         "delta": "0.05",
         "kind": BoundMethod.AUDITED,
         "method": "audited: split conformal",
@@ -47,6 +48,7 @@ def claim(**changed) -> Claim:
         "assumptions": ("drawn alike",),
         "evidence": ("e" * 64,),
         "question": "a" * 64,
+        "convergence": Series(verdict="converging", terms="0.4", norms="0.5"),
         "curve": Curve(element=0, weights=("0", "1"), values=("0.5", "0.505"), standard_errors=("0", "0.001")),
         "stability": (Norm(degree=1, norm="0.1", low="0.09", high="0.11"),),
     }
@@ -57,6 +59,7 @@ def certificate(**changed) -> Certificate:
     members = {
         "bundle": "b" * 64,
         "model": "c" * 64,
+        "release": "small@1",
         "recipe": "d" * 64,
         "account": "a" * 64,
         "requests": ("R2",),
@@ -68,11 +71,10 @@ def certificate(**changed) -> Certificate:
         "directions": 16,
         "claims": (claim(),),
         "policy": POLICY,
-        "decision": Decision(outcome=Outcome.NEGLIGIBLE, rule="certificate.tolerances", reasons=("loss: fine",)),
+        "decision": Decision(outcome=Outcome.KEEP, rule="certificate.tolerances", reasons=("loss: fine",)),
         "spent": "0.05",
         "budget": "0.12",
         "log": "example.org/log",
-        "index": 7,
         "issued": "2025-01-31T09:30:00Z",
         "software": "unlearnkit 0.1.0",
     }

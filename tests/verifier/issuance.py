@@ -18,8 +18,10 @@ from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.compliance.policy.policy import Policy, Role, packaged_policies, parse_policy
 from unlearnkit.compliance.policy.trust import Signer, TrustStore
+from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseEvent
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import KEY_CREATED
+from unlearnkit.records import to_json
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body, parse_issued
 from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
@@ -39,7 +41,7 @@ RULES = """[certificate]
 probes = ["test_loss"]
 bound_methods = ["certified", "audited"]
 minimum_directions = 4
-largest_epsilon = 10
+largest_ratio = 1
 largest_delta = 0.05
 delta_budget = 0.12
 [certificate.tolerances]
@@ -91,7 +93,7 @@ class Issuer:
         change: of what it states; decision and account are then made to fit. conclusion: a change after that.
         """
         with self.log.exclusive() as writer:
-            forged = replace(change(issued.certificate), index=writer.end.index)
+            forged = change(issued.certificate)
             account = DeltaAccount(forged.account, issued_certificates(self.log.entries()))
             asked = parse_issued(0, log_body(forged, b"")).questions
             spent = account.spend([(item.question, item.delta) for item in asked], Decimal(1000))
@@ -125,8 +127,22 @@ def issuer(folder: Path, *, rules: str = RULES) -> Issuer:
     write_bundle(folder / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
     log, policy = AuditLog.create(folder / "log", now=Clock()), parse_policy(policy_text(rules), where="policy")
     log.record(KEY_CREATED, {"key": KEY.fingerprint})
+    register_release(log, Bundle.open(folder / "bundle", trust=[signer.public]))
     desk = Desk(log, policy, actor=policy.words.actors[0], timezone=UTC, key=KEY)
     return Issuer(folder, signer, log_key, log, policy, desk)
+
+
+def register_release(log: AuditLog, bundle: Bundle, version: str = "1", replaces: str | None = None) -> None:
+    """That the model of a bundle is in use, as small@1."""
+    said = Registered(
+        name="small",
+        version=version,
+        artefacts=Artefacts.of(bundle),
+        replaces=replaces,
+        by="engineer",
+        on=log.now().date(),
+    )
+    log.record(ReleaseEvent.REGISTERED, to_json(said))
 
 
 def with_claim(**changed) -> Change:

@@ -17,9 +17,10 @@ BODY = {
     "account": ACCOUNT,
     "bundle": "b" * 64,
     "certificate": "c" * 64,
-    "decision": "retrain-needed",
+    "decision": "retrain",
     "policy_digest": "d" * 64,
     "questions": [{"question": "a" * 64, "delta": "0.05"}],
+    "release": "small@1",
     "requests": ["R2"],
 }
 

@@ -52,7 +52,7 @@ def test_it_is_a_statement_about_the_manifest_and_the_model(key):
         (("deleted", "sha256"), "0" * 64, "deleted: the digest is not that of the pseudonyms"),
         (("deleted", "pseudonyms"), ["2" * 64, "1" * 64], "deleted.pseudonyms must be an array in order"),
         (("policy", "text"), "other", "policy: the digest is not that of the text"),
-        (("decision", "outcome"), "perhaps", "decision.outcome must be 'fulfil-as-negligible' or .*: got 'perhaps'"),
+        (("decision", "outcome"), "perhaps", "decision.outcome must be 'keep' or .*: got 'perhaps'"),
         (("claims", 0, "epsilon"), ["Infinity"], r"claims\[0\].epsilon\[0\] must be a decimal, .*: got 'Infinity'"),
         (("claims", 0, "epsilon"), ["0.1", "0.2"], "epsilon must have one number for each of 1 elements"),
         (("claims", 0, "base"), [0.5], r"claims\[0\].base\[0\] must be a decimal, .*: got 0.5"),

@@ -33,12 +33,12 @@ def test_a_claim_is_around_the_prediction_and_covers_what_was_declared(office):
     assert claim.kind == "certified"
     assert claim.method.startswith("certified: ")
     assert claim.covers == ("sampling", "rounding", "truncation")
-    assert issued.certificate.decision.outcome == "fulfil-as-negligible"
+    assert issued.certificate.decision.outcome == "keep"
 
 
 def test_the_log_records_the_certificate_by_its_digest(office):
     issued = office.issue(office.request())
-    assert (issued.entry.type, issued.entry.index) == (CERTIFICATE_ISSUED, issued.certificate.index)
+    assert issued.entry.type == CERTIFICATE_ISSUED
     assert issued.entry.body["certificate"] == sha256_hex(issued.raw)
     assert [entry.index for entry in office.log.entries()][-1] == issued.entry.index
 
@@ -46,7 +46,7 @@ def test_the_log_records_the_certificate_by_its_digest(office):
 def test_an_outsider_verifies_it_with_public_keys_alone(office):
     verified, checks = office.verify(office.issue(office.request()).raw)
     assert verified.signers == (office.signer.public.key_id,)
-    before = ["signature", "bundle", "artefacts", "log", "request", "standing set"]
+    before = ["signature", "bundle", "artefacts", "log", "release", "request", "standing set"]
     assert checks == [*before, "delta budget", "numbers", "decision"]
 
 
@@ -125,7 +125,7 @@ def test_a_request_that_is_withdrawn_while_claims_are_computed_gets_no_certifica
         return claims
 
     monkeypatch.setattr(issue, "make_claims", withdrawn_meanwhile)
-    with pytest.raises(RefusedError, match=f"request {request} is closed: it was withdrawn, with entry 2") as caught:
+    with pytest.raises(RefusedError, match=f"request {request} is closed: it was withdrawn, with entry 3") as caught:
         office.issue(request)
     assert "no certificate was issued, and no delta spent" in caught.value.hint
     assert [entry.type for entry in office.log.entries()][-1] == "request-withdrawn"
@@ -174,7 +174,7 @@ def test_without_a_declared_decay_truncation_is_not_covered_and_the_policy_is_no
     office = issuer(tmp_path, rules=rules)
     certificate = office.issue(office.request()).certificate
     assert certificate.claims[0].covers == ("sampling", "rounding")
-    assert certificate.decision.outcome == "insufficient-evidence"
+    assert certificate.decision.outcome == "insufficient"
     assert certificate.decision.rule == "certificate.must_cover"
 
 
@@ -183,4 +183,4 @@ def test_an_effect_above_the_tolerance_needs_retraining(tmp_path):
     office = issuer(tmp_path, rules=rules)
     influences = np.abs(office.bundle.probe("test_loss").influences())
     certificate = office.issue(office.request(UNITS[influences.argmax()])).certificate
-    assert certificate.decision.outcome == "retrain-needed", certificate.decision
+    assert certificate.decision.outcome == "retrain", certificate.decision

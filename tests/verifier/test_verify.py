@@ -10,7 +10,16 @@ import pytest
 from tests.verifier.issuance import RULES, issuer, with_claim
 from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.compliance.policy.policy import BoundMethod
-from unlearnkit.errors import DigestMismatchError, FormatError, ThresholdError, UnlearnkitError, VerificationError
+from unlearnkit.compliance.releases.release import ReleaseEvent, Retired
+from unlearnkit.errors import (
+    DigestMismatchError,
+    FormatError,
+    RefusedError,
+    ThresholdError,
+    UnlearnkitError,
+    VerificationError,
+)
+from unlearnkit.records import to_json
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.certificate import Norm, Outcome
 from unlearnkit.verifier.verify import verify_certificate, verify_signed_certificate
@@ -32,6 +41,10 @@ def times(factor: str):
 
 def curve(**changed):
     return with_claim(curve=lambda old: replace(old, **{k: v(getattr(old, k)) for k, v in changed.items()}))
+
+
+def series(**changed):
+    return with_claim(convergence=lambda old: replace(old, **changed))
 
 
 def norms(**changed):
@@ -60,6 +73,10 @@ CLAIMS = {
     "question": (with_claim(question="a" * 64), "question is not the one"),
     "covers less": (with_claim(covers=("sampling",)), "covers is"),
     "assumptions left out": (with_claim(assumptions=lambda old: old[1:]), "assumptions is"),
+    "the verdict on the series": (series(verdict="doubtful"), "the series is doubtful, the bundle says converging"),
+    "the ratio of terms": (series(terms="0.001"), "the ratio of terms"),
+    "the ratio of norms": (series(norms="unknown"), "the ratio of norms"),
+    "epsilon of each": (with_claim(epsilon_each=times("0.9")), "epsilon_each of element 0 is .*, lower"),
     "explanation": (with_claim(explanation="Trust me."), "explanation is"),
     "another probe": (with_claim(probe="margins"), "the policy names the probes"),
     "curve's values": (curve(values=times("1.01")), "the curve's values"),
@@ -88,6 +105,7 @@ FIELDS = {
     "bundle": (field(bundle="1" * 64), "its bundle is"),
     "model": (field(model="1" * 64), "its model is"),
     "recipe": (field(recipe="1" * 64), "its recipe is"),
+    "release": (field(release="other@1"), "the log has no release other@1"),
     "counterfactual": (field(counterfactual="nothing"), "its counterfactual is"),
     "units": (field(units=6), "its units is 6"),
     "directions": (field(directions=600), "its directions is 600"),
@@ -115,7 +133,7 @@ BY_HAND = {
     "issued": (field(issued="2025-01-01T00:00:00Z"), "it says it was issued"),
     "decision": (
         lambda c: replace(c, decision=replace(c.decision, outcome=Outcome.RETRAIN)),
-        "it decides retrain-needed",
+        "it decides retrain",
     ),
     "reasons": (lambda c: replace(c, decision=replace(c.decision, reasons=("because",))), "it decides"),
     "rule": (lambda c: replace(c, decision=replace(c.decision, rule="mine")), "it decides .* by mine"),
@@ -148,7 +166,7 @@ def test_a_certificate_that_the_log_does_not_record_is_caught(office, issued):
     from unlearnkit.verifier.certificate import sign_certificate
 
     again = sign_certificate(issued.certificate, [office.signer])  # another signature of the same statement
-    with pytest.raises(VerificationError, match="records another certificate"):
+    with pytest.raises(VerificationError, match="does not record this certificate"):
         office.verify(again)
 
 
@@ -165,18 +183,30 @@ def test_a_certificate_of_a_request_that_was_closed_before_it_is_caught(tmp_path
     issued = office.issue(request)
     office.desk.withdraw(request, reason="requested-by-person")
     office.verify(issued.raw)  # it was open then
-    with pytest.raises(VerificationError, match=f"request {request} was withdrawn before it, with entry 3"):
+    with pytest.raises(VerificationError, match=f"request {request} was withdrawn before it, with entry 4"):
         office.verify(office.forge(issued))
 
 
 def test_a_certificate_of_a_request_that_came_after_it_or_never_is_caught(tmp_path):
     office = issuer(tmp_path)
     issued = office.issue(office.request())
-    for name, reason in (("R4", "request R4 was received after it"), ("R77", "the log has no request R77")):
+    for name, reason in (("R5", "request R5 was received after it"), ("R77", "the log has no request R77")):
         raw = office.forge(issued, field(requests=(name,)))
         office.request("ann")
         with pytest.raises(VerificationError, match=reason):
             office.verify(raw)
+
+
+def test_a_certificate_from_a_release_that_was_not_in_force_is_caught(tmp_path):
+    office = issuer(tmp_path)
+    issued = office.issue(office.request())
+    retired = Retired(release="small@1", by="engineer", on=office.log.now().date())
+    office.log.record(ReleaseEvent.RETIRED, to_json(retired))
+    office.verify(issued.raw)  # it was in force then
+    with pytest.raises(RefusedError, match="is of no release in force: there are none"):
+        office.issue(office.request("ben"))
+    with pytest.raises(VerificationError, match="release small@1 was not in force at entry 6"):
+        office.verify(office.forge(issued))
 
 
 def test_the_log_is_read_once(tmp_path, monkeypatch):
@@ -190,7 +220,7 @@ def test_the_log_is_read_once(tmp_path, monkeypatch):
         real = module.read_lines
         monkeypatch.setattr(module, "read_lines", lambda *place, real=real: reads.append(place) or real(*place))
     found = verify_certificate(raw, where="c.json", beside=office.materials())
-    assert found.certificate.requests == ("R1",)
+    assert found.certificate.requests == ("R2",)
     assert len(reads) == 1
 
 

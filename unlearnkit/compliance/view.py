@@ -12,8 +12,10 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unlearnkit.compliance.log.entry import MAX_LINE, START, Entry, Position, advance, parse_line
+from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_entries
 from unlearnkit.compliance.log.verification import History, VerifiedLog, read_history, verify_log
@@ -42,6 +44,18 @@ class _Index:
         return bytes(self.leaves[index * HASH_BYTES : (index + 1) * HASH_BYTES])
 
 
+class Judge:
+    """Takes the entries of a log in order, and raises for one that is not a legal step, as if it were not there."""
+
+    def __init__(self) -> None:
+        self.register, self.registry = Register(), Registry()
+
+    def __call__(self, entry: Entry) -> None:
+        """Take an entry. Raises VerificationError or FormatError."""
+        self.register.replay([entry])
+        self.registry.replay(entry)
+
+
 class LogView:
     """A log whose every line and every step of a request or release was checked, by `read` or by `verify`.
 
@@ -59,22 +73,27 @@ class LogView:
         self._forget()
 
     @classmethod
-    def read(cls, path: Path, *, end: Position | None = None) -> LogView:
-        """A view of the log in a directory, its chain checked, whatever its checkpoint says.
+    def read(cls, path: Path, *, end: Position | None = None, log: NoteKey | None = None) -> LogView:
+        """A view of the log in a directory, its chain checked.
 
         A step that was not legal is told when the register is asked for: the entries can be looked at all the same.
 
         Args:
             path: The log's directory.
             end: Entries from there on are left out; None: there are none.
+            log: The key that the log's checkpoint must be signed with, to which it is held; None: whatever that says.
 
         Raises:
             UnknownNameError: There is no log.
             FormatError: A line is malformed.
             ChainError: A line was removed, moved or edited.
+            VerificationError: The log is not the one that was signed.
         """
         view, begin = cls(path), time.perf_counter()
-        view._read(end)
+        if log is None:
+            view._read(end)
+        else:
+            view._hold(log)
         return view._timed(begin)
 
     @classmethod
@@ -104,8 +123,7 @@ class LogView:
             UnknownNameError: There is no log.
         """
         view, begin = cls(path), time.perf_counter()
-        view.signed = verify_log(path, log=log, witnesses=witnesses, quorum=quorum, earlier=earlier, visit=view._take)
-        view.end = view.signed.end
+        view._hold(log, witnesses=witnesses, quorum=quorum, earlier=earlier)
         _ = view._timed(begin).register
         return view
 
@@ -117,19 +135,23 @@ class LogView:
         """All requests. Raises VerificationError or FormatError if a step of one was not legal."""
         if self._illegal is not None:
             raise self._illegal
-        return self._register
+        return self._judge.register
 
     @property
     def registry(self) -> Registry:
         """All releases. Raises as `register` does."""
         if self._illegal is not None:
             raise self._illegal
-        return self._registry
+        return self._judge.registry
 
     @property
     def unsigned(self) -> int:
         """How many entries no verified checkpoint covers."""
         return len(self) - (0 if self.signed is None else self.signed.checkpoint.size)
+
+    def covers(self, index: int) -> bool:
+        """Whether the verified checkpoint covers an entry."""
+        return self.signed is not None and index < self.signed.checkpoint.size
 
     def entry(self, index: int) -> Entry:
         """The entry at a place.
@@ -177,16 +199,26 @@ class LogView:
     def history(self, sizes: Collection[int], *, end: Position) -> History:
         """What the lines before ``end`` come to, as `read_history` finds it, without reading what this view has read.
 
-        sizes: the Merkle root at each of them is wanted.
+        It is asked for by who signs them: raises VerificationError or FormatError if a step was not legal, and says
+        that the log can be repaired. sizes: the Merkle root at each of them is wanted.
         """
-        tree = self.up_to(end).tree()
+        self.up_to(end)
+        if self._illegal is not None:
+            self._illegal.hint = self._illegal.hint or REPAIR
+            raise self._illegal
+        tree = self.tree()
         return History(self.end, tree.root(), {size: tree.root(size) for size in {0, *sizes} if size <= tree.size})
 
     def _forget(self) -> None:
         self.end = START
-        self._index, self._register = _Index(array("Q"), bytearray(), {}), Register()
-        self._registry = Registry()
+        self._index, self._judge = _Index(array("Q"), bytearray(), {}), Judge()
         self._illegal: FormatError | VerificationError | None = None
+
+    def _hold(self, log: NoteKey, **settings: Any) -> None:  # noqa: ANN401
+        """Read the log, and hold it against what is signed, as `verify_log` does."""
+        self._forget()
+        self.signed = verify_log(self.path, log=log, visit=self._take, **settings)
+        self.end = self.signed.end
 
     def _read(self, end: Position | None) -> None:
         self._forget()
@@ -203,8 +235,7 @@ class LogView:
         self._index.add(place, entry, leaf)
         if self._illegal is None:  # the rest of the pass is for the chain and the root
             try:
-                self._register.replay([entry])
-                self._registry.replay(entry)
+                self._judge(entry)
             except (FormatError, VerificationError) as err:
                 self._illegal = err
 

@@ -3,6 +3,7 @@
 unlearnkit.toml     name of the log, policy, who works here, time zone
 trust.toml          whose signatures count
 audit/              the log
+releases/           a link to the bundle of each release, by its id
 keys/               secret: log.pem, signer.pem, pseudonym.key; to give away: log.vkey, signer.pub.pem
 """
 

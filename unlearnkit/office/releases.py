@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -16,13 +16,14 @@ from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
 from unlearnkit.compliance.releases.standing import require_bundle_of, require_kept_promises, standing_set
+from unlearnkit.compliance.releases.whereabouts import people_of, remember, whereabouts
 from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import FormatError
+from unlearnkit.errors import FormatError, RefusedError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
-from unlearnkit.office.steps import RequestSteps
+from unlearnkit.office.steps import Asked, RequestSteps, id_of
 from unlearnkit.records import to_json
 
 ReleaseNamed = Release | str
@@ -62,8 +63,8 @@ class ReleaseSteps(RequestSteps):
     """What is done with releases, as `RequestSteps` is for requests; the same words mean the same."""
 
     def view(self) -> LogView:
-        """The log, its chain and every step checked in one pass; whatever its checkpoint says."""
-        return LogView.read(self.log_path)
+        """The log, its chain checked and held to what is signed in one pass; ``unsigned`` entries are beyond that."""
+        return LogView.read(self.log_path, log=self.log_public_key())
 
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
@@ -73,6 +74,18 @@ class ReleaseSteps(RequestSteps):
                 return bundle
             bundle = bundle.path
         return Bundle.open(bundle, trust=trusted)
+
+    def bundle_of(self, release: ReleaseNamed) -> Bundle:
+        """The bundle of a release, where it lay when that was registered, or where its link leads now.
+
+        Raises:
+            UnknownNameError: There is no such release, or its bundle is not at hand.
+            VerificationError: It is another bundle, or does not verify.
+        """
+        found = self.registry().get(release_id(release))
+        opened = self.open_bundle(whereabouts(self.root, found))
+        require_bundle_of(found, opened)
+        return opened
 
     def registry(self) -> Registry:
         """All releases, as the log tells them now."""
@@ -116,7 +129,12 @@ class ReleaseSteps(RequestSteps):
             by=self._who(by),
             on=self._day(on),
         )
-        return self._record_release(said, lambda view: require_kept_promises(view.register, opened))
+
+        def prepare(view: LogView) -> None:
+            require_kept_promises(view.register, opened)
+            remember(self.root, f"{name}@{version}", opened.path)
+
+        return self._record_release(said, prepare)
 
     def retire(self, release: ReleaseNamed, *, on: date | None = None, by: str | None = None) -> Release:
         """Record that a release went out of use, with nothing in its place; `register` says what takes its place.
@@ -138,38 +156,57 @@ class ReleaseSteps(RequestSteps):
         view = self.view()
         return requests_since(view, view.registry.get(release_id(release)))
 
-    def open_requests(self, bundle: Bundle | Path | str) -> tuple[Request, ...]:
-        """The open requests of people whose data a bundle has, the most urgent first; no duplicates."""
-        units = set(self.open_bundle(bundle).units)
-        return tuple(item for item in self.requests() if item.subject in units and not item.duplicate_of)
+    def open_requests(self, release: ReleaseNamed | None = None) -> tuple[Request, ...]:
+        """The open requests of people whose data a release holds, the most urgent first; no duplicates.
 
-    def standing(self, release: ReleaseNamed, bundle: Bundle | Path | str) -> Standing:
+        release: None: the only one in force; RefusedError if there are none or several.
+        """
+        view = self.view()
+        found = only(view.registry.in_force) if release is None else view.registry.get(release_id(release))
+        people = people_of(self.root, found, view.register)
+        return tuple(item for item in self.requests() if item.subject in people and not item.duplicate_of)
+
+    def holding(self, requests: Sequence[Asked]) -> tuple[Release, ...]:
+        """The releases in force that hold the data of everybody who made these requests.
+
+        Raises:
+            UnknownNameError: The bundle of one in force is not at hand, or there is no such request.
+            RefusedError: Who is in one in force cannot be told.
+        """
+        view = self.view()
+        subjects = {view.register.get(id_of(request)).subject for request in requests}
+        return tuple(item for item in view.registry.in_force if subjects <= people_of(self.root, item, view.register))
+
+    def standing(self, release: ReleaseNamed, bundle: Bundle | Path | str | None = None) -> Standing:
         """Who of a release was answered without retraining, and what its model would be without all of them.
+
+        Whenever they were answered: whose data was trained on again has not left.
 
         Args:
             release: Which.
-            bundle: The one that was registered with it.
+            bundle: The one that was registered with it; None: where it lay then.
 
         Raises:
             VerificationError: It is another bundle.
             RefusedError: Who is in the bundle cannot be told: its pseudonyms are made with another key.
             UnknownNameError: There is no such release, or the policy names a probe that the bundle does not have.
         """
-        opened, view, rules = self.open_bundle(bundle), self.view(), self.policy().certificate
+        opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
+        view, rules = self.view(), self.policy().certificate
         require_bundle_of(view.registry.get(release_id(release)), opened)
         people = standing_set(view.register, opened)
         changes = tuple(_joint(opened.probe(name), people, rules.tolerances[name]) for name in rules.probes)
         return Standing(people=people, units=len(opened.units), changes=changes)
 
-    def _record_release(self, body: ReleaseBody, check: Callable[[LogView], None] | None = None) -> Release:
+    def _record_release(self, body: ReleaseBody, prepare: Callable[[LogView], None] | None = None) -> Release:
         """Decide on what the log says while no other writer records, then record."""
         view, log = self.view(), self.open_log()
         kind = ReleaseEvent.RETIRED if isinstance(body, Retired) else ReleaseEvent.REGISTERED
         with log.exclusive() as writer:
             registry = view.up_to(writer.end).registry
             changed = registry.after(writer.end.index, body)
-            if check is not None:
-                check(view)
+            if prepare is not None:
+                prepare(view)
             writer.record_many([draft(kind, to_json(body))])
         return changed[-1]
 
@@ -180,6 +217,15 @@ class ReleaseSteps(RequestSteps):
         if on is not None and on > self.today:
             raise ValueError(f"a day in the future: got {on}, today is {self.today}")
         return on or self.today
+
+
+def only(releases: Sequence[Release], *, of: str = "in force") -> Release:
+    """The one release there is; RefusedError lists them where there are none or several. of: what they share."""
+    if len(releases) == 1:
+        return releases[0]
+    there = ", ".join(release.id for release in releases)
+    hint = "say which: --release" if there else "`unlearnkit release add` records which model is in use"
+    raise RefusedError(f"{len(releases)} releases {of}, expected one: {there or 'none'}", hint=hint)
 
 
 def release_id(release: ReleaseNamed) -> str:

@@ -17,6 +17,8 @@ from unlearnkit.signing.keys import Algorithm, PrivateKey, PublicKey
 
 MAX_SIGNATURES = 64
 """Signature lines in one note; readers must take at least 16."""
+MAX_NOTE = 2**16
+"""Bytes in a file with a note."""
 
 _DASH = "\N{EM DASH} "
 _TIME_BYTES, _SIGNATURE_BYTES = 8, 64

@@ -85,9 +85,13 @@ class Asked:
             )
         if unknown := sorted(set(self.reverse) - set(self.recipe.probes)):
             names = ", ".join(map(repr, unknown))
-            raise UnknownNameError(f"reverse: the recipe has no probe {names}; it has: {', '.join(self.recipe.probes)}")
-        if too_high := [name for name, settings in self.reverse.items() if settings.rank > units]:
-            raise ValueError(f"reverse: the rank of {', '.join(too_high)} is above the number of units, {units}")
+            raise UnknownNameError(
+                f"reverse: the recipe has no probe {names}; it has: {', '.join(self.recipe.probes)}",
+                hint="probes are named where the recipe is made, Recipe(probes={...}), and here by the same names",
+            )
+        for name, settings in self.reverse.items():
+            if settings.rank > units:
+                raise ValueError(f"reverse: {name} has rank {settings.rank}, expected at most one a unit, {units}")
         _ = self.solo_units
 
     @cached_property

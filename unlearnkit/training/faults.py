@@ -10,6 +10,13 @@ import torch
 from unlearnkit.errors import RecipeError, UnlearnkitError
 from unlearnkit.taylor.causes import at_users_line, first_line
 
+# What `nn.Module.get_parameter` says of a tensor that stands in for a parameter.
+_NO_PARAMETER = "is not an nn.Parameter"
+_STANDS_IN = (
+    "other tensors stand in for the parameters while they are differentiated: read them as attributes, such as "
+    "model.weight, or from model.named_parameters(), not with model.get_parameter()"
+)
+
 
 @contextmanager
 def raised_by(what: str, hint: str) -> Iterator[None]:
@@ -24,4 +31,5 @@ def raised_by(what: str, hint: str) -> Iterator[None]:
     except Exception as error:
         if torch._C._functorch.peek_interpreter_stack() is not None:  # noqa: SLF001
             raise
-        raise RecipeError(f"{what} raised {first_line(error)}{at_users_line(error)}", hint=hint) from error
+        cure = _STANDS_IN if _NO_PARAMETER in str(error) else hint
+        raise RecipeError(f"{what} raised {first_line(error)}{at_users_line(error)}", hint=cure) from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from unlearnkit.taylor.check import Kind, Problem
@@ -46,7 +44,7 @@ def _training_mode_matters(run: Run) -> bool:
     """Whether the losses of the first batch differ between the two modes."""
     losses, batch = [], run.first_batch()
     for training in (False, True):
-        trial = replace(run)  # with a model of its own
+        trial = run.fresh()
         trial.model.train(training)
         with torch.enable_grad(), trial.random_numbers(0):
             weights = {name: weight.requires_grad_() for name, weight in trial.initial_weights().items()}

@@ -30,6 +30,7 @@ class Recorder:
         every: keep sums over the weights every so many steps.
 
     Example:
+        >>> import copy
         >>> model = torch.nn.Linear(2, 1)
         >>> start, recorder = copy.deepcopy(model), uk.Recorder()
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

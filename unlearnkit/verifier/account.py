@@ -15,7 +15,7 @@ from unlearnkit.bundle.manifest import Manifest
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.errors import BudgetExceededError
-from unlearnkit.names import ProbabilityText, RequestId, Sha256, probability_text
+from unlearnkit.names import ProbabilityText, ReleaseId, RequestId, Sha256, probability_text
 from unlearnkit.records import ELSEWHERE, from_json, to_json
 from unlearnkit.shapes import As, Items
 from unlearnkit.verifier.certificate import Certificate, Outcome, account_digest
@@ -43,18 +43,20 @@ class Issued:
     decision: Outcome
     requests: Annotated[tuple[RequestId, ...], Items(least=1, distinct=True)]
     policy_digest: Sha256
+    release: ReleaseId
     questions: tuple[Question, ...]
 
 
 def log_body(certificate: Certificate, envelope: bytes) -> Mapping[str, Any]:
     """What the log says of a certificate. ValueError for what no reader of the log would take."""
     issued = Issued(
-        index=certificate.index,
+        index=0,  # of no entry yet
         account=certificate.account,
         bundle=certificate.bundle,
         certificate=sha256_hex(envelope),
         decision=certificate.decision.outcome,
         policy_digest=certificate.policy_digest,
+        release=certificate.release,
         questions=tuple(Question(claim.question, Decimal(claim.delta)) for claim in certificate.claims),
         requests=certificate.requests,
     )

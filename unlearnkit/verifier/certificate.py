@@ -10,18 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.compliance.policy.policy import BoundMethod
 from unlearnkit.errors import FormatError
+from unlearnkit.estimation.convergence import VERDICTS
 from unlearnkit.names import (
     DECIMAL,
     DecimalText,
     Pattern,
     ProbabilityText,
     ProbeName,
+    ReleaseId,
     RequestId,
     Sha256,
     TimeText,
@@ -41,15 +44,16 @@ Decimals = tuple[DecimalText, ...]
 UNKNOWN = "unknown"
 """Stands for a number that nobody knows, such as an error without directions that could tell."""
 
-_KNOWN_OR_NOT = Pattern(rf"{DECIMAL.regex}|{UNKNOWN}", f"{DECIMAL.what}, or {UNKNOWN!r}")
+_VERDICT = Pattern("|".join(VERDICTS), f"one of {', '.join(VERDICTS)}")
+MaybeDecimal = Annotated[str, Pattern(rf"{DECIMAL.regex}|{UNKNOWN}", f"{DECIMAL.what}, or {UNKNOWN!r}")]
 
 
 class Outcome(StrEnum):
-    """What a decision can be."""
+    """What a decision can be: the effect is negligible, and the model kept; it is not; or neither is shown."""
 
-    NEGLIGIBLE = "fulfil-as-negligible"
-    RETRAIN = "retrain-needed"
-    INSUFFICIENT = "insufficient-evidence"
+    KEEP = "keep"
+    RETRAIN = "retrain"
+    INSUFFICIENT = "insufficient"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +67,7 @@ class Curve:
     element: Count
     weights: Decimals
     values: Decimals
-    standard_errors: tuple[Annotated[str, _KNOWN_OR_NOT], ...]
+    standard_errors: tuple[MaybeDecimal, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +81,35 @@ class Norm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Whether the series converges at the deletion: the worst verdict of any element, and the largest ratios.
+
+    terms, norms: of neighbouring degrees (`unlearnkit.estimation.convergence`), or `UNKNOWN`.
+    """
+
+    verdict: Annotated[str, _VERDICT]
+    terms: MaybeDecimal
+    norms: MaybeDecimal
+
+    @property
+    def largest(self) -> Decimal | None:
+        """The larger of the ratios that are known; None where none is."""
+        return max((Decimal(text) for text in (self.terms, self.norms) if text != UNKNOWN), default=None)
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"the series is {self.verdict}, with ratios of {self.terms} (terms) and {self.norms} (norms)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """That a probe without the deleted units' data lies within epsilon of ``predicted``, in each of its elements.
 
-    base, predicted, epsilon: flat, in C order of ``shape``. delta: the chance that any of them is wrong.
-    asked: the prediction without those alone who ask now; nothing is claimed of it.
+    base, predicted, epsilon, epsilon_each: flat, in C order of ``shape``. asked: the prediction without those alone who
+    ask now; nothing is claimed of it.
+    delta: with ``epsilon``, the chance that any element is outside; with ``epsilon_each``, the chance that one stated
+    element is above, and that it is below. The first is what "it moves too much" takes, which picks an element; the
+    second is enough for "no element moves too much" (docs/theory.md section 4.5).
     covers: which errors epsilon has. evidence: SHA-256 of files that it rests on.
     question: what was asked, as a digest; asking it again spends no delta.
     """
@@ -92,6 +120,7 @@ class Claim:
     predicted: Decimals
     asked: Decimals
     epsilon: Decimals
+    epsilon_each: Decimals
     delta: ProbabilityText
     kind: BoundMethod
     method: str
@@ -101,6 +130,7 @@ class Claim:
     assumptions: tuple[str, ...]
     evidence: tuple[Sha256, ...]
     question: Sha256
+    convergence: Series
     curve: Curve
     stability: tuple[Norm, ...]
 
@@ -156,15 +186,17 @@ def _list_digest(pseudonyms: Sequence[str]) -> str:
 class Certificate:
     """Everything a certificate says. Digests are SHA-256 in hexadecimal.
 
-    bundle: of the manifest. model: of ``model.safetensors``. account: of delta, see `account_digest`.
+    release: the model in use that it is about. bundle: of its manifest. model: of ``model.safetensors``.
+    account: of delta, see `account_digest`.
     requests, subjects: those that are answered together, and the sorted pseudonyms of who made them.
     standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
     deleted: those together, sorted, whom the claims are about. policy: the whole text.
-    log, index: the entry that records this certificate. spent: the delta account with this certificate.
+    log: the name of the log that records this certificate. spent: the delta account with this certificate.
     """
 
     bundle: Annotated[str, ELSEWHERE]
     model: Annotated[str, ELSEWHERE]
+    release: ReleaseId
     recipe: Sha256
     account: Sha256
     requests: Annotated[tuple[RequestId, ...], Items(least=1, distinct=True)]
@@ -180,7 +212,6 @@ class Certificate:
     spent: DecimalText
     budget: DecimalText
     log: str
-    index: Count
     issued: TimeText
     software: str
 
@@ -240,7 +271,8 @@ def parse_certificate(payload: bytes, *, where: str) -> Certificate:
 
 def _require_lengths(claim: Claim, where: str) -> None:
     size, curve = math.prod(claim.shape), claim.curve
-    if wrong := [name for name in ("base", "predicted", "asked", "epsilon") if len(getattr(claim, name)) != size]:
+    lists = ("base", "predicted", "asked", "epsilon", "epsilon_each")
+    if wrong := [name for name in lists if len(getattr(claim, name)) != size]:
         raise FormatError(f"{where}: {', '.join(wrong)} must have one number for each of {size} elements")
     if not len(curve.weights) == len(curve.values) == len(curve.standard_errors) or curve.element >= size:
         raise FormatError(f"{where}: curve must be of one of {size} elements, with as many values as weights")

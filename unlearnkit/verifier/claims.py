@@ -18,17 +18,21 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.policy import BoundMethod, CertificateRules, Policy
 from unlearnkit.errors import EstimationError, UnknownNameError
 from unlearnkit.estimation import Prediction, Sketch
-from unlearnkit.estimation.bound import Bound
+from unlearnkit.estimation.bound import Bound, Family
 from unlearnkit.estimation.constants import decimal_above
 from unlearnkit.names import probability_text
-from unlearnkit.verifier.certificate import UNKNOWN, Claim, Curve, Norm, question_digest
+from unlearnkit.verifier.certificate import UNKNOWN, Claim, Curve, Norm, Series, question_digest
 from unlearnkit.verifier.evidence import Evidence
 
 Array = np.ndarray[Any, Any]
 
 _CURVE_POINTS = 11
+# Of a claim's two epsilons; see `Claim`.
+_FAMILIES: tuple[Family, ...] = ("all", "each")
 # How much the numbers of two machines may differ, relative to the largest number of a claim.
 _SAME = 1e-9
+# The same for a ratio of two of them, relative to itself.
+_SAME_RATIO = 1e-5
 # Rounding epsilon up to six significant digits adds at most this share.
 _ROUNDED_UP = 1.1e-5
 
@@ -79,7 +83,7 @@ def make_claim(
     sketch = bundle.probe(probe)
     prediction = sketch.predict(deleted)
     kind, evidence = (BoundMethod.CERTIFIED, ()) if audit is None else (BoundMethod.AUDITED, (audit.digest,))
-    bound = _bound(sketch, deleted, delta, audit, rules)
+    together, each = (_bound(sketch, deleted, delta, audit, rules, family) for family in _FAMILIES)
     text = probability_text(delta)
     return Claim(
         probe=probe,
@@ -87,33 +91,40 @@ def make_claim(
         base=_decimals(sketch.base),
         predicted=_decimals(prediction.value),
         asked=_decimals(prediction.value if set(asking) == set(deleted) else sketch.predict(asking).value),
-        epsilon=tuple(decimal_above(value) for value in _around(bound, prediction).flat),
+        epsilon=_around(together, prediction),
+        epsilon_each=_around(each, prediction),
         delta=text,
         kind=kind,
-        method=bound.method,
-        degree=bound.degree,
+        method=together.method,
+        degree=together.degree,
         explanation=prediction.explanation,
-        covers=bound.covers,
-        assumptions=bound.assumptions,
+        covers=together.covers,
+        assumptions=tuple(dict.fromkeys((*together.assumptions, *each.assumptions))),
         evidence=evidence,
         question=question_digest(
             bundle=bundle.digest, deleted=deleted, probe=probe, delta=text, kind=kind, evidence=evidence
         ),
+        convergence=_series(prediction),
         curve=_curve(sketch, deleted, prediction),
         stability=_stability(sketch),
     )
 
 
 def _bound(
-    sketch: Sketch, deleted: Sequence[str], delta: Decimal, audit: Evidence | None, rules: CertificateRules
+    sketch: Sketch,
+    deleted: Sequence[str],
+    delta: Decimal,
+    audit: Evidence | None,
+    rules: CertificateRules,
+    family: Family,
 ) -> Bound:
     if audit is not None:
-        return audit.bound(sketch, deleted, delta=float(delta))
+        return audit.bound(sketch, deleted, delta=float(delta))  # of all elements, and so of each
     decay, rounding = (
         None if table.get(sketch.name) is None else float(table[sketch.name])
         for table in (rules.stability, rules.rounding)
     )
-    ask = partial(sketch.bound, deleted, delta=float(delta), rounding=rounding)
+    ask = partial(sketch.bound, deleted, delta=float(delta), family=family, rounding=rounding)
     try:
         return ask(decay=decay)
     except EstimationError:
@@ -122,9 +133,17 @@ def _bound(
         return ask(decay=None)  # what is declared bounds nothing for so many people: truncation is not covered
 
 
-def _around(bound: Bound, prediction: Prediction) -> Array:
+def _around(bound: Bound, prediction: Prediction) -> tuple[str, ...]:
     """Epsilon around the prediction, where the bound is around an estimate of its own."""
-    return np.asarray(np.atleast_1d(bound.epsilon + np.abs(prediction.value - bound.estimate)))
+    found = np.asarray(bound.epsilon + np.abs(prediction.value - bound.estimate))
+    return tuple(decimal_above(value) for value in found.flat)
+
+
+def _series(prediction: Prediction) -> Series:
+    found = prediction.convergence
+    largest = (np.asarray(ratio)[np.isfinite(ratio)].max(initial=-np.inf) for ratio in (found.terms, found.norms))
+    terms, norms = map(_known, largest)
+    return Series(verdict=found.worst, terms=terms, norms=norms)
 
 
 def _curve(sketch: Sketch, deleted: Sequence[str], prediction: Prediction) -> Curve:
@@ -177,12 +196,27 @@ def disagreements(claimed: Claim, recomputed: Claim) -> Iterator[str]:
     scale = max(abs(float(v)) for v in (*recomputed.base, *recomputed.predicted, *recomputed.epsilon, "1e-300"))
     for name in ("base", "predicted", "asked"):
         yield from _different(name, getattr(claimed, name), getattr(recomputed, name), _SAME * scale)
-    for i, (said, found) in enumerate(zip(claimed.epsilon, recomputed.epsilon, strict=True)):
-        least, most = float(found) * (1 - _ROUNDED_UP) - _SAME * scale, float(found) * (1 + _ROUNDED_UP) + _SAME * scale
+    for name in ("epsilon", "epsilon_each"):
+        yield from _other_epsilons(name, getattr(claimed, name), getattr(recomputed, name), _SAME * scale)
+    yield from _different_series(claimed.convergence, recomputed.convergence)
+    yield from _different_pictures(claimed, recomputed, _SAME * scale)
+
+
+def _other_epsilons(name: str, claimed: Sequence[str], recomputed: Sequence[str], tolerance: float) -> Iterator[str]:
+    for i, (said, found) in enumerate(zip(claimed, recomputed, strict=True)):
+        least, most = float(found) * (1 - _ROUNDED_UP) - tolerance, float(found) * (1 + _ROUNDED_UP) + tolerance
         if not least <= float(said) <= most:
             verb = "lower" if float(said) < least else "higher"
-            yield f"epsilon of element {i} is {said}, {verb} than what the bundle gives, {found}"
-    yield from _different_pictures(claimed, recomputed, _SAME * scale)
+            yield f"{name} of element {i} is {said}, {verb} than what the bundle gives, {found}"
+
+
+def _different_series(claimed: Series, recomputed: Series) -> Iterator[str]:
+    if claimed.verdict != recomputed.verdict:
+        yield f"the series is {claimed.verdict}, the bundle says {recomputed.verdict}"
+    for name in ("terms", "norms"):
+        said, found = getattr(claimed, name), getattr(recomputed, name)
+        tolerance = 0.0 if UNKNOWN in (said, found) else _SAME_RATIO * abs(float(found))
+        yield from _different(f"the ratio of {name}", [said], [found], tolerance)
 
 
 def _different_pictures(claimed: Claim, recomputed: Claim, tolerance: float) -> Iterator[str]:

@@ -1,6 +1,8 @@
-"""What a policy makes of claims: whether a request is fulfilled as negligible, or the model must be trained again.
+"""What a policy makes of claims: whether the model may be kept, or must be trained again.
 
 Fail-closed: only claims that meet every rule, about every probe that the policy names, show an effect to be negligible.
+That is wrong only if one particular element of one probe moves too far, so each is held against its own error alone; to
+say that something moves too far picks an element, and takes the error of all (docs/theory.md section 4.5).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from unlearnkit.compliance.policy.policy import BoundMethod, CertificateRules
+from unlearnkit.estimation.convergence import CONVERGING, DIVERGING
 from unlearnkit.verifier.certificate import Claim, Decision, Outcome
 
 
@@ -19,14 +22,11 @@ def decide(claims: Sequence[Claim], rules: CertificateRules, directions: int) ->
     by_probe = {claim.probe: claim for claim in claims}
     verdicts = [_judge(name, by_probe.get(name), rules, directions) for name in rules.probes]
     reasons = tuple(reason for _, _, reason in verdicts)
-    for outcome in (
-        Outcome.RETRAIN,
-        Outcome.INSUFFICIENT,
-    ):  # one probe that moved too far decides; then one that is not known
+    for outcome in (Outcome.RETRAIN, Outcome.INSUFFICIENT):  # one probe that moved too far, then one that is not known
         for found, rule, _ in verdicts:
             if found == outcome:
                 return Decision(outcome=outcome, rule=rule, reasons=reasons)
-    return Decision(outcome=Outcome.NEGLIGIBLE, rule="certificate.tolerances", reasons=reasons)
+    return Decision(outcome=Outcome.KEEP, rule="certificate.tolerances", reasons=reasons)
 
 
 def _judge(name: str, claim: Claim | None, rules: CertificateRules, directions: int) -> tuple[Outcome, str, str]:
@@ -43,16 +43,17 @@ def _judge(name: str, claim: Claim | None, rules: CertificateRules, directions: 
         return Outcome.RETRAIN, f"certificate.tolerances.{name}", reason
     if most <= tolerance:
         reason = f"{name}: it changes by {most} at most, and the tolerance is {tolerance}"
-        return Outcome.NEGLIGIBLE, f"certificate.tolerances.{name}", reason
+        return Outcome.KEEP, f"certificate.tolerances.{name}", reason
     reason = f"{name}: it changes by {max(least, Decimal(0))} to {most}, and the tolerance is {tolerance}, in between"
     return Outcome.INSUFFICIENT, f"certificate.tolerances.{name}", reason
 
 
 def _reach(claim: Claim) -> tuple[Decimal, Decimal]:
-    """The least and the most that the largest change of any element can be."""
+    """The least that some element's change can be, and the most that any one's."""
     changes = [abs(Decimal(p) - Decimal(b)) for p, b in zip(claim.predicted, claim.base, strict=True)]
-    ranges = [(change - Decimal(e), change + Decimal(e)) for change, e in zip(changes, claim.epsilon, strict=True)]
-    return max(low for low, _ in ranges), max(high for _, high in ranges)
+    together, each = ([Decimal(text) for text in texts] for texts in (claim.epsilon, claim.epsilon_each))
+    least = max(change - epsilon for change, epsilon in zip(changes, together, strict=True))
+    return least, max(change + epsilon for change, epsilon in zip(changes, each, strict=True))
 
 
 def _broken_rule(claim: Claim, rules: CertificateRules, directions: int) -> tuple[str, str] | None:
@@ -67,7 +68,14 @@ def _broken_rule(claim: Claim, rules: CertificateRules, directions: int) -> tupl
     least = rules.minimum_directions
     if claim.kind == BoundMethod.CERTIFIED and (least is None or directions < least):
         return "minimum_directions", f"the bundle has {directions} directions, and the policy accepts {least or 'none'}"
-    epsilon = max(Decimal(e) for e in claim.epsilon)
-    if rules.largest_epsilon is None or epsilon > rules.largest_epsilon:
-        return "largest_epsilon", f"its epsilon is {epsilon}, and the policy accepts {rules.largest_epsilon or 'none'}"
+    if not _converges(claim, rules.largest_ratio):
+        return "largest_ratio", f"{claim.convergence}, and the policy accepts up to {rules.largest_ratio or 'none'}"
     return None
+
+
+def _converges(claim: Claim, allowed: Decimal | None) -> bool:
+    """Whether the series is not in doubt. Retrainings show what a first order leaves out; a proof needs a ratio."""
+    series = claim.convergence
+    if allowed is None or (series.largest is not None and series.largest > allowed):
+        return False
+    return series.verdict == CONVERGING or (claim.kind != BoundMethod.CERTIFIED and series.verdict != DIVERGING)

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unlearnkit.canonical import sha256_hex
+from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.reader import MAX_COMMIT, read_entries
@@ -31,7 +33,8 @@ def log(tmp_path):
 
 
 def bodies(log: AuditLog) -> list[object]:
-    return [entry.body["n"] for entry in read_entries(log.path)]
+    """Of what was recorded; that something was set aside is told by entries of their own."""
+    return [entry.body["n"] for entry in read_entries(log.path) if entry.type != TAIL_SET_ASIDE]
 
 
 def fill(log: AuditLog, count: int, padding: int = 0) -> bytes:
@@ -166,28 +169,39 @@ def test_appending_reads_only_what_other_writers_added(log, monkeypatch):
 
 @given(cut=st.integers(1, 700))
 @settings(max_examples=60)
-def test_a_torn_last_line_is_cut_off_and_whole_lines_are_kept(tmp_path_factory, cut):
-    log = AuditLog.create(tmp_path_factory.mktemp("log"))
+def test_a_torn_last_line_is_set_aside_and_whole_lines_are_kept(tmp_path_factory, cut):
+    log = AuditLog.create(tmp_path_factory.mktemp("log") / "log")
     whole = fill(log, 5)[:-cut]
     (log.path / "log.jsonl").write_bytes(whole)
-    kept = whole.count(b"\n")
+    kept, torn = whole.count(b"\n"), whole[whole.rfind(b"\n") + 1 :]
     with AuditLog.open(log.path).exclusive() as writer:
-        assert writer.end.index == kept
-    assert (log.path / "log.jsonl").read_bytes() == whole[: whole.rfind(b"\n") + 1]
+        assert writer.end.index == kept + bool(torn)
+    raw = (log.path / "log.jsonl").read_bytes()
+    assert raw.startswith(whole.removesuffix(torn))
+    told = list(log.entries())[kept:]
+    aside = {"bytes": len(torn), "offset": len(whole) - len(torn), "sha256": sha256_hex(torn)}
+    assert [(entry.type, entry.body) for entry in told] == [(TAIL_SET_ASIDE, aside)] * bool(torn)
+    assert [file.read_bytes() for file in (log.path / "set-aside").glob("*")] == [torn] * bool(torn)
     log = AuditLog.open(log.path)
     log.record("note", {"n": 99})
     assert bodies(log) == [*range(kept), 99]
 
 
-def test_the_cut_is_counted_and_on_disk_before_anything_else(log, monkeypatch):
-    (log.path / "log.jsonl").write_bytes(fill(log, 2) + b'{"body":{"n"')
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
+def test_what_is_cut_is_kept_on_disk_before_anything_else_and_said_once(log, monkeypatch, caplog):
+    raw, torn = fill(log, 2), b'{"body":{"n"'
+    (log.path / "log.jsonl").write_bytes(raw + torn)
+    before = []
+    real = os.ftruncate
+    kept = log.path / "set-aside" / f"{len(raw)}-{sha256_hex(torn)[:16]}"
+    monkeypatch.setattr(os, "ftruncate", lambda fd, size: (before.append(kept.read_bytes()), real(fd, size)))
     with log.exclusive() as writer:
         assert writer.torn == 12
-        assert synced == [writer.end.offset]
     with log.exclusive() as writer:
         assert writer.torn == 0
+    assert before == [torn]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{log.path}: 12 bytes from byte {len(raw)} on were taken out of the log; they are kept in {kept}"
+    ]
 
 
 @pytest.mark.parametrize(("begin", "length"), [(0, 5_000), (300, 512), (300, 4_096), (0, 7), (90_000, 10_000)])

@@ -264,7 +264,7 @@ def test_an_export_appears_whole_or_not_at_all(log, fill, key, tmp_path):
     (log.path / "log.jsonl").write_bytes(b"".join(lines_of(log)[:2]))
     with pytest.raises(RollbackError, match="truncated"):
         export_tiles(log.path, tmp_path / "other", log=key.public)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "tiles"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "log.signed", "tiles"]
 
 
 @pytest.fixture(scope="module", params=SIZES)

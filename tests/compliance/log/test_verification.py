@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests import needs
 from unlearnkit.compliance.log.checkpoint import LogKey, sign_checkpoint
 from unlearnkit.compliance.log.entry import START, Position, advance, draft, encode_line
+from unlearnkit.compliance.log.head import head_file
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.merkle import Tree, leaf_hash
 from unlearnkit.compliance.log.publication import import_checkpoint, publish_checkpoint
@@ -149,6 +150,9 @@ def test_a_forked_log_is_shown_by_two_signed_heads(signed, key):
     lines = rewrite(signed, 10, n=77)
     newer = sign_checkpoint(key, size=10, root=Tree(map(leaf_hash, lines)).root())  # whoever forks it has the key
     (signed.path / "checkpoint").write_bytes(newer)
+    with pytest.raises(ConsistencyError, match="the log was forked"):  # where it is written, both heads are at hand
+        verify_log(signed.path, log=key.public)
+    head_file(signed.path).unlink()
     verify_log(signed.path, log=key.public)
     with pytest.raises(ConsistencyError, match="the log was forked: no history has both heads") as caught:
         verify_log(signed.path, log=key.public, earlier=[older])
@@ -161,6 +165,8 @@ def test_a_rolled_back_checkpoint_is_told_from_a_rolled_back_log(signed, key, fi
     fill(signed, 5)
     new = publish_checkpoint(signed, key).raw
     (signed.path / "checkpoint").write_bytes(old)
+    assert verify_log(signed.path, log=key.public).checkpoint.raw == new  # which is kept beside the log
+    head_file(signed.path).unlink()
     expected = "the checkpoint was rolled back: it signs 10 entries, an earlier one 15, which the log still has"
     with pytest.raises(RollbackError, match=expected):
         verify_log(signed.path, log=key.public, earlier=[new])

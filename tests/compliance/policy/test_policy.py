@@ -25,7 +25,7 @@ def test_the_packaged_policies_are_valid_commented_and_no_legal_advice(name):
     assert "a starting point, not legal advice" in policy.title
     assert raw.count(b"#") > 8
     assert {field.name for field in fields(Words) if not getattr(policy.words, field.name)} == set()
-    assert set(policy.requests.accepted) == {"retrained", "negligible-effect", "refused"}
+    assert set(policy.requests.accepted) == {"retrained", "negligible-effect", "no-data-held", "refused"}
     assert policy.deadlines.respond
     assert policy.deadlines.extended
     assert policy.certificate.delta_budget
@@ -56,14 +56,14 @@ def test_an_empty_policy_refuses_everything():
     for field in fields(Words):
         with pytest.raises(PolicyError, match=f"does not list 'other' among its {field.name}: expected nothing"):
             policy.require_word(field.name, "other")
-    for fulfilment in ("retrained", "negligible-effect", "refused"):
+    for fulfilment in ("retrained", "negligible-effect", "no-data-held", "refused"):
         with pytest.raises(PolicyError, match=f"does not accept '{fulfilment}': it accepts nothing"):
             policy.require_accepted(fulfilment)
     for deadline in ("respond", "extended"):
         with pytest.raises(PolicyError, match=f"has no deadline '{deadline}'"):
             policy.require_deadline(deadline)
     assert policy.certificate.bound_methods == policy.certificate.probes == policy.signing.roles == ()
-    assert policy.certificate.largest_epsilon is policy.certificate.largest_delta is None
+    assert policy.certificate.largest_ratio is policy.certificate.largest_delta is None
     assert policy.certificate.delta_budget is policy.certificate.minimum_directions is None
     with pytest.raises(FormatError, match="lacks 'name', 'schema'"):
         parse_policy(b"", where="x")
@@ -93,7 +93,7 @@ def test_a_word_is_one_of_the_list_and_the_error_says_which():
         ),
         (
             '[requests]\naccepted = ["ignored"]',
-            r"requests.accepted\[0\] must be 'retrained' or 'negligible-effect' or 'refused': got 'ignored'",
+            r"requests.accepted\[0\] must be 'retrained' or 'negligible-effect' or 'no-data-held' or 'refused': got 'i",
         ),
         (
             "[requests]\nretention_months = -1",
@@ -102,16 +102,19 @@ def test_a_word_is_one_of_the_list_and_the_error_says_which():
         ('[deadlines.respond]\nrule = "r"', "x: deadlines.respond: a deadline must have one of months"),
         ('[deadlines.reply]\nrule = "r"\ndays = 1', "has unknown fields: got 'reply'"),
         ('[deadlines.extended]\nrule = "r"\ndays = 1', r"extends nothing: \[deadlines.respond\] is missing"),
-        ("[certificate]\nlargest_epsilon = 0", "certificate.largest_epsilon must be a number, above 0: got 0"),
         (
-            "[certificate]\nlargest_epsilon = nan",
-            "certificate.largest_epsilon must be a number that is finite: got NaN",
+            "[certificate]\nlargest_ratio = 0",
+            "certificate.largest_ratio must be a number, above 0: got 0",
         ),
         (
-            "[certificate]\nlargest_epsilon = inf",
-            "certificate.largest_epsilon must be a number that is finite: got Infinity",
+            "[certificate]\nlargest_ratio = nan",
+            "certificate.largest_ratio must be a number that is finite: got NaN",
         ),
-        ('[certificate]\nlargest_epsilon = "1"', "certificate.largest_epsilon must be a number: got '1'"),
+        (
+            "[certificate]\nlargest_ratio = inf",
+            "certificate.largest_ratio must be a number that is finite: got Infinity",
+        ),
+        ('[certificate]\nlargest_ratio = "1"', "certificate.largest_ratio must be a number: got '1'"),
         (
             "[certificate]\nlargest_delta = 1.0",
             r"certificate.largest_delta: not a probability above 0 and below 1, .*: got 1\.0",

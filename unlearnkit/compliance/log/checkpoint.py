@@ -79,6 +79,15 @@ def unverified_origin(raw: bytes, *, where: str) -> str:
     return parse_note(raw, where=where).unverified_text.split("\n", 1)[0]
 
 
+def unverified_size(raw: bytes, *, where: str) -> int:
+    """The size that a checkpoint claims: what must not be cut before it is known who signed it. FormatError."""
+    _, _, rest = parse_note(raw, where=where).unverified_text.partition("\n")
+    size = rest.partition("\n")[0]
+    if not _SIZE.fullmatch(size):
+        raise FormatError(f"{where} is not a checkpoint: its size is {size!r}")
+    return int(size)
+
+
 def merge_cosignatures(raw: bytes, cosigned: Checkpoint) -> bytes:
     """The note ``raw`` with those verified cosignatures that it lacks; both must have the same text."""
     text, _, lines = raw.rpartition(_SEPARATOR)

@@ -2,7 +2,8 @@
 
 An entry is acknowledged, by returning it, when it is on disk. Each commit is one write and one fsync, for all the
 threads that wait; what a commit costs does not depend on the length of the log. A commit that fails is taken back; one
-that a crash cut short is taken back by the next writer. Needs a file system with working `flock` and `fsync`: local
+that a crash cut short is set aside by the next writer, who records that. A log without all that was signed of it is not
+written to. Needs a file system with working `flock` and `fsync`: local
 ones, and not every network file system.
 """
 
@@ -23,7 +24,7 @@ from unlearnkit.compliance.log.publication import prove_entry, publish_checkpoin
 from unlearnkit.compliance.log.reader import LOG_FILE, read_entries
 from unlearnkit.compliance.log.writer import Known, Writer
 from unlearnkit.errors import UnknownNameError
-from unlearnkit.files import fsync_directory
+from unlearnkit.files import PRIVATE_MODE, fsync_directory, make_private_folder
 
 
 class _Waiting:
@@ -80,15 +81,16 @@ class AuditLog:
 
         """
         path = Path(path)
-        path.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
+        make_private_folder(path)
+        descriptor = os.open(path / LOG_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE_MODE)
+        os.close(descriptor)
         fsync_directory(path)
         fsync_directory(path.resolve().parent)
         return cls.open(path, key=key, now=now)
 
     @classmethod
     def open(cls, path: Path | str, *, key: LogKey | None = None, now: Clock = utc_now) -> AuditLog:
-        """The log in a directory, ready for recording: what a crash left at its end is cut off.
+        """The log in a directory, ready for recording: what a crash left at its end is set aside.
 
         Args:
             path: its directory.
@@ -99,6 +101,8 @@ class AuditLog:
             UnknownNameError: there is none.
             ChainError: its last entries are not a chain.
             FormatError: they are not entries.
+            RollbackError: not all entries are there that were signed.
+            ConsistencyError: others are in their place.
 
         """
         log = cls(Path(path), key=key, now=now)
@@ -152,7 +156,10 @@ class AuditLog:
         return read_entries(self.path, start)
 
     def checkpoint(self) -> Checkpoint:
-        """Verify the log and sign what it holds now: `publish_checkpoint`. ValueError if opened without key."""
+        """Verify the log and sign what it holds now: `publish_checkpoint`. ValueError if opened without key.
+
+        What entries mean is not looked at: `Workspace.checkpoint` refuses to sign a step that was not legal.
+        """
         return publish_checkpoint(self, self._required_key())
 
     def prove(self, index: int) -> bytes:

@@ -17,11 +17,11 @@ from unlearnkit.compliance.log.checkpoint import (
     verify_checkpoint,
 )
 from unlearnkit.compliance.log.entry import Position
+from unlearnkit.compliance.log.head import CHECKPOINT_FILE, read_head, write_head
 from unlearnkit.compliance.log.merkle import Tree, leaf_hash
 from unlearnkit.compliance.log.proof import Growth, Proof, encode_growth, encode_proof
 from unlearnkit.compliance.log.reader import read_lines
 from unlearnkit.compliance.log.verification import (
-    CHECKPOINT_FILE,
     EARLIER_FOLDER,
     History,
     check_root,
@@ -31,8 +31,8 @@ from unlearnkit.compliance.log.verification import (
     stored_checkpoints,
 )
 from unlearnkit.errors import UnknownNameError
-from unlearnkit.files import fsync_directory, write_atomic
-from unlearnkit.signing.note import NoteKey, parse_note
+from unlearnkit.files import fsync_directory, make_private_folder, read_bounded, write_atomic
+from unlearnkit.signing.note import MAX_NOTE, NoteKey, parse_note
 
 _logger = logging.getLogger(__name__)
 
@@ -92,11 +92,12 @@ def publish_checkpoint(log: Lockable, key: LogKey, *, recompute: Recompute | Non
         history = recompute(sizes, end=end) if recompute else read_history(log.path, sizes, end=end)
         hold_to(history, current, earlier)
         if current is not None and current.size == history.end.index:
-            return current
-        raw = sign_checkpoint(key, size=history.end.index, root=history.root)
+            raw = current.raw
+        else:
+            raw = sign_checkpoint(key, size=history.end.index, root=history.root)
         with log.exclusive():
             if stored_checkpoints(log.path, log=key.public)[0] == current:  # else somebody else was faster: again
-                _succeed(log.path, current, raw)
+                _succeed(log.path, current, raw, history.end)
                 _logger.info("log %s: signed %d entries", log.path, history.end.index)
                 return verify_checkpoint(raw, where=CHECKPOINT_FILE, log=key.public)
 
@@ -117,7 +118,10 @@ def import_checkpoint(log: Lockable, raw: bytes, *, key: NoteKey, witnesses: Seq
         current, _ = stored_checkpoints(log.path, log=key)
         is_current = current is None or current.size == imported.size
         file = log.path / CHECKPOINT_FILE if is_current else _earlier_file(log.path, imported.size)
-        stored = file.read_bytes() if file.exists() else imported.raw
+        if is_current:
+            stored = imported.raw if current is None else current.raw
+        else:
+            stored = read_bounded(file, MAX_NOTE) if file.exists() else imported.raw
         write_atomic(file, merge_cosignatures(stored, imported))
     return imported
 
@@ -175,16 +179,24 @@ def signed_tree(path: Path, checkpoint: Checkpoint, tree: Tree | None = None) ->
     return tree
 
 
-def _succeed(path: Path, current: Checkpoint | None, raw: bytes) -> None:
-    """Put ``raw`` in the place of the current checkpoint, and keep that one if witnesses have cosigned it."""
-    if current is not None and len(parse_note(current.raw, where=CHECKPOINT_FILE).signatures) > 1:
+def _succeed(path: Path, current: Checkpoint | None, raw: bytes, end: Position) -> None:
+    """Put ``raw`` in the place of the current checkpoint, and keep that one if witnesses have cosigned it.
+
+    Beside the log's folder first: from then on, nothing under it is cut.
+    """
+    head, file = read_head(path), path / CHECKPOINT_FILE
+    if head is None or (head.checkpoint.encode(), head.offset) != (raw, end.offset):
+        write_head(path, raw, end)
+    is_same = current is not None and current.raw == raw
+    if current is not None and not is_same and len(parse_note(current.raw, where=CHECKPOINT_FILE).signatures) > 1:
         write_atomic(_earlier_file(path, current.size), current.raw)
-    write_atomic(path / CHECKPOINT_FILE, raw)
+    if not is_same or not file.exists() or read_bounded(file, MAX_NOTE) != raw:
+        write_atomic(file, raw)
 
 
 def _earlier_file(path: Path, size: int) -> Path:
     folder = path / EARLIER_FOLDER
     if not folder.is_dir():
-        folder.mkdir()
+        make_private_folder(folder)
         fsync_directory(path)
     return folder / str(size)

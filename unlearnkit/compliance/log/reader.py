@@ -7,11 +7,11 @@ and nothing when the file is as this process left it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearnkit.compliance.log.aside import read_exactly
 from unlearnkit.compliance.log.entry import (
     MAX_LINE,
     START,
@@ -22,6 +22,7 @@ from unlearnkit.compliance.log.entry import (
     next_position,
     parse_line,
 )
+from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.errors import ChainError, FormatError, RollbackError
 
 LOG_FILE = "log.jsonl"
@@ -74,13 +75,13 @@ def read_tail(descriptor: int, size: int, known: Position | None = None) -> Tail
     if known is not None and size < known.offset:
         raise RollbackError(
             f"the log has been cut: it has {size} bytes, but had {known.offset} with {known.index} entries",
-            hint="restore it from a copy; `unlearnkit log verify` compares it with its checkpoint",
+            hint=REPAIR,
         )
     if known is not None and size == known.offset:
         return Tail(known, 0)
     if known is None or size - known.offset > _REACH:
         known = _before_last_commit(descriptor, size)
-    return _follow(known, _read(descriptor, known.offset, size - known.offset))
+    return _follow(known, read_exactly(descriptor, known.offset, size - known.offset))
 
 
 def _follow(position: Position, rest: bytes) -> Tail:
@@ -94,7 +95,9 @@ def _follow(position: Position, rest: bytes) -> Tail:
             break
         begin = end
     if len(rest) - begin > MAX_COMMIT:
-        raise FormatError(f"the log ends in {len(rest) - begin} bytes that are no entries: no crash leaves so many")
+        raise FormatError(
+            f"the log ends in {len(rest) - begin} bytes that are no entries: no crash leaves so many", hint=REPAIR
+        )
     return Tail(position, len(rest) - begin)
 
 
@@ -111,15 +114,7 @@ def _before_last_commit(descriptor: int, size: int) -> Position:
     if size <= _REACH:
         return START
     first = size - _REACH
-    begin = first + _read(descriptor, first, MAX_LINE).find(b"\n") + 1
-    head = _read(descriptor, begin, MAX_LINE)
+    begin = first + read_exactly(descriptor, first, MAX_LINE).find(b"\n") + 1
+    head = read_exactly(descriptor, begin, MAX_LINE)
     entry = parse_line(head[: head.find(b"\n") + 1], where=f"the log at byte {begin}")
     return Position(entry.index, begin, entry.previous)
-
-
-def _read(descriptor: int, offset: int, count: int) -> bytes:
-    parts = []
-    while count > 0 and (part := os.pread(descriptor, count, offset)):
-        parts.append(part)
-        offset, count = offset + len(part), count - len(part)
-    return b"".join(parts)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 from unlearnkit.compliance.log.checkpoint import Checkpoint
+from unlearnkit.compliance.log.entry import MAX_LINE
+from unlearnkit.compliance.log.head import CHECKPOINT_FILE
 from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
 from unlearnkit.compliance.log.reader import read_lines
-from unlearnkit.compliance.log.verification import CHECKPOINT_FILE, check_root, required_checkpoint
-from unlearnkit.files import publish_directory
+from unlearnkit.compliance.log.verification import check_root, required_checkpoint
+from unlearnkit.errors import FormatError
+from unlearnkit.files import publish_directory, read_bounded
 from unlearnkit.signing.note import NoteKey
 
 _WIDTH = 256  # hashes or entries in a full tile
@@ -47,6 +50,34 @@ def tile_path(level: int | str, number: int, width: int = _WIDTH) -> str:
     while number := number // 1000:
         name = f"x{number % 1000:03d}/{name}"
     return f"tile/{level}/{name}" + (f".p/{width}" if width < _WIDTH else "")
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a directory is an export of a log that has entries."""
+    return (folder / "tile" / "entries").is_dir()
+
+
+def read_export(folder: Path) -> bytes:
+    """All entries in an export, unchecked: the lines of the log that it was made of. FormatError for other files."""
+    parts: list[bytes] = []
+    for number in count():
+        file = folder / tile_path("entries", number)
+        partial = sorted(file.with_name(f"{file.name}.p").glob("[0-9]*"), key=lambda path: int(path.name))
+        for bundle in [file] if file.is_file() else partial[-1:]:
+            parts += _entries_of(read_bounded(bundle, _WIDTH * (2 + MAX_LINE)), str(bundle))
+        if not file.is_file():
+            break
+    return b"".join(parts)
+
+
+def _entries_of(raw: bytes, where: str) -> Iterator[bytes]:
+    begin = 0
+    while begin < len(raw):
+        end = begin + 2 + int.from_bytes(raw[begin : begin + 2], "big")
+        if end > len(raw):
+            raise FormatError(f"{where} is not a bundle of entries: one ends beyond the file")
+        yield raw[begin + 2 : end]
+        begin = end
 
 
 def _write_entries(path: Path, staging: Path, size: int) -> Tree:

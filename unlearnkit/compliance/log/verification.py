@@ -13,12 +13,13 @@ from pathlib import Path
 
 from unlearnkit.compliance.log.checkpoint import Checkpoint, checkpoint_text, verify_checkpoint
 from unlearnkit.compliance.log.entry import START, Entry, Position, advance, check_link, parse_line
+from unlearnkit.compliance.log.head import CHECKPOINT_FILE, head_file, read_head
 from unlearnkit.compliance.log.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_lines
 from unlearnkit.errors import ChainError, ConsistencyError, FormatError, RollbackError, SignatureError, UnknownNameError
-from unlearnkit.signing.note import NoteKey
+from unlearnkit.files import read_bounded
+from unlearnkit.signing.note import MAX_NOTE, NoteKey
 
-CHECKPOINT_FILE = "checkpoint"
 EARLIER_FOLDER = "earlier"
 """Checkpoints that were imported, or cosigned before others succeeded them; the log is held to them ever after."""
 
@@ -107,25 +108,43 @@ def verify_log(
 
 
 def required_checkpoint(path: Path, *, log: NoteKey, witnesses: Sequence[NoteKey] = (), quorum: int = 0) -> Checkpoint:
-    """The verified checkpoint of the log in the directory ``path``; its lines are not looked at."""
-    file = path / CHECKPOINT_FILE
-    if not file.exists():
+    """The newest verified checkpoint of the log in the directory ``path``; its lines are not looked at.
+
+    That is the one in it, or the one that was signed here last, which is kept beside it.
+    """
+    heads = _newest_first(path, log, witnesses)
+    if not heads:
         raise SignatureError(
             f"{path} has no checkpoint: nothing signed says what the log should hold",
             hint="`unlearnkit log checkpoint` signs one",
         )
-    return verify_checkpoint(file.read_bytes(), where=str(file), log=log, witnesses=witnesses, quorum=quorum)
+    where = str(path / CHECKPOINT_FILE)
+    return verify_checkpoint(heads[0].raw, where=where, log=log, witnesses=witnesses, quorum=quorum)
 
 
 def stored_checkpoints(
     path: Path, *, log: NoteKey, witnesses: Sequence[NoteKey] = ()
 ) -> tuple[Checkpoint | None, tuple[Checkpoint, ...]]:
-    """The verified checkpoint of the log in the directory ``path``, if it has one, and the earlier ones kept there."""
-    has_one = (path / CHECKPOINT_FILE).exists()
-    current = required_checkpoint(path, log=log, witnesses=witnesses) if has_one else None
+    """The newest verified checkpoint of the log in the directory ``path``, if it has one, and the other ones kept."""
+    heads = _newest_first(path, log, witnesses)
     files = sorted((path / EARLIER_FOLDER).glob("[0-9]*"))
-    earlier = [verify_checkpoint(file.read_bytes(), where=str(file), log=log, witnesses=witnesses) for file in files]
-    return current, tuple(earlier)
+    earlier = [_verified(read_bounded(file, MAX_NOTE), file, log, witnesses) for file in files]
+    others = [head for head in heads[1:] if (head.size, head.root) != (heads[0].size, heads[0].root)]
+    return next(iter(heads), None), (*others, *earlier)
+
+
+def _newest_first(path: Path, log: NoteKey, witnesses: Sequence[NoteKey]) -> list[Checkpoint]:
+    """The checkpoint in the log's folder and the head beside it; of two alike the first, which may be cosigned."""
+    file, found = path / CHECKPOINT_FILE, []
+    if file.exists():
+        found.append(_verified(read_bounded(file, MAX_NOTE), file, log, witnesses))
+    if (head := read_head(path)) is not None:
+        found.append(_verified(head.checkpoint.encode(), head_file(path), log, witnesses))
+    return sorted(found, key=lambda checkpoint: -checkpoint.size)
+
+
+def _verified(raw: bytes, file: Path, log: NoteKey, witnesses: Sequence[NoteKey]) -> Checkpoint:
+    return verify_checkpoint(raw, where=str(file), log=log, witnesses=witnesses)
 
 
 def read_history(

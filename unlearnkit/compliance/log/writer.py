@@ -1,8 +1,10 @@
-"""The one writer that a log has at a time: finds the end, repairs it if a crash left it torn, and appends."""
+"""The one writer that a log has at a time: finds the end, takes off what a crash left torn, and appends.
+
+What was signed is never cut: where whole entries end before it, or others are in its place, nothing is written.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,11 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from unlearnkit.compliance.log.aside import read_exactly, set_aside
 from unlearnkit.compliance.log.clock import Clock, format_time
 from unlearnkit.compliance.log.entry import Draft, Entry, Position, advance, encode_line
+from unlearnkit.compliance.log.head import REPAIR, read_floor
+from unlearnkit.compliance.log.lock import open_locked, unlock
 from unlearnkit.compliance.log.reader import LOG_FILE, MAX_COMMIT, read_tail
-
-_LOCK_FILE = "lock"
+from unlearnkit.errors import ChainError, FormatError
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +34,21 @@ class Known:
 class Writer:
     """Appends to the log in ``directory``; while in its ``with`` block, no other writer does, in whatever process.
 
-    The files are opened anew for each block: `flock` belongs to an open file, which threads and forks would share.
-    ``torn`` counts the bytes of an unfinished commit that were cut off.
+    The file is opened anew for each block: `flock` belongs to an open file, which threads and forks would share.
+    ``torn`` counts the bytes of an unfinished commit that were set aside; an entry says so.
     """
 
     def __init__(self, directory: Path, *, now: Clock, known: Known | None = None) -> None:
-        folder = str(directory)
-        self._log, self._lock = f"{folder}/{LOG_FILE}", f"{folder}/{_LOCK_FILE}"  # strings: this is the hot path
+        self._directory, self._log = directory, f"{directory}/{LOG_FILE}"
         self._now = now
         self._before = known
-        self._descriptors: list[int] = []
+        self._descriptor = -1
 
     def __enter__(self) -> Self:
-        """Wait for the lock, find the end. Raises OSError, and what `read_tail` raises."""
+        """Wait for the lock, find the end. Raises OSError, and what `read_tail` and `Floor` raise."""
         try:
-            self._open(self._lock, os.O_RDWR | os.O_CREAT)
-            fcntl.flock(self._descriptors[0], fcntl.LOCK_EX)
-            self._open(self._log, os.O_RDWR | os.O_APPEND)
-            self._find_end(self._descriptors[1])
+            self._descriptor = open_locked(self._log)
+            self._find_end(self._descriptor)
         except BaseException as err:
             self._close()
             if isinstance(err, OSError) and err.filename is None:
@@ -75,27 +76,33 @@ class Writer:
                 raise OSError(err.errno, f"{err.strerror}: {done}", self._log) from err
         return entries
 
-    def _open(self, path: str, flags: int) -> None:
-        self._descriptors.append(os.open(path, flags | os.O_CLOEXEC, 0o644))
-
     def _close(self) -> None:
-        """Unlock and close. Errors do not count: what matters has been brought to disk by fsync."""
-        for descriptor in reversed(self._descriptors):
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)  # a file whose closing fails must not stay locked
-            with suppress(OSError):
-                os.close(descriptor)
-        self._descriptors = []
+        if self._descriptor >= 0:
+            unlock(self._descriptor)
+        self._descriptor = -1
 
     def _find_end(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
         file = (status.st_dev, status.st_ino)
-        is_same = self._before is not None and self._before.file == file
-        tail = read_tail(descriptor, status.st_size, self._before.end if self._before and is_same else None)
+        before = self._before.end if self._before is not None and self._before.file == file else None
+        floor = read_floor(self._directory)
+        try:
+            tail = read_tail(descriptor, status.st_size, before)
+        except (ChainError, FormatError) as err:
+            err.hint = err.hint or REPAIR
+            raise
+        if before is None or before.index < floor.size:
+            floor.hold(descriptor, tail.end.index)
         self.known, self.torn = Known(file, tail.end), tail.torn
         if tail.torn:
-            os.ftruncate(descriptor, tail.end.offset)
-            os.fsync(descriptor)
+            self._take_off(descriptor, tail.torn)
+
+    def _take_off(self, descriptor: int, torn: int) -> None:
+        """Keep the unfinished end in a file before it is cut off, and record that it was."""
+        kept = set_aside(self._directory, read_exactly(descriptor, self.end.offset, torn), offset=self.end.offset)
+        os.ftruncate(descriptor, self.end.offset)
+        os.fsync(descriptor)
+        self._commit([kept.entry])
 
     def _commit(self, drafts: Sequence[Draft]) -> list[Entry]:
         time = self._now().astimezone(UTC).replace(microsecond=0)
@@ -109,7 +116,7 @@ class Writer:
         return entries
 
     def _append(self, data: bytes) -> None:
-        descriptor, rest = self._descriptors[1], memoryview(data)
+        descriptor, rest = self._descriptor, memoryview(data)
         try:
             while rest:
                 rest = rest[os.write(descriptor, rest) :]

@@ -22,14 +22,19 @@ from unlearnkit.shapes import As, Items, Limits
 
 
 class Ending(StrEnum):
-    """How a request can end: trained again without the data; shown to have had a negligible effect; or refused."""
+    """How a request can end.
+
+    The model was trained again without the data; the data was shown to have had a negligible effect; no model in use
+    has any; or the request was refused.
+    """
 
     RETRAINED = "retrained"
     NEGLIGIBLE_EFFECT = "negligible-effect"
+    NO_DATA_HELD = "no-data-held"
     REFUSED = "refused"
 
 
-FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT)
+FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.NO_DATA_HELD)
 """The endings by which a request is met."""
 
 
@@ -84,7 +89,9 @@ class RequestRules:
     """
 
     accepted: Annotated[tuple[Ending, ...], Items(distinct=True)] = ()
-    attested: Annotated[tuple[Literal[Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT], ...], Items(distinct=True)] = ()
+    attested: Annotated[
+        tuple[Literal[Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.NO_DATA_HELD], ...], Items(distinct=True)
+    ] = ()
     retention_months: Annotated[int, Limits(least=0, most=1200)] = 0
 
 
@@ -112,6 +119,8 @@ class CertificateRules:
     (docs/theory.md section 4.4a); a certified bound covers truncation only where this is declared, and the measured
     does not contradict it.
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
+    largest_ratio: of neighbouring degrees of a series, beyond which it is doubtful (section 13); a certified bound is
+    never accepted beyond 1.
     delta_budget: sum of the deltas of all certificates from one recipe and salt.
     """
 
@@ -122,7 +131,7 @@ class CertificateRules:
     stability: Mapping[ProbeName, Share] = field(default_factory=dict)
     rounding: Mapping[ProbeName, Positive] = field(default_factory=dict)
     minimum_directions: Annotated[int, Limits(least=1)] | None = None
-    largest_epsilon: Positive | None = None
+    largest_ratio: Positive | None = None
     largest_delta: Probability | None = None
     delta_budget: Probability | None = None
 

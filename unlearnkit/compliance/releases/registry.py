@@ -30,7 +30,7 @@ class Release:
     """A release as the log tells it.
 
     index: of the entry that registered it. registered: the day from which it is in use. retired: the day from which it
-    is not. replaces, replaced_by: the releases before and after it, by id.
+    is not. ended: the entry that says so. replaces, replaced_by: the releases before and after it, by id.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Release:
     replaces: str | None = None
     replaced_by: str | None = None
     retired: date | None = None
+    ended: int | None = None
 
     @property
     def id(self) -> str:
@@ -51,6 +52,10 @@ class Release:
     def is_in_force(self) -> bool:
         """Whether it is in use, as far as the log says."""
         return self.retired is None
+
+    def was_in_force(self, *, before: int) -> bool:
+        """Whether it was in use when the log had the entries before this one."""
+        return self.index < before and (self.ended is None or self.ended >= before)
 
 
 class Registry:
@@ -70,6 +75,17 @@ class Registry:
             known = ", ".join(self.releases) or "none"
             raise UnknownNameError(f"no release {name!r}: there are {known}", hint="`unlearnkit release list`")
         return self.releases[name]
+
+    def in_force_as(self, artefacts: Artefacts) -> Release:
+        """The release in use that is made of these; RefusedError if there is none."""
+        for release in self.in_force:
+            if release.artefacts == artefacts:
+                return release
+        there = ", ".join(release.id for release in self.in_force) or "none"
+        raise RefusedError(
+            f"bundle {artefacts.bundle} is of no release in force: there are {there}",
+            hint="`unlearnkit release add` records that its model is in use",
+        )
 
     def replay(self, entry: Entry) -> None:
         """`apply` an entry that was recorded; VerificationError for one that should not have been."""
@@ -93,7 +109,7 @@ class Registry:
 
     def after(self, index: int, body: ReleaseBody) -> tuple[Release, ...]:
         """The releases that a step changes, as they are after it; raises as `apply` does, and changes nothing."""
-        return (self._retire(body),) if isinstance(body, Retired) else self._register(index, body)
+        return (self._retire(index, body),) if isinstance(body, Retired) else self._register(index, body)
 
     def _register(self, index: int, body: Registered) -> tuple[Release, ...]:
         made = Release(
@@ -111,15 +127,15 @@ class Registry:
                 hint="give the new one another version",
             )
         for other in self.in_force:
-            if other.artefacts.model == made.artefacts.model:
+            if other.artefacts.model == made.artefacts.model and other.id != body.replaces:
                 raise RefusedError(f"{other.id} is this very model, and in force", hint="a model in use has one name")
         if body.replaces is None:
             return (made,)
         before = self._in_force(body.replaces, "be replaced", body.on)
-        return replace(before, retired=body.on, replaced_by=made.id), made
+        return replace(before, retired=body.on, ended=index, replaced_by=made.id), made
 
-    def _retire(self, body: Retired) -> Release:
-        return replace(self._in_force(body.release, "be retired", body.on), retired=body.on)
+    def _retire(self, index: int, body: Retired) -> Release:
+        return replace(self._in_force(body.release, "be retired", body.on), retired=body.on, ended=index)
 
     def _in_force(self, name: str, what: str, on: date) -> Release:
         """The release, if it can go out of use on a day."""

@@ -19,7 +19,9 @@ from unlearnkit.compliance.requests.steps import (
     Assessment,
     Event,
     Extended,
+    Fulfilled,
     Received,
+    Shown,
     Step,
     parse_body,
 )
@@ -69,7 +71,9 @@ class Request:
     @property
     def state(self) -> str:
         """What happened last, in words."""
-        return "duplicate" if self.duplicate_of else self.steps[-1].event.state
+        last = self.steps[-1]
+        is_attested = isinstance(last.body, Fulfilled) and last.body.shown is Shown.ATTESTATION
+        return "duplicate" if self.duplicate_of else last.event.state + (" (attested)" if is_attested else "")
 
     @property
     def is_closed(self) -> bool:

@@ -1,0 +1,52 @@
+"""The lock of a log is on the log file itself: a lock file could be deleted, and two writers would hold two locks.
+
+Who got the lock looks again whether the file still has its name: `log repair` puts another in its place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from contextlib import suppress
+from threading import Timer
+
+_logger = logging.getLogger(__name__)
+
+SAID_AFTER = 1.0
+"""Seconds of waiting before somebody is told of it."""
+
+
+def open_locked(path: str) -> int:
+    """The file at ``path``, open for reading and appending, and locked against every other writer. OSError."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            _wait(descriptor, path)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):  # noqa: PTH116  the hot path
+                return descriptor
+        except BaseException:
+            unlock(descriptor)
+            raise
+        unlock(descriptor)
+
+
+def unlock(descriptor: int) -> None:
+    """Unlock and close. Errors do not count: what matters has been brought to disk by fsync."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a file whose closing fails must not stay locked
+    with suppress(OSError):
+        os.close(descriptor)
+
+
+def _wait(descriptor: int, path: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        timer = Timer(SAID_AFTER, _logger.warning, ["waiting for another writer of %s", path])
+        timer.daemon = True
+        timer.start()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        finally:
+            timer.cancel()
