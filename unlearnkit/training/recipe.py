@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
+from unlearnkit.training.adapters.transformers import settings_of
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
 from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
@@ -140,6 +141,36 @@ class Recipe:
             object.__setattr__(self, name, own)
         bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
         object.__setattr__(self, "probes", bound)
+
+    @classmethod
+    def from_trainer(
+        cls,
+        trainer: Any,  # noqa: ANN401  transformers is no dependency
+        *,
+        units: Sequence[str | int | None],
+        loss: Loss | None = None,
+        **settings: Any,  # noqa: ANN401  any other setting
+    ) -> Recipe:
+        """The run of a ``transformers.Trainer`` that has trained with ``callbacks=[recorder.callback()]``.
+
+        Args:
+            trainer: after ``trainer.train()``. Its data and collator, optimizer, rates and clipping are read.
+            units: who owns each example of its data.
+            loss: one loss per example; None: the cross entropy of the model's logits and labels, when that is what
+                the Trainer trained on.
+            **settings: any other settings of a recipe: ``name``, ``probes``.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            RecipeError: with everything of the Trainer's run that cannot be repeated.
+
+        Example:
+            >>> uk.Recipe.from_trainer(trainer, units=owners)  # doctest: +SKIP
+
+        """
+        return cls(**({"name": "trainer", "units": units} | settings_of(trainer, loss) | settings))
 
     @cached_property
     def runs(self) -> dict[object, Any]:

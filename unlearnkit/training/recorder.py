@@ -13,9 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.adapters.transformers import RecorderCallback
 from unlearnkit.training.batches import Array
 from unlearnkit.training.randomness import RandomState
 from unlearnkit.training.recording import RecordedBatch, RecordedStep, Recording, checksums, gradient_norm
+from unlearnkit.training.sampling import tell
 
 
 class Recorder:
@@ -124,6 +126,19 @@ class Recorder:
         self._steps.append(RecordedStep(tuple(self._batches), tuple(settings), gradient_norm(optimizer), sums))
         self._batches = []
 
+    def callback(self) -> RecorderCallback:
+        """A callback for ``transformers.Trainer``, after which `Recipe.from_trainer` repeats its run.
+
+        Returns:
+            A ``transformers.TrainerCallback``.
+
+        Example:
+            >>> type(uk.Recorder().callback()).__name__
+            'RecorderCallback'
+
+        """
+        return RecorderCallback(self)
+
     @property
     def recording(self) -> Recording:
         """What was recorded up to the last step."""
@@ -134,15 +149,11 @@ class RecordedLoader:
     """A loader that tells a recorder which examples each of its batches holds."""
 
     def __init__(self, loader: DataLoader[Any], recorder: Recorder) -> None:
-        if getattr(loader, "batch_sampler", None) is None:
-            hint = "use a DataLoader of a map-style dataset with a batch size, or call recorder.batch(indices) yourself"
-            raise RecipeError(f"recorder.loader: {type(loader).__name__} draws no batches of indices", hint=hint)
         self.loader = loader
         self.recorder = recorder
         self._drawn: deque[Array] = deque()
         self._telling = copy.copy(loader)
-        # A DataLoader lets nobody set its sampler later on; the copy is nobody else's.
-        object.__setattr__(self._telling, "batch_sampler", TellingSampler(loader.batch_sampler, self._drawn))
+        tell(self._telling, self._drawn)
 
     def __iter__(self) -> Iterator[Any]:
         self._drawn.clear()
@@ -155,23 +166,3 @@ class RecordedLoader:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever a loader has
         return getattr(self.loader, name)
-
-
-class TellingSampler:
-    """Draws what another sampler draws, in this process, and tells."""
-
-    def __init__(self, sampler: Any, told: deque[Array]) -> None:  # noqa: ANN401  whatever yields lists of indices
-        self.sampler = sampler
-        self.told = told
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.sampler:
-            indices = list(batch)
-            self.told.append(np.asarray(indices, dtype=np.int64))
-            yield indices
-
-    def __len__(self) -> int:
-        return len(self.sampler)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  whatever a sampler has
-        return getattr(self.sampler, name)
