@@ -203,7 +203,7 @@ def test_every_change_gives_another_digest():
     [
         lambda: recipe(units=RENAMED),
         lambda: recipe(data=(X.clone(), Y.clone())),
-        lambda: recipe(order=recipe().indices.reshape(2, -1)),
+        lambda: recipe(order=np.concatenate(recipe().parts, axis=None).reshape(2, -1)),
         lambda: with_model(model()),
         lambda: with_model(model(), lr=torch.tensor(0.1, dtype=torch.float64)),
         lambda: with_model(model(), foreach=False),

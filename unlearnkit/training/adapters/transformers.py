@@ -187,16 +187,29 @@ def _own_loss(trainer: Any, beginning: Beginning, step: tuple[Array, ...]) -> di
     with torch.no_grad():
         expected = _trainers_loss(trainer, model, batches)
         if batches[0]["labels"].dim() == 1:
-            means = sum(float(LabelLoss()(model, batch).mean()) for batch in batches) / len(batches)
-            if abs(means - expected) <= _AGREE * abs(expected):
+            found = sum(float(LabelLoss()(model, batch).mean()) for batch in batches)
+            if _is_close(found / len(batches), expected):
                 return {"loss": LabelLoss()}
-        for loss in (TokenLoss(), TokenLoss(shifted=True), TokenLoss(shifted=True, first=True)):
-            found = [loss(model, batch) for batch in batches]
-            tokens = float(sum(sums.sum() for sums, _ in found) / sum(counts.sum() for _, counts in found))
-            if abs(tokens - expected) <= _AGREE * abs(expected):
+            losses, summed = [TokenLoss()], _is_close(found, expected)
+        else:
+            losses, summed = [TokenLoss(), TokenLoss(shifted=True), TokenLoss(shifted=True, first=True)], False
+        for loss in losses:
+            if _is_close(_over_tokens(loss, model, batches), expected):
                 return {"loss": loss, "reduction": "tokens"}
+    if summed:
+        message = "from_trainer: the Trainer adds up the means of the batches that it accumulates"
+        raise RecipeError(message, hint='pass loss= that divides by the batch size, and reduction="sum"')
     message = "from_trainer: the model's loss is no cross entropy of its logits and labels, averaged over a step"
     raise RecipeError(message, hint="pass loss=, with one loss for each example of a batch")
+
+
+def _over_tokens(loss: TokenLoss, model: nn.Module, batches: list[dict[str, Any]]) -> float:
+    sums, counts = zip(*(loss(model, batch) for batch in batches), strict=True)
+    return float(torch.cat(sums).sum() / torch.cat(counts).sum())
+
+
+def _is_close(found: float, expected: float) -> bool:
+    return abs(found - expected) <= _AGREE * abs(expected)
 
 
 def _trainers_loss(trainer: Any, model: nn.Module, batches: list[dict[str, Any]]) -> float:  # noqa: ANN401
