@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
+from unlearnkit.names import normal_name
 from unlearnkit.training.adapters.transformers import settings_of
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
 from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
@@ -307,13 +308,13 @@ class Recipe:
         if isinstance(delete, (str, bytes)):
             raise TypeError(f"delete={delete!r}: expected a list of units, got one text")
         position = {name: i for i, name in enumerate(self.unit_names)}
-        unknown = [unit for unit in delete if str(unit) not in position]
+        unknown = [unit for unit in delete if normal_name(unit) not in position]
         if unknown:
             raise UnknownNameError(f"the recipe has no unit {', '.join(map(repr, unknown))}")
         if not 0 <= weight <= 1:
             raise ValueError(f"weight={weight}, expected a number from 0 (keep) to 1 (delete)")
         result = np.zeros(len(position))
-        result[[position[str(unit)] for unit in delete]] = weight
+        result[[position[normal_name(unit)] for unit in delete]] = weight
         return result
 
     def describe(self) -> dict[str, Any]:

@@ -8,8 +8,9 @@ absence. A document instead, an attestation, counts only where the policy says s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import date
 
+from unlearnkit.compliance.log.clock import earliest_day
 from unlearnkit.compliance.policy.policy import Ending, Policy
 from unlearnkit.compliance.releases.standing import answered
 from unlearnkit.compliance.releases.whereabouts import People
@@ -22,7 +23,6 @@ from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certi
 from unlearnkit.verifier.certificate import Outcome
 
 _KINDS = {Ending.NEGLIGIBLE_EFFECT: "effect", Ending.RETRAINED: "exclusion", Ending.NO_DATA_HELD: "absence"}
-_EARLIEST = timezone(timedelta(hours=-12))  # where a day begins last
 
 
 def require_shown(view: LogView, request: Request, said: Fulfilled, policy: Policy, people: People) -> Shown:
@@ -118,15 +118,11 @@ def _require_no_contradiction(view: LogView, request: Request, method: str, peop
 def _require_issued_before(view: LogView, request: Request, given: Sequence[Issued | Cleared], on: date) -> None:
     """What shows it was there on the day that it was done, wherever that was."""
     for item in given:
-        day = _earliest(view.entry(item.index).time)
+        day = earliest_day(view.entry(item.index).time)
         if on < day:
             raise _refusal(
                 request, f"its certificate, entry {item.index}, was issued on {day}, which is after {on}", None
             )
-
-
-def _earliest(time: datetime) -> date:
-    return time.astimezone(UTC).astimezone(_EARLIEST).date()
 
 
 def _about(view: LogView, request: Request, method: str) -> list[Issued | Cleared]:

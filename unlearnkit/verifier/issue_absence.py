@@ -70,7 +70,7 @@ def certify_absence(
             "policy": policy.text,
             "log": origin,
             "index": writer.end.index,
-            "issued": format_time(log.now()),
+            "issued": format_time(writer.now()),
             "software": f"unlearnkit {version('unlearnkit')}",
         }
         if before is None:
