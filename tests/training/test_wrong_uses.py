@@ -374,7 +374,7 @@ DATA: dict[str, Case] = {
         "the examples of a batch cannot be stacked",
         "pad the examples",
     ),
-    "text": (use(data=[("a", 1)] * 12), RecipeError, "a batch holds a list|an example holds a str", "as tensors"),
+    "text": (use(data=[("a", 1)] * 12), RecipeError, "a batch holds a str", "as tensors"),
     "an example that is missing": (
         use(data=Missing(), order=[[1, 2, 0, 3]], epochs=1),
         RecipeError,

@@ -159,7 +159,7 @@ class Recipe:
             units: who owns each example of its data.
             loss: one loss per example; None: the cross entropy of the model's logits and labels, when that is what
                 the Trainer trained on.
-            **settings: any other settings of a recipe: ``name``, ``probes``.
+            settings: any other settings of a recipe: ``name``, ``probes``.
 
         Returns:
             The recipe.
@@ -182,7 +182,7 @@ class Recipe:
         """The same recipe with some settings changed.
 
         Args:
-            **changes: settings by name. Another model comes with its own optimizer.
+            changes: settings by name. Another model comes with its own optimizer.
 
         Returns:
             A new recipe.
