@@ -17,7 +17,7 @@ from unlearnkit.audit.retraining import one_thread, retrained_probes
 from unlearnkit.bundle import Bundle
 from unlearnkit.errors import VerificationError
 from unlearnkit.estimation.draws import Draw, draw_key
-from unlearnkit.training.compare import agree
+from unlearnkit.training.beside import agree
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.verifier.evidence import Evidence
 
