@@ -26,7 +26,7 @@ from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
-from unlearnkit.files import write_atomic
+from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
@@ -100,7 +100,7 @@ class Workspace(ReleaseSteps):
             bundle: What it is about.
         """
         keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_evidence(Path(file).read_bytes(), where=str(file), keys=keys, bundle=bundle)
+        return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
 
     def certify(
         self,

@@ -15,6 +15,8 @@ from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.errors import SignatureError, UnknownNameError
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
+from unlearnkit.signing.note import MAX_NOTE
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
 Trust = TrustStore | Path | str | Sequence[Path | str]
@@ -98,7 +100,8 @@ class Materials:
         if bundle.digest not in self._audits:
             keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
             found = [
-                verify_evidence(file.read_bytes(), where=str(file), keys=keys, bundle=bundle) for file in self.evidence
+                verify_evidence(read_bounded(file, MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+                for file in self.evidence
             ]
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
@@ -114,4 +117,4 @@ def _origin(log: Path) -> str:
     file = log / CHECKPOINT_FILE
     if not file.is_file():
         raise SignatureError(f"{log} has no checkpoint: nothing signed says what the log should hold")
-    return unverified_origin(file.read_bytes(), where=str(file))
+    return unverified_origin(read_bounded(file, MAX_NOTE), where=str(file))
