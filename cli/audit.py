@@ -65,10 +65,14 @@ class _Size(click.ParamType[tuple[int, int]]):
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), help="Default: the bundle's own.")
 @click.option("--device", help="A torch device. Default: a GPU when there is one.")
 @click.option("--tolerance", type=click.FloatRange(min=0), help="Relative. Default: 64 eps sqrt(steps).")
+@click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Write a signed report of rounding here.")
+@click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs it. Default: the workspace's.")
 @trust_option
+@passphrase_options
 @pass_output
 def replay(
     output: Output,
+    /,
     *,
     bundle: Path,
     recipe: RecipeSource,
@@ -78,33 +82,55 @@ def replay(
     dtype: str | None,
     device: str | None,
     tolerance: float | None,
+    path: Path | None,
+    key: Path | None,
     trust: TrustStore | None,
+    passphrase: PassphraseSource,
 ) -> None:
     """Train RECIPE again along a few directions of BUNDLE, and compare every number that they gave.
 
     Whoever made the bundle must not know the directions beforehand: pick them, or a seed, when you have the bundle.
     With --dtype float64 the differences are the bundle's rounding error. The exit code is 4 when something differs by
     more than the tolerance, which is relative to the largest coefficient of the same degree. An index counts modulo the
-    number of directions of each kind, random, informed or residual; a bundle without any has its trained weights, bases
-    and gradients compared.
+    number of what there is of each kind: random, informed and residual directions, units with series, pairs of basis
+    vectors; a bundle without any has its trained weights, bases and gradients compared. A signed report, from which
+    certified claims take what rounding does to them, is of a replay in float64 of directions that follow from a seed.
 
     \b
     Example:
       unlearnkit audit replay run/bundle examples/digits.py:recipe --directions 3
+      unlearnkit audit replay run/bundle examples/digits.py:recipe --seed "$(cat checkpoint)" -o run/replay.json
     """
-    from unlearnkit.audit.replay import directions_from_seed, verify_replay
     from unlearnkit.audit.replay import replay as run_replay
+    from unlearnkit.audit.replay import verify_replay
+    from unlearnkit.files import write_new
+    from unlearnkit.verifier.replayed import directions_from_seed, sign_replay
 
     if indices is not None and seed is not None:
         raise click.UsageError("--indices and --seed exclude each other")
+    signer = None if path is None else _reporter(path, key, passphrase, indices=indices, dtype=dtype)
     opened = _open(output, bundle, trust)
     loaded = recipe.load()
     text = (seed or secrets.token_hex(16)) if indices is None else None
     with values_from_options():
         chosen = (indices or ()) if text is None else directions_from_seed(opened, text, directions)
-        found = run_replay(opened, loaded, chosen, dtype=dtype, device=device, tolerance=tolerance)
-    output.emit(Replayed.of(opened, found, text), render_replay)
+        precision = "float64" if signer else dtype
+        found = run_replay(opened, loaded, chosen, dtype=precision, device=device, tolerance=tolerance)
+    if path is not None and signer is not None and text is not None and found.agrees:
+        write_new(path, sign_replay(found.report(opened, text), [signer]))
+    output.emit(Replayed.of(opened, found, text, path if found.agrees else None), render_replay)
     verify_replay(found)
+
+
+def _reporter(
+    path: Path, key: Path | None, passphrase: PassphraseSource, *, indices: tuple[int, ...] | None, dtype: str | None
+) -> PrivateKey:
+    """Who signs a report, before any work."""
+    if indices is not None or dtype == "float32":
+        raise click.UsageError("a signed report is of a float64 replay of directions that follow from a seed")
+    if path.exists():
+        raise FileExistsError(f"{path} exists already; choose another name or remove it")
+    return _signer(key, passphrase)
 
 
 def _open(output: Output, path: Path, trust: TrustStore | None) -> Bundle:

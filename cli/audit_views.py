@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Compared:
-    """A comparison; ``worst`` says which number differs most, where they do not agree."""
+    """A comparison; ``worst`` says which number differs most, where they do not agree.
+
+    scale: the largest of any element. share: the largest difference for the scale of its own element.
+    """
 
     kind: str
     name: str
@@ -26,6 +29,7 @@ class _Compared:
     rows: tuple[int, ...]
     scale: float
     difference: float
+    share: float
     agrees: bool
     worst: str | None
     what: str
@@ -37,16 +41,17 @@ class _Compared:
             name=found.name,
             degree=found.degree,
             rows=tuple(found.rows),
-            scale=found.scale,
+            scale=float(found.scale.max(initial=0)),
             difference=found.difference,
+            share=found.share,
             agrees=found.agrees,
             worst=None if found.agrees else found.worst(),
             what=str(found),
         )
 
     def __str__(self) -> str:
-        share = self.difference / self.scale if self.scale else self.difference
-        return f"  {'same' if self.agrees else 'DIFFERENT'}  {self.what}: off by {share:.2g} of {self.scale:.3g}"
+        same = "same" if self.agrees else "DIFFERENT"
+        return f"  {same}  {self.what}: off by {self.share:.2g} of its scale, {self.scale:.3g} at most"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +71,15 @@ class Replayed(Document):
     tolerance: float
     comparisons: tuple[_Compared, ...]
     numeric_error: Mapping[str, tuple[float, ...]] | None
+    path: Path | None
 
     @classmethod
-    def of(cls, bundle: Bundle, found: Replay, seed: str | None) -> Replayed:
-        """What a replay found. seed: what its directions follow from, if they do."""
+    def of(cls, bundle: Bundle, found: Replay, seed: str | None, path: Path | None) -> Replayed:
+        """What a replay found. seed: what its directions follow from, if they do. path: of the signed report."""
         return cls(
             bundle=bundle.digest,
             signers=bundle.signers,
-            agrees=all(comparison.agrees for comparison in found.comparisons),
+            agrees=found.agrees,
             seed=seed,
             directions=found.indices,
             dtype=found.dtype,
@@ -82,6 +88,7 @@ class Replayed(Document):
             tolerance=found.comparisons[0].tolerance,
             comparisons=tuple(map(_Compared.of, found.comparisons)),
             numeric_error=_numeric_error(bundle, found) if found.dtype == "float64" else None,
+            path=path,
         )
 
 
@@ -99,13 +106,15 @@ def render_replay(replayed: Replayed) -> Iterator[str]:
             ("seed", replayed.seed),
             ("units", "those of the recipe" if replayed.names_units else "not compared, without the pseudonym key"),
             ("precision", f"{replayed.dtype}, the bundle's is {replayed.bundle_dtype}"),
-            ("tolerance", f"{replayed.tolerance:.3g} of the largest number of the same kind and degree"),
+            ("tolerance", f"{replayed.tolerance:.3g} of the largest number of the same kind, degree and element"),
         ]
     )
     yield from map(str, replayed.comparisons)
     for name, (base, *errors) in (replayed.numeric_error or {}).items():
         degrees = ", ".join(f"degree {degree} {error:.2g}" for degree, error in enumerate(errors, start=1))
         yield f"rounding of {name}: base {base:.2g}{', ' if degrees else ''}{degrees}"
+    if replayed.path is not None:
+        yield f"signed report: {replayed.path}"
     yield f"the bundle {'holds' if replayed.agrees else 'does NOT hold'} what its recipe gives"
 
 

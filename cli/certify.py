@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from .clearing_views import Cleared, render_cleared
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.office.workspace import Certified
+    from unlearnkit.office.certificates import Certified
     from unlearnkit.verifier.certificate import Claim
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -34,6 +35,9 @@ class _Probability(click.ParamType[Decimal]):
 @click.command()
 @click.argument("requests", nargs=-1)
 @click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the release holds.")
+@click.option(
+    "--kind", type=click.Choice(["effect", "exclusion", "absence"]), help="Default: what fits where they are."
+)
 @click.option("--release", metavar="RELEASE", help="Such as digits@1. Default: the one in force that holds their data.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
@@ -43,8 +47,12 @@ class _Probability(click.ParamType[Decimal]):
     "--output",
     "path",
     type=click.Path(path_type=Path),
-    help="Default: named after the first.",
+    help="Default: in certificates/, named after the first request and the release.",
 )
+@click.option("--force", is_flag=True, help="Replace a certificate that is there.")
+@click.option("--countersign", type=_FILE, help="Verify this certificate, and sign it too; the last one records it.")
+@click.option("--key", type=_FILE, help="With --countersign: the key of who signs. Default: the workspace's.")
+@click.option("--resume", type=_FILE, help="Finish this certificate, which was interrupted; or prove it anew.")
 @passphrase_options
 @pass_output
 def certify(
@@ -52,34 +60,75 @@ def certify(
     *,
     requests: tuple[str, ...],
     everybody: bool,
+    kind: str | None,
     release: str | None,
     bundle: Path | None,
     evidence: tuple[Path, ...],
     delta: Decimal | None,
     path: Path | None,
+    force: bool,
+    countersign: Path | None,
+    key: Path | None,
+    resume: Path | None,
     passphrase: PassphraseSource,
 ) -> None:
     """Certify what the model would be without the data of whoever made REQUESTS, and what the policy makes of that.
 
     One certificate is about all of them together, and about everybody who was answered without retraining before.
-    The certificate is signed, recorded in the log, and covered by a new checkpoint. Beside it lies the proof that the
-    log has it. A certificate spends delta from the bundle's budget; asking the same again spends nothing.
+    The certificate is signed, recorded in the log, and covered by a new checkpoint; its file holds the proof of that.
+    A certificate spends delta from the bundle's budget; asking the same again spends nothing. Where the policy asks
+    for several signatures, nothing is recorded or spent before the last one.
+
+    Of people whose data no release in force holds, exclusion is certified, if they were in one that was replaced, and
+    otherwise absence.
 
     \b
     Example:
       unlearnkit certify R2 R5 --evidence run/audit.json -o certificate.json
       unlearnkit certify --open --release digits@1
+      unlearnkit certify --countersign certificate.json --key mine.pem --evidence run/audit.json
     """
     import unlearnkit as uk
 
-    office = uk.Workspace.find().unlocked(passphrase.read())
-    if everybody == bool(requests):
-        raise click.UsageError("give requests, or --open")
-    asked = office.open_requests(release) if everybody else requests
+    from .trust import key_from_file
+
+    if [bool(requests), everybody, countersign is not None, resume is not None].count(True) != 1:
+        raise click.UsageError("give requests, or --open, or --countersign FILE, or --resume FILE")
+    phrase = passphrase.read()
+    office = uk.Workspace.find().unlocked(phrase)
+    if kind is None:
+        kind = office.kind_of(requests) if requests and not release and not bundle else "effect"
+    if kind != "effect":
+        asked = [request.id for request in office.open_of_kind(kind)] if everybody else requests
+        with values_from_options():
+            cleared = office.certify_absence(asked, kind=kind, before=release, out=path)
+        output.say(f"Recorded as entry {cleared.entry.index}; the proof is in {cleared.proof}.")
+        output.emit(Cleared.of(cleared), render_cleared)
+        return
     with values_from_options():
-        issued = office.certify(asked, release=release, bundle=bundle, evidence=evidence, delta=delta, out=path)
-    output.say(f"Recorded as entry {issued.entry.index}; the proof is in {issued.proof}.")
+        if resume is not None:
+            issued = office.resume(resume, bundle=bundle, evidence=evidence)
+        elif countersign is not None:
+            signer = None if key is None else key_from_file(key, phrase)
+            issued = office.countersign(countersign, bundle=bundle, evidence=evidence, key=signer)
+        else:
+            issued = office.certify(
+                office.open_requests(release) if everybody else requests,
+                release=release,
+                bundle=bundle,
+                evidence=evidence,
+                delta=delta,
+                out=path,
+                force=force,
+            )
+    output.say(_told(issued))
     output.emit(_Issued.of(issued), _render)
+
+
+def _told(issued: Certified) -> str:
+    if issued.entry is not None:
+        return f"Recorded as entry {issued.entry.index}; the proof is in the file."
+    return f"Not recorded: {issued.missing} more signatures are missing; --countersign {issued.path} adds one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +184,6 @@ class _Issued(Document):
     schema: ClassVar[str] = "unlearnkit/certify/v1"
 
     path: Path
-    proof: Path
     sha256: str
     release: str
     requests: tuple[str, ...]
@@ -143,14 +191,14 @@ class _Issued(Document):
     decision: _Decision
     claims: tuple[_Claim, ...]
     delta: _Account
-    entry: int
+    missing_signatures: int
+    entry: int | None
 
     @classmethod
     def of(cls, issued: Certified) -> _Issued:
         certificate, decision = issued.certificate, issued.certificate.decision
         return cls(
             path=issued.path,
-            proof=issued.proof,
             sha256=issued.digest,
             release=certificate.release,
             requests=certificate.requests,
@@ -158,7 +206,8 @@ class _Issued(Document):
             decision=_Decision(decision.outcome, decision.rule, decision.reasons),
             claims=tuple(_Claim.of(claim) for claim in certificate.claims),
             delta=_Account(certificate.spent, certificate.budget),
-            entry=issued.entry.index,
+            missing_signatures=issued.missing,
+            entry=None if issued.entry is None else issued.entry.index,
         )
 
 
@@ -176,7 +225,7 @@ def _render(issued: _Issued) -> Iterable[str]:
             ("people", f"{issued.together}, with those answered without retraining before"),
             ("certificate", issued.path),
             ("sha256", issued.sha256),
-            ("log entry", issued.entry),
+            ("log entry", "none yet" if issued.entry is None else issued.entry),
             ("delta", f"{issued.delta.spent} of {issued.delta.budget} spent for this recipe and salt"),
         ]
     )

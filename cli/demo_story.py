@@ -15,7 +15,8 @@ from .output import Output
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.office.workspace import Certified, Workspace
+    from unlearnkit.office.certificates import Certified
+    from unlearnkit.office.workspace import Workspace
     from unlearnkit.training.recipe import Recipe
     from unlearnkit.verifier.checks import Check
 
@@ -119,7 +120,7 @@ def handle(office: Office) -> tuple[RequestRow, ...]:
     requests = office.workspace.receive(people)
     for request in requests:
         office.workspace.acknowledge(request)
-    issued = [office.workspace.certify([request], evidence=[office.evidence], out=office.root) for request in requests]
+    issued = [office.workspace.certify([request], evidence=[office.evidence]) for request in requests]
     office.output.say("4. somebody outside verifies them, with public keys alone")
     checks = [_verify(office, item) for item in issued]
     _report(office, issued[0])

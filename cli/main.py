@@ -9,6 +9,7 @@ import click
 from .audit import audit
 from .certify import certify
 from .check import check
+from .curve import curve
 from .demo import demo
 from .errors import errors_reported
 from .info import info
@@ -74,6 +75,7 @@ for command in (
     info,
     predict,
     stability,
+    curve,
     plan,
     check,
     demo,

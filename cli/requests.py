@@ -215,7 +215,7 @@ def refuse(
 
     \b
     Example:
-      unlearnkit requests refuse R2 --reason no-data-held
+      unlearnkit requests refuse R2 --reason art-12-5-excessive
     """
     office = _office()
     with values_from_options():
@@ -225,7 +225,12 @@ def refuse(
 
 @requests.command()
 @click.argument("request")
-@click.option("--method", type=click.Choice(["retrained", "negligible-effect"]), required=True, help="How it was met.")
+@click.option(
+    "--method",
+    type=click.Choice(["retrained", "negligible-effect", "no-data-held"]),
+    required=True,
+    help="How it was met.",
+)
 @click.option("--records", type=click.IntRange(min=0), help="How many examples were deleted.")
 @click.option("--notified", multiple=True, help="Who else was told: a word of the policy. May be repeated.")
 @_EVIDENCE
@@ -245,12 +250,15 @@ def fulfil(
 ) -> None:
     """Record that REQUEST was fulfilled, and the person told.
 
-    Needs the certificate that shows it: the last one of this request, with nobody else answered without retraining
-    since. A document of another kind, an attestation, counts only where the policy says so.
+    Needs the certificates that show it. negligible-effect: of the effect, the newest of each release in force that
+    holds the person's data, with nobody else answered without retraining since. retrained: of exclusion. no-data-held:
+    of absence. A document of another kind is an attestation: it counts only where the policy says so, and is recorded
+    and listed as one.
 
     \b
     Example:
-      unlearnkit requests fulfil R2 --method negligible-effect --evidence certificate.json
+      unlearnkit requests fulfil R2 --method negligible-effect --evidence R2.certificate.json
+      unlearnkit requests fulfil R5 --method retrained --evidence R5.exclusion.json
     """
     office = _office()
     with values_from_options():

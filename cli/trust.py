@@ -43,15 +43,21 @@ def trust_option(command: _Command) -> _Command:
 def file_or_workspace_signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey | None:
     """The key in a file, else the workspace's; None outside of one. Other kinds are refused before any training."""
     from unlearnkit.compliance.workspace import WorkspaceFiles
-    from unlearnkit.signing.keys import Algorithm, read_private_key
 
     if key is not None:
-        signer = read_private_key(key, passphrase=passphrase.read())
-        if signer.public.algorithm is not Algorithm.P256:
-            raise click.UsageError(f"--key: {key} is an Ed25519 key, for logs; here one signs with P-256")
-        return signer
+        return key_from_file(key, passphrase.read())
     workspace = WorkspaceFiles.nearest()
     return None if workspace is None else workspace.signer_key(passphrase.read())
+
+
+def key_from_file(key: Path, passphrase: bytes | None) -> PrivateKey:
+    """The P-256 key in a file; other kinds are refused."""
+    from unlearnkit.signing.keys import Algorithm, read_private_key
+
+    signer = read_private_key(key, passphrase=passphrase)
+    if signer.public.algorithm is not Algorithm.P256:
+        raise click.UsageError(f"--key: {key} is an Ed25519 key, for logs; here one signs with P-256")
+    return signer
 
 
 def open_bundle(path: Path, trust: TrustStore | None) -> Bundle:

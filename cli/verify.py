@@ -25,7 +25,13 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 @click.command()
 @click.argument("paths", type=click.Path(path_type=Path, exists=True), nargs=-1, required=True)
-@click.option("--bundle", type=_FOLDER, help="The bundle that a certificate or evidence is about.")
+@click.option(
+    "--bundle",
+    "bundles",
+    type=_FOLDER,
+    multiple=True,
+    help="The bundle that a certificate or evidence is about. May be repeated, for those about several releases.",
+)
 @click.option("--log", type=_FOLDER, help="The log that a certificate or a proof is in. Default: the workspace's.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit that a certificate rests on.")
 @trust_option
@@ -34,7 +40,7 @@ def verify(
     output: Output,
     *,
     paths: tuple[Path, ...],
-    bundle: Path | None,
+    bundles: tuple[Path, ...],
     log: Path | None,
     evidence: tuple[Path, ...],
     trust: TrustStore | None,
@@ -52,7 +58,10 @@ def verify(
     from unlearnkit.verifier.examination import Failure, examine
     from unlearnkit.verifier.materials import Materials
 
-    beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
+    first, *others = bundles or (None,)
+    beside = Materials.at_hand(
+        bundle=first, bundles=[place for place in others if place], log=log, trust=trust, evidence=evidence
+    )
     found = [examine(path, beside) for path in paths]
     failures = [item.error for item in found if isinstance(item, Failure)]
     output.emit(_Verified(verified=not failures, paths=tuple(map(_Path.of, found))), _render)

@@ -17,7 +17,7 @@ LAYERS = [
     "verifier", "taylor", "training", "sketching", "audit", "report", "office", "examples", "cli",
 ]  # fmt: skip
 # They load a state dict into the model that they are given; torch is named in annotations alone.
-TYPES_ONLY = {"unlearnkit.bundle.bundle", "unlearnkit.bundle.unlearned"}
+TYPES_ONLY = {"unlearnkit.bundle.bundle", "unlearnkit.bundle.correction", "unlearnkit.bundle.fit"}
 MAY_IMPORT_TORCH = {"taylor", "training", "sketching", "audit", "examples"}
 
 

@@ -1,5 +1,6 @@
 # Every public name and where it lives: what __init__.py loads lazily, and type checkers read.
 
+from unlearnkit.audit.replay import audit_replay as audit_replay
 from unlearnkit.audit.retraining import audit_retraining as audit_retraining
 from unlearnkit.bundle import Bundle as Bundle
 from unlearnkit.bundle import PseudonymKey as PseudonymKey
@@ -16,6 +17,8 @@ from unlearnkit.errors import VerificationError as VerificationError
 from unlearnkit.estimation import Prediction as Prediction
 from unlearnkit.estimation import Sketch as Sketch
 from unlearnkit.office.workspace import Workspace as Workspace
+from unlearnkit.sketching.curve import Curve as Curve
+from unlearnkit.sketching.curve import curve as curve
 from unlearnkit.sketching.evaluation import evaluate as evaluate
 from unlearnkit.sketching.settings import Forward as Forward
 from unlearnkit.sketching.settings import Informed as Informed

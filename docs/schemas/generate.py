@@ -1,7 +1,7 @@
 """Write the JSON Schema (2020-12) of everything that is stored, from the declarations themselves: ``make schemas``.
 
 A schema says what may stand where. What must hold between members, such as a digest that fits its text, no schema says;
-reading checks it. The schemas of a certificate and of an audit are about the predicate of their in-toto statement.
+reading checks it. The schemas of a certificate, an audit and a replay are about the predicate of their statement.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, 
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
+from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absence, Cleared, Exclusion
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.evidence import Audit
+from unlearnkit.verifier.replayed import ReplayReport
 
 FOLDER = Path(__file__).parent
 
@@ -33,13 +36,19 @@ RECORDS = {
     "manifest": Manifest,
     "log-entry": Entry,
     "certificate": Certificate,
+    "certificate-file": CertificateFile,
     "retraining-audit": Audit,
+    "replay": ReplayReport,
+    "absence": Absence,
+    "exclusion": Exclusion,
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
     KEY_CREATED: KeyBody,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
+    ABSENCE_ISSUED: Cleared,
+    EXCLUSION_ISSUED: Cleared,
     TAIL_SET_ASIDE: SetAside,
     ENTRY_SET_ASIDE: EntrySetAside,
     REPAIRED: Repaired,

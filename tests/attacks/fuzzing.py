@@ -1,4 +1,4 @@
-"""A fuzzer of everything that is verified: bytes, structure and types; also signed and logged again by who is dishonest.
+"""A fuzzer of everything that is verified: bytes, structure and types; also signed and logged by who is dishonest.
 
 What may come of an input is counted: an error of the tree with its exit code, or the verified value. Anything else is a
 defect: another exception, and a value that is accepted though it is not the original one.

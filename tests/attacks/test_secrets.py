@@ -58,11 +58,12 @@ FINE: list[list[str]] = [
     ["info", "bundle"],
     ["predict", "bundle", "--probe", "test_loss", "--delete", "ann"],
     ["request-delete", "ann"],
-    ["certify", "R2", "--bundle", "bundle", *FROM_FILE],
+    ["release", "add", "bundle", "--name", "digits", "--version", "1"],
+    ["certify", "R2", "--bundle", "bundle", "-o", "R2.certificate.json", *FROM_FILE],
     ["log", "checkpoint", *FROM_VARIABLE],
     ["log", "verify"],
     ["log", "show", "--all"],
-    ["verify", "bundle", "audit", "R2.certificate.json", "R2.certificate.tlog-proof", "--bundle", "bundle"],
+    ["verify", "bundle", "audit", "R2.certificate.json", "--bundle", "bundle"],
     ["report", "R2.certificate.json", "-o", "R2.html", "--bundle", "bundle"],
 ]
 FAILING: list[list[str]] = [

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ from tests.bundle.small import rewrite
 from tests.training import small
 from tests.training.calls import sketched
 from tests.training.small import recipe
-from unlearnkit.audit import comparison
-from unlearnkit.audit.replay import default_tolerance, directions_from_seed, pickable, replay, verify_replay
+from unlearnkit.audit import fitted
+from unlearnkit.audit.replay import default_tolerance, replay, verify_replay
 from unlearnkit.bundle import Bundle, real_pairs, sign_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize
@@ -30,27 +31,40 @@ from unlearnkit.errors import RecipeError, VerificationError
 from unlearnkit.estimation.draws import Draw
 from unlearnkit.estimation.estimators import symmetric_dimension
 from unlearnkit.signing.keys import Algorithm, PrivateKey
+from unlearnkit.verifier.replayed import directions_from_seed, pickable
 
 SIGNER = PrivateKey.generate(Algorithm.P256)
 CALL = {"directions": 6, "degree": 2, "seed": 1, "dtype": "float32", "device": "cpu", "chunk": 2, "signer": SIGNER}
 ADJOINT = {"probe": uk.Reverse(rank=2, residual=3)}
-ALL = {"keep_weights": True, "reverse": ADJOINT, "informed": 2}
+CUBIC = {"probe": uk.Reverse(rank=2, residual=3, cubic=2)}
+SOLO = uk.Solo(3, units=["a", "c", "d", 7, "b"], keep_weights=True)
+ALL = {"keep_weights": True, "reverse": CUBIC, "informed": 2, "solo": SOLO}
 UNITS = 8
-KINDS = {"model", "base", "coefficients", "weight sketch", "slopes", "gradient", "residual"}
+SWEPT = {"gradient", "residual", "cubic basis", "cubic"}
+OWN = {"own": uk.OwnLoss()}
+KINDS = {"model", "base", "coefficients", "weight sketch", "slopes", *SWEPT, "series", "weight series"}
 INFORMED = "sketch/informed.safetensors"
 WEIGHTS = "sketch/directions-00002-00004.safetensors"
+SOLO_WEIGHTS = "sketch/solo-00000-00005.safetensors"
+REVERSE = "reverse/probe.safetensors"
+
+
+@cache
+def same() -> uk.Recipe:
+    """The recipe, traced once."""
+    return recipe()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Bundle:
     """A signed bundle with everything in it."""
-    return sketched(recipe(), tmp_path_factory.mktemp("whole") / "bundle", **CALL, **ALL)
+    return sketched(same(), tmp_path_factory.mktemp("whole") / "bundle", **CALL, **ALL)
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory) -> Bundle:
     """A signed bundle of random directions alone."""
-    return sketched(recipe(), tmp_path_factory.mktemp("plain") / "bundle", **CALL)
+    return sketched(same(), tmp_path_factory.mktemp("plain") / "bundle", **CALL)
 
 
 def copied(bundle: Bundle, folder: Path) -> Path:
@@ -98,7 +112,7 @@ def restate(path: Path, **changes: object) -> Bundle:
 
 @pytest.mark.parametrize("dtype", [None, "float32", "float64"])
 def test_an_honest_bundle_agrees_in_everything(whole, dtype):
-    found = verify_replay(replay(whole, recipe(), [1, 4], dtype=dtype, device="cpu"))
+    found = verify_replay(replay(whole, same(), [1, 4], dtype=dtype, device="cpu"))
     assert {c.kind for c in found.comparisons} == KINDS
     assert (found.indices, found.dtype, found.names_units) == ((1, 4), dtype or "float32", True)
     rows = {c.kind: c.rows for c in found.comparisons}
@@ -106,6 +120,8 @@ def test_an_honest_bundle_agrees_in_everything(whole, dtype):
     assert rows["slopes"] == (0, 1)  # modulo the two informed directions
     assert rows["residual"] == (1,)  # modulo three
     assert rows["gradient"] == tuple(range(6))
+    assert rows["cubic"] == (1,)
+    assert rows["series"] == rows["weight series"] == (1, 6)  # positions of the second and the last of five
 
 
 @pytest.mark.parametrize(
@@ -121,26 +137,87 @@ def test_an_honest_bundle_agrees_in_everything(whole, dtype):
         (INFORMED, "probes/scalar", (0,), "probe 'scalar', along informed directions"),
         ("reverse/probe.safetensors", "gradient", (4, 3), r"gradient by reverse sweeps, degree 1, element 4, .*\[3\]"),
         ("reverse/probe.safetensors", "residual", (2, 1, 5, 0), "residual of reverse sweeps, degree 2, direction 2"),
+        (REVERSE, "cubic", (2, 5, 3), r"cubic form by reverse sweeps, degree 3, pair 2, position \[5, 3\]"),
+        ("solo.safetensors", "probes/probe", (2, 2, 1, 1), r"probe', series along units alone, degree 3, unit 2, pos"),
+        ("solo.safetensors", "probes/scalar", (2, 0), "probe 'scalar', series along units alone, degree 1, unit 2: "),
+        (SOLO_WEIGHTS, "last.weight", (2, 1, 1, 1), r"'last.weight', series along units alone, degree 2, unit 2, pos"),
     ],
 )
 def test_one_altered_number_of_a_replayed_direction_is_found(copy, file, tensor, place, message):
     altered = alter(copy, file, tensor, place)
     with pytest.raises(VerificationError, match="does not hold what its recipe gives") as caught:
-        verify_replay(replay(altered, recipe(), [2], device="cpu"))
+        verify_replay(replay(altered, same(), [2], device="cpu"))
     (line,) = str(caught.value).splitlines()[1:]
     assert re.search(message, line)
 
 
+def test_a_cubic_form_in_a_basis_that_is_none_is_found(copy):
+    """Slices that are true of vectors that are not orthonormal say something else."""
+    tensors = tensors_of(copy, REVERSE)
+    tensors["basis"][1] = tensors["basis"][0]
+    tensors["cubic"][1:] = tensors["cubic"][0]
+    rewrite(copy, REVERSE, tensor_bytes(tensors))
+    found = replay(sign_again(copy), same(), [2], device="cpu")
+    assert [c.kind for c in found.comparisons if not c.agrees] == ["cubic basis"]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory) -> Bundle:
+    """Own losses, with series and gradients."""
+    call = CALL | {"directions": 0, "solo": uk.Solo(3), "reverse": {"own": uk.Reverse(rank=2, residual=2)}}
+    return sketched(recipe(probes=OWN), tmp_path_factory.mktemp("people") / "bundle", **call)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_own_losses_are_replayed_each_units_own(people, tmp_path, dtype):
+    found = verify_replay(replay(people, recipe(probes=OWN), [0, 5], dtype=dtype, device="cpu"))
+    assert {c.kind for c in found.comparisons} == {"model", "base", "series", "gradient", "residual"}
+    (third,) = [c for c in found.comparisons if (c.kind, c.degree) == ("series", 3)]
+    assert (third.rows, third.stored.shape) == ((0, 5), (2,))
+    altered = alter(copied(people, tmp_path), "solo.safetensors", "probes/own", (5, 1), share=1e-2)
+    with pytest.raises(VerificationError, match="probe 'own', series along units alone, degree 2, unit 5: the bundle"):
+        verify_replay(replay(altered, recipe(probes=OWN), [0, 5], dtype=dtype, device="cpu"))
+
+
+def two_sizes(m: nn.Module) -> torch.Tensor:
+    """The same twice, once a thousand times smaller."""
+    return torch.stack([small.scalar_probe(m), small.scalar_probe(m) / 1000])
+
+
+SMALLER = {
+    ("base", "probes/two.safetensors", "base"): (1,),
+    ("coefficients", "probes/two.safetensors", "coefficients"): (2, 1, 1, 0),
+    ("series", "solo.safetensors", "probes/two"): (2, 0, 1),
+    ("gradient", "reverse/two.safetensors", "gradient"): (1, 4),
+    ("residual", "reverse/two.safetensors", "residual"): (0, 1, 4, 1),
+    ("cubic", "reverse/two.safetensors", "cubic"): (0, 1, 4),
+    ("slopes", INFORMED, "probes/two"): (0, 1),
+}
+
+
+def test_every_element_of_a_probe_has_its_own_tolerance(tmp_path):
+    """What would be nothing to the larger element is seen of the smaller one."""
+    swept = {"two": uk.Reverse(rank=2, residual=1, cubic=1)}
+    mixed = recipe(probes={"two": two_sizes})
+    bundle = sketched(mixed, tmp_path / "bundle", **CALL, reverse=swept, solo=uk.Solo(1), informed=1)
+    verify_replay(replay(bundle, mixed, [2], device="cpu"))
+    for (_, file, tensor), place in SMALLER.items():
+        bundle = alter(bundle.path, file, tensor, place, share=2e-5)
+    wrong = [c for c in replay(bundle, mixed, [2], device="cpu").comparisons if not c.agrees]
+    assert {c.kind for c in wrong} == {kind for kind, _, _ in SMALLER}
+    assert len(wrong) == len(SMALLER)
+
+
 def test_an_altered_coefficient_is_found_in_float64_too(plain_copy):
     altered = alter(plain_copy, "probes/scalar.safetensors", "coefficients", (2, 1, 0))
-    found = replay(altered, recipe(), [2], dtype="float64", device="cpu")
+    found = replay(altered, same(), [2], dtype="float64", device="cpu")
     assert [(c.name, c.degree) for c in found.comparisons if not c.agrees] == [("scalar", 2)]
 
 
 def test_a_direction_that_is_not_replayed_keeps_its_secret(plain_copy):
     altered = alter(plain_copy, "probes/scalar.safetensors", "coefficients", (3, 0, 0))
-    verify_replay(replay(altered, recipe(), [0, 2, 5], device="cpu"))
-    found = replay(altered, recipe(), [2, 3], device="cpu")
+    verify_replay(replay(altered, same(), [0, 2, 5], device="cpu"))
+    found = replay(altered, same(), [2, 3], device="cpu")
     assert [(c.kind, c.name, c.degree) for c in found.comparisons if not c.agrees] == [("coefficients", "scalar", 1)]
 
 
@@ -160,7 +237,7 @@ def test_a_base_that_is_not_the_plain_runs_fails(tmp_path, monkeypatch, dtype):
 
 
 def test_numbers_that_are_not_finite_never_agree(plain):
-    found = replay(plain, recipe(), [0], device="cpu").comparisons[0]
+    found = replay(plain, same(), [0], device="cpu").comparisons[0]
     broken = replace(found, stored=np.full_like(found.stored, np.nan))
     assert found.agrees
     assert not broken.agrees
@@ -203,10 +280,10 @@ def test_every_unit_is_the_one_that_it_is_called(copy):
 
 def test_without_the_pseudonym_key_nobody_can_tell_who_is_who(plain_copy):
     (plain_copy.parent / "pseudonym.key").unlink()
-    found = verify_replay(replay(Bundle.open(plain_copy), recipe(), [0], device="cpu"))
+    found = verify_replay(replay(Bundle.open(plain_copy), same(), [0], device="cpu"))
     assert not found.names_units
     uk.PseudonymKey(bytes(32)).save(plain_copy.parent / "pseudonym.key")  # an auditor's own
-    assert not replay(Bundle.open(plain_copy), recipe(), [0], device="cpu").names_units
+    assert not replay(Bundle.open(plain_copy), same(), [0], device="cpu").names_units
 
 
 def test_a_probe_that_was_left_out_is_missed(plain_copy):
@@ -294,7 +371,7 @@ def test_informed_directions_that_were_fitted_to_the_random_ones_are_found(tmp_p
 @pytest.mark.parametrize("rank", [1, 3])
 def test_what_was_fitted_to_nothing_seldom_raises_an_alarm(monkeypatch, count, rank):
     """Each element a quadratic form of random vectors; the fresh one real, which varies more."""
-    monkeypatch.setattr(comparison, "_CHANCE", 0.02)
+    monkeypatch.setattr(fitted, "_CHANCE", 0.02)
     rng, trials = np.random.default_rng(count), 20_000
     weights = rng.exponential(size=rank)
     kept = np.tensordot(rng.exponential(size=(count, trials, rank)), weights, axes=1)
@@ -302,9 +379,7 @@ def test_what_was_fitted_to_nothing_seldom_raises_an_alarm(monkeypatch, count, r
     alarms = 0
     for element in range(trials):
         try:
-            comparison._verify_not_fitted(
-                "x", kept[:, element : element + 1], fresh[element : element + 1], np.zeros(1)
-            )
+            fitted.verify_not_fitted("x", kept[:, element : element + 1], fresh[element : element + 1], np.zeros(1))
         except VerificationError:
             alarms += 1
     assert alarms <= 0.02 * trials
@@ -312,8 +387,8 @@ def test_what_was_fitted_to_nothing_seldom_raises_an_alarm(monkeypatch, count, r
 
 def test_explicit_directions_can_be_replayed_too(tmp_path):
     psi = np.random.default_rng(0).standard_normal((3, UNITS)) + 0j
-    bundle = sketched(recipe(), tmp_path / "bundle", **(CALL | {"directions": psi, "seed": None}))
-    verify_replay(replay(bundle, recipe(), [0, 2], device="cpu"))
+    bundle = sketched(same(), tmp_path / "bundle", **(CALL | {"directions": psi, "seed": None}))
+    verify_replay(replay(bundle, same(), [0, 2], device="cpu"))
 
 
 def test_directions_follow_from_seed_and_bundle_as_documented(whole):
@@ -335,10 +410,10 @@ def test_directions_that_are_not_there_are_refused(whole, indices, message):
 def test_the_tolerance_is_that_of_the_coarser_precision_and_the_steps(plain):
     assert default_tolerance("float32", "float64", 25) == 64 * 2.0**-23 * 5
     assert default_tolerance("float64", "float64", 100) == 64 * 2.0**-52 * 10
-    steps = recipe().steps
-    found = replay(plain, recipe(), [0], dtype="float64", device="cpu")
+    steps = same().steps
+    found = replay(plain, same(), [0], dtype="float64", device="cpu")
     assert {c.tolerance for c in found.comparisons} == {64 * 2.0**-23 * steps**0.5}
-    strict = replay(plain, recipe(), [0], dtype="float64", device="cpu", tolerance=1e-12)
+    strict = replay(plain, same(), [0], dtype="float64", device="cpu", tolerance=1e-12)
     with pytest.raises(VerificationError, match="apart expected"):
         verify_replay(strict)
 
@@ -357,7 +432,7 @@ def precisions(tmp_path_factory) -> dict[str, Bundle]:
 @pytest.mark.parametrize("probe", ["probe", "scalar"])
 def test_the_numeric_error_is_the_difference_from_a_sketch_in_float64(precisions, probe):
     single, double = (precisions[name].probe(probe) for name in ("float32", "float64"))
-    found = replay(precisions["float32"], recipe(), range(6), dtype="float64", device="cpu").numeric_error(probe)
+    found = replay(precisions["float32"], same(), range(6), dtype="float64", device="cpu").numeric_error(probe)
     assert found.shape == (3, *single.base.shape)
     assert 0 < found.max() < 1e-6
     np.testing.assert_allclose(found[0], np.abs(single.base - double.base), atol=1e-14)
@@ -368,7 +443,7 @@ def test_the_numeric_error_is_the_difference_from_a_sketch_in_float64(precisions
 def test_no_prediction_is_off_by_more_than_the_numeric_error_allows(precisions):
     """As its docstring says: every coefficient off by ``e_r`` at worst, times what it counts in the estimate."""
     single, double = (precisions[name].probe("scalar") for name in ("float32", "float64"))
-    error = replay(precisions["float32"], recipe(), range(6), dtype="float64", device="cpu").numeric_error("scalar")
+    error = replay(precisions["float32"], same(), range(6), dtype="float64", device="cpu").numeric_error("scalar")
     x = np.eye(UNITS)[:3]
     predict = {"degree": 2, "unbiased": True}
 
@@ -388,7 +463,7 @@ def test_no_prediction_is_off_by_more_than_the_numeric_error_allows(precisions):
 
 def test_a_replay_in_single_precision_tells_no_rounding_error(plain):
     with pytest.raises(ValueError, match="replay in float64"):
-        replay(plain, recipe(), [0], device="cpu").numeric_error("probe")
+        replay(plain, same(), [0], device="cpu").numeric_error("probe")
 
 
 class Attention(nn.Module):
@@ -421,15 +496,48 @@ def test_numbers_that_are_zero_but_for_rounding_raise_no_alarm(tmp_path, dtype):
     idle = recipe(model=model, optimizer_made=optimizer, data=data, epochs=5, probes={"total": total})
     bundle = sketched(idle, tmp_path / "bundle", **CALL, keep_weights=True, informed=2)
     found = verify_replay(replay(bundle, idle, [1], dtype=dtype, device="cpu"))
-    names = {c.name for c in found.comparisons if np.abs(c.replayed).max() < c.floor}
+    names = {c.name for c in found.comparisons if (np.abs(c.replayed) < c.floor).all()}
     assert names >= ({"key.bias", "total"} if dtype == "float64" else set())
 
 
 def test_complex_numbers_are_compared_as_such(plain):
     """Both parts count: the stored pairs of real numbers are the complex numbers that are compared."""
-    found = replay(plain, recipe(), [2], device="cpu").comparisons
+    found = replay(plain, same(), [2], device="cpu").comparisons
     (scalar,) = [c for c in found if (c.kind, c.name, c.degree) == ("coefficients", "scalar", 1)]
     raw = (plain.path / "probes/scalar.safetensors").read_bytes()
     stored = parse_tensors(raw, where="x")["coefficients"][2, 0]
     np.testing.assert_array_equal(real_pairs(scalar.stored)[0], stored)
     assert scalar.difference == np.abs(scalar.stored - scalar.replayed).max()
+
+
+def test_the_differences_of_a_replay_cover_all_that_claims_use(precisions, whole, people):
+    found = replay(whole, same(), range(6), dtype="float64", device="cpu")
+    swept, other = found.differences("probe"), found.differences("scalar")
+    assert swept.base.shape == swept.gradient.shape == swept.residual.shape == swept.slopes.shape == (6,)
+    assert (swept.coefficients.shape, swept.solo.shape) == ((2, 6), (3, 6))
+    assert (other.base.shape, other.gradient, other.residual) == ((1,), None, None)
+    single, double = (precisions[name].probe("probe") for name in ("float32", "float64"))
+    alone = replay(precisions["float32"], same(), range(6), dtype="float64", device="cpu").differences("probe")
+    np.testing.assert_allclose(alone.base, np.abs(single.base - double.base).ravel(), atol=1e-14)
+    expected = np.abs(single.coefficients - double.coefficients).max(0).reshape(2, 6)
+    np.testing.assert_allclose(alone.coefficients, expected, atol=1e-14)
+    own = replay(people, recipe(probes=OWN), [0, 5], dtype="float64", device="cpu").differences("own")
+    assert own.solo.shape == (3, UNITS)
+    np.testing.assert_array_equal(own.solo, own.solo[:, :1].repeat(UNITS, axis=1))
+
+
+def test_a_certified_interval_from_single_precision_holds_that_from_double_with_the_replays_rounding(tmp_path):
+    """What is bounded is exact here, so rounding is all there is between the two."""
+    call = CALL | {"directions": 0, "solo": uk.Solo(3), "reverse": {"probe": uk.Reverse(rank=0, residual=0)}}
+    single, double = (
+        sketched(same(), tmp_path / dtype, **(call | {"dtype": dtype})) for dtype in ("float32", "float64")
+    )
+    found = replay(single, same(), range(UNITS), dtype="float64", device="cpu")
+    for name, degree, sets in (("probe", 3, np.eye(UNITS)), ("scalar", 3, np.eye(UNITS)), ("probe", 1, 1 - np.eye(8))):
+        rounding = found.differences(name)
+        one = single.probe(name).bound(sets, 0.05, degree=degree, rounding=rounding)
+        true = double.probe(name).bound(sets, 0.05, degree=degree).estimate
+        assert "rounding" in one.covers
+        assert (np.abs(one.estimate - true) <= one.epsilon).all()
+        assert 0 < one.epsilon.max() < 1e-5
+        assert (np.abs(one.estimate - true).max() > 1e-9).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,16 @@ def small(
     informed: int = 0,
     count: int = COUNT,
     key: PseudonymKey = KEY,
+    units: Sequence[str] = UNITS,
+    recipe: str = DIGEST,
 ) -> Small:
-    """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind."""
+    """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind.
+
+    units: five names. recipe: digest.
+    """
     rng = np.random.default_rng(0)
     salt = salt_from_seed(1)
-    directions = Directions.random(DIGEST, salt, count, len(UNITS), dtype)
+    directions = Directions.random(recipe, salt, count, len(UNITS), dtype)
     if explicit:
         directions = Directions.explicit(directions.block(0, count))
     polynomial = Polynomial.random(rng, units=len(UNITS), elements=2, degree=DEGREE, scale=0.1)
@@ -76,7 +81,7 @@ def small(
         "steps": np.array(7),
     }
     manifest = Manifest(
-        recipe=RecipeText(DIGEST, {"name": "small", "optimizer": {"lr": 0.05}}),
+        recipe=RecipeText(recipe, {"name": "small", "optimizer": {"lr": 0.05}}),
         counterfactual="loss weight zero, same schedule",
         units=len(UNITS),
         pseudonym_key=key.fingerprint,
@@ -89,7 +94,7 @@ def small(
         reverse=(SweptProbe("margins", RANK, LEFT),) if swept else (),
     )
     contents = {
-        "units": [key.pseudonym(name) for name in UNITS],
+        "units": [key.pseudonym(name) for name in units],
         "model": model,
         "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
         "directions": directions.array,

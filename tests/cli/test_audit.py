@@ -14,7 +14,6 @@ from unlearnkit.cli.trust import UNVERIFIED
 
 import unlearnkit as uk
 from tests.bundle.small import rewrite
-from unlearnkit.audit.replay import directions_from_seed
 from unlearnkit.bundle import Bundle, sign_bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.office.workspace import Workspace
@@ -22,6 +21,7 @@ from unlearnkit.records import to_json
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
 from unlearnkit.verifier.evidence import verify_evidence
 from unlearnkit.verifier.plan import UnitDeletions, draw_deletions
+from unlearnkit.verifier.replayed import directions_from_seed, verify_signed_replay
 
 RECIPE = """
 import torch
@@ -130,6 +130,28 @@ def test_float64_tells_the_rounding_error(folder):
     assert {name: len(errors) for name, errors in record["numeric_error"].items()} == {"logits": 3, "loss": 3}
     assert all(0 < error < 1e-6 for errors in record["numeric_error"].values() for error in errors)
     assert "rounding of loss: base" in run(*replay(folder, "--indices", "0", "--dtype", "float64")).stdout
+
+
+def test_a_signed_report_tells_claims_what_rounding_does_to_them(folder, altered, tmp_path):
+    key, path = ("--key", folder / "signer.pem"), tmp_path / "replay.json"
+    record = document(*replay(folder, "--seed", "heads", "--directions", 2, "-o", path, *key))
+    assert (record["dtype"], record["path"]) == ("float64", str(path))
+    bundle, public = Bundle.open(folder / "bundle"), read_private_key(folder / "signer.pem").public
+    found = verify_signed_replay(path.read_bytes(), where="replay.json", keys=[public], bundle=bundle)
+    assert found.report.seed == "heads"
+    assert found.report.directions == directions_from_seed(bundle, "heads", 2)
+    for name, errors in record["numeric_error"].items():
+        differences = found.differences(name)
+        assert [differences.base.max(), *differences.coefficients.max(1)] == pytest.approx(errors, rel=1e-12)
+    assert "exists already" in run(*replay(folder, "-o", path, *key)).stderr
+    for options in (("--dtype", "float32"), ("--indices", "0")):
+        assert (
+            "of a float64 replay of directions that follow from a seed"
+            in run(*replay(folder, *options, "-o", tmp_path / "other.json", *key)).stderr
+        )
+    wrong = run(*replay(folder, "--directions", 4, "-o", tmp_path / "wrong.json", *key, bundle=altered))
+    assert wrong.exit_code == 4
+    assert not (tmp_path / "wrong.json").exists()
 
 
 def test_an_altered_bundle_is_found_and_everything_is_still_printed(folder, altered):

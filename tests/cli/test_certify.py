@@ -65,12 +65,13 @@ def certified(office: Office) -> Path:
     office.run("request-delete", "ann", secret=False)
     in_use(office)
     office.run("certify", "R2")
-    return Path("R2.certificate.json")
+    return Path("certificates/R2-digits@1.certificate.json")
 
 
 def test_a_certificate_is_issued_proved_and_verified(office):
     certificate = certified(office)
-    proof = certificate.with_suffix(".tlog-proof")
+    proof = Path("c.tlog-proof")
+    proof.write_text(json.loads(certificate.read_bytes())["proof"])
     paths = ["bundle", "audit", str(certificate), str(proof), "audit/checkpoint"]
     result = office.run("--json", "verify", *paths, "--bundle", "bundle", secret=False)
     record = json.loads(result.stdout)
@@ -81,6 +82,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
         "signature",
         "bundle",
         "artefacts",
+        "proof",
         "log",
         "release",
         "request",
@@ -94,7 +96,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
 
 def test_a_tampered_certificate_is_a_verification_failure_that_names_the_check(office):
     certificate = certified(office)
-    envelope = json.loads(certificate.read_bytes())
+    envelope = json.loads(certificate.read_bytes())["envelope"]
     payload = base64.b64decode(envelope["payload"]).replace(b'"units":5', b'"units":6')
     envelope["payload"] = base64.b64encode(payload).decode()
     certificate.write_bytes(json.dumps(envelope, separators=(",", ":")).encode())
@@ -123,11 +125,26 @@ def test_one_certificate_answers_those_who_are_named_or_all_that_are_open(office
     both = json.loads(office.run("--json", "certify", "R2", "R3", "--bundle", "bundle", "-o", "c.json").stdout)
     assert (both["requests"], both["together"], both["delta"]["spent"]) == (["R2", "R3"], 2, "0.05")
     everybody = json.loads(office.run("--json", "certify", "--open").stdout)
-    assert (everybody["requests"], everybody["path"]) == (["R2", "R3"], "R2.certificate.json")
+    assert everybody["requests"] == ["R2", "R3"]
+    assert everybody["path"] == str(office.root / "certificates" / "R2-digits@1.certificate.json")
     assert everybody["delta"]["spent"] == "0.05"  # the same question
     assert (
         "2, with those answered without retraining before"
-        in office.run("certify", "--open", "--release", "digits@1").stdout
+        in office.run("certify", "--open", "--release", "digits@1", "--force").stdout
     )
     for wrong in (["certify"], ["certify", "R2", "--open"]):
         assert "give requests, or --open" in office.run(*wrong, code=2).output
+
+
+def test_who_is_in_no_release_gets_a_certificate_of_absence_and_an_answer(office):
+    office.run("request-delete", "stranger", secret=False)
+    office.run("requests", "verify-identity", "R2", "--method", "in-person", secret=False)
+    in_use(office)
+    issued = json.loads(office.run("--json", "certify", "R2").stdout)
+    assert (issued["kind"], issued["path"], issued["releases"]) == ("absence", "R2.absence.json", ["digits@1"])
+    assert "absence: none of the releases in force holds their data" in office.run("certify", "R2", "-o", "x").stdout
+    record = json.loads(office.run("--json", "verify", "R2.absence.json", secret=False).stdout)
+    assert [check["name"] for check in record["paths"][0]["checks"]][-2:] == ["releases", "people"]
+    how = ["--method", "no-data-held", "--evidence", "R2.absence.json"]
+    assert "R2  fulfilled " in office.run("requests", "fulfil", "R2", *how, secret=False).stdout
+    assert "they were in no release" in office.run("certify", "R2", "--kind", "exclusion", code=5).stderr

@@ -36,7 +36,7 @@ def test_a_policy_is_shown_as_it_is_written_and_can_be_copied(name, tmp_path):
 def test_a_check_says_what_a_policy_allows():
     text = run("policy", "check", "gdpr")
     assert "respond       1 months, then the next working day (GDPR Art. 12(3))" in text
-    assert "accepts       retrained, negligible-effect, refused" in text
+    assert "accepts       retrained, negligible-effect, no-data-held, refused" in text
     assert "delta         at most 0.05, and 0.5 for a bundle" in text
     record = json.loads(run("--json", "policy", "check", "ccpa"))
     assert record["deadlines"]["acknowledge"] == {"rule": "11 CCR 7021(a)", "period": "10 business days"}

@@ -55,7 +55,15 @@ def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
     run("request-delete", "ann", "ben")
     run("requests", "verify-identity", "R3", "--method", "in-person")
     run("certify", "R3")
-    run("requests", "fulfil", "R3", "--method", "negligible-effect", "--evidence", "R3.certificate.json")
+    run(
+        "requests",
+        "fulfil",
+        "R3",
+        "--method",
+        "negligible-effect",
+        "--evidence",
+        "certificates/R3-digits@1.certificate.json",
+    )
     shown = json.loads(run("--json", "release", "show", "digits@1").stdout)
     change = float(office.open_bundle("bundle").probe("test_loss").predict(["ann"]).change)
     (moved,) = shown["standing"]["changes"]

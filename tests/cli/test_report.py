@@ -172,6 +172,8 @@ def test_the_commands_on_the_page_verify_the_signature_with_openssl(case):
 
 def test_the_command_on_the_page_finds_the_certificate_in_the_log(case):
     case.run("-o", "r.html")
-    (command,) = re.findall(r"<code>(sed -n .*?)</code>", Path("r.html").read_text())
-    found = subprocess.run(["bash", "-c", command.replace("LOG/", "log/")], capture_output=True, text=True, check=True)
+    (command,) = re.findall(r"<code>(grep -c .*?)</code>", Path("r.html").read_text())
+    found = subprocess.run(
+        ["bash", "-c", html.unescape(command).replace("LOG/", "log/")], capture_output=True, text=True, check=True
+    )
     assert found.stdout == "1\n"

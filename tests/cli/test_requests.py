@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
 from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.policy.policy import packaged_policies
 
 
 class Terminal:
@@ -45,8 +47,17 @@ def terminal(monkeypatch, tmp_path):
     return made
 
 
+def attesting(folder: Path) -> None:
+    """A policy that takes documents for new trainings."""
+    text = packaged_policies()["gdpr"].replace(b"attested = []", b'attested = ["retrained"]')
+    (folder / "policy.toml").write_bytes(text)
+    settings = folder / "unlearnkit.toml"
+    settings.write_text(settings.read_text().replace('policy = "gdpr"', 'policy = "policy.toml"'))
+
+
 def test_a_request_goes_from_receipt_to_fulfilment(terminal, tmp_path):
     (tmp_path / "certificate.json").write_bytes(b"{}")
+    attesting(tmp_path)
     assert terminal.run("request-delete", "jane@example.com").startswith("R2  received           received 2025-03-05")
     assert "due 2025-04-07 (GDPR Art. 12(3)), in 33 days" in terminal.run("requests", "list")
     terminal.run("requests", "acknowledge", "R2")
@@ -54,7 +65,7 @@ def test_a_request_goes_from_receipt_to_fulfilment(terminal, tmp_path):
     terminal.run("requests", "extend", "R2", "--reason", "complexity")
     terminal.run("requests", "assess", "R2", "--decision", "fulfil", "--records", "3")
     how = ["--method", "retrained", "--evidence", "certificate.json", "--notified", "processors"]
-    assert "R2  fulfilled" in terminal.run("requests", "fulfil", "R2", *how)
+    assert "R2  fulfilled (attested)" in terminal.run("requests", "fulfil", "R2", *how)
     shown = terminal.json("requests", "show", "R2")
     assert [step["state"] for step in shown["steps"]] == [
         "received",
@@ -64,6 +75,7 @@ def test_a_request_goes_from_receipt_to_fulfilment(terminal, tmp_path):
         "assessed",
         "fulfilled",
     ]
+    assert shown["state"] == "fulfilled (attested)"
     digest = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"  # sha256sum of {}
     assert shown["steps"][-1]["evidence"] == [digest]
     assert shown["closed"] is True

@@ -6,7 +6,7 @@ import pytest
 
 from tests.compliance.requests.desks import STEPS, desk_of, new_log
 from unlearnkit.compliance.log import reader
-from unlearnkit.compliance.log.entry import START, Position
+from unlearnkit.compliance.log.entry import START, Position, draft, encode_line
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.merkle import Tree, leaf_hash
 from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
@@ -221,3 +221,19 @@ def test_a_log_that_is_not_what_was_signed_is_not_signed_from_a_view_either(log,
         publish_checkpoint(AuditLog.open(log.path, now=clock), key, recompute=view.history)
     with pytest.raises(ConsistencyError, match="the log was rewritten"):
         prove_entries(log.path, [1], log=key.public, tree=view.tree())
+
+
+def test_a_log_whose_times_decrease_is_not_a_legal_one(tmp_path, key, clock):
+    """Its chain and its signature are right: whoever keeps it wrote it so."""
+    log = AuditLog.create(tmp_path / "log", now=clock)
+    first = log.record("note", {"n": 1})
+    place = Position(1, len(first.line), first.digest)
+    line = encode_line(draft("note", {"n": 2}), position=place, time="2025-03-05T08:59:59Z")
+    with (log.path / "log.jsonl").open("ab") as file:
+        file.write(line)
+    publish_checkpoint(log, key)
+    message = "log entry 1 is from 2025-03-05T08:59:59Z, the one before it from 2025-03-05T09:00:00Z"
+    with pytest.raises(VerificationError, match=message):
+        _ = LogView.read(log.path).register
+    with pytest.raises(VerificationError, match=message):
+        LogView.verify(log.path, log=key.public)

@@ -137,10 +137,10 @@ def test_an_own_policy_is_read_from_the_workspace(tmp_path):
 
 
 def test_time_comes_from_one_place(workspace, monkeypatch):
-    monkeypatch.setattr(clock, "utc_now", lambda: datetime(2025, 6, 30, 22, 30, tzinfo=UTC))
+    monkeypatch.setattr(clock, "utc_now", lambda: datetime(2028, 6, 30, 22, 30, tzinfo=UTC))
     desk = workspace.desk(with_key=True)
-    assert desk.today == date(2025, 7, 1)  # in Berlin
+    assert desk.today == date(2028, 7, 1)  # in Berlin
     (request,) = desk.receive(["jane"], source="email")
-    assert request.respond.day == date(2025, 8, 1)
+    assert request.respond.day == date(2028, 8, 1)
     *_, entry = workspace.open_log().entries()
-    assert entry.time == datetime(2025, 6, 30, 22, 30, tzinfo=UTC)
+    assert entry.time == datetime(2028, 6, 30, 22, 30, tzinfo=UTC)

@@ -49,9 +49,9 @@ def test_a_certificate_of_this_request_that_decided_so_fulfils_it(office):
 
 def test_a_document_or_a_certificate_of_somebody_else_does_not(office):
     issued = office.certify(["R2"])
-    for document in (Path("unlearnkit.toml"), issued.proof):
-        refused(office, "R2", document, reason="no certificate of it, as the log records them")
-    refused(office, "R3", issued.path, reason="no certificate of it")
+    for document in (Path("unlearnkit.toml"), Path("trust.toml")):
+        refused(office, "R2", document, reason="no certificate of effect of it, as the log records them")
+    refused(office, "R3", issued.path, reason="no certificate of effect of it")
 
 
 def test_who_was_answered_since_is_left_out_of_a_certificate_which_shows_nothing_any_more(office):
@@ -86,9 +86,12 @@ def test_a_certificate_from_a_release_that_is_not_in_force_does_not(office):
 
 
 def test_an_attestation_counts_where_the_policy_says_so_and_nowhere_else(office):
-    assert office.fulfil("R2", method="retrained", evidence=["unlearnkit.toml"]).is_closed
-    text = POLICY.replace(b'attested = ["retrained"]', b'attested = ["negligible-effect"]')
+    issued = office.certify(["R2"])
+    text = POLICY.replace(b"attested = []", b'attested = ["negligible-effect"]')
     (office.root.parent / "policy.toml").write_bytes(text)
-    assert fulfil(office, "R3", Path("unlearnkit.toml")).is_closed
-    with pytest.raises(RefusedError, match="R4 cannot become fulfilled: the policy accepts no attestation"):
+    assert fulfil(office, "R3", Path("unlearnkit.toml")).state == "fulfilled (attested)"
+    refused(office, "R2", issued.path, reason="others were answered without retraining: R3")  # it is no attestation
+    (office.root.parent / "policy.toml").write_bytes(POLICY)
+    assert fulfil(office, "R2", office.certify(["R2"], out="again.json").path).state == "fulfilled"
+    with pytest.raises(RefusedError, match="R4 cannot become fulfilled: no certificate of exclusion of it"):
         office.fulfil("R4", method="retrained", evidence=["unlearnkit.toml"])

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
+from tests.interrupted import in_child, killed_before, operations_of
 from tests.training import small
 from tests.training.calls import sketched
 from unlearnkit.files import write_new
 from unlearnkit.sketching import sketch as sketching
 from unlearnkit.sketching.forward import ForwardSketching
 
-CHANGES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir"}  # audit events; os.replace reports os.rename
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CALLS = ("fsync",)
 RECIPE = small.recipe("sgd", epochs=1, probes={"scalar": small.scalar_probe})
 CALL = {"directions": 3, "degree": 1, "chunk": 2, "seed": 0, "device": "cpu", "keep_weights": True, "progress": False}
 
@@ -43,65 +41,6 @@ def trace_once(root: Path) -> None:
     call(root / "traced")
     made[0].prepare = lambda: 1000
     sketching.ForwardSketching = lambda _run, _degree: made[0]
-
-
-def watch(folder: Path, act: Callable[[], None]) -> None:
-    """Call ``act`` before each operation of this process that changes the folder, and before each fsync."""
-
-    def hook(event: str, args: tuple[object, ...]) -> None:
-        writes = event == "open" and isinstance(args[2], int) and args[2] & WRITING
-        if (writes and str(args[0]).startswith(str(folder))) or event in CHANGES:
-            act()
-
-    fsync = os.fsync
-
-    def watched(descriptor: int) -> None:
-        act()
-        fsync(descriptor)
-
-    sys.addaudithook(hook)
-    os.fsync = watched
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Do something in a child process. Returns its exit status, negative for the signal that ended it."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001  a child ends here, whatever happened
-            print(repr(error), file=sys.stderr)  # noqa: T201
-            os._exit(1)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
-def operations_of_a_run(folder: Path) -> int:
-    reading, writing = os.pipe()
-
-    def work() -> None:
-        watch(folder, lambda: os.write(writing, b"."))
-        call(folder)
-
-    assert in_child(work) == 0
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        return len(pipe.read())
-
-
-def run_killed_before(nth: int, folder: Path) -> int:
-    left = [nth]
-
-    def act() -> None:
-        left[0] -= 1
-        if not left[0]:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def work() -> None:
-        watch(folder, act)
-        call(folder)
-
-    return in_child(work)
 
 
 def fresh(root: Path, name: str) -> Path:
@@ -122,11 +61,11 @@ def main(root: Path) -> None:
     trace_once(root)
     write_new(root / "pseudonym.key", b"0" * 64 + b"\n", mode=0o600)
     whole = fresh(root, "whole")
-    operations = operations_of_a_run(whole)
+    operations = operations_of(whole, lambda: call(whole), CALLS)
     expected, wrong, published = digest(whole / "bundle"), [], 0
     for nth in range(1, operations + 1):
         folder = fresh(root, str(nth))
-        assert run_killed_before(nth, folder) == -signal.SIGKILL
+        assert killed_before(nth, folder, lambda: call(folder), CALLS) == -signal.SIGKILL  # noqa: B023  called at once
         published += (folder / "bundle").exists()
         status = in_child(lambda: call(folder))  # noqa: B023  called at once
         left = sorted(p.name for p in folder.iterdir())

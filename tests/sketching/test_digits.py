@@ -147,10 +147,10 @@ def test_informed_directions_predict_margins_that_nobody_pinned(truth, tmp_path,
     sketch = uk.evaluate(bundle, recipe, lambda model: margins(model(x), y))
     model = make_recipe(truth).model.float()
 
-    def of_unlearned_models(masks: np.ndarray) -> np.ndarray:
+    def of_corrected_models(masks: np.ndarray) -> np.ndarray:
         found = []
         for mask in masks:
-            model.load_state_dict(bundle.unlearned_model(model, np.flatnonzero(mask).tolist()))
+            model.load_state_dict(bundle.corrected_model(model, np.flatnonzero(mask).tolist()))
             with torch.no_grad():
                 found.append(margins(model(x), y).numpy() - sketch.base)
         return np.array(found)
@@ -159,6 +159,6 @@ def test_informed_directions_predict_margins_that_nobody_pinned(truth, tmp_path,
         reached = scores(truth, kind, lambda masks: sketch.predict(masks).change)
         assert reached[0] >= lds
         assert reached[1] <= error
-        of_models = scores(truth, kind, of_unlearned_models)
+        of_models = scores(truth, kind, of_corrected_models)
         assert of_models[0] == pytest.approx(reached[0], abs=0.02)
         assert of_models[1] == pytest.approx(reached[1], abs=0.04)

@@ -158,7 +158,7 @@ def test_pieces_change_nothing_beyond_rounding(few, in_pieces):
     assert names == [f"{s}-{p}" for s in ("pull-0", "push-1", "pull-1", "final") for p in ("0-2", "2-3")]
     for name in ("probe", "scalar"):
         np.testing.assert_allclose(bundle.probe(name).influences(), few.probe(name).influences(), rtol=1e-9, atol=1e-12)
-    one, other = (b.unlearned_model(model(), GONE) for b in (bundle, few))
+    one, other = (b.corrected_model(model(), GONE) for b in (bundle, few))
     assert all(torch.allclose(one[name], other[name], rtol=1e-11, atol=1e-13) for name in other)
 
 
@@ -224,11 +224,11 @@ def test_the_stored_directions_are_guarded(few, tmp_path):
         uk.Bundle.open(copied)
 
 
-def test_the_unlearned_model_is_the_trained_one_moved_along_the_directions(few):
+def test_the_corrected_model_is_the_trained_one_moved_along_the_directions(few):
     """``theta_0 + J Q Q'x``, by the dense Jacobian."""
     q = few.informed.directions
     moved = q.T @ q @ mask(*GONE)
-    state = few.unlearned_model(model(), GONE)
+    state = few.corrected_model(model(), GONE)
     trained = unrolled.train(torch.zeros(N, dtype=torch.float64))
     for name, jacobian in unrolled.jacobian().items():
         np.testing.assert_allclose(state[name], trained[name] + jacobian @ torch.from_numpy(moved), rtol=1e-9)
@@ -241,7 +241,7 @@ def test_the_unlearned_model_is_the_trained_one_moved_along_the_directions(few):
 def test_with_a_complete_basis_it_is_the_first_order_of_the_training(tmp_path, optimizer):
     """So for a small part of a unit it misses the real retraining by the second order."""
     bundle = make(tmp_path / "bundle", optimizer, informed=N)
-    full, trained = bundle.unlearned_model(model(), ["c"]), bundle.model_state()
+    full, trained = bundle.corrected_model(model(), ["c"]), bundle.model_state()
     misses = []
     for weight in (1e-3, 2e-3):
         real = uk.retrain(recipe(optimizer), ["c"], weight=weight, device="cpu").state_dict()
@@ -253,7 +253,7 @@ def test_with_a_complete_basis_it_is_the_first_order_of_the_training(tmp_path, o
 
 def test_it_loads_and_predicts_what_the_sketch_predicts_up_to_what_is_not_linear(complete):
     m = model()
-    m.load_state_dict(complete.unlearned_model(m, GONE))
+    m.load_state_dict(complete.corrected_model(m, GONE))
     assert m.second.weight is m.first.weight
     sketch = uk.evaluate(complete, recipe(), probe)
     with torch.no_grad():
@@ -263,7 +263,7 @@ def test_it_loads_and_predicts_what_the_sketch_predicts_up_to_what_is_not_linear
 
 def test_forward_sketches_predict_weights_at_degree_two_as_they_predict_probes(tmp_path):
     bundle = make(tmp_path / "bundle", directions=5, degree=2, keep_weights=True, chunk=2)
-    state = bundle.unlearned_model(model(), GONE, degree=2)
+    state = bundle.corrected_model(model(), GONE, degree=2)
     psi, x = bundle.directions.block(0, 5), mask(*GONE)
     forms = np.einsum("ju,jv->juv", psi, psi).reshape(5, -1)
     forms = np.concatenate([forms.real, forms.imag])
@@ -280,28 +280,28 @@ def test_forward_sketches_predict_weights_at_degree_two_as_they_predict_probes(t
         added = state[name].numpy() - trained[name].numpy() - first
         close = [np.isclose(added, found, rtol=1e-6, atol=1e-10) for found in (second, plain.reshape(second.shape))]
         assert np.any(close, axis=0).all()  # the average where it stands out, else the form of minimum norm
-    assert np.isfinite(state.sampling_noise)
-    assert state.sampling_noise > 0
-    assert "average over 5 directions" in state.explanation
+    assert np.isfinite(state.correction.sampling_noise)
+    assert state.correction.sampling_noise > 0
+    assert "average over 5 directions" in state.correction.explanation
 
 
 def test_a_bundle_without_weight_sketches_predicts_no_model(tmp_path):
     bundle = make(tmp_path / "bundle", directions=1)
     with pytest.raises(RefusedError, match="kept no weight sketches"):
-        bundle.unlearned_model(model(), GONE)
+        bundle.corrected_model(model(), GONE)
     with pytest.raises(RefusedError, match="kept no weight sketches"):
         uk.evaluate(bundle, recipe(), probe)
 
 
 def test_a_model_with_other_weights_is_refused(few):
     with pytest.raises(ValueError, match="does not fit the bundle"):
-        few.unlearned_model(torch.nn.Linear(2, 3), GONE)
+        few.corrected_model(torch.nn.Linear(2, 3), GONE)
 
 
 def test_single_precision_finds_the_same_model(few, tmp_path):
     """Rounding may turn the directions, but not what a complete basis of them says."""
     bundle = make(tmp_path / "bundle", informed=N, dtype="float32")
-    state = bundle.unlearned_model(model().float(), GONE)
+    state = bundle.corrected_model(model().float(), GONE)
     trained = unrolled.train(torch.zeros(N, dtype=torch.float64))
     for name, jacobian in unrolled.jacobian().items():
         expected = trained[name] + jacobian @ torch.from_numpy(mask(*GONE))

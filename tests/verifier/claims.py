@@ -75,7 +75,6 @@ def certificate(**changed) -> Certificate:
         "spent": "0.05",
         "budget": "0.12",
         "log": "example.org/log",
-        "index": 7,
         "issued": "2025-01-31T09:30:00Z",
         "software": "unlearnkit 0.1.0",
     }

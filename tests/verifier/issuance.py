@@ -93,7 +93,7 @@ class Issuer:
         change: of what it states; decision and account are then made to fit. conclusion: a change after that.
         """
         with self.log.exclusive() as writer:
-            forged = replace(change(issued.certificate), index=writer.end.index)
+            forged = change(issued.certificate)
             account = DeltaAccount(forged.account, issued_certificates(self.log.entries()))
             asked = parse_issued(0, log_body(forged, b"")).questions
             spent = account.spend([(item.question, item.delta) for item in asked], Decimal(1000))

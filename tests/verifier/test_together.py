@@ -121,7 +121,7 @@ def test_a_certificate_stays_what_it_was_when_others_are_answered_after_it(offic
     office.verify(first.raw)
     register = LogView.read(office.folder / "log").register
     assert len(standing_set(register, office.bundle)) == 2
-    assert standing_set(register, office.bundle, before=first.certificate.index) == first.certificate.standing
+    assert standing_set(register, office.bundle, before=first.entry.index) == first.certificate.standing
 
 
 def test_who_is_answered_while_claims_are_computed_is_not_left_out(office, monkeypatch):

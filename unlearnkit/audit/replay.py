@@ -6,33 +6,40 @@ which directions would be picked. In float64 the differences are the rounding er
 Two honest runs differ by rounding: other machines, libraries and block sizes add in another order. Every training step
 rounds anew, and errors of T steps that are independent grow like sqrt(T); so two numbers are *the same* when they are
 at most ``64 eps sqrt(T)`` of the scale apart, with eps the resolution of the coarser of the two precisions, and the
-scale of a degree the largest coefficient of that degree in the replay, over the directions replayed and all elements.
-(Measured up to degree 3: honest float32 runs of 15 to 200 steps differ from float64 ones by 0.2 to 2 eps sqrt(T), with
-Adam, which divides by small numbers, by up to 20.) Some numbers are zero but for rounding, such as the bias of an
-attention layer's keys: their scale is at least a 16th of the largest weight's of that degree (for a probe: of its base,
-times how far the weights move for their size; measured: they reach the largest times eps sqrt(T), a quarter of what is
-then allowed). What is altered by less changes predictions as rounding may.
+scale that of a weight, or of each element of a probe by itself: its largest coefficient of that degree in the replay,
+over the directions replayed. (Measured up to degree 3: honest float32 runs of 15 to 200 steps differ from float64 ones
+by 0.2 to 2 eps sqrt(T), with Adam, which divides by small numbers, by up to 20.) Some numbers are zero but for
+rounding; their least scale is in `unlearnkit.audit.natural`. (Measured: they reach the largest times eps sqrt(T), a
+quarter of what is then allowed.) What is altered by less changes predictions as rounding may.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from unlearnkit.audit.comparison import FACTOR, Comparison, Replayer, verify_same_names
+from unlearnkit.audit.again import Again
+from unlearnkit.audit.comparison import FACTOR, Comparison, Kind, verify_same_names
+from unlearnkit.audit.replayed_forward import ForwardReplay
+from unlearnkit.audit.replayed_reverse import ReverseReplay
 from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
-from unlearnkit.estimation.draws import Draw, draw_key
+from unlearnkit.estimation import Differences
+from unlearnkit.files import write_new
 from unlearnkit.training.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.training.run import make_run
+from unlearnkit.verifier.replayed import ReplayReport, directions_from_seed, pickable, sign_replay
 
-DOMAIN = "unlearnkit/replay/v1"
-"""Names how directions follow from an auditor's seed."""
+if TYPE_CHECKING:
+    from unlearnkit.signing.keys import PrivateKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +55,11 @@ class Replay:
     names_units: bool
     comparisons: tuple[Comparison, ...]
 
+    @property
+    def agrees(self) -> bool:
+        """Whether everything does."""
+        return all(comparison.agrees for comparison in self.comparisons)
+
     def numeric_error(self, probe: str) -> Array:
         """Of a float64 replay: how far a probe's base and coefficients are off by rounding, ``[1 + degree, *P]``.
 
@@ -60,11 +72,56 @@ class Replay:
 
         ValueError for a replay in another precision.
         """
-        if self.dtype != "float64":
-            raise ValueError(f"a replay in {self.dtype} does not tell rounding errors; replay in float64")
+        self._require_double()
         found = [c for c in self.comparisons if c.name == probe and c.kind in ("base", "coefficients")]
         errors = [c.differences.max(axis=0) if c.degree else c.differences for c in found]
         return np.stack(errors)
+
+    def differences(self, probe: str) -> Differences:
+        """Of a float64 replay: what is off by rounding of all that claims about a probe use.
+
+        ``Sketch.bound(rounding=...)`` takes it, and propagates it to the claim.
+
+        ValueError for a replay in another precision.
+        """
+        self._require_double()
+        return Differences(
+            base=self._base(probe),
+            gradient=self._largest("gradient", probe, (1,)),
+            residual=self._largest("residual", probe, (0, 2)),
+            coefficients=self._by_degree("coefficients", probe),
+            slopes=self._largest("slopes", f"probe {probe!r}", (0,)),
+            solo=self._by_degree("series", probe),
+        )
+
+    def report(self, bundle: Bundle, seed: str) -> ReplayReport:
+        """What is signed of a float64 replay of this bundle. seed: what its directions followed from."""
+        found = {name: self.differences(name) for name in bundle.probe_names}
+        return ReplayReport.of(bundle, seed, self.indices, found, names_units=self.names_units)
+
+    def _require_double(self) -> None:
+        if self.dtype != "float64":
+            raise ValueError(f"a replay in {self.dtype} does not tell rounding errors; replay in float64")
+
+    def _found(self, kind: Kind, name: str) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if (comparison.kind, comparison.name) == (kind, name)]
+
+    def _base(self, probe: str) -> Array:
+        (found,) = self._found("base", probe)
+        return found.differences.reshape(-1)
+
+    def _largest(self, kind: Kind, name: str, axes: tuple[int, ...]) -> Array | None:
+        """Of each element, ``[E]``; None: there is no such comparison."""
+        found = self._found(kind, name)
+        return found[0].differences.max(axis=axes).reshape(-1) if found else None
+
+    def _by_degree(self, kind: Kind, probe: str) -> Array | None:
+        """Of each element, ``[degree, E]``; of own losses, where a unit's series has its own, the largest for all."""
+        found, elements = self._found(kind, probe), len(self._base(probe))
+        if not found:
+            return None
+        largest = [comparison.differences.max(axis=0).reshape(-1) for comparison in found]
+        return np.stack([np.broadcast_to(one, elements) for one in largest])
 
 
 def replay(
@@ -79,8 +136,9 @@ def replay(
     """Train the recipe again along the directions ``indices`` of the bundle, and compare everything that they gave.
 
     Compared are the trained weights, each probe's base, its coefficients and the weights' sketches along the
-    directions; slopes along informed directions; gradients of reverse sweeps and their products with residual
-    directions. An index counts modulo the number of directions of each kind: random, informed, residual.
+    directions; slopes along informed directions; series along units alone, of probes and weights; gradients of reverse
+    sweeps, their products with residual directions, and slices of the cubic form. An index counts modulo the number of
+    what there is of each kind: random, informed and residual directions, units with series, pairs of basis vectors.
 
     Not replayed is how informed directions and eigenpairs were found. They only have to be made without looking at the
     random and the residual directions, which measure what they leave out: they are tried on a fresh one, and must not
@@ -99,8 +157,69 @@ def replay(
     chosen = _checked(indices, bundle)
     run = make_run(recipe, dtype or bundle.manifest.dtype, device)
     allowed = default_tolerance(bundle.manifest.dtype, run.precision, recipe.steps) if tolerance is None else tolerance
-    comparisons = tuple(Replayer(bundle, run, chosen, allowed).comparisons())
+    comparisons = tuple(_comparisons(Again(bundle, run, chosen, allowed)))
     return Replay(indices=chosen, dtype=run.precision, names_units=names_units, comparisons=comparisons)
+
+
+def audit_replay(
+    recipe: Recipe,
+    bundle: Bundle,
+    *,
+    seed: str,
+    directions: int = 3,
+    signer: PrivateKey,
+    out: str | os.PathLike[str],
+    device: str | torch.device | None = "cpu",
+) -> bytes:
+    """Replay directions that follow from a seed in float64, and write what is off by rounding, signed, to ``out``.
+
+    Args:
+        recipe: the one that was sketched.
+        bundle: of it.
+        seed: a text that whoever made the bundle did not know, such as a later checkpoint of the audit log.
+        directions: how many of each kind, at most.
+        signer: signs the report (P-256).
+        out: where it goes, a file that is not there yet.
+        device: a torch device; None takes a GPU when there is one.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        FileExistsError: there is something at ``out``.
+        VerificationError: the bundle does not hold what its recipe gives.
+
+    Example:
+        >>> raw = uk.audit_replay(
+        ...     recipe, bundle, seed="heads", directions=1, signer=office.signer_key(), out=folder / "replay.json"
+        ... )
+        >>> raw == (folder / "replay.json").read_bytes()
+        True
+
+    """
+    final = Path(out)
+    if final.exists():
+        raise FileExistsError(f"{final} exists already; choose another name or remove it")
+    if directions < 1:
+        raise ValueError(f"directions={directions}: expected a whole number >= 1")
+    chosen = directions_from_seed(bundle, seed, directions)
+    found = verify_replay(replay(bundle, recipe, chosen, dtype="float64", device=device))
+    raw = sign_replay(found.report(bundle, seed), [signer])
+    write_new(final, raw)
+    return raw
+
+
+def _comparisons(again: Again) -> Iterator[Comparison]:
+    """Train along the directions, and compare everything that they gave."""
+    swept = again.bundle.manifest.reverse
+    highest = max((3 if entry.cubic else 2 if entry.residual else 1 for entry in swept), default=1)
+    forward = ForwardReplay(again, highest)
+    yield from forward.comparisons()
+    for entry in swept:
+        sketch = again.bundle.probe(entry.name)
+        if sketch.reverse is not None:
+            shape = sketch.base.shape
+            yield from ReverseReplay(again, forward.natural, entry.name, shape, sketch.reverse).comparisons()
 
 
 def verify_replay(found: Replay) -> Replay:
@@ -116,23 +235,6 @@ def verify_replay(found: Replay) -> Replay:
 def default_tolerance(stored: str, replayed: str, steps: int) -> float:
     """``64 eps sqrt(steps)`` for the coarser of two precisions; see the module for why."""
     return FACTOR * max(float(np.finfo(name).eps) for name in (stored, replayed)) * math.sqrt(steps)
-
-
-def pickable(bundle: Bundle) -> int:
-    """How many indices there are to pick from: directions of the kind that the bundle has most of."""
-    manifest = bundle.manifest
-    residual = (entry.residual for entry in manifest.reverse)
-    return max(manifest.direction_count, manifest.informed.count, *residual)
-
-
-def directions_from_seed(bundle: Bundle, seed: str, count: int) -> tuple[int, ...]:
-    """``count`` indices that follow from an auditor's seed: ``Draw(key, 0).subset(pickable, count)``.
-
-    key: `draw_key` of ``DOMAIN``, the bundle's digest and the seed. The auditor chooses the seed after the bundle is
-    there, and tells it, so that others can repeat the choice. All of them where there are fewer.
-    """
-    total = pickable(bundle)
-    return tuple(Draw(draw_key(DOMAIN, bundle.digest, seed), 0).subset(total, min(count, total)))
 
 
 def require_same_recipe(recipe: Recipe, bundle: Bundle) -> None:

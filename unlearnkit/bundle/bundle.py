@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnkit.bundle.correction import CorrectedState, Correcting, Correction, as_state_dict
 from unlearnkit.bundle.directions import Directions, direction_key, salt_from_checkpoint
+from unlearnkit.bundle.fit import require_fit
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.integrity import (
-    listed,
     verify_digest,
     verify_files,
     verify_listing_agrees,
@@ -35,7 +36,6 @@ from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.bundle.units import Units
-from unlearnkit.bundle.unlearned import UnlearnedState, unlearned_state
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import NO_CUBIC, CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
@@ -71,7 +71,7 @@ class Bundle:
         (('logits', 'own_loss', 'test_loss'), 5)
         >>> from copy import deepcopy
         >>> model = bundle.load_model(deepcopy(recipe.model))
-        >>> state = bundle.unlearned_model(recipe.model, delete=["ann"])
+        >>> state = bundle.corrected_model(recipe.model, delete=["ann"])
 
     """
 
@@ -119,7 +119,7 @@ class Bundle:
             raise FileNotFoundError(f"no {path}")
         if not (path / FILE_NAME).is_file():
             raise FormatError(f"{path} is not a bundle: it has no {FILE_NAME}")
-        key = pseudonym_key if pseudonym_key is not None else _key_beside(path)
+        key = pseudonym_key if pseudonym_key is not None else PseudonymKey.beside(path)
         signed = None if trust is None else verify_signature(path, keys=trust, threshold=threshold)
         return cls(path, key, signed)
 
@@ -313,58 +313,79 @@ class Bundle:
 
         ValueError for a model with other weights, which then stays as it is.
         """
-        self._verify_fits(model)
+        require_fit(model, self._weight_shapes)
         own, stored = model.state_dict(), self.model_state()
         model.load_state_dict({name: own[name].new_tensor(array) for name, array in stored.items()})
         return model
 
-    def _verify_fits(self, model: torch.nn.Module) -> None:
-        own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        if wrong := _difference(own, self._weight_shapes):
-            raise ValueError(f"the model does not fit the bundle: {wrong}")
+    def correction(self, delete: Iterable[str | int], *, degree: int | None = None) -> Correction:
+        """The trained weights predicted without some units' data (docs/theory.md section 14); needs no torch.
 
-    def unlearned_model(
-        self, model: torch.nn.Module, delete: Iterable[str | int], *, degree: int = 1
-    ) -> UnlearnedState:
-        """The trained weights predicted without some units' data, as a state dict for a model of the recipe's class.
+        Units along which the weights' series was kept are answered by it, others by informed directions, or by random
+        ones, which are far less sharp.
+
+        Args:
+            delete: names of units, everybody who is to be left out.
+            degree: of what is taken, at most; None: all of the series along units alone, of directions the first order.
+
+        Returns:
+            The corrected weights, how they were found, and whether their series converges.
+
+        Raises:
+            RefusedError: nothing is known of the weights without one of them.
+            AssumptionError: the series diverges for so many units together.
+            UnknownNameError, ValueError: see `Units.indices`; the degree was not sketched.
+
+        """
+        if degree is not None and degree < 1:
+            raise ValueError(f"degree={degree}, expected a whole number >= 1")
+        units = delete if isinstance(delete, str) else list(delete)  # a text is for `unit_indices` to refuse
+        stored, solo = self.model_state(), self.solo
+        return Correcting(
+            stored,
+            self.manifest.tied,
+            solo=solo if solo is not None and solo.keeps_weights else None,
+            informed=self.informed,
+            sampled=self._weight_probes(stored),
+        ).without(self.unit_indices(units).tolist(), degree)
+
+    def corrected_model(
+        self, model: torch.nn.Module, delete: Iterable[str | int], *, degree: int | None = None
+    ) -> CorrectedState:
+        """The `correction` as a state dict for a model of the recipe's class, with the predictions of its probes.
 
         Args:
             model: of the recipe's class; it stays as it is.
-            delete: names of units.
-            degree: use the terms 1..degree; above one the noise of random directions soon exceeds what it adds.
+            delete: names of units, everybody who is to be left out.
+            degree: of what is taken, at most; see `correction`.
 
         Returns:
-            A state dict that states its sampling noise.
+            A state dict to load.
 
         Raises:
-            RefusedError: the bundle kept no weight sketches.
-            ValueError: the model does not fit, or the degree was not sketched.
+            ValueError: the model does not fit; and whatever `correction` raises.
 
         """
-        self._verify_fits(model)
-        units = delete if isinstance(delete, str) else list(delete)  # a text is for `predict` to refuse
-        stored = self.model_state()
-        predicted = {name: s.predict(units, degree=degree) for name, s in self._weight_probes(stored).items()}
-        return unlearned_state(model, stored, predicted)
+        require_fit(model, self._weight_shapes)
+        names = delete if isinstance(delete, str) else list(delete)
+        state = as_state_dict(self.correction(names, degree=degree), model)
+        own = self.manifest.own_loss
+        state.predictions = {
+            name: self.own_loss(names) if name == own else self.probe(name).predict(names) for name in self.probe_names
+        }
+        return state
 
     def _weight_probes(self, stored: Mapping[str, Array]) -> dict[str, Sketch]:
-        """Each trained weight as a probe, with what was kept of it along random and informed directions."""
-        if not self.keeps_weights:
-            raise RefusedError(
-                "the bundle kept no weight sketches, so it cannot predict weights",
-                hint="sketch with Forward(keep_weights=True) or Informed(...)",
-            )
+        """Each trained weight as a probe, where it was kept along random directions."""
         blocks: dict[str, list[Array]] = {}
         for _, _, tensors in self.weight_sketches():
             for name, array in tensors.items():
                 blocks.setdefault(name, []).append(array)
         slopes = {} if self.informed is None else self.informed.weights
-        sketches = {}
-        for name in sorted({*blocks, *slopes}):
-            none = np.zeros((0, self.manifest.degree, *stored[name].shape))
-            coefficients = np.concatenate(blocks.get(name, [none]))
-            sketches[name] = self.new_sketch(name, stored[name], coefficients, slopes.get(name))
-        return sketches
+        return {
+            name: self.new_sketch(name, stored[name], np.concatenate(arrays), slopes.get(name))
+            for name, arrays in sorted(blocks.items())
+        }
 
     def weight_sketches(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
         """Block by block: first and last direction, and each trained weight's complex ``[directions, degree, *S]``."""
@@ -377,23 +398,3 @@ class Bundle:
             if wrong := misfit(tensors, shapes, self.manifest.dtype):
                 raise FormatError(f"{entry.path}: {wrong}")
             yield entry.first, entry.last, {name: complex_numbers(array) for name, array in tensors.items()}
-
-
-def _difference(own: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]) -> str:
-    """How a model's weights differ from the stored ones; empty when they do not."""
-    parts = []
-    if missing := sorted(stored.keys() - own.keys()):
-        parts.append(f"it lacks {listed(missing)}")
-    if extra := sorted(own.keys() - stored.keys()):
-        parts.append(f"the bundle lacks {listed(extra)}")
-    reshaped = sorted(name for name in own.keys() & stored.keys() if own[name] != stored[name])
-    parts.extend(f"{name!r} has shape {own[name]}, the bundle's {stored[name]}" for name in reshaped[:10])
-    return "; ".join(parts)
-
-
-def _key_beside(path: Path) -> PseudonymKey | None:
-    file = PseudonymKey.path_for(path)
-    try:
-        return PseudonymKey.load(file) if file.exists() else None
-    except PermissionError:  # somebody else's key: whoever may read the bundle still asks by pseudonym
-        return None

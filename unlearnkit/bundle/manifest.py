@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
@@ -217,6 +217,7 @@ class Manifest:
     probes: tuple[PinnedProbe, ...] = ()
     reverse: tuple[SweptProbe, ...] = ()
     weights: tuple[Shape, ...] = ()
+    tied: Mapping[str, str] = field(default_factory=dict)  # further names of weights, and the first of each
     weight_sketches: tuple[WeightSketch, ...] = ()
     solo_weights: tuple[WeightSketch, ...] = ()
     files: tuple[File, ...] = ()  # all but the manifest itself and the signature, sorted by path
@@ -258,6 +259,7 @@ class Manifest:
         _verify_limits(manifest)
         _verify_directions(manifest)
         _verify_names(manifest)
+        _verify_tied(manifest)
         _verify_solo(manifest)
         _verify_contents(manifest)
         return manifest
@@ -289,6 +291,13 @@ def _verify_names(manifest: Manifest) -> None:
     for shapes in (manifest.probes, manifest.weights, manifest.reverse):
         names = [shape.name for shape in shapes]
         _expect(names == sorted(set(names)), f"names are not sorted, each once: {names}")
+
+
+def _verify_tied(manifest: Manifest) -> None:
+    shapes = {weight.name: weight.shape for weight in manifest.weights}
+    for name, source in manifest.tied.items():
+        fits = name != source and source not in manifest.tied and name in shapes and shapes[name] == shapes.get(source)
+        _expect(fits, f"tied: {name!r} cannot share the tensor of {source!r}")
 
 
 def _verify_solo(manifest: Manifest) -> None:

@@ -91,6 +91,15 @@ class PseudonymKey:
                 return above / KEYS / cls.FILE_NAME
         return folder / cls.FILE_NAME
 
+    @classmethod
+    def beside(cls, bundle: Path) -> PseudonymKey | None:
+        """The key of a bundle, if it is there and ours to read: whoever has none still asks by pseudonym."""
+        file = cls.path_for(bundle)
+        try:
+            return cls.load(file) if file.exists() else None
+        except PermissionError:
+            return None
+
     @property
     def fingerprint(self) -> str:
         """Tells pseudonym keys apart where the key must not stand: 16 hexadecimal digits."""

@@ -11,9 +11,11 @@ import time
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.entry import MAX_LINE, START, Entry, Position, advance, parse_line
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
@@ -49,9 +51,14 @@ class Judge:
 
     def __init__(self) -> None:
         self.register, self.registry = Register(), Registry()
+        self._time: datetime | None = None
 
     def __call__(self, entry: Entry) -> None:
         """Take an entry. Raises VerificationError or FormatError."""
+        if self._time is not None and entry.time < self._time:
+            before, time = format_time(self._time), format_time(entry.time)
+            raise VerificationError(f"log entry {entry.index} is from {time}, the one before it from {before}")
+        self._time = entry.time
         self.register.replay([entry])
         self.registry.replay(entry)
 

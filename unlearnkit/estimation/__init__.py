@@ -10,4 +10,5 @@ from unlearnkit.estimation.prediction import Term as Term
 from unlearnkit.estimation.projection import DirectionSource as DirectionSource
 from unlearnkit.estimation.projection import Projection as Projection
 from unlearnkit.estimation.reverse import ReverseSketch as ReverseSketch
+from unlearnkit.estimation.rounding import Differences as Differences
 from unlearnkit.estimation.solo import SoloSeries as SoloSeries

@@ -42,7 +42,7 @@ class Alone:
 
     def influences(self) -> Array:
         """The gradient as far as it is known, ``[units, E]``."""
-        other = self._other(1)
+        other = self.other(1)
         found = np.zeros((self.units, self.elements)) if other is None else other.influences()
         return found if self.done else found + self.series.beside(found, 1)
 
@@ -65,12 +65,12 @@ class Alone:
 
     def is_random(self, degree: int) -> bool:
         """See `estimate.Source`."""
-        other = self._other(degree)
+        other = self.other(degree)
         return other is not None and other.is_random(degree)
 
     def require_bound(self, degree: int, name: str) -> None:
         """See `estimate.Source`."""
-        if (other := self._other(degree)) is not None:
+        if (other := self.other(degree)) is not None:
             other.require_bound(degree, name)
 
     def sizes(self, degree: int) -> Sizes | None:
@@ -78,7 +78,8 @@ class Alone:
         found = (source.sizes(degree) for source in self.others)
         return next((sizes for sizes in found if sizes is not None), None)
 
-    def _other(self, degree: int) -> Source | None:
+    def other(self, degree: int) -> Source | None:
+        """What else answers for a degree."""
         return next((source for source in self.others if source.degree >= degree), None)
 
     def _estimates(self, sets: Array, degrees: Sequence[int], *, unbiased: bool) -> dict[int, Estimate]:
@@ -89,14 +90,14 @@ class Alone:
             found |= dict(zip(mine, source.estimates(sets, mine, unbiased=unbiased), strict=True))
         return found
 
-    def _exact(self, sets: Array, degree: int) -> Array:
+    def exact(self, sets: Array, degree: int) -> Array:
         """Where the series are all there is to a degree, ``[sets, E]``."""
         return (self.series.complete if degree == 1 else self.series.alone)(sets, self.elements)
 
     def _estimate(self, sets: Array, degree: int, other: Estimate | None, *, unbiased: bool) -> Estimate:
         if other is not None and (degree > self.series.degree or degree <= self.done):
             return other
-        exact = self._exact(sets, degree)
+        exact = self.exact(sets, degree)
         if degree == 1 and other is not None:
             left = self.series.beside(self._others_influences(), 1)
             error = np.where(exact, 0.0, other.standard_error)
@@ -114,13 +115,13 @@ class Alone:
         )
 
     def _others_influences(self) -> Array:
-        other = self._other(1)
+        other = self.other(1)
         return np.zeros((self.units, self.elements)) if other is None else other.influences()
 
     def _part(self, sets: Array, degree: int, other: Part | None) -> Part:
         if degree > self.series.degree and other is not None:
             return other
-        exact = self._exact(sets, degree)
+        exact = self.exact(sets, degree)
         if other is None and not exact.all():
             message = f"degree {degree} has no certified bound: nothing is known of what units do to one another"
             raise EstimationError(message, hint="sketch with reverse= or forward= too, or ask for single units")

@@ -13,6 +13,7 @@ from unlearnkit.estimation.certified import truncation
 from unlearnkit.estimation.constants import outward
 from unlearnkit.estimation.convergence import CONVERGING, Convergence
 from unlearnkit.estimation.estimate import Chance, Method, Part, Source
+from unlearnkit.estimation.rounding import Differences, numeric_epsilon
 from unlearnkit.estimation.stability import Sizes, objection
 
 Array = np.ndarray[Any, Any]
@@ -105,7 +106,7 @@ def certified_bound(  # the settings of Sketch.bound
     method: Method,
     degree: int,
     decay: float | None,
-    rounding: float | None,
+    rounding: float | Differences | None,
 ) -> Bound:
     """See `Sketch.bound`. sets: ``[sets, units]``; arrays of the result are ``[sets, *P]``."""
     degrees, convergence = range(1, degree + 1), sketch.convergence(sets)
@@ -124,17 +125,19 @@ def certified_bound(  # the settings of Sketch.bound
     if not np.isfinite(epsilon).all():
         hint = "sketch with more directions, or ask for a lower degree or a larger delta"
         raise EstimationError(f"{sketch.name}: too few directions for a finite bound at delta={delta:g}", hint=hint)
-    shape = (len(sets), *sketch.base.shape)
+    shape, numeric = (len(sets), *sketch.base.shape), _numeric(sketch, sets, degrees, chance, rounding)
     return Bound(
         estimate=sketch.base + change.reshape(shape),
-        epsilon=outward(epsilon.reshape(shape) + (rounding or 0.0)),
+        epsilon=outward((epsilon + (0.0 if numeric is None else numeric)).reshape(shape)),
         delta=delta,
         family=family,
         degree=degree,
         method="certified: " + "; ".join(f"degree {r} {part.method}" for r, part in zip(degrees, parts, strict=True)),
-        covers=("sampling", *(("rounding",) if rounding is not None else ()), *(("truncation",) if decay else ())),
+        covers=("sampling", *(("rounding",) if numeric is not None else ()), *(("truncation",) if decay else ())),
         sampling="bounded" if random else "exact",
-        assumptions=_assumptions(degree, decay, rounding, family, convergence, sampled=bool(random)),
+        assumptions=_assumptions(
+            degree, decay, _of_rounding(rounding, numeric), family, convergence, sampled=bool(random)
+        ),
         convergence=convergence,
     )
 
@@ -187,10 +190,34 @@ def _truncation(sketch: Sketched, sets: Array, degree: int, decay: float, delta:
     return found
 
 
+def _numeric(
+    sketch: Sketched, sets: Array, degrees: Sequence[int], chance: Chance, rounding: float | Differences | None
+) -> Array | None:
+    """How far rounding moves the interval, ``[sets, E]``; None where that is not known of all of it."""
+    if not isinstance(rounding, Differences):
+        return None if rounding is None else np.asarray(rounding)
+    found = numeric_epsilon(sketch.source, sets, rounding, degrees=degrees, chance=chance)
+    return found if np.isfinite(found).all() else None
+
+
+def _of_rounding(rounding: float | Differences | None, numeric: Array | None) -> str:
+    """What a bound says of rounding."""
+    if numeric is None:
+        known = "" if rounding is None else " What a replay measured does not tell how far they move this interval."
+        return f"Rounding errors of the training and of the sketch are not covered.{known}"
+    most = float(numeric.max(initial=0))
+    if isinstance(rounding, Differences):
+        return (
+            f"Rounding errors amount to {most:.3g} at most: a replay of the training in float64 measured those of the "
+            "numbers that it made again, which stand for all, and this is what they can do to the interval."
+        )
+    return f"Rounding errors amount to {most:g} at most: that is declared; a replay in float64 measures them."
+
+
 def _assumptions(
     degree: int,
     decay: float | None,
-    rounding: float | None,
+    rounding: str,
     family: Family,
     convergence: Convergence,
     *,
@@ -203,12 +230,7 @@ def _assumptions(
             "them, and these directions, made from the recipe's digest and a committed salt, are as good as random."
         )
         found.append(_FAMILIES[family])
-    if rounding is None:
-        found.append("Rounding errors of the training and of the sketch are not covered.")
-    else:
-        found.append(
-            f"Rounding errors amount to {rounding:g} at most: that is declared; a replay in float64 measures them."
-        )
+    found.append(rounding)
     if decay is None:
         found.append(
             f"What is bounded is the part of the change up to degree {degree} in the weights of the deleted data. "

@@ -20,6 +20,7 @@ from unlearnkit.estimation.forward import Forward
 from unlearnkit.estimation.projection import DirectionSource, Projection
 from unlearnkit.estimation.question import Delete, Unit, deletions, many_weights, one_weight
 from unlearnkit.estimation.reverse import ReverseSketch
+from unlearnkit.estimation.rounding import Differences
 from unlearnkit.estimation.solo import SoloSeries
 from unlearnkit.estimation.stability import Size, Sizes, profile
 from unlearnkit.estimation.swept import Swept
@@ -223,7 +224,7 @@ class Sketch:
         method: Method = "catoni",
         degree: int | None = None,
         decay: float | None = None,
-        rounding: float | None = None,
+        rounding: float | Differences | None = None,
     ) -> Bound:
         """A certified bound, but for probability ``delta`` (docs/theory.md section 4).
 
@@ -239,7 +240,8 @@ class Sketch:
             method: for degrees that are averaged; two-sided for every family.
             degree: of what is bounded; None: the degrees that reverse sweeps answered for, otherwise 1.
             decay: declares ``||f_(r+1)|| <= decay ||f_r||`` from that degree on, which covers the truncation.
-            rounding: declared size of rounding errors, in the probe's unit.
+            rounding: what a replay in float64 found different of this probe, propagated to the interval; or a declared
+                size of rounding errors, in the probe's unit. What the replay does not tell stays uncovered.
 
         Raises:
             EstimationError: too few directions, with the number that would do; directions that are not random; a decay
@@ -250,7 +252,7 @@ class Sketch:
             raise ValueError(f"delta={delta}: expected a probability, above 0 and below 1")
         if decay is not None and not 0 < decay < 1:
             raise ValueError(f"decay={decay}: expected a factor above 0 and below 1")
-        if rounding is not None and not 0 <= rounding < np.inf:
+        if isinstance(rounding, float | int) and not 0 <= rounding < np.inf:
             raise ValueError(f"rounding={rounding}: expected a size, not negative")
         for name, value, choices in (("method", method, get_args(Method)), ("family", family, get_args(Family))):
             if value not in choices:

@@ -115,10 +115,15 @@ class ReverseSketch:
             return error
         return np.where(self.solo.alone(sets, error.shape[1]), 0.0, error)
 
+    @property
+    def has_diagonal(self) -> bool:
+        """Whether series along units alone take the place of the second order's diagonal."""
+        return self.solo is not None and self.solo.degree > 1
+
     @cached_property
     def _diagonal(self) -> Array | None:
         """What ``L`` leaves out at the diagonal of each Hessian, as far as it is known: ``[units, E]``."""
-        if self.solo is None or self.solo.degree < 2:
+        if self.solo is None or not self.has_diagonal:
             return None
         low_rank = np.einsum("euk,ek->ue", self.vectors**2, self.values)
         return 2 * self.solo.beside(low_rank / 2, 2)

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.entry import Position
 from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.releases.whereabouts import people_of
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import Register, Request
+from unlearnkit.compliance.requests.steps import Fulfilled, Shown
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
+from unlearnkit.verifier.certificate_file import document_digest
 from unlearnkit.verifier.gate import require_shown
 
 Asked = Request | str
@@ -173,8 +175,9 @@ class RequestSteps(WorkspaceFiles):
 
         Args:
             request: Which.
-            method: How it was met: "retrained" or "negligible-effect".
-            evidence: The certificate that shows it, as a file; where the policy accepts an attestation, a document.
+            method: How it was met: "negligible-effect", which a certificate of the effect shows, of each release in
+                force that holds their data; "retrained", which one of exclusion shows; "no-data-held", one of absence.
+            evidence: These certificates, as files; where the policy accepts an attestation, a document instead.
             records: How many examples were deleted.
             notified: Who else was told: words of the policy.
             on: The day.
@@ -197,9 +200,10 @@ class RequestSteps(WorkspaceFiles):
             self._desks[known] = self.desk(actor=by, with_key=with_key, policy=policy, gate=self._gate)
         return self._desks[known]
 
-    def _gate(self, request: Request, method: str, evidence: Sequence[str], end: Position) -> None:
+    def _gate(self, request: Request, said: Fulfilled, end: Position) -> Shown:
         """Refuse what fulfils a request unless it is shown: a writer holds the log's lock, and it ends at ``end``."""
-        require_shown(LogView.read(self.log_path, end=end), request, method, evidence, self.policy())
+        view = LogView.read(self.log_path, end=end)
+        return require_shown(view, request, said, self.policy(), lambda item: people_of(self.root, item, view.register))
 
 
 def id_of(request: Asked) -> str:
@@ -208,4 +212,5 @@ def id_of(request: Asked) -> str:
 
 
 def _digests(files: Sequence[Path | str]) -> list[str]:
-    return [file_sha256_hex(Path(file)) for file in files]
+    """Of a certificate, that of its envelope, by which the log knows it."""
+    return [document_digest(Path(file).read_bytes(), where=str(file)) for file in files]

@@ -75,10 +75,17 @@ class ClaimView:
 
 
 def render_report(
-    certificate: Certificate, checks: Sequence[tuple[str, str]], *, verified: Verified, file: str, digest: str
+    certificate: Certificate,
+    checks: Sequence[tuple[str, str]],
+    *,
+    verified: Verified,
+    file: str,
+    digest: str,
+    unchecked: Sequence[str] = (),
 ) -> str:
-    """The page, as HTML 5. checks: names of those that passed, and what they found. file, digest: of the certificate.
+    """The page, as HTML 5. checks: names of those that passed, and what they found. unchecked: what nobody looked at.
 
+    file: the certificate's. digest: of its envelope.
     FormatError for a certificate that cannot be printed: a policy that is none, numbers beyond float64, a curve that
     does not fit its claim. Verified ones can be.
     """
@@ -88,6 +95,7 @@ def render_report(
     given = {"certificate": certificate, "checks": checks, "verified": verified, "file": file, "digest": digest}
     return _environment().get_template("report.html").render(
         **given,
+        unchecked=unchecked,
         policy=policy,
         views=views,
         evidence=sorted({digest for claim in certificate.claims for digest in claim.evidence}),

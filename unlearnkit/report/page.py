@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearnkit.canonical import sha256_hex
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.report.html import Verified, render_report
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.verifier.certificate import Certificate, parse_certificate
+from unlearnkit.verifier.certificate_file import document_digest, parse_certificate_file
 from unlearnkit.verifier.checks import Check
 from unlearnkit.verifier.materials import Materials, Trust, trust_at_hand
-from unlearnkit.verifier.verify import verify_certificate, verify_signed_certificate
+from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate, verify_signed_certificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +53,28 @@ def certificate_page(
     if bundle is not None:
         beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
         found = verify_certificate(raw, where=where, beside=beside)
-        return _page(file, raw, found.certificate, Verified.EVERYTHING, found.checks)
+        return _page(file, raw, found.certificate, Verified.EVERYTHING, found)
     if log or evidence:
         raise ValueError("--log and --evidence take --bundle: numbers are recomputed from that")
     store = trust_at_hand(trust)
     if store is not None:
         found = verify_signed_certificate(raw, where=where, trust=store)
-        return _page(file, raw, found.certificate, Verified.SIGNATURE, found.checks)
-    certificate = parse_certificate(parse_envelope(raw, where=where).unverified_payload, where=where)
-    return _page(file, raw, certificate, Verified.NOTHING, ())
+        return _page(file, raw, found.certificate, Verified.SIGNATURE, found)
+    envelope = parse_envelope(parse_certificate_file(raw, where=where).envelope, where=where)
+    certificate = parse_certificate(envelope.unverified_payload, where=where)
+    return _page(file, raw, certificate, Verified.NOTHING, None)
 
 
-def _page(file: Path, raw: bytes, certificate: Certificate, extent: Verified, checks: tuple[Check, ...]) -> Page:
-    rows = [(check.name, check.found) for check in checks]
-    html = render_report(certificate, rows, verified=extent, file=file.name, digest=sha256_hex(raw))
+def _page(
+    file: Path, raw: bytes, certificate: Certificate, extent: Verified, found: VerifiedCertificate | None
+) -> Page:
+    checks, unchecked = (found.checks, found.unchecked) if found else ((), ())
+    html = render_report(
+        certificate,
+        [(check.name, check.found) for check in checks],
+        verified=extent,
+        file=file.name,
+        digest=document_digest(raw, where=file.name),
+        unchecked=unchecked,
+    )
     return Page(html=html, extent=extent, checks=checks)

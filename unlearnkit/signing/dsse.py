@@ -74,6 +74,21 @@ def sign_envelope(payload: bytes, *, payload_type: str, signers: Sequence[Privat
     return _encode(Envelope(payload, payload_type, signatures), encode_base64)
 
 
+def countersign_envelope(raw: bytes, *, where: str, signer: PrivateKey) -> bytes:
+    """The envelope with one more signature, the others as they were; ValueError if ``signer`` has signed it already.
+
+    Nothing is verified: who signs has done so.
+    """
+    envelope = parse_envelope(raw, where=where)
+    (added,) = sign_payload(envelope.unverified_payload, payload_type=envelope.payload_type, signers=[signer])
+    signatures = (*envelope.signatures, added)
+    try:
+        require_distinct(signatures, where=where)
+    except FormatError as err:
+        raise ValueError(str(err)) from err
+    return _encode(Envelope(envelope.unverified_payload, envelope.payload_type, signatures), encode_base64)
+
+
 def parse_envelope(raw: bytes, *, where: str) -> Envelope:
     """An envelope as `sign_envelope` writes it, or the same in the URL-safe base64 alphabet; otherwise FormatError.
 

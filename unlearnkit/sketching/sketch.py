@@ -39,6 +39,7 @@ from unlearnkit.sketching.second_order import Keys, ReverseSketching, complete
 from unlearnkit.sketching.settings import Forward, Informed, Reverse, Solo
 from unlearnkit.sketching.solo import SoloSketching
 from unlearnkit.sketching.store import PartialRun, Settings, open_partial, remove_stale, replaced
+from unlearnkit.training.models import tied_weights
 from unlearnkit.training.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.training.run import make_run
 
@@ -244,6 +245,7 @@ def _publish(
         informed=asked.informed_directions,
         solo=asked.solo_units,
         own_loss=recipe.own_loss,
+        tied=tied_weights(recipe.model),
         reverse=tuple(SweptProbe(n, r.rank, r.residual, r.cubic) for n, r in sorted(asked.reverse.items())),
         piecewise=partial.piecewise(),
         versions={

@@ -40,6 +40,13 @@ def verify_model(model: object) -> None:
     _verify_finite(model)
 
 
+def tied_weights(model: nn.Module) -> dict[str, str]:
+    """Further names of parameters that a model has under several, and the first name of each."""
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    named = model.named_parameters(remove_duplicate=False)
+    return {name: first[id(parameter)] for name, parameter in named if first[id(parameter)] != name}
+
+
 def _verify_finite(model: nn.Module) -> None:
     parameters = dict(model.named_parameters())
     for name, tensor in model.state_dict().items():

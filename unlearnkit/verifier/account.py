@@ -50,7 +50,7 @@ class Issued:
 def log_body(certificate: Certificate, envelope: bytes) -> Mapping[str, Any]:
     """What the log says of a certificate. ValueError for what no reader of the log would take."""
     issued = Issued(
-        index=certificate.index,
+        index=0,  # of no entry yet
         account=certificate.account,
         bundle=certificate.bundle,
         certificate=sha256_hex(envelope),

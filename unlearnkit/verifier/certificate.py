@@ -191,7 +191,7 @@ class Certificate:
     requests, subjects: those that are answered together, and the sorted pseudonyms of who made them.
     standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
     deleted: those together, sorted, whom the claims are about. policy: the whole text.
-    log, index: the entry that records this certificate. spent: the delta account with this certificate.
+    log: the name of the log that records this certificate. spent: the delta account with this certificate.
     """
 
     bundle: Annotated[str, ELSEWHERE]
@@ -212,7 +212,6 @@ class Certificate:
     spent: DecimalText
     budget: DecimalText
     log: str
-    index: Count
     issued: TimeText
     software: str
 

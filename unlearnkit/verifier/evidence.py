@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -47,13 +47,17 @@ def _number(text: str) -> float:
     return value
 
 
+FloatText: TypeAlias = Annotated[float, As(str, _number, repr)]
+"""A float64, stored as the shortest decimal that reads as it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeValues:
     """What retrainings gave for one probe: its shape, and its values for one set after another, flat in C order."""
 
     name: ProbeName
     shape: tuple[Count, ...]
-    values: Annotated[tuple[Annotated[float, As(str, _number, repr)], ...], Items(least=1)]
+    values: Annotated[tuple[FloatText, ...], Items(least=1)]
 
     def __post_init__(self) -> None:
         size = math.prod(self.shape)

@@ -20,10 +20,11 @@ from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
+from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
 
 _logger = logging.getLogger(__name__)
 
-Verified = Bundle | LogView | Checkpoint | Proven | Evidence | VerifiedCertificate
+Verified = Bundle | LogView | Checkpoint | Proven | Evidence | VerifiedCertificate | VerifiedAbsence
 """What comes out of a verification, by the kind of what was verified."""
 
 
@@ -56,6 +57,7 @@ def verify(
     path: Path | str,
     *,
     bundle: Path | str | None = None,
+    bundles: Sequence[Path | str] = (),
     log: Path | str | None = None,
     trust: Trust | None = None,
     evidence: Sequence[Path | str] = (),
@@ -65,6 +67,7 @@ def verify(
     Args:
         path: A bundle, log, checkpoint, proof, evidence or certificate.
         bundle: The bundle that evidence or a certificate is about.
+        bundles: Those of further releases, that a certificate of exclusion or absence is about.
         log: The log that a proof or a certificate is in; None: the workspace's.
         trust: A trust store, or files that name keys; None: the workspace's trust store.
         evidence: The retraining audits that a certificate rests on.
@@ -84,7 +87,7 @@ def verify(
         ('bundle', ['signature', 'files', 'directions', 'numbers'])
 
     """
-    beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
+    beside = Materials.at_hand(bundle=bundle, bundles=bundles, log=log, trust=trust, evidence=evidence)
     found = examine(Path(path), beside)
     if isinstance(found, Failure):
         raise found.error
@@ -103,7 +106,7 @@ def examine(path: Path, beside: Materials) -> Verification | Failure:
     return Verification(path=path, kind=kind, value=value, checks=checks.passed, unchecked=checks.unchecked)
 
 
-def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> Verified:
+def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> Verified:  # noqa: PLR0911  one a kind
     match kind:
         case Kind.BUNDLE:
             return _bundle(path, beside, checks)
@@ -117,6 +120,9 @@ def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> V
             return _evidence(path, beside, checks)
         case Kind.CERTIFICATE:
             return verify_certificate(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
+        case Kind.EXCLUSION | Kind.ABSENCE:
+            raw, exclusion = read_bounded(path, MAX_DOCUMENT), kind is Kind.EXCLUSION
+            return verify_absence(raw, where=str(path), exclusion=exclusion, beside=beside, checks=checks)
 
 
 def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
@@ -152,6 +158,7 @@ def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
     raw, trust, where = read_bounded(path, MAX_DOCUMENT), beside.trust, str(path)
     key = trust.log(unverified_origin(raw, where=where))
     found = verify_checkpoint(raw, where=where, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
+    beside.seen(found)
     checks.add("checkpoint", f"{found.size} entries, root {found.root.hex()}, signed by {found.origin}")
     checks.leave_out("the entries that it signs")
     _leave_out_others(beside, checks)
@@ -166,6 +173,7 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
     line = next((entry.line for entry in read_entries(beside.log) if entry.index == proof.index), b"\n")
     key = trust.log(unverified_origin(proof.checkpoint, where=where))
     found = verify_proof(raw, where=where, line=line, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
+    beside.seen(found.checkpoint)
     checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
     checks.add("inclusion", f"entry {found.entry.index}, a {found.entry.type}, is one of them")
     checks.leave_out("every other entry of the log")

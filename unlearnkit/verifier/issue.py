@@ -1,61 +1,58 @@
 """Issuing a certificate: claims, decision, delta account, signature, and the entry of the log, in one piece.
 
 Claims take time, and are computed while others go on recording. Then, while no other writer records, everything that
-depends on the log is decided again: whether the request may be certified at all, what is spent, and the position that
-the certificate names. So no two certificates can spend the same delta, and none is issued for a request that was closed
-meanwhile.
+depends on the log is decided again: whether the requests may be certified at all, and what is spent. So no two
+certificates can spend the same delta, and none is issued for a request that was closed meanwhile. The certificate is
+kept on disk, by whoever asks for it, before the log says that there is one.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from importlib.metadata import version
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.compliance.log.clock import format_time
+from unlearnkit.compliance.log.clock import format_time, parse_time
 from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.log.writer import Writer
 from unlearnkit.compliance.policy.policy import Policy
-from unlearnkit.compliance.releases.release import Artefacts
-from unlearnkit.compliance.releases.standing import standing_set
-from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, issued_certificates, log_body
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, log_body
 from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
+from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
+from unlearnkit.verifier.recording import MOST_DAYS, issued_in, recorded_as
+from unlearnkit.verifier.together import Together, together
+from unlearnkit.verifier.verify import policy_of
 
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Together:
-    """Who is answered together, of which release. subjects: who asks. standing: who was answered without retraining."""
-
-    release: str
-    requests: tuple[str, ...]
-    subjects: tuple[str, ...]
-    standing: tuple[str, ...]
-
-    @property
-    def deleted(self) -> tuple[str, ...]:
-        return tuple(sorted({*self.subjects, *self.standing}))
-
-
-@dataclass(frozen=True, slots=True)
 class Issuance:
-    """A certificate, the file it is in, and the entry that records it."""
+    """A certificate, its envelope, and the entry that records it; None while signatures are missing."""
 
     certificate: Certificate
     raw: bytes
-    entry: Entry
+    entry: Entry | None
+
+
+Keep = Callable[[bytes], None]
+"""Puts an envelope on disk; what it raises keeps the certificate from being recorded."""
+
+
+def _keep_nothing(_envelope: bytes) -> None:
+    pass
 
 
 def certify(
@@ -69,6 +66,7 @@ def certify(
     evidence: Sequence[Evidence] = (),
     delta: Decimal | None = None,
     view: LogView | None = None,
+    keep: Keep = _keep_nothing,
 ) -> Issuance:
     """Certify what the probes that the policy names would be without the data of those who made some requests.
 
@@ -81,14 +79,15 @@ def certify(
         log: Where the certificate is recorded.
         origin: The log's name.
         policy: The one that the requests were received under.
-        signers: Keys that sign, as many as the policy asks for.
+        signers: Keys that sign.
         evidence: Retraining audits of this bundle; a probe that one of them covers gets an audited bound where the
             policy accepts those, any other a certified one.
         delta: Of each claim; None: the largest that the policy accepts.
         view: A view of the log to go on from; None: one is made.
+        keep: Puts the envelope on disk before the log says that there is such a certificate.
 
     Returns:
-        The certificate, signed and recorded.
+        The certificate, signed and recorded; only signed where the policy asks for more signatures than these.
 
     Raises:
         UnknownNameError: There is no such request.
@@ -115,48 +114,50 @@ def certify(
 
     """
     view = LogView.read(log.path) if view is None else view
-    asked = _together(view, requests, policy, bundle)
+    asked = together(view, requests, policy, bundle)
     settled = _delta(policy, delta)
     claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=evidence)
     _logger.info("requests %s: %d claims made", " ".join(asked.requests), len(claims))
-    return _record(bundle, asked, claims, log=log, origin=origin, policy=policy, signers=signers, view=view)
+    return _record(bundle, asked, claims, log=log, origin=origin, policy=policy, signers=signers, view=view, keep=keep)
 
 
-def _together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle) -> _Together:
-    """Who is to be answered together, if that may be done now."""
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"requests: got {', '.join(names) or 'none'}, expected at least one, each once")
-    register = view.register
-    asked = [_certifiable(register, name, policy) for name in names]
-    if absent := [request.id for request in asked if request.subject not in bundle.units]:
-        raise RefusedError(
-            f"the bundle has no data of the person who made request {', '.join(absent)}",
-            hint="there is nothing to certify; if the data is in another bundle, name that one",
-        )
-    return _Together(
-        release=view.registry.in_force_as(Artefacts.of(bundle)).id,
-        requests=tuple(request.id for request in sorted(asked, key=lambda request: request.steps[0].index)),
-        subjects=tuple(sorted({request.subject for request in asked})),
-        standing=standing_set(register, bundle),
+def record(
+    file: CertificateFile, certificate: Certificate, *, bundle: Bundle, log: AuditLog, view: LogView, where: str
+) -> Entry:
+    """Record a certificate that was signed before, if it still holds; the entry that there is, if it was recorded.
+
+    Args:
+        file: What holds it. Whoever calls has verified signatures and contents.
+        certificate: What it says.
+        bundle: What it is about.
+        log: Where it is recorded.
+        view: What the log says so far; what came since is read under its lock.
+        where: What to call the file in errors.
+
+    Raises:
+        RefusedError: It is not what would be certified now.
+    """
+    policy = policy_of(certificate, where)
+    with log.exclusive() as writer:
+        issued = issued_in(view.up_to(writer.end))
+        if (found := recorded_as(issued, file.digest)) is not None:
+            return view.entry(found.index)
+        asked = together(view, certificate.requests, policy, bundle)
+        if asked.release != certificate.release:
+            raise _outdated(where, f"the release is {asked.release} now, and was {certificate.release}")
+        if (asked.subjects, asked.standing) != (certificate.subjects, certificate.standing):
+            raise _outdated(where, "somebody was answered without retraining since")
+        if str(_spent(certificate.claims, policy, DeltaAccount(certificate.account, issued))) != certificate.spent:
+            raise _outdated(where, "other certificates have spent delta since")
+        if log.now() - parse_time(certificate.issued, where=where) > timedelta(days=MOST_DAYS):
+            raise _outdated(where, f"it was made more than {MOST_DAYS} days ago")
+        return _append(writer, certificate, file.envelope)
+
+
+def _outdated(where: str, reason: str) -> RefusedError:
+    return RefusedError(
+        f"{where} does not hold any more: {reason}", hint="certify again; nothing was recorded, and no delta spent"
     )
-
-
-def _certifiable(register: Register, name: str, policy: Policy) -> Request:
-    """The request, if a certificate of it may be issued now."""
-    request = register.get(name)
-    original = register.original(request)
-    if original.is_closed:
-        step = original.steps[-1]
-        raise RefusedError(
-            f"request {name} is closed: it was {step.event.state}, with entry {step.index}",
-            hint="no certificate was issued, and no delta spent",
-        )
-    if request.policy_digest != policy.digest:
-        raise PolicyError(
-            f"request {name} was received under another version of its policy than {policy.name} is now",
-            hint="certify it under that version; requests that come in now are under the new one",
-        )
-    return request
 
 
 def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
@@ -172,7 +173,7 @@ def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
 
 def _record(
     bundle: Bundle,
-    asked: _Together,
+    asked: Together,
     claims: tuple[Claim, ...],
     *,
     log: AuditLog,
@@ -180,40 +181,73 @@ def _record(
     policy: Policy,
     signers: Sequence[PrivateKey],
     view: LogView,
+    keep: Keep,
 ) -> Issuance:
-    """Decide again, then sign and record, while no other writer does."""
-    manifest, rules = bundle.manifest, policy.certificate
+    """Decide again, then sign, keep and record, while no other writer does."""
     with log.exclusive() as writer:
-        if _together(view.up_to(writer.end), asked.requests, policy, bundle) != asked:
+        if together(view.up_to(writer.end), asked.requests, policy, bundle) != asked:
             raise RefusedError(
                 "somebody was answered without retraining while claims were computed: they leave somebody out",
                 hint="certify again; nothing was issued, and no delta spent",
             )
-        account = DeltaAccount(account_of(manifest), issued_certificates(view.of_type(CERTIFICATE_ISSUED)))
-        spent = account.spend([(claim.question, Decimal(claim.delta)) for claim in claims], rules.delta_budget)
-        certificate = Certificate(
-            bundle=bundle.digest,
-            model=next(file.sha256 for file in manifest.files if file.path == MODEL),
-            release=asked.release,
-            recipe=manifest.recipe_digest,
-            account=account.account,
-            requests=asked.requests,
-            subjects=asked.subjects,
-            standing=asked.standing,
-            deleted=asked.deleted,
-            counterfactual=manifest.counterfactual,
-            units=manifest.units,
-            directions=manifest.direction_count,
-            claims=claims,
-            policy=policy.text,
-            decision=decide(claims, rules, manifest.direction_count),
-            spent=str(spent),
-            budget=str(rules.delta_budget),
-            log=origin,
-            index=writer.end.index,
-            issued=format_time(log.now()),
-            software=f"unlearnkit {version('unlearnkit')}",
+        account = DeltaAccount(account_of(bundle.manifest), issued_in(view))
+        certificate = _certificate(
+            bundle,
+            asked,
+            claims,
+            policy=policy,
+            account=account,
+            origin=origin,
+            issued=format_time(writer.now()),
         )
         raw = sign_certificate(certificate, signers)
-        (entry,) = writer.record_many([draft(CERTIFICATE_ISSUED, log_body(certificate, raw))])
-    return Issuance(certificate, raw, entry)
+        keep(raw)
+        is_signed = len(signers) >= policy.signing.threshold
+        return Issuance(certificate, raw, _append(writer, certificate, raw) if is_signed else None)
+
+
+def _certificate(
+    bundle: Bundle,
+    asked: Together,
+    claims: tuple[Claim, ...],
+    *,
+    policy: Policy,
+    account: DeltaAccount,
+    origin: str,
+    issued: str,
+) -> Certificate:
+    """Everything that is said, and the account with it. BudgetExceededError if that does not have so much left."""
+    manifest, rules = bundle.manifest, policy.certificate
+    return Certificate(
+        bundle=bundle.digest,
+        model=next(file.sha256 for file in manifest.files if file.path == MODEL),
+        release=asked.release,
+        recipe=manifest.recipe_digest,
+        account=account.account,
+        requests=asked.requests,
+        subjects=asked.subjects,
+        standing=asked.standing,
+        deleted=asked.deleted,
+        counterfactual=manifest.counterfactual,
+        units=manifest.units,
+        directions=manifest.direction_count,
+        claims=claims,
+        policy=policy.text,
+        decision=decide(claims, rules, manifest.direction_count),
+        spent=str(_spent(claims, policy, account)),
+        budget=str(rules.delta_budget),
+        log=origin,
+        issued=issued,
+        software=f"unlearnkit {version('unlearnkit')}",
+    )
+
+
+def _spent(claims: Sequence[Claim], policy: Policy, account: DeltaAccount) -> Decimal:
+    """The account with these claims."""
+    asked = [(claim.question, Decimal(claim.delta)) for claim in claims]
+    return account.spend(asked, policy.certificate.delta_budget)
+
+
+def _append(writer: Writer, certificate: Certificate, envelope: bytes) -> Entry:
+    (entry,) = writer.record_many([draft(CERTIFICATE_ISSUED, log_body(certificate, envelope))])
+    return entry

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearnkit.bundle import Bundle
-from unlearnkit.compliance.log.checkpoint import unverified_origin
+from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.canonical import file_sha256_hex
+from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
+from unlearnkit.compliance.log.verification import check_root
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.policy.trusted import read_trusted
+from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
-from unlearnkit.errors import SignatureError, UnknownNameError
+from unlearnkit.errors import ConsistencyError, SignatureError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.note import MAX_NOTE
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
@@ -37,22 +41,27 @@ def trust_at_hand(trust: Trust | None = None) -> TrustStore | None:
 class Materials:
     """Trusted keys, and where the things are that files are about. Each is verified once, when it is first needed.
 
-    bundle, log: folders. evidence: files of retraining audits.
+    bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
+    bundles: of other releases. evidence: files of retraining audits.
     """
 
     trust: TrustStore
     bundle: Path | None = None
+    bundles: tuple[Path, ...] = ()
     log: Path | None = None
+    is_ours: bool = False
     evidence: tuple[Path, ...] = ()
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _heads: dict[str, dict[int, Checkpoint]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def at_hand(
         cls,
         *,
         bundle: Path | str | None = None,
+        bundles: Sequence[Path | str] = (),
         log: Path | str | None = None,
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
@@ -68,10 +77,13 @@ class Materials:
             raise SignatureError("no key is trusted: that verifies nothing", hint="give --trust, or be in a workspace")
         workspace = WorkspaceFiles.nearest() if log is None else None
         place = Path(log) if log is not None else None if workspace is None else workspace.log_path
+        linked = () if workspace is None else linked_bundles(workspace.root)
         return cls(
             trust=store,
             bundle=None if bundle is None else Path(bundle),
+            bundles=tuple(map(Path, bundles)) or linked,
             log=place,
+            is_ours=log is None,
             evidence=tuple(map(Path, evidence)),
         )
 
@@ -83,17 +95,57 @@ class Materials:
             self._bundles[known] = Bundle.open(place, trust=self.trust.keys(Role.SKETCH_SIGNER))
         return self._bundles[known]
 
-    def view(self, path: Path | None = None, *, origin: str | None = None) -> LogView:
-        """A log, by default the one at hand, verified against its checkpoint; raises as `LogView.verify` does.
+    def opened_as(self, digest: str) -> Bundle:
+        """The bundle at hand of which this is the digest; raises as `opened` does."""
+        for place in (self.bundle, *self.bundles):
+            if place is not None and (place / MANIFEST).is_file() and file_sha256_hex(place / MANIFEST) == digest:
+                return self.opened(place)
+        raise UnknownNameError(f"bundle {digest} is not there", hint="give its folder: --bundle, which may be repeated")
 
-        origin: the name of the log; by default the one that its checkpoint says.
+    def view(self, path: Path | None = None, *, origin: str | None = None) -> LogView:
+        """A log, by default the one at hand, verified against its checkpoint and all others of it that were `seen`.
+
+        Raises as `LogView.verify` does. origin: the name of the log; by default the one that its checkpoint says.
         """
         place = _needed(path or self.log, "--log")
-        known = place.resolve(), origin or _origin(place)
+        name = origin or _origin(place)
+        known, heads = (place.resolve(), name), self._heads.get(name, {})
         if known not in self._views:
-            trust, key = self.trust, self.trust.log(known[1])
-            self._views[known] = LogView.verify(place, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
+            trust, key = self.trust, self.trust.log(name)
+            self._views[known] = LogView.verify(
+                place,
+                log=key,
+                witnesses=trust.witnesses,
+                quorum=trust.witness_quorum,
+                earlier=[head.raw for head in heads.values()],
+            )
+        else:
+            _hold(self._views[known], list(heads.values()))
         return self._views[known]
+
+    def view_of(self, origin: str, *, is_needed: bool) -> LogView | None:
+        """The log of a name, if it is at hand; raises as `view` does. is_needed: there is nothing else to go by."""
+        if not is_needed and (self.log is None or (self.is_ours and _origin(self.log) != origin)):
+            return None
+        return self.view(origin=origin)
+
+    def seen(self, head: Checkpoint) -> None:
+        """Hold a verified checkpoint against others of its log that were seen, and the log to it when it is viewed.
+
+        ConsistencyError if two of one size differ: no history has both.
+        """
+        other = self._heads.setdefault(head.origin, {}).setdefault(head.size, head)
+        if other.root != head.root:
+            raise ConsistencyError(
+                f"the log {head.origin} was forked: it signed two different histories of {head.size} entries\n"
+                f"{other.raw.decode()}{head.raw.decode()}".rstrip("\n"),
+                older=other.raw,
+                newer=head.raw,
+            )
+
+    def sizes_seen(self, origin: str) -> tuple[int, ...]:
+        """Of how many entries the checkpoints of a log were that were seen."""
+        return tuple(sorted(self._heads.get(origin, {})))
 
     def audits(self, bundle: Bundle) -> dict[str, Evidence]:
         """The evidence at hand about a bundle, by its digest; raises as `verify_evidence` does."""
@@ -105,6 +157,16 @@ class Materials:
             ]
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
+
+
+def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:
+    """What `verify_log` does with earlier checkpoints, for those that came to be known later."""
+    signed = view.signed
+    assert signed is not None  # noqa: S101 - it was verified
+    known = {signed.checkpoint.size, *(head.size for head in signed.earlier)}
+    for head in heads:
+        if head.size not in known:
+            check_root(head, size=min(head.size, len(view)), root=view.tree().root(min(head.size, len(view))))
 
 
 def _needed(path: Path | None, option: str) -> Path:

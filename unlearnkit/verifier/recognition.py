@@ -11,7 +11,8 @@ from unlearnkit.compliance.log.reader import LOG_FILE
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.dsse import parse_envelope
-from unlearnkit.verifier import certificate, evidence
+from unlearnkit.verifier import absence, certificate, evidence
+from unlearnkit.verifier.certificate_file import is_certificate_file
 
 
 class Kind(StrEnum):
@@ -23,12 +24,19 @@ class Kind(StrEnum):
     PROOF = "proof"
     EVIDENCE = "evidence"
     CERTIFICATE = "certificate"
+    EXCLUSION = "exclusion certificate"
+    ABSENCE = "absence certificate"
 
 
 _FOLDERS = {MANIFEST: Kind.BUNDLE, LOG_FILE: Kind.LOG}
 _PROOF = b"c2sp.org/tlog-proof"
 _SIGNATURES = "\n\n\N{EM DASH} ".encode()  # between the text of a signed note and its signatures
-_STATEMENTS = {certificate.PREDICATE_TYPE: Kind.CERTIFICATE, evidence.PREDICATE_TYPE: Kind.EVIDENCE}
+_STATEMENTS = {
+    certificate.PREDICATE_TYPE: Kind.CERTIFICATE,
+    evidence.PREDICATE_TYPE: Kind.EVIDENCE,
+    absence.EXCLUSION_TYPE: Kind.EXCLUSION,
+    absence.ABSENCE_TYPE: Kind.ABSENCE,
+}
 
 
 def recognise(path: Path) -> Kind:
@@ -54,11 +62,13 @@ def recognise(path: Path) -> Kind:
     raw = read_bounded(path, MAX_DOCUMENT)
     if raw.startswith(_PROOF):
         return Kind.PROOF
+    if is_certificate_file(raw):
+        return Kind.CERTIFICATE
     if raw.lstrip()[:1] == b"{":
         return _statement(raw, str(path))
     if _SIGNATURES in raw:
         return Kind.CHECKPOINT
-    *others, last = Kind
+    *others, last = (kind for kind in Kind if kind not in (Kind.EXCLUSION, Kind.ABSENCE))
     raise FormatError(f"{path} is no {', '.join(others)} or {last}")
 
 

@@ -6,41 +6,36 @@ has passed; the first that does not is raised.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.canonical import sha256_hex
-from unlearnkit.compliance.log.clock import parse_time
-from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
-from unlearnkit.compliance.releases.release import Artefacts
-from unlearnkit.compliance.releases.standing import standing_set
-from unlearnkit.compliance.requests.register import CLOSING, Register
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import VerificationError
+from unlearnkit.errors import ThresholdError, VerificationError
 from unlearnkit.signing.dsse import verify_envelope
+from unlearnkit.signing.keys import PublicKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, issued_certificates, log_body
+from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
+from unlearnkit.verifier.asking import verify_release, verify_requests, verify_together, verify_union
 from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
+from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.claims import disagreements, make_claim
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.materials import Materials
-
-# Between making a certificate and recording it, under the lock of the log.
-_MOST_SECONDS = 60
+from unlearnkit.verifier.recording import issued_in, verify_by_proof, verify_in_log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedCertificate:
     """A certificate, as far as it was checked.
 
-    digest: SHA-256 of the file. signers: key ids, in the order of the signatures. checks: those that have passed.
+    digest: SHA-256 of the envelope. signers: key ids, in the order of the signatures. checks: those that have passed.
     unchecked: what nobody looked at, in words.
     """
 
@@ -57,7 +52,7 @@ def verify_signed_certificate(
     """Verify the signatures, and that who signed meets the policy in it; nothing of what it claims.
 
     Args:
-        raw: The file.
+        raw: The file, or the envelope alone.
         where: What to call it in errors.
         trust: Who may sign.
         checks: Filled in on the way.
@@ -68,23 +63,43 @@ def verify_signed_certificate(
         FormatError: It is malformed.
     """
     checks = checks or Checklist(where)
-    keys = trust.keys(Role.CERTIFICATE_SIGNER)
-    verified = verify_envelope(raw, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
-    certificate = parse_certificate(verified.payload, where=where)
-    policy = _policy(certificate, where)
-    allowed = [key for role in policy.signing.roles for key in trust.keys(role)]
-    verified = verify_envelope(
-        raw, where=where, payload_type=PAYLOAD_TYPE, keys=allowed, threshold=policy.signing.threshold
-    )
-    signers = tuple(key.key_id for key in verified.keys)
+    file = parse_certificate_file(raw, where=where)
+    certificate, keys = trusted_signers(file, trust, where=where)
+    threshold = policy_of(certificate, where).signing.threshold
+    if len(keys) < threshold:
+        raise ThresholdError(
+            f"{where} has too few trusted signatures: got {len(keys)}, its policy asks for {threshold}",
+            hint="`unlearnkit certify --countersign FILE` adds one",
+        )
+    signers = tuple(key.key_id for key in keys)
     checks.add("signature", f"signed by {_short(signers)}")
     return VerifiedCertificate(
         certificate=certificate,
-        digest=sha256_hex(raw),
+        digest=file.digest,
         signers=signers,
         checks=checks.passed,
         unchecked=("what it says: only who signed it was looked at",),
     )
+
+
+def trusted_signers(
+    file: CertificateFile, trust: TrustStore, *, where: str
+) -> tuple[Certificate, tuple[PublicKey, ...]]:
+    """A certificate that somebody trusted signed, and those keys of them that its policy lets sign.
+
+    There may be fewer than the policy asks for. Raises SignatureError, ThresholdError if there is nobody, FormatError.
+    """
+    keys = trust.keys(Role.CERTIFICATE_SIGNER)
+    verified = verify_envelope(file.envelope, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
+    certificate = parse_certificate(verified.payload, where=where)
+    allowed = signing_keys(policy_of(certificate, where), trust)
+    verified = verify_envelope(file.envelope, where=where, payload_type=PAYLOAD_TYPE, keys=allowed, threshold=1)
+    return certificate, verified.keys
+
+
+def signing_keys(policy: Policy, trust: TrustStore) -> list[PublicKey]:
+    """The trusted keys that a policy lets sign certificates."""
+    return list(dict.fromkeys(key for role in policy.signing.roles for key in trust.keys(role)))
 
 
 def verify_certificate(
@@ -92,8 +107,10 @@ def verify_certificate(
 ) -> VerifiedCertificate:
     """Check everything that a certificate says; the log is read once.
 
+    Without the log, the proof in the file shows that it is recorded, and what then nobody looked at is listed.
+
     Args:
-        raw: The file.
+        raw: The file, or the envelope alone.
         where: What to call it in errors.
         beside: Trusted keys, the bundle that it is about, the log that records it, and the evidence that it rests on.
         checks: Filled in on the way; there, also what has passed before an error is to be found.
@@ -101,56 +118,100 @@ def verify_certificate(
     Raises:
         VerificationError: The first thing that is not so.
         FormatError: A file is malformed.
-        UnknownNameError: The bundle or the log is not at hand, or nobody is trusted to keep such a log.
+        UnknownNameError: The bundle is not at hand, or neither log nor proof is, or nobody is trusted to keep such a
+            log.
     """
     checks = checks or Checklist(where)
     verified = verify_signed_certificate(raw, where=where, trust=beside.trust, checks=checks)
-    certificate, policy = verified.certificate, _policy(verified.certificate, where)
-    bundle = beside.opened()
+    certificate, file = verified.certificate, parse_certificate_file(raw, where=where)
+    policy, bundle = policy_of(certificate, where), beside.opened()
     checks.add("bundle", f"signed by {_short(bundle.signers)}; every file and direction agrees")
-    _verify_subjects(certificate, bundle)
+    verify_subjects(certificate, bundle)
     checks.add("artefacts", "the certificate is about this bundle and this model")
-    view = beside.view(origin=certificate.log)
-    entry = _verify_logged(certificate, raw, view)
-    checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
-    _verify_release(certificate, bundle, view)
-    checks.add("release", f"{certificate.release} was in force then, with this bundle")
-    for name in certificate.requests:
-        _verify_request(certificate, name, view.register)
-    asked = ", ".join(certificate.requests)
-    checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
-    _verify_together(certificate, view.register, bundle)
-    checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
-    _verify_budget(certificate, policy, view)
-    checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
-    _verify_claims(certificate, policy, bundle, beside.audits(bundle))
+    proven = verify_by_proof(file, certificate, beside.trust, where=where)
+    if proven is not None:
+        beside.seen(proven.checkpoint)
+        checks.add("proof", f"entry {proven.entry.index} of {certificate.log}, as its checkpoint proves, records it")
+    view = beside.view_of(certificate.log, is_needed=proven is None)
+    if view is not None:
+        _verify_beside_log(file, certificate, bundle, view, checks)
+    else:
+        _verify_alone(certificate, policy, checks, beside.sizes_seen(certificate.log))
+    verify_contents(certificate, bundle, beside.audits(bundle), checks)
+    _leave_out(checks, certificate, view, beside.trust)
+    return replace(verified, checks=checks.passed, unchecked=checks.unchecked)
+
+
+def verify_contents(
+    certificate: Certificate, bundle: Bundle, audits: Mapping[str, Evidence], checks: Checklist
+) -> None:
+    """Check what follows from the bundle and the evidence alone, wherever the certificate is recorded.
+
+    Raises:
+        VerificationError: The first thing that is not so.
+    """
+    policy = policy_of(certificate, "certificate")
+    _verify_claims(certificate, policy, bundle, audits)
     checks.add("numbers", f"{len(certificate.claims)} claims, made again from the bundle, agree")
     _verify_decision(certificate, policy)
     checks.add("decision", f"policy {policy.name} decides {certificate.decision.outcome}")
-    _leave_out(checks, certificate, view, beside.trust)
-    return replace(verified, checks=checks.passed, unchecked=checks.unchecked)
+
+
+def _verify_beside_log(
+    file: CertificateFile, certificate: Certificate, bundle: Bundle, view: LogView, checks: Checklist
+) -> None:
+    issued = issued_in(view)
+    entry = verify_in_log(file, certificate, view, issued)
+    checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
+    verify_release(certificate, bundle, view.registry, index=entry.index)
+    checks.add("release", f"{certificate.release} was in force then, with this bundle")
+    verify_requests(certificate, view.register, index=entry.index)
+    asked = ", ".join(certificate.requests)
+    checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
+    verify_together(certificate, view.register, bundle, index=entry.index)
+    checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
+    _verify_budget(certificate, [item for item in issued if item.index <= entry.index])
+    checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
+
+
+def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, sizes: Sequence[int]) -> None:
+    """What the certificate says of itself fits together; the rest only the log tells. sizes: of checkpoints seen."""
+    verify_union(certificate)
+    _verify_limit(certificate, policy)
+    told = "which the log tells: --log"
+    checks.leave_out(
+        f"that {certificate.release} was in force, with this bundle, {told}",
+        f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
+        f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
+        f"that {certificate.spent} is what was spent together with other certificates, {told}",
+    )
+    if len(sizes) > 1:
+        seen = ", ".join(map(str, sizes))
+        checks.leave_out(f"whether the histories of {seen} entries, of different proofs, are one, {told}")
 
 
 def _short(signers: tuple[str, ...]) -> str:
     return ", ".join(signer[:16] for signer in signers)
 
 
-def _leave_out(checks: Checklist, certificate: Certificate, view: LogView, trust: TrustStore) -> None:
+def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None, trust: TrustStore) -> None:
     """What takes more than these files."""
     checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
     if any(claim.kind == BoundMethod.AUDITED for claim in certificate.claims):
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
     if not trust.witness_quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
-    if view.unsigned:
+    if view is not None and view.unsigned:
         checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
 
 
-def _policy(certificate: Certificate, where: str) -> Policy:
+def policy_of(certificate: Certificate, where: str) -> Policy:
+    """The policy that a certificate was made under."""
     return parse_policy(certificate.policy.encode(), where=f"{where}: policy")
 
 
-def _verify_subjects(certificate: Certificate, bundle: Bundle) -> None:
+def verify_subjects(certificate: Certificate, bundle: Bundle) -> None:
+    """The certificate is about this bundle and its model; VerificationError if not."""
     manifest = bundle.manifest
     said = {
         "bundle": (certificate.bundle, bundle.digest),
@@ -165,68 +226,20 @@ def _verify_subjects(certificate: Certificate, bundle: Bundle) -> None:
         _require(claimed == found, f"its {name} is {claimed!r}, the bundle has {found!r}")
 
 
-def _verify_logged(certificate: Certificate, raw: bytes, view: LogView) -> Entry:
-    """The entry is under the log's checkpoint, and records these very bytes."""
-    size = 0 if view.signed is None else view.signed.checkpoint.size
-    _require(
-        certificate.index < size, f"its entry {certificate.index} is not under the log's checkpoint, of size {size}"
-    )
-    entry = view.entry(certificate.index)
-    _require(entry.type == CERTIFICATE_ISSUED, f"entry {entry.index} of the log is a {entry.type}, not a certificate")
-    _require(entry.body == log_body(certificate, raw), f"entry {entry.index} of the log records another certificate")
-    elapsed = (entry.time - parse_time(certificate.issued, where="issued")).total_seconds()
-    _require(0 <= elapsed <= _MOST_SECONDS, f"it says it was issued {certificate.issued}, the log says {entry.time}")
-    return entry
-
-
-def _verify_release(certificate: Certificate, bundle: Bundle, view: LogView) -> None:
-    release = view.registry.releases.get(certificate.release)
-    _require(release, f"the log has no release {certificate.release}")
-    assert release is not None  # noqa: S101 - required above
-    in_force = release.was_in_force(before=certificate.index)
-    _require(in_force, f"release {release.id} was not in force at entry {certificate.index}")
-    _require(release.artefacts == Artefacts.of(bundle), f"release {release.id} was registered with another bundle")
-
-
-def _verify_request(certificate: Certificate, name: str, register: Register) -> None:
-    """A request was there, and open, when the certificate was recorded."""
-    _require(name in register.requests, f"the log has no request {name}")
-    request = register.get(name)
-    received = request.steps[0]
-    _require(received.index < certificate.index, f"request {request.id} was received after it")
-    _require(request.subject in certificate.subjects, f"request {request.id} was made by somebody else")
-    _require(
-        request.policy_digest == certificate.policy_digest,
-        f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
-    )
-    for step in register.original(request).steps:
-        is_before = step.event in CLOSING and step.index < certificate.index
-        _require(not is_before, f"request {request.id} was {step.event.state} before it, with entry {step.index}")
-
-
-def _verify_together(certificate: Certificate, register: Register, bundle: Bundle) -> None:
-    """The claims are about those who ask, and everybody who stood when it was recorded, and nobody else."""
-    asking = tuple(sorted({register.get(name).subject for name in certificate.requests}))
-    _require(certificate.subjects == asking, "it names somebody as asking whose request it does not name")
-    standing = standing_set(register, bundle, before=certificate.index)
-    _require(
-        certificate.standing == standing,
-        f"its standing set has {len(certificate.standing)} people, the log and the bundle give {len(standing)}",
-    )
-    together = tuple(sorted({*asking, *standing}))
-    _require(certificate.deleted == together, "it deletes other data than that of who asks and who stands")
-
-
-def _verify_budget(certificate: Certificate, policy: Policy, view: LogView) -> None:
-    recorded = issued_certificates(view.of_type(CERTIFICATE_ISSUED))
-    account = DeltaAccount(certificate.account, [item for item in recorded if item.index <= certificate.index])
+def _verify_budget(certificate: Certificate, issued: Sequence[Issued]) -> None:
+    """issued: the certificates that the log records, up to this one."""
+    account = DeltaAccount(certificate.account, issued)
     _require(not account.disputed, f"the log records a question with two deltas: {', '.join(account.disputed)}")
     _require(Decimal(certificate.spent) == account.spent, f"it says {certificate.spent}, the log says {account.spent}")
-    budget = policy.certificate.delta_budget
+    _verify_limit(certificate, policy_of(certificate, "certificate"))
+
+
+def _verify_limit(certificate: Certificate, policy: Policy) -> None:
+    budget, spent = policy.certificate.delta_budget, Decimal(certificate.spent)
     _require(
         budget is not None and Decimal(certificate.budget) == budget, f"its delta budget is not the policy's, {budget}"
     )
-    _require(account.spent <= Decimal(certificate.budget), f"its delta budget was overdrawn: {account.spent} is spent")
+    _require(spent <= Decimal(certificate.budget), f"its delta budget was overdrawn: {spent} is spent")
 
 
 def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: Mapping[str, Evidence]) -> None:

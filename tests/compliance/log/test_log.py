@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -331,3 +331,14 @@ def test_an_interrupted_commit_leaves_nobody_waiting(log, monkeypatch):
 
 def test_the_clock_is_given(log):
     assert log.record("note", {}).time == NOON.replace(microsecond=0)
+
+
+def test_times_never_decrease_when_the_clock_is_set_back(log):
+    """Neither in this process nor in the next, which reads the last time from the log."""
+    early = NOON - timedelta(days=1)
+    log.record("note", {"n": 0})
+    for again in (log, AuditLog(log.path), AuditLog.open(log.path)):
+        again.now = lambda: early
+        assert again.record("note", {}).time == NOON.replace(microsecond=0)
+    log.now = lambda: NOON + timedelta(hours=1)
+    assert log.record("note", {}).time == (NOON + timedelta(hours=1)).replace(microsecond=0)

@@ -25,7 +25,7 @@ def test_the_packaged_policies_are_valid_commented_and_no_legal_advice(name):
     assert "a starting point, not legal advice" in policy.title
     assert raw.count(b"#") > 8
     assert {field.name for field in fields(Words) if not getattr(policy.words, field.name)} == set()
-    assert set(policy.requests.accepted) == {"retrained", "negligible-effect", "refused"}
+    assert set(policy.requests.accepted) == {"retrained", "negligible-effect", "no-data-held", "refused"}
     assert policy.deadlines.respond
     assert policy.deadlines.extended
     assert policy.certificate.delta_budget
@@ -56,7 +56,7 @@ def test_an_empty_policy_refuses_everything():
     for field in fields(Words):
         with pytest.raises(PolicyError, match=f"does not list 'other' among its {field.name}: expected nothing"):
             policy.require_word(field.name, "other")
-    for fulfilment in ("retrained", "negligible-effect", "refused"):
+    for fulfilment in ("retrained", "negligible-effect", "no-data-held", "refused"):
         with pytest.raises(PolicyError, match=f"does not accept '{fulfilment}': it accepts nothing"):
             policy.require_accepted(fulfilment)
     for deadline in ("respond", "extended"):
@@ -93,7 +93,7 @@ def test_a_word_is_one_of_the_list_and_the_error_says_which():
         ),
         (
             '[requests]\naccepted = ["ignored"]',
-            r"requests.accepted\[0\] must be 'retrained' or 'negligible-effect' or 'refused': got 'ignored'",
+            r"requests.accepted\[0\] must be 'retrained' or 'negligible-effect' or 'no-data-held' or 'refused': got 'i",
         ),
         (
             "[requests]\nretention_months = -1",

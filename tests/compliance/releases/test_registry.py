@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import FormatError, UnlearnkitError, VerificationError
 from unlearnkit.records import to_json
 
+NOW = datetime(2025, 3, 5, 9, tzinfo=UTC)
 DAYS = [date(2025, 3, day) for day in (3, 4, 5)]
 
 
@@ -43,7 +44,7 @@ def kind(body: Registered | Retired) -> str:
 def after(*steps: Registered | Retired) -> Registry:
     registry = Registry()
     for index, body in enumerate(steps):
-        registry.apply(index, kind(body), to_json(body))
+        registry.apply(index, kind(body), to_json(body), time=NOW)
     return registry
 
 
@@ -75,7 +76,7 @@ def test_what_is_not_legal_is_refused_changes_nothing_and_is_found_in_a_log(tmp_
     registry = after(*before)
     known = dict(registry.releases)
     with pytest.raises(UnlearnkitError, match=reason):
-        registry.apply(len(before), kind(step), to_json(step))
+        registry.apply(len(before), kind(step), to_json(step), time=NOW)
     assert registry.releases == known
     log = new_log(tmp_path / "log", clock)
     for body in (*before, step):
@@ -95,7 +96,7 @@ def test_what_is_not_legal_is_refused_changes_nothing_and_is_found_in_a_log(tmp_
 )
 def test_a_malformed_step_is_told_as_such(entry, body, message):
     with pytest.raises(FormatError, match=message):
-        Registry().apply(0, entry, body)
+        Registry().apply(0, entry, body, time=NOW)
 
 
 def test_a_model_that_is_out_of_use_can_come_back_under_another_version():
@@ -117,7 +118,7 @@ def test_a_release_comes_once_and_goes_once_whatever_is_tried(steps):
     registry, taken = Registry(), []
     for index, body in enumerate(steps):
         try:
-            registry.apply(index, kind(body), to_json(body))
+            registry.apply(index, kind(body), to_json(body), time=NOW)
         except UnlearnkitError:
             continue
         taken.append(body)

@@ -47,7 +47,7 @@ STEPS = {
     "extend": lambda desk, name: desk.extend(name, reason="complexity"),
     "assess": lambda desk, name: desk.assess(name, decision="fulfil"),
     "assess to refuse": lambda desk, name: desk.assess(name, decision="refuse"),
-    "refuse": lambda desk, name: desk.refuse(name, reason="no-data-held"),
+    "refuse": lambda desk, name: desk.refuse(name, reason="art-17-3-c-public-health"),
     "fulfil": lambda desk, name: desk.fulfil(name, method="negligible-effect", evidence=[DIGEST]),
     "withdraw": lambda desk, name: desk.withdraw(name, reason="recorded-by-mistake"),
 }

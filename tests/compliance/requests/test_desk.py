@@ -38,7 +38,7 @@ def test_a_request_goes_from_receipt_to_fulfilment(desk, log):
     assessed = desk.assess("R1", decision="fulfil", ground="art-17-1-b-consent-withdrawn", records=3, evidence=[DIGEST])
     assert assessed.state == "assessed"
     closed = desk.fulfil("R1", method="retrained", evidence=[DIGEST], records=3, notified=["processors"])
-    assert (closed.state, closed.is_closed, closed.next_due) == ("fulfilled", True, None)
+    assert (closed.state, closed.is_closed, closed.next_due) == ("fulfilled (attested)", True, None)
     last = json.loads(raw(log).splitlines()[-1])
     assert last["type"] == "request-fulfilled"
     assert last["body"] == {
@@ -50,6 +50,7 @@ def test_a_request_goes_from_receipt_to_fulfilment(desk, log):
         "records": 3,
         "request": "R1",
         "retain_until": "2028-03-05",
+        "shown": "attestation",
     }
 
 

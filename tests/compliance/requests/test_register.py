@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.compliance.requests.desks import STEPS, Clock, desk_of, new_log, raw
+from tests.compliance.requests.desks import DIGEST, STEPS, Clock, desk_of, new_log, raw
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import Register
@@ -88,6 +88,49 @@ def test_a_log_with_an_illegal_step_derives_no_state(desk, log, kind, body, mess
     log.record(kind, body)
     with pytest.raises((VerificationError, FormatError), match=message):
         desk_of(log).register()
+
+
+def test_a_receipt_in_the_future_is_an_illegal_step(desk, log, clock):
+    """What day it is depends on the place: where days begin first it is tomorrow already."""
+    clock.time += timedelta(hours=1, minutes=30)
+    desk.receive(["jane"], source="email")
+    body = json.loads(raw(log).splitlines()[1])["body"]
+    del body["subject"]
+    for number, (day, message) in enumerate([("2025-03-06", ""), ("2025-03-07", "received on a day in the future")]):
+        log.record("request-received", {**body, "received": day, "subject": f"{number}" * 64})
+        if message:
+            with pytest.raises(VerificationError, match=f"{message}: got {day}, recorded 2025-03-05T10:30:00Z"):
+                desk_of(log).register()
+        else:
+            assert len(desk_of(log).register().requests) == 2
+
+
+@pytest.mark.parametrize("step", ["fulfil", "refuse", "withdraw"])
+def test_nothing_is_closed_before_what_happened_to_it(desk, step):
+    desk.receive(["jane"], source="email", on=date(2025, 3, 1))
+    desk.verify_identity("R1", method="in-person", on=date(2025, 3, 4))
+    how = {
+        "fulfil": {"method": "retrained", "evidence": [DIGEST]},
+        "refuse": {"reason": "art-17-3-c-public-health"},
+        "withdraw": {"reason": "recorded-by-mistake"},
+    }[step]
+    for day, reason in ((3, "it was identity verified on 2025-03-04, which is after 2025-03-03"), (0, "received on")):
+        on = date(2025, 3, day) if day else date(2025, 2, 28)
+        with pytest.raises(RefusedError, match=reason):
+            getattr(desk, step)("R1", on=on, **how)
+    assert getattr(desk, step)("R1", on=date(2025, 3, 4), **how).is_closed
+
+
+def test_what_is_recorded_late_happened_when_it_did(desk):
+    """A confirmation that was sent before the identity was verified, and written down after it."""
+    desk.receive(["jane"], source="email", on=date(2025, 3, 1))
+    desk.verify_identity("R1", method="in-person", on=date(2025, 3, 4))
+    assert desk.acknowledge("R1", on=date(2025, 3, 2)).state == "acknowledged"
+    with pytest.raises(RefusedError, match="it was identity verified on 2025-03-04, which is after 2025-03-03"):
+        desk.assess("R1", decision="fulfil", on=date(2025, 3, 3))
+    desk.assess("R1", decision="fulfil")
+    with pytest.raises(RefusedError, match="it was assessed on 2025-03-05, which is after 2025-03-04"):
+        desk.assess("R1", decision="refuse", on=date(2025, 3, 4))
 
 
 def test_a_hidden_duplicate_is_an_illegal_step(desk, log):

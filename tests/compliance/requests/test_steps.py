@@ -39,7 +39,14 @@ BODIES = {
     Event.EXTENDED: {**STEP, "reason": "complexity", "respond": DUE},
     Event.ASSESSED: {**STEP, "decision": "fulfil", "ground": "objection", "records": 3, "evidence": [DIGEST]},
     Event.REFUSED: {**CLOSED, "reason": "no-data-held", "evidence": []},
-    Event.FULFILLED: {**CLOSED, "method": "retrained", "evidence": [DIGEST], "records": 0, "notified": ["processors"]},
+    Event.FULFILLED: {
+        **CLOSED,
+        "method": "retrained",
+        "shown": "certificate",
+        "evidence": [DIGEST],
+        "records": 0,
+        "notified": ["processors"],
+    },
     Event.WITHDRAWN: {**CLOSED, "reason": "by-mistake"},
 }
 OPTIONAL = {"acknowledge", "reference", "jurisdiction", "duplicate_of", "follows", "ground", "records", "notified"}

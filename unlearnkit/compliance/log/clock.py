@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 
 from unlearnkit.errors import FormatError
 from unlearnkit.names import TIME
+
+_EAST, _WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
 Clock = Callable[[], datetime]
 """Returns the present as an aware datetime."""
@@ -22,6 +24,16 @@ def format_time(time: datetime) -> str:
     if time.tzinfo is None:
         raise ValueError(f"a time needs a time zone: got {time!r}")
     return time.astimezone(UTC).isoformat()[:19] + "Z"
+
+
+def latest_day(time: datetime) -> date:
+    """The day that it is then where days begin first."""
+    return time.astimezone(_EAST).date()
+
+
+def earliest_day(time: datetime) -> date:
+    """The day that it is then where days begin last."""
+    return time.astimezone(_WEST).date()
 
 
 def parse_time(text: str, *, where: str) -> datetime:

@@ -35,10 +35,14 @@ _REACH = MAX_COMMIT + 2 * MAX_LINE  # so far from the end, a whole line lies bef
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """end: where the next line goes. torn: bytes after it, of a line or commit that a crash left unfinished."""
+    """end: where the next line goes. torn: bytes after it, of a line or commit that a crash left unfinished.
+
+    last: the last line, if it was read.
+    """
 
     end: Position
     torn: int
+    last: bytes = b""
 
 
 def read_lines(directory: Path, offset: int = 0) -> Iterator[bytes]:
@@ -85,7 +89,7 @@ def read_tail(descriptor: int, size: int, known: Position | None = None) -> Tail
 
 
 def _follow(position: Position, rest: bytes) -> Tail:
-    begin = 0
+    begin, last = 0, b""
     while (end := rest.find(b"\n", begin) + 1) > 0:
         try:
             position = next_position(position, rest[begin:end])
@@ -93,12 +97,12 @@ def _follow(position: Position, rest: bytes) -> Tail:
             if not _has_hole(rest[begin:]):
                 raise
             break
-        begin = end
+        begin, last = end, rest[begin:end]
     if len(rest) - begin > MAX_COMMIT:
         raise FormatError(
             f"the log ends in {len(rest) - begin} bytes that are no entries: no crash leaves so many", hint=REPAIR
         )
-    return Tail(position, len(rest) - begin)
+    return Tail(position, len(rest) - begin, last)
 
 
 def _has_hole(data: bytes) -> bool:

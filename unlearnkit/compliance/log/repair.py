@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from unlearnkit.canonical import canonicalize
@@ -178,7 +179,7 @@ def _legal(signed: bytes, tail: list[bytes], judge: Judge) -> tuple[list[bytes],
     """The lines beyond the signed ones, with those replaced that are not legal steps; and which ones."""
     for line in _lines(signed):
         judge(parse_line(line, where="signed entry"))
-    position, lines, illegal = _end(signed), [], []
+    position, lines, illegal, time = _end(signed), [], [], datetime.min.replace(tzinfo=UTC)
     for line in tail:
         entry = parse_line(line, where="entry")
         item = Draft(entry.type, entry.body, canonicalize(dict(entry.body)))
@@ -187,7 +188,8 @@ def _legal(signed: bytes, tail: list[bytes], judge: Judge) -> tuple[list[bytes],
         except (FormatError, VerificationError):
             illegal.append(entry.index)
             item = draft(ENTRY_SET_ASIDE, to_json(EntrySetAside(type=entry.type, sha256=entry.digest)))
-        lines.append(encode_line(item, position=position, time=format_time(entry.time)))
+        time = max(time, entry.time)
+        lines.append(encode_line(item, position=position, time=format_time(time)))
         position = advance(position, lines[-1])
     return lines, illegal
 

@@ -9,14 +9,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from unlearnkit.compliance.log.aside import read_exactly, set_aside
 from unlearnkit.compliance.log.clock import Clock, format_time
-from unlearnkit.compliance.log.entry import Draft, Entry, Position, advance, encode_line
+from unlearnkit.compliance.log.entry import Draft, Entry, Position, advance, encode_line, parse_line
 from unlearnkit.compliance.log.head import REPAIR, read_floor
 from unlearnkit.compliance.log.lock import open_locked, unlock
 from unlearnkit.compliance.log.reader import LOG_FILE, MAX_COMMIT, read_tail
@@ -25,10 +25,11 @@ from unlearnkit.errors import ChainError, FormatError
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a writer knows of a log when it is done. file: device and inode."""
+    """What a writer knows of a log when it is done. file: device and inode. time: of the last entry; None: of none."""
 
     file: tuple[int, int]
     end: Position
+    time: datetime | None
 
 
 class Writer:
@@ -65,6 +66,11 @@ class Writer:
         """Where the next entry goes."""
         return self.known.end
 
+    def now(self) -> datetime:
+        """The present, to the second; the time of the last entry while the clock is behind it: times never decrease."""
+        present = self._now().astimezone(UTC).replace(microsecond=0)
+        return present if self.known.time is None else max(present, self.known.time)
+
     def record_many(self, drafts: Sequence[Draft]) -> list[Entry]:
         """Append entries; on return they are on disk. OSError says how many of them were recorded nevertheless."""
         entries: list[Entry] = []
@@ -93,7 +99,9 @@ class Writer:
             raise
         if before is None or before.index < floor.size:
             floor.hold(descriptor, tail.end.index)
-        self.known, self.torn = Known(file, tail.end), tail.torn
+        time = self._before.time if self._before is not None and before is not None else None
+        time = parse_line(tail.last, where="the last log entry").time if tail.last else time
+        self.known, self.torn = Known(file, tail.end, time), tail.torn
         if tail.torn:
             self._take_off(descriptor, tail.torn)
 
@@ -105,14 +113,14 @@ class Writer:
         self._commit([kept.entry])
 
     def _commit(self, drafts: Sequence[Draft]) -> list[Entry]:
-        time = self._now().astimezone(UTC).replace(microsecond=0)
+        time = self.now()
         text, position, entries = format_time(time), self.end, []
         for item in drafts:
             line = encode_line(item, position=position, time=text)
             entries.append(Entry(position.index, time, item.type, position.previous, item.body, line))
             position = advance(position, line)
         self._append(b"".join([entry.line for entry in entries]))
-        self.known = Known(self.known.file, position)
+        self.known = Known(self.known.file, position, time)
         return entries
 
     def _append(self, data: bytes) -> None:

@@ -23,14 +23,19 @@ from unlearnkit.shapes import As, Items, Limits
 
 
 class Ending(StrEnum):
-    """How a request can end: trained again without the data; shown to have had a negligible effect; or refused."""
+    """How a request can end.
+
+    The model was trained again without the data; the data was shown to have had a negligible effect; no model in use
+    has any; or the request was refused.
+    """
 
     RETRAINED = "retrained"
     NEGLIGIBLE_EFFECT = "negligible-effect"
+    NO_DATA_HELD = "no-data-held"
     REFUSED = "refused"
 
 
-FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT)
+FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.NO_DATA_HELD)
 """The endings by which a request is met."""
 
 
@@ -85,7 +90,9 @@ class RequestRules:
     """
 
     accepted: Annotated[tuple[Ending, ...], Items(distinct=True)] = ()
-    attested: Annotated[tuple[Literal[Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT], ...], Items(distinct=True)] = ()
+    attested: Annotated[
+        tuple[Literal[Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.NO_DATA_HELD], ...], Items(distinct=True)
+    ] = ()
     retention_months: Annotated[int, Limits(least=0, most=1200)] = 0
 
 

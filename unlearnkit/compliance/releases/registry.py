@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
+from unlearnkit.compliance.log.clock import format_time, latest_day
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.releases.release import (
     Artefacts,
@@ -90,21 +91,23 @@ class Registry:
     def replay(self, entry: Entry) -> None:
         """`apply` an entry that was recorded; VerificationError for one that should not have been."""
         try:
-            self.apply(entry.index, entry.type, entry.body)
+            self.apply(entry.index, entry.type, entry.body, time=entry.time)
         except (RefusedError, UnknownNameError) as err:
             raise VerificationError(f"log entry {entry.index} is not a legal step: {err}") from err
 
-    def apply(self, index: int, kind: str, body: Mapping[str, Any]) -> None:
+    def apply(self, index: int, kind: str, body: Mapping[str, Any], *, time: datetime) -> None:
         """Take in the entry ``index``; entries about other things are let by.
 
-        Raises FormatError for a malformed body, RefusedError and UnknownNameError for what may not happen now; the
-        registry is then as it was.
+        time: when it was recorded. Raises FormatError for a malformed body, RefusedError and UnknownNameError for what
+        may not happen now; the registry is then as it was.
         """
         if kind not in set(ReleaseEvent):
             if kind.startswith(_RESERVED):
                 raise FormatError(f"entry {index} is of an unknown type: got {kind!r}")
             return
         said = parse_release(ReleaseEvent(kind), body, where=f"entry {index}: {kind}")
+        if said.on > latest_day(time):
+            raise RefusedError(f"a day in the future: got {said.on}, recorded {format_time(time)}")
         self.releases |= {release.id: release for release in self.after(index, said)}
 
     def after(self, index: int, body: ReleaseBody) -> tuple[Release, ...]:

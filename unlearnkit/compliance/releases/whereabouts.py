@@ -6,6 +6,7 @@ A link is a convenience, and nothing is believed because of it: what it leads to
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from os.path import relpath
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from unlearnkit.canonical import parse_canonical, sha256_hex
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
-from unlearnkit.files import fsync_directory
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded
 
 FOLDER = "releases"
+
+People = Callable[[Release], frozenset[str]]
+"""The pseudonyms in a release. Raises UnknownNameError if its list is not at hand, RefusedError if it tells nothing."""
 
 
 def remember(root: Path, release: str, bundle: Path) -> None:
@@ -45,6 +49,11 @@ def whereabouts(root: Path, release: Release) -> Path:
     return (root / FOLDER / release.id).resolve()
 
 
+def linked_bundles(root: Path) -> tuple[Path, ...]:
+    """Every bundle that a release of the workspace is linked to."""
+    return tuple(place.resolve() for place in sorted((root / FOLDER).glob("*@*")) if place.is_dir())
+
+
 def people_of(root: Path, release: Release, register: Register) -> frozenset[str]:
     """The pseudonyms in a release, from the list that was registered with it.
 
@@ -54,7 +63,7 @@ def people_of(root: Path, release: Release, register: Register) -> frozenset[str
         RefusedError: The pseudonyms are made with another key than those of the requests.
     """
     require_tellable(release, register)
-    return listed_people(release, (whereabouts(root, release) / UNITS).read_bytes())
+    return listed_people(release, read_bounded(whereabouts(root, release) / UNITS, MAX_DOCUMENT))
 
 
 def listed_people(release: Release, raw: bytes) -> frozenset[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import date, tzinfo
 from typing import Any
 
@@ -17,16 +18,16 @@ from unlearnkit.compliance.log.entry import Draft, Position, draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.deadlines import add_months, due
 from unlearnkit.compliance.policy.policy import FULFILMENTS, Ending, Policy
-from unlearnkit.compliance.requests.register import Register, Request
-from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Fulfilled, Received
+from unlearnkit.compliance.requests.register import Register, Request, check_legal
+from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Fulfilled, Received, Shown
 from unlearnkit.errors import ChainError, FormatError, RefusedError, UnknownNameError
 from unlearnkit.records import to_json
 
 MAX_NAME = 1000
 """Characters in the name of a subject."""
 
-Gate = Callable[[Request, str, Sequence[str], Position], None]
-"""Raises unless evidence (SHA-256 digests) shows that a request was met in one way; the log up to a place counts."""
+Gate = Callable[[Request, Fulfilled, Position], Shown]
+"""By what evidence it is shown that a request was met; raises if it is not. The log up to a place counts."""
 
 _Record = Callable[[str, object], Request | None]
 
@@ -34,7 +35,7 @@ _Record = Callable[[str, object], Request | None]
 class Desk:
     """Works on the requests in one log, under one policy, for one thread. actor: who works here, a word of the policy.
 
-    gate: what has to be shown before a request is fulfilled; None: that there is evidence.
+    gate: what has to be shown before a request is fulfilled; None: every document is an attestation.
     A day that is not given is today, by the log's clock in ``timezone``, where the requests are received.
     Every method raises PolicyError for what the policy does not allow, RefusedError for what the state of the request
     does not, ValueError for a day in the future, VerificationError if the log has a step that was not legal.
@@ -177,7 +178,7 @@ class Desk:
 
             def record(kind: str, body: object) -> Request | None:
                 item = draft(kind, _written(body))
-                request = self._register.apply(writer.end.index + len(drafts), kind, item.body)
+                request = self._register.apply(writer.end.index + len(drafts), kind, item.body, time=writer.now())
                 drafts.append(item)
                 return request
 
@@ -224,9 +225,11 @@ class Desk:
         make: Callable[..., Body] = BODIES[event]
         body = make(request=request, by=by, on=self._day(on), **members)
         with self.deciding() as record:
-            record(event, body)
             if self._gate is not None and isinstance(body, Fulfilled):
-                self._gate(self._register.get(request), body.method, body.evidence, self._register.end)
+                asked = self._register.get(request)
+                check_legal(asked, event, body)
+                body = replace(body, shown=self._gate(asked, body, self._register.end))
+            record(event, body)
         return self._register.get(request)
 
     def _day(self, day: date | None) -> date:

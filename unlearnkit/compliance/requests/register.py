@@ -6,11 +6,12 @@ check decides whether a step may be recorded and whether a recorded one was lega
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
+from unlearnkit.compliance.log.clock import format_time, latest_day
 from unlearnkit.compliance.log.entry import START, Entry, advance
 from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.requests.steps import (
@@ -19,7 +20,9 @@ from unlearnkit.compliance.requests.steps import (
     Assessment,
     Event,
     Extended,
+    Fulfilled,
     Received,
+    Shown,
     Step,
     parse_body,
 )
@@ -71,7 +74,9 @@ class Request:
     @property
     def state(self) -> str:
         """What happened last, in words."""
-        return "duplicate" if self.duplicate_of else self.steps[-1].event.state
+        last = self.steps[-1]
+        is_attested = isinstance(last.body, Fulfilled) and last.body.shown is Shown.ATTESTATION
+        return "duplicate" if self.duplicate_of else last.event.state + (" (attested)" if is_attested else "")
 
     @property
     def is_closed(self) -> bool:
@@ -118,17 +123,17 @@ class Register:
         """
         for entry in entries:
             try:
-                self.apply(entry.index, entry.type, entry.body)
+                self.apply(entry.index, entry.type, entry.body, time=entry.time)
             except (RefusedError, UnknownNameError) as err:
                 raise VerificationError(f"log entry {entry.index} is not a legal step: {err}") from err
             self.end = advance(self.end, entry.line)
         return self
 
-    def apply(self, index: int, kind: str, body: Mapping[str, Any]) -> Request | None:
+    def apply(self, index: int, kind: str, body: Mapping[str, Any], *, time: datetime) -> Request | None:
         """Take in the entry ``index``, and return the request that it changes; entries about other things are let by.
 
-        Raises FormatError for a malformed body, RefusedError and UnknownNameError for what may not happen now; the
-        register is then as it was.
+        time: when it was recorded, or would be. Raises FormatError for a malformed body, RefusedError and
+        UnknownNameError for what may not happen now; the register is then as it was.
         """
         if kind in (KEY_CREATED, KEY_DESTROYED):
             self._apply_key(index, kind, body)
@@ -139,6 +144,8 @@ class Register:
             return None
         event = Event(kind)
         said = parse_body(event, body, where=f"entry {index}: {kind}")
+        if said.on > latest_day(time):
+            raise RefusedError(f"{event.state} on a day in the future: got {said.on}, recorded {format_time(time)}")
         request = self._receive(index, said) if isinstance(said, Received) else self._step(index, event, said)
         self.requests[request.id] = request
         return request
@@ -214,6 +221,14 @@ class Register:
         self.key_destroyed = index if kind == KEY_DESTROYED else None
 
 
+def _needed(request: Request, event: Event) -> Iterator[Step]:
+    """The steps that must have happened before this one can, in time as in order."""
+    for step in request.steps:
+        is_identity = step.event is Event.IDENTITY_VERIFIED and event in _NEEDS_IDENTITY
+        if step.event is Event.RECEIVED or event in CLOSING or is_identity or step.event is event:
+            yield step
+
+
 def check_legal(request: Request, event: Event, body: Acted) -> None:
     """Raise RefusedError unless ``event`` may happen to ``request`` now."""
 
@@ -228,13 +243,19 @@ def check_legal(request: Request, event: Event, body: Acted) -> None:
         raise refuse("it is already")
     if event in _NEEDS_IDENTITY and not request.last(Event.IDENTITY_VERIFIED):
         raise refuse("the identity has not been verified", "`unlearnkit requests verify-identity`")
-    if body.on < request.received:
-        raise refuse(f"it was received on {request.received}, which is after {body.on}")
-    if isinstance(body, Extended) and body.on > request.respond.day:
-        raise refuse(f"the time for that ended on {request.respond.day} ({request.respond.rule})")
-    if isinstance(body, Extended) and body.respond.day < request.respond.day:
-        raise refuse(f"the new day {body.respond.day} is before the old one, {request.respond.day}")
     wanted = _DECISIONS.get(event)
     assessed = request.last(Event.ASSESSED)
     if wanted and assessed and isinstance(assessed.body, Assessed) and assessed.body.decision is not wanted:
         raise refuse(f"entry {assessed.index} decided to {assessed.body.decision}", "assess it anew")
+    _check_days(request, event, body, refuse)
+
+
+def _check_days(request: Request, event: Event, body: Acted, refuse: Callable[[str], RefusedError]) -> None:
+    """In time as in order: a step is not before those that it needs, and comes while there is time for it."""
+    for step in _needed(request, event):
+        if body.on < step.on:
+            raise refuse(f"it was {step.event.state} on {step.on}, which is after {body.on}")
+    if isinstance(body, Extended) and body.on > request.respond.day:
+        raise refuse(f"the time for that ended on {request.respond.day} ({request.respond.rule})")
+    if isinstance(body, Extended) and body.respond.day < request.respond.day:
+        raise refuse(f"the new day {body.respond.day} is before the old one, {request.respond.day}")

@@ -36,6 +36,13 @@ class Event(StrEnum):
         return self.value.removeprefix("request-").replace("-", " ")
 
 
+class Shown(StrEnum):
+    """By what it was shown that a request was met: certificates that the log records; or some document."""
+
+    CERTIFICATE = "certificate"
+    ATTESTATION = "attestation"
+
+
 class Assessment(StrEnum):
     """What an assessment can decide."""
 
@@ -121,10 +128,11 @@ class Refused(Acted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fulfilled(Acted):
-    """It was done, and the person was told. notified: who else was."""
+    """It was done, and the person was told. shown: by what evidence. notified: who else was told."""
 
     retain_until: Day
     method: Word
+    shown: Shown = Shown.ATTESTATION
     evidence: Annotated[tuple[Sha256, ...], Items(least=1)]
     records: Count | None = None
     notified: tuple[Word, ...] | None = None

@@ -1,4 +1,4 @@
-"""The unlearned model: every trained weight predicted, in a state dict that loads."""
+"""The corrected model along directions: every trained weight predicted, in a state dict that loads."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def by_informed(contents: Small, name: str) -> np.ndarray:
 def test_informed_directions_move_the_weights_by_their_slopes(tmp_path):
     """``theta_0 + (J Q) Q'x``."""
     contents, bundle = opened(tmp_path, informed=3, count=0)
-    state = bundle.unlearned_model(model(), GONE)
+    state = bundle.corrected_model(model(), GONE)
     for name in TRAINED:
         np.testing.assert_allclose(state[name].numpy(), by_informed(contents, name), rtol=1e-12)
-        assert np.isnan(state.standard_error[name]).all()
-        assert state.standard_error[name].shape == state[name].shape
+        assert np.isnan(state.correction.standard_error[name]).all()
+        assert state.correction.standard_error[name].shape == state[name].shape
     assert state["steps"] == 7
-    assert np.isnan(state.sampling_noise)
-    assert "exact along 3 informed directions" in state.explanation
+    assert np.isnan(state.correction.sampling_noise)
+    assert "exact along 3 informed directions" in state.correction.explanation
 
 
 def test_random_directions_give_the_projection(tmp_path):
     """Six directions are twelve measurements of five slopes: least squares finds the gradient of any weight."""
     contents, bundle = opened(tmp_path)
-    state = bundle.unlearned_model(model(), GONE)
+    state = bundle.corrected_model(model(), GONE)
     psi = contents.directions.block(0, COUNT)
     a = np.concatenate([psi.real, psi.imag])
     for name in TRAINED:
@@ -69,7 +69,7 @@ def test_random_directions_give_the_projection(tmp_path):
 def test_degree_two_adds_the_minimum_norm_form_or_the_average_over_the_directions(tmp_path):
     """By least squares over all 25 entries of the form: twelve measurements; the average where it stands out."""
     contents, bundle = opened(tmp_path)
-    first, both = (bundle.unlearned_model(model(), GONE, degree=degree) for degree in (1, 2))
+    first, both = (bundle.corrected_model(model(), GONE, degree=degree) for degree in (1, 2))
     psi = contents.directions.block(0, COUNT)
     h, forms = psi.conj() @ X, np.einsum("ju,jv->juv", psi, psi).reshape(COUNT, -1)
     for name in TRAINED:
@@ -81,15 +81,15 @@ def test_degree_two_adds_the_minimum_norm_form_or_the_average_over_the_direction
         added = (both[name] - first[name]).numpy()
         assert (np.isclose(added, plain) | np.isclose(added, samples.mean(0))).all()
         assert np.isclose(added, plain).any()
-    squares = sum((error**2).sum() for error in both.standard_error.values())
-    assert both.sampling_noise == pytest.approx(squares**0.5, rel=1e-9)
-    assert first.sampling_noise == 0
+    squares = sum((error**2).sum() for error in both.correction.standard_error.values())
+    assert both.correction.sampling_noise == pytest.approx(squares**0.5, rel=1e-9)
+    assert first.correction.sampling_noise == 0
 
 
 def test_informed_directions_and_random_weights_go_together(tmp_path):
     """As `predict` does it for a probe that is a weight."""
     contents, bundle = opened(tmp_path, informed=2, weights=True)
-    state = bundle.unlearned_model(model(), GONE)
+    state = bundle.corrected_model(model(), GONE)
     for name in TRAINED:
         slopes, base = bundle.informed.weights[name], contents.contents["model"][name]
         probe = bundle.new_sketch(name, base, coefficients(contents, name), slopes)
@@ -98,7 +98,7 @@ def test_informed_directions_and_random_weights_go_together(tmp_path):
 
 def test_random_directions_whose_weights_were_not_kept_are_left_alone(tmp_path):
     contents, bundle = opened(tmp_path, informed=3, weights=False)
-    state = bundle.unlearned_model(model(), GONE)
+    state = bundle.corrected_model(model(), GONE)
     for name in TRAINED:
         np.testing.assert_allclose(state[name].numpy(), by_informed(contents, name), rtol=1e-12)
 
@@ -107,7 +107,7 @@ def test_it_loads_in_the_precision_of_the_model(tmp_path):
     contents, bundle = opened(tmp_path, informed=3, count=0)
     m = model(torch.float32)
     before = {name: value.clone() for name, value in m.state_dict().items()}
-    state = bundle.unlearned_model(m, GONE)
+    state = bundle.corrected_model(m, GONE)
     assert {name: value.dtype for name, value in state.items()} == {n: v.dtype for n, v in before.items()}
     assert all(torch.equal(m.state_dict()[name], value) for name, value in before.items())  # untouched until loaded
     m.load_state_dict(state)
@@ -118,19 +118,19 @@ def test_it_loads_in_the_precision_of_the_model(tmp_path):
 def test_bundles_without_weight_sketches_refuse(tmp_path):
     _, bundle = opened(tmp_path, weights=False)
     with pytest.raises(RefusedError, match="kept no weight sketches") as caught:
-        bundle.unlearned_model(model(), GONE)
-    assert "Forward(keep_weights=True) or Informed(...)" in caught.value.hint
+        bundle.corrected_model(model(), GONE)
+    assert "Solo(keep_weights=True)" in caught.value.hint
 
 
 def test_bad_questions_are_refused(tmp_path):
     _, bundle = opened(tmp_path, informed=3, count=0)
     with pytest.raises(ValueError, match="does not fit the bundle"):
-        bundle.unlearned_model(torch.nn.Linear(2, 3), GONE)
-    with pytest.raises(ValueError, match=r"degree=2: the sketch of 'layer\.bias' has degrees 1 to 1"):
-        bundle.unlearned_model(model(), GONE, degree=2)
+        bundle.corrected_model(torch.nn.Linear(2, 3), GONE)
+    with pytest.raises(ValueError, match="degree=0, expected a whole number"):
+        bundle.corrected_model(model(), GONE, degree=0)
     with pytest.raises(UnknownNameError, match="no unit 'zoe'"):
-        bundle.unlearned_model(model(), ["zoe"])
+        bundle.corrected_model(model(), ["zoe"])
     with pytest.raises(ValueError, match="no units were named"):
-        bundle.unlearned_model(model(), [])
-    with pytest.raises(TypeError, match="expected a list of units"):
-        bundle.unlearned_model(model(), "ann")
+        bundle.corrected_model(model(), [])
+    with pytest.raises(TypeError, match="expected a list of names"):
+        bundle.corrected_model(model(), "ann")

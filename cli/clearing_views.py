@@ -1,0 +1,65 @@
+"""How certificates of absence and exclusion are printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from .output import Document, columns
+
+if TYPE_CHECKING:
+    from unlearnkit.office.clearing import CertifiedAbsence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleared(Document):
+    """A certificate of absence or exclusion. before, after: of an exclusion, the releases."""
+
+    schema: ClassVar[str] = "unlearnkit/certify-absence/v1"
+
+    kind: str
+    path: Path
+    proof: Path
+    sha256: str
+    requests: tuple[str, ...]
+    releases: tuple[str, ...]
+    before: str | None
+    after: str | None
+    entry: int
+
+    @classmethod
+    def of(cls, issued: CertifiedAbsence) -> Self:
+        """What was issued."""
+        from unlearnkit.verifier.absence import Exclusion
+
+        made = issued.certificate
+        left = (made.before.release, made.after.release) if isinstance(made, Exclusion) else (None, None)
+        return cls(
+            kind=issued.kind,
+            path=issued.path,
+            proof=issued.proof,
+            sha256=issued.digest,
+            requests=made.requests,
+            releases=tuple(item.release for item in made.releases),
+            before=left[0],
+            after=left[1],
+            entry=issued.entry.index,
+        )
+
+
+def render_cleared(issued: Cleared) -> Iterable[str]:
+    """What is certified first."""
+    yield f"{issued.kind}: none of the releases in force holds their data"
+    yield from columns(
+        [
+            ("requests", " ".join(issued.requests)),
+            ("in force", " ".join(issued.releases)),
+            ("were in", issued.before),
+            ("replaced by", issued.after),
+            ("certificate", issued.path),
+            ("sha256", issued.sha256),
+            ("log entry", issued.entry),
+        ]
+    )

@@ -1,0 +1,164 @@
+"""Exclusion and absence certificates in a workspace, from who asks to the answer; and what the gate makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import unlearnkit as uk
+from tests.bundle.small import UNITS, small
+from tests.verifier.issuance import policy_text
+from unlearnkit.bundle import PseudonymKey, write_bundle
+from unlearnkit.errors import RefusedError, UnknownNameError
+from unlearnkit.office.clearing import CertificateKind
+from unlearnkit.verifier.examination import Kind
+
+WITHOUT_ANN = ["eve", *UNITS[1:]]
+
+
+def bundle(office: uk.Workspace, name: str, *, bias: float = 0.0, **options) -> Path:
+    scratch = office.root / f"{name}-run"
+    scratch.mkdir()
+    options.setdefault("key", PseudonymKey.load(office.pseudonym_key_path))
+    contents = small(scratch, weights=False, **options)
+    model = {**contents.contents["model"]}
+    model["layer.bias"] = model["layer.bias"] + bias
+    members = {**contents.contents, "model": model}
+    write_bundle(office.root / name, manifest=contents.manifest, signer=office.signer_key(), **members)
+    return office.root / name
+
+
+@pytest.fixture
+def office(tmp_path, monkeypatch) -> uk.Workspace:
+    """Requests R2 of ann, R3 of ben, R4 of a stranger; digits@1 holds ann and ben."""
+    (tmp_path / "policy.toml").write_bytes(policy_text())
+    made = uk.Workspace.create(tmp_path / "office", origin="example.com/log", policy="../policy.toml")
+    monkeypatch.chdir(made.root)
+    for request in made.receive([*UNITS[:2], "stranger"]):
+        made.verify_identity(request, method="in-person")
+    made.register(bundle(made, "first"), name="digits", version="1")
+    return made
+
+
+def retrain(office: uk.Workspace, version: str = "2", *, units=WITHOUT_ANN, replaces: str = "digits@1") -> None:
+    made = bundle(office, f"bundle-{version}", bias=float(version), units=units, recipe=version * 64)
+    office.register(made, name="digits", version=version, replaces=replaces)
+
+
+def fulfil(office: uk.Workspace, request: str, method: str, *files: Path) -> str:
+    return office.fulfil(request, method=method, evidence=files).state
+
+
+def test_what_is_certified_is_told_by_where_their_data_is(office):
+    assert [office.kind_of([name]) for name in ("R2", "R4")] == [CertificateKind.EFFECT, CertificateKind.ABSENCE]
+    retrain(office)
+    assert [office.kind_of([name]) for name in ("R2", "R3", "R4")] == ["exclusion", "effect", "absence"]
+    assert [request.id for request in office.open_of_kind("exclusion")] == ["R2"]
+    assert [request.id for request in office.open_of_kind("effect")] == ["R3"]
+
+
+def test_who_was_left_out_of_a_new_training_is_answered_by_a_certificate_of_exclusion(office):
+    retrain(office)
+    issued = office.certify_absence(["R2"])
+    assert (issued.path.name, issued.proof.name) == ("R2.exclusion.json", "R2.exclusion.tlog-proof")
+    found = office.verify(issued.path)
+    assert (found.kind, found.value.digest) == (Kind.EXCLUSION, issued.digest)
+    assert office.verify(issued.proof).value.entry == issued.entry
+    assert fulfil(office, "R2", "retrained", issued.path) == "fulfilled"
+    with pytest.raises(RefusedError, match="trained again without: R2"):
+        office.register(bundle(office, "back", bias=9.0), name="letters", version="1")
+
+
+def test_who_is_in_no_model_is_answered_by_a_certificate_of_absence(office):
+    issued = office.certify_absence(["R4"])
+    assert (issued.path.name, issued.kind) == ("R4.absence.json", "absence")
+    assert office.verify(issued.path).kind is Kind.ABSENCE
+    with pytest.raises(RefusedError, match="R4 cannot become fulfilled: no certificate of exclusion of it"):
+        fulfil(office, "R4", "retrained", issued.path)
+    assert fulfil(office, "R4", "no-data-held", issued.path) == "fulfilled"
+
+
+def test_each_way_to_answer_takes_its_own_certificate_of_its_own_person(office):
+    effect = office.certify(["R2"])
+    retrain(office)
+    exclusion, absence = office.certify_absence(["R2"]), office.certify_absence(["R4"])
+    for method, file in [
+        ("retrained", effect.path),
+        ("retrained", absence.path),
+        ("retrained", Path("unlearnkit.toml")),
+        ("no-data-held", exclusion.path),
+        ("negligible-effect", exclusion.path),
+    ]:
+        with pytest.raises(RefusedError, match="R2 cannot become fulfilled: no certificate of"):
+            fulfil(office, "R2", method, file)
+    with pytest.raises(RefusedError, match="R2 cannot become fulfilled: its certificate, entry 9, is about no release"):
+        fulfil(office, "R2", "negligible-effect", effect.path)
+    with pytest.raises(RefusedError, match="R3 cannot become fulfilled: no certificate of exclusion"):
+        fulfil(office, "R3", "retrained", exclusion.path)
+
+
+def test_a_release_that_came_into_use_since_was_not_looked_at(office):
+    retrain(office)
+    issued = office.certify_absence(["R2"])
+    retrain(office, "3", replaces="digits@2")
+    with pytest.raises(RefusedError, match=r"since its certificate, entry 10, digits@3 came into use"):
+        fulfil(office, "R2", "retrained", issued.path)
+    again = office.certify_absence(["R2"], out="again.json")
+    assert (again.certificate.before.release, again.certificate.after.release) == ("digits@1", "digits@2")
+    assert fulfil(office, "R2", "retrained", again.path) == "fulfilled"
+
+
+def test_every_release_in_force_that_holds_them_needs_a_certificate(office):
+    office.register(bundle(office, "other", bias=1.0), name="letters", version="1")
+    first = office.certify(["R2"], release="digits@1")
+    with pytest.raises(RefusedError, match="letters@1 holds their data, and no certificate about it is given"):
+        fulfil(office, "R2", "negligible-effect", first.path)
+    second = office.certify(["R2"], release="letters@1", out="letters.json")
+    assert fulfil(office, "R2", "negligible-effect", first.path, second.path) == "fulfilled"
+
+
+def test_a_release_that_holds_nothing_of_them_needs_none(office):
+    other = bundle(office, "other", bias=1.0, units=WITHOUT_ANN, recipe="3" * 64)
+    office.register(other, name="letters", version="1")
+    assert fulfil(office, "R2", "negligible-effect", office.certify(["R2"]).path) == "fulfilled"
+
+
+def test_who_is_in_a_release_under_another_key_cannot_be_told_and_nobody_is_absent(office):
+    other = bundle(office, "other", bias=1.0, key=PseudonymKey(bytes(32)))
+    office.register(other, name="letters", version="1")
+    for refused in (
+        lambda: office.certify_absence(["R4"]),
+        lambda: office.kind_of(["R4"]),
+        lambda: fulfil(office, "R2", "negligible-effect", office.certify(["R2"], release="digits@1").path),
+    ):
+        with pytest.raises(RefusedError, match="cannot tell who is in letters@1: its pseudonyms are made with key"):
+            refused()
+
+
+def test_a_list_that_is_not_at_hand_or_another_one_shows_nothing(office):
+    place = office.root / "releases" / "digits@1"
+    place.unlink()
+    with pytest.raises(UnknownNameError, match="the bundle of digits@1 is not at hand"):
+        office.certify_absence(["R4"])
+    place.symlink_to(bundle(office, "other", bias=1.0, units=WITHOUT_ANN, recipe="3" * 64))
+    with pytest.raises(uk.VerificationError, match="this is not the list of people of digits@1"):
+        office.certify_absence(["R2"], kind="absence")
+
+
+def test_nothing_is_overwritten_and_nothing_recorded_then(office):
+    Path("R4.absence.json").write_text("mine")
+    before = len(office.view())
+    with pytest.raises(FileExistsError):
+        office.certify_absence(["R4"])
+    assert (len(office.view()), Path("R4.absence.json").read_text()) == (before, "mine")
+    assert office.certify_absence(["R4"], out="other.json").path == Path("other.json")
+
+
+def test_what_was_not_asked_sensibly_is_said(office):
+    with pytest.raises(RefusedError, match="they were in no release that was replaced"):
+        office.certify_absence(["R4"], kind="exclusion")
+    with pytest.raises(ValueError, match="an effect is certified by"):
+        office.certify_absence(["R4"], kind="effect")
+    with pytest.raises(RefusedError, match="digits@1 is in force and holds data of 1 of 1"):
+        office.certify_absence(["R2"])

@@ -1,0 +1,83 @@
+"""That a log records a certificate: as the log itself shows, or the proof that is kept with the certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from unlearnkit.compliance.log.clock import parse_time
+from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.log.proof import Proven, verify_proof
+from unlearnkit.compliance.policy.trust import TrustStore
+from unlearnkit.compliance.view import LogView
+from unlearnkit.errors import VerificationError
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates, log_body
+from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.certificate_file import CertificateFile
+
+MOST_DAYS = 30
+"""So long, at most, a certificate waits for the signatures that it lacks, and for its entry."""
+
+
+def issued_in(view: LogView) -> list[Issued]:
+    """All certificates that a log records, in order."""
+    return issued_certificates(view.of_type(CERTIFICATE_ISSUED))
+
+
+def recorded_as(issued: Iterable[Issued], digest: str) -> Issued | None:
+    """The certificate with this digest, if it is among those that a log records."""
+    return next((item for item in issued if item.certificate == digest), None)
+
+
+def verify_in_log(file: CertificateFile, certificate: Certificate, view: LogView, issued: Iterable[Issued]) -> Entry:
+    """The entry that records a certificate, under the checkpoint of the log.
+
+    Raises:
+        VerificationError: The log records no such certificate, or says something else of it, or it is not signed yet.
+    """
+    found = recorded_as(issued, file.digest)
+    if found is None:
+        raise VerificationError(
+            f"the log {certificate.log} does not record this certificate, whose digest is {file.digest}",
+            hint="if it was to be recorded: `unlearnkit certify --resume FILE` does so, if it still holds",
+        )
+    size = 0 if view.signed is None else view.signed.checkpoint.size
+    if found.index >= size:
+        raise VerificationError(
+            f"the certificate's entry {found.index} is not under the log's checkpoint, of size {size}",
+            hint="`unlearnkit log checkpoint` signs all entries recorded so far",
+        )
+    entry = view.entry(found.index)
+    _verify_entry(entry, file, certificate)
+    return entry
+
+
+def verify_by_proof(file: CertificateFile, certificate: Certificate, trust: TrustStore, *, where: str) -> Proven | None:
+    """What the proof beside a certificate shows; None where there is none.
+
+    Raises:
+        VerificationError: The proof is of another entry or log, or a trusted key did not sign that log.
+        UnknownNameError: Nobody is trusted to keep such a log.
+    """
+    if file.recorded is None:
+        return None
+    line, proof = file.recorded
+    key = trust.log(certificate.log)
+    proven = verify_proof(
+        proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum
+    )
+    _verify_entry(proven.entry, file, certificate)
+    return proven
+
+
+def _verify_entry(entry: Entry, file: CertificateFile, certificate: Certificate) -> None:
+    """The entry records these very bytes, not before they were signed and not long after."""
+    if entry.type != CERTIFICATE_ISSUED:
+        raise VerificationError(f"entry {entry.index} of the log is a {entry.type}, and records no certificate")
+    if entry.body != log_body(certificate, file.envelope):
+        raise VerificationError(f"entry {entry.index} of the log records another certificate, or says more or less")
+    elapsed = entry.time - parse_time(certificate.issued, where="issued")
+    if not timedelta(0) <= elapsed <= timedelta(days=MOST_DAYS):
+        raise VerificationError(
+            f"the certificate is wrong: it says it was issued {certificate.issued}, the log recorded it {entry.time}"
+        )
