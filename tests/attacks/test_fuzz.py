@@ -8,7 +8,7 @@ import random
 import pytest
 
 from tests.attacks.fuzzing import Office, fuzz
-from unlearnkit.errors import FormatError, UnknownNameError, UnlearnkitError, VerificationError
+from unlearnkit.errors import FormatError, UnknownNameError, VerificationError
 
 INPUTS = 150  # each some milliseconds; `python -m benchmarks.fuzz` tries more
 
@@ -38,7 +38,13 @@ def test_a_false_certificate_is_malformed_or_false_never_refused_or_an_error(off
     draw = random.Random(3)
     for _ in range(40):
         told, judge = office._certificate(draw)
-        with pytest.raises(UnlearnkitError) as caught:
-            judge()
-        missing = isinstance(caught.value, UnknownNameError) and "no trusted key for the log" in str(caught.value)
-        assert missing or isinstance(caught.value, FormatError | VerificationError), told
+        assert verdict(judge), told
+
+
+def verdict(judge) -> bool:
+    try:
+        return bool(judge())
+    except (FormatError, VerificationError):
+        return True
+    except UnknownNameError as err:
+        return "no trusted key for the log" in str(err)

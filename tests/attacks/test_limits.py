@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -178,17 +179,17 @@ def test_a_manifest_promises_nothing_that_no_machine_holds(tmp_path, change, mes
 
 def test_a_step_of_a_request_costs_the_same_whatever_came_before():
     """All states of one request share one list: nothing is copied when it grows."""
-    register = Register()
-    register.apply(0, KEY_CREATED, {"key": KEY.fingerprint})
+    register, now = Register(), datetime(2025, 3, 5, tzinfo=UTC)
+    register.apply(0, KEY_CREATED, {"key": KEY.fingerprint}, time=now)
     due = {"day": "2025-04-01", "rule": "x"}
     body = {"subject": DIGEST, "key": KEY.fingerprint, "nature": "erasure", "source": "email", "received": "2025-03-01"}
     body |= {"by": "officer", "policy": "gdpr", "policy_digest": DIGEST, "respond": due}
-    register.apply(1, "request-received", body)
+    register.apply(1, "request-received", body, time=now)
     step = {"request": "R1", "by": "officer", "on": "2025-03-02"}
-    register.apply(2, "request-identity-verified", {**step, "method": "in-person"})
+    register.apply(2, "request-identity-verified", {**step, "method": "in-person"}, time=now)
     before = register.get("R1")
     for index in range(3, 20_003):
-        register.apply(index, "request-assessed", {**step, "decision": "fulfil"})
+        register.apply(index, "request-assessed", {**step, "decision": "fulfil"}, time=now)
     after = register.get("R1")
     assert (len(before.steps), len(after.steps)) == (2, 20_002)
     assert before.steps._items is after.steps._items

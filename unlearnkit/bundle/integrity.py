@@ -68,9 +68,8 @@ def verify_files(path: Path, manifest: Manifest) -> None:
     if extra := sorted(present - listed_files - {SIGNATURE}):
         raise FormatError(f"files are not in the bundle's manifest: {listed(extra)}")
     for file in manifest.files:
-        _require_dense(path / file.path)
         size = (path / file.path).stat().st_size  # of a file with another size, which may be endless, nothing is read
-        verify_digest(file, size, file_sha256_hex(path / file.path) if size == file.size else "")
+        verify_digest(file, size, _dense_sha256_hex(path / file.path) if size == file.size else "")
 
 
 def _present(path: Path) -> set[str]:
@@ -93,12 +92,13 @@ def _unreadable(err: OSError) -> NoReturn:
     raise FormatError(f"a folder of the bundle cannot be looked into: {err.filename}: {err.strerror}") from err
 
 
-def _require_dense(file: Path) -> None:
+def _dense_sha256_hex(file: Path) -> str:
     """FormatError for a large file that is nearly all holes: it costs its sender nothing, and its reader everything."""
     status = file.stat()
     blocks = getattr(status, "st_blocks", status.st_size)
     if status.st_size > _LARGE and blocks * 512 * 16 < status.st_size:
         raise FormatError(f"{file.name} is sparse: of {status.st_size} bytes, it has {blocks * 512}")
+    return file_sha256_hex(file)
 
 
 def verify_digest(file: File, size: int, digest: str) -> None:

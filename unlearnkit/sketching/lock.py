@@ -22,10 +22,8 @@ def locked(folder: Path, *, busy: str) -> Iterator[None]:
     Raises RefusedError with ``busy`` if one is in it, and if the folder was not made here by this user, or is open to
     others: what is in it may have been delivered, to be signed as work that was done.
     """
-    is_new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     make_private_folder(folder)
-    if not is_new:
-        _require_own(folder)
+    _require_own(folder)
     lock = filelock.FileLock(folder / "lock", timeout=0)
     try:
         lock.acquire()
@@ -41,8 +39,10 @@ def locked(folder: Path, *, busy: str) -> Iterator[None]:
 
 def _require_own(folder: Path) -> None:
     status, file = folder.lstat(), folder / _MARK
-    only_lock = [path.name for path in folder.iterdir()] == ["lock"]  # somebody is just making it
-    is_ours = only_lock or (file.exists() and is_mark(read_bounded(file, 64).decode("ascii", "replace"), _name(folder)))
+    has_work = any(path.name != "lock" and not path.name.startswith(f".{_MARK}.") for path in folder.iterdir())
+    is_ours = not has_work or (
+        file.exists() and is_mark(read_bounded(file, 64).decode("ascii", "replace"), _name(folder))
+    )
     if folder.is_symlink() or not is_own(status) or status.st_mode & 0o077 or not is_ours:
         raise RefusedError(
             f"{folder} was not made here by you: nothing in it is believed",
