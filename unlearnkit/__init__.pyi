@@ -4,6 +4,7 @@ from unlearnkit.audit.replay import audit_replay as audit_replay
 from unlearnkit.audit.retraining import audit_retraining as audit_retraining
 from unlearnkit.bundle import Bundle as Bundle
 from unlearnkit.bundle import PseudonymKey as PseudonymKey
+from unlearnkit.bundle.ensemble import Ensemble as Ensemble
 from unlearnkit.compliance.log.log import AuditLog as AuditLog
 from unlearnkit.compliance.policy.policy import Policy as Policy
 from unlearnkit.errors import EstimationError as EstimationError

@@ -25,12 +25,19 @@ from unlearnkit.bundle import (
 )
 from unlearnkit.bundle.manifest import Piecewise, RecipeText
 from unlearnkit.bundle.tensors import tensor_bytes
-from unlearnkit.canonical import canonicalize
+from unlearnkit.canonical import canonicalize, sha256_hex
 
 UNITS = ["ann", "ben", "cat", "dan", "17"]
 COUNT, DEGREE = 6, 2
 RANK, LEFT = 2, 5  # of the reverse sweeps: columns of the basis, directions for what that leaves
-DIGEST = "ab" * 32
+
+
+def description(name: str) -> dict[str, Any]:
+    """What a recipe of that name would say of itself."""
+    return {"name": name, "optimizer": {"lr": 0.05}}
+
+
+DIGEST = sha256_hex(canonicalize(description("small")))
 KEY = PseudonymKey(bytes(range(32)))
 TRAINED = ("layer.weight", "layer.bias")
 
@@ -58,17 +65,19 @@ def small(
     swept: bool = False,
     informed: int = 0,
     count: int = COUNT,
+    own: bool = False,
     key: PseudonymKey = KEY,
     units: Sequence[str] = UNITS,
-    recipe: str = DIGEST,
+    recipe: str = "small",
 ) -> Small:
     """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind.
 
-    units: five names. recipe: digest.
+    own: with the probe "own_loss", of `own_losses`. units: five names. recipe: its name.
     """
+    digest = sha256_hex(canonicalize(description(recipe)))
     rng = np.random.default_rng(0)
     salt = salt_from_seed(1)
-    directions = Directions.random(recipe, salt, count, len(UNITS), dtype)
+    directions = Directions.random(digest, salt, count, len(UNITS), dtype)
     if explicit:
         directions = Directions.explicit(directions.block(0, count))
     polynomial = Polynomial.random(rng, units=len(UNITS), elements=2, degree=DEGREE, scale=0.1)
@@ -81,7 +90,7 @@ def small(
         "steps": np.array(7),
     }
     manifest = Manifest(
-        recipe=RecipeText(recipe, {"name": "small", "optimizer": {"lr": 0.05}}),
+        recipe=RecipeText(digest, description(recipe)),
         counterfactual="loss weight zero, same schedule",
         units=len(UNITS),
         pseudonym_key=key.fingerprint,
@@ -92,17 +101,28 @@ def small(
         versions={"unlearnkit": "0", "numpy": "2"},
         informed=InformedDirections(informed, min(informed, 1)),
         reverse=(SweptProbe("margins", RANK, LEFT),) if swept else (),
+        own_loss="own_loss" if own else "",
     )
+    probes = {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)}
+    if own:
+        losses = own_losses()
+        along = losses.coefficients(directions.block(0, count)).astype(complex_)
+        probes["own_loss"] = (losses.base.astype(real), along)
     contents = {
         "units": [key.pseudonym(name) for name in units],
         "model": model,
-        "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
+        "probes": probes,
         "directions": directions.array,
         "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights and count else (),
         "reverse": {"margins": _reverse_sweeps(polynomial, rng, salt)} if swept else None,
         "informed": _informed(polynomial, rng, model, informed) if informed else None,
     }
     return Small(polynomial, directions, contents, manifest)
+
+
+def own_losses() -> Polynomial:
+    """The mean loss of each unit on its own examples."""
+    return Polynomial.random(np.random.default_rng(5), units=len(UNITS), elements=len(UNITS), degree=DEGREE, scale=0.1)
 
 
 def _reverse_sweeps(polynomial: Polynomial, rng, salt: bytes) -> dict[str, np.ndarray]:

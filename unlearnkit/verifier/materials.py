@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from unlearnkit.bundle import Bundle
@@ -12,19 +14,25 @@ from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
 from unlearnkit.compliance.log.verification import check_root
+from unlearnkit.compliance.policy.expectations import Expectations, parse_expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
-from unlearnkit.errors import ConsistencyError, SignatureError, UnknownNameError
-from unlearnkit.files import MAX_DOCUMENT, read_bounded
+from unlearnkit.errors import ConsistencyError, DigestMismatchError, SignatureError, UnknownNameError
+from unlearnkit.files import MAX_DOCUMENT, MAX_SETTINGS, read_bounded
 from unlearnkit.signing.note import MAX_NOTE
+from unlearnkit.verifier.audits import EVIDENCE_FOLDER
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
 Trust = TrustStore | Path | str | Sequence[Path | str]
 """A trust store, or what `read_trusted` makes one of."""
+
+
+Expect = Expectations | Path | str
+"""Expectations, or a file of them."""
 
 
 def trust_at_hand(trust: Trust | None = None) -> TrustStore | None:
@@ -42,7 +50,8 @@ class Materials:
     """Trusted keys, and where the things are that files are about. Each is verified once, when it is first needed.
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
-    bundles: of other releases. evidence: files of retraining audits.
+    bundles: of other releases. evidence: files of retraining audits. own_evidence: those of the workspace around, about
+    whatever bundle. expected: of certificates, by whoever relies on them.
     """
 
     trust: TrustStore
@@ -51,6 +60,8 @@ class Materials:
     log: Path | None = None
     is_ours: bool = False
     evidence: tuple[Path, ...] = ()
+    own_evidence: tuple[Path, ...] = ()
+    expected: Expectations | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -65,8 +76,11 @@ class Materials:
         log: Path | str | None = None,
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
+        expect: Expect | None = None,
     ) -> Materials:
         """What was given, and for trust and log otherwise those of the workspace around the current directory.
+
+        What is expected is otherwise what the trust store says.
 
         Raises:
             SignatureError: No trust store was given, and there is no workspace: that verifies nothing.
@@ -85,7 +99,14 @@ class Materials:
             log=place,
             is_ours=log is None,
             evidence=tuple(map(Path, evidence)),
+            own_evidence=() if workspace is None else tuple(sorted((workspace.root / EVIDENCE_FOLDER).glob("*.json"))),
+            expected=_expected(expect, store),
         )
+
+    @property
+    def quorum(self) -> int:
+        """How many known witnesses must have cosigned a checkpoint."""
+        return max(self.trust.witness_quorum, (self.expected and self.expected.witnesses) or 0)
 
     def opened(self, path: Path | None = None) -> Bundle:
         """A bundle, by default the one at hand, signed by somebody trusted; raises as `Bundle.open` does."""
@@ -94,6 +115,15 @@ class Materials:
         if known not in self._bundles:
             self._bundles[known] = Bundle.open(place, trust=self.trust.keys(Role.SKETCH_SIGNER))
         return self._bundles[known]
+
+    def opened_for(self, digest: str) -> Bundle:
+        """The bundle at hand of which this is the digest, or else the one that was named: then that is told apart."""
+        if self.bundle is None:
+            return self.opened_as(digest)
+        try:
+            return self.opened_as(digest)
+        except UnknownNameError:
+            return self.opened()
 
     def opened_as(self, digest: str) -> Bundle:
         """The bundle at hand of which this is the digest; raises as `opened` does."""
@@ -116,7 +146,7 @@ class Materials:
                 place,
                 log=key,
                 witnesses=trust.witnesses,
-                quorum=trust.witness_quorum,
+                quorum=self.quorum,
                 earlier=[head.raw for head in heads.values()],
             )
         else:
@@ -151,10 +181,11 @@ class Materials:
         """The evidence at hand about a bundle, by its digest; raises as `verify_evidence` does."""
         if bundle.digest not in self._audits:
             keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
-            found = [
-                verify_evidence(read_bounded(file, MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
-                for file in self.evidence
-            ]
+            ask = partial(verify_evidence, keys=keys, bundle=bundle)
+            found = [ask(read_bounded(file, MAX_DOCUMENT), where=str(file)) for file in self.evidence]
+            for file in self.own_evidence:
+                with suppress(DigestMismatchError):  # of another bundle
+                    found.append(ask(read_bounded(file, MAX_DOCUMENT), where=str(file)))
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
 
@@ -167,6 +198,12 @@ def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:
     for head in heads:
         if head.size not in known:
             check_root(head, size=min(head.size, len(view)), root=view.tree().root(min(head.size, len(view))))
+
+
+def _expected(expect: Expect | None, trust: TrustStore) -> Expectations | None:
+    if not isinstance(expect, str | Path):
+        return trust.expect if expect is None else expect
+    return parse_expectations(read_bounded(Path(expect), MAX_SETTINGS), where=str(expect))
 
 
 def _needed(path: Path | None, option: str) -> Path:

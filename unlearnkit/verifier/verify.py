@@ -8,27 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
+from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import ThresholdError, VerificationError
-from unlearnkit.signing.dsse import verify_envelope
-from unlearnkit.signing.keys import PublicKey
-from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
+from unlearnkit.verifier.agreement import disagreements
 from unlearnkit.verifier.asking import verify_release, verify_requests, verify_together, verify_union
-from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
+from unlearnkit.verifier.audits import all_of, logged_audits, verify_planned
+from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
-from unlearnkit.verifier.claims import disagreements, make_claim
+from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
+from unlearnkit.verifier.expected import leave_out_unexpected, verify_expected
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.recording import issued_in, verify_by_proof, verify_in_log
+from unlearnkit.verifier.signers import policy_of, trusted_signers
+
+# How far the clock of an issuer may be ahead of that of who verifies.
+_AHEAD = timedelta(hours=1)
+
+# Of a certificate without certified claims, where it decides nothing.
+_ANY_DELTA = Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,26 +92,6 @@ def verify_signed_certificate(
     )
 
 
-def trusted_signers(
-    file: CertificateFile, trust: TrustStore, *, where: str
-) -> tuple[Certificate, tuple[PublicKey, ...]]:
-    """A certificate that somebody trusted signed, and those keys of them that its policy lets sign.
-
-    There may be fewer than the policy asks for. Raises SignatureError, ThresholdError if there is nobody, FormatError.
-    """
-    keys = trust.keys(Role.CERTIFICATE_SIGNER)
-    verified = verify_envelope(file.envelope, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
-    certificate = parse_certificate(verified.payload, where=where)
-    allowed = signing_keys(policy_of(certificate, where), trust)
-    verified = verify_envelope(file.envelope, where=where, payload_type=PAYLOAD_TYPE, keys=allowed, threshold=1)
-    return certificate, verified.keys
-
-
-def signing_keys(policy: Policy, trust: TrustStore) -> list[PublicKey]:
-    """The trusted keys that a policy lets sign certificates."""
-    return list(dict.fromkeys(key for role in policy.signing.roles for key in trust.keys(role)))
-
-
 def verify_certificate(
     raw: bytes, *, where: str, beside: Materials, checks: Checklist | None = None
 ) -> VerifiedCertificate:
@@ -124,21 +114,30 @@ def verify_certificate(
     checks = checks or Checklist(where)
     verified = verify_signed_certificate(raw, where=where, trust=beside.trust, checks=checks)
     certificate, file = verified.certificate, parse_certificate_file(raw, where=where)
-    policy, bundle = policy_of(certificate, where), beside.opened()
+    policy, bundle = policy_of(certificate, where), beside.opened_for(certificate.bundle)
     checks.add("bundle", f"signed by {_short(bundle.signers)}; every file and direction agrees")
     verify_subjects(certificate, bundle)
     checks.add("artefacts", "the certificate is about this bundle and this model")
-    proven = verify_by_proof(file, certificate, beside.trust, where=where)
+    proven = verify_by_proof(file, certificate, beside.trust, quorum=beside.quorum, where=where)
     if proven is not None:
         beside.seen(proven.checkpoint)
         checks.add("proof", f"entry {proven.entry.index} of {certificate.log}, as its checkpoint proves, records it")
     view = beside.view_of(certificate.log, is_needed=proven is None)
     if view is not None:
-        _verify_beside_log(file, certificate, bundle, view, checks)
+        entry = _verify_beside_log(file, certificate, bundle, view, checks, beside.audits(bundle))
     else:
+        assert proven is not None  # noqa: S101 - else the view was needed
+        entry = proven.entry
         _verify_alone(certificate, policy, checks, beside.sizes_seen(certificate.log))
     verify_contents(certificate, bundle, beside.audits(bundle), checks)
-    _leave_out(checks, certificate, view, beside.trust)
+    _require(entry.time <= clock.utc_now() + _AHEAD, f"it was recorded {entry.time}, which is in the future")
+    if beside.expected is not None:
+        verify_expected(
+            beside.expected, file, policy, bundle, trust=beside.trust, recorded=entry.time, now=clock.utc_now()
+        )
+        checks.add("expectations", f"as expected: {beside.expected}")
+    leave_out_unexpected(beside.expected, policy, bundle, checks)
+    _leave_out(checks, certificate, view, beside.quorum)
     return replace(verified, checks=checks.passed, unchecked=checks.unchecked)
 
 
@@ -158,20 +157,28 @@ def verify_contents(
 
 
 def _verify_beside_log(
-    file: CertificateFile, certificate: Certificate, bundle: Bundle, view: LogView, checks: Checklist
-) -> None:
-    issued = issued_in(view)
+    file: CertificateFile,
+    certificate: Certificate,
+    bundle: Bundle,
+    view: LogView,
+    checks: Checklist,
+    audits: Mapping[str, Evidence],
+) -> Entry:
+    issued, policy = issued_in(view), policy_of(certificate, "certificate")
     entry = verify_in_log(file, certificate, view, issued)
     checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
     verify_release(certificate, bundle, view.registry, index=entry.index)
     checks.add("release", f"{certificate.release} was in force then, with this bundle")
-    verify_requests(certificate, view.register, index=entry.index)
+    verify_requests(certificate, policy, view.register, index=entry.index)
     asked = ", ".join(certificate.requests)
     checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
     verify_together(certificate, view.register, bundle, index=entry.index)
     checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
     _verify_budget(certificate, [item for item in issued if item.index <= entry.index])
     checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
+    _verify_audits(certificate, audits, view, index=entry.index)
+    checks.add("audits", f"{len(certificate.audits)} audits of the recipe are named, all that the log had then")
+    return entry
 
 
 def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, sizes: Sequence[int]) -> None:
@@ -184,6 +191,7 @@ def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, s
         f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
         f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
         f"that {certificate.spent} is what was spent together with other certificates, {told}",
+        f"that there are no audits but these {len(certificate.audits)}, and that they drew what was planned, {told}",
     )
     if len(sizes) > 1:
         seen = ", ".join(map(str, sizes))
@@ -194,20 +202,15 @@ def _short(signers: tuple[str, ...]) -> str:
     return ", ".join(signer[:16] for signer in signers)
 
 
-def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None, trust: TrustStore) -> None:
+def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None, quorum: int) -> None:
     """What takes more than these files."""
     checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
-    if any(claim.kind == BoundMethod.AUDITED for claim in certificate.claims):
+    if any(claim.evidence for claim in certificate.claims):
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
-    if not trust.witness_quorum:
+    if not quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
     if view is not None and view.unsigned:
         checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
-
-
-def policy_of(certificate: Certificate, where: str) -> Policy:
-    """The policy that a certificate was made under."""
-    return parse_policy(certificate.policy.encode(), where=f"{where}: policy")
 
 
 def verify_subjects(certificate: Certificate, bundle: Bundle) -> None:
@@ -242,40 +245,34 @@ def _verify_limit(certificate: Certificate, policy: Policy) -> None:
     _require(spent <= Decimal(certificate.budget), f"its delta budget was overdrawn: {spent} is spent")
 
 
+def _verify_audits(certificate: Certificate, audits: Mapping[str, Evidence], view: LogView, *, index: int) -> None:
+    """It names the audits that the log had at the entry ``index``, and they drew what the log committed to."""
+    logged = logged_audits(view, certificate.recipe, before=index)
+    _require(certificate.audits == logged, f"it names {len(certificate.audits)} audits, the log has {len(logged)}")
+    for audit in certificate.audits:
+        if audit.evidence is not None and audit.evidence in audits:
+            verify_planned(audits[audit.evidence], view)
+
+
 def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: Mapping[str, Evidence]) -> None:
-    claimed = tuple(claim.probe for claim in certificate.claims)
-    wanted = policy.certificate.probes
-    _require(claimed == wanted, f"it claims something of {claimed}, the policy names the probes {wanted}")
-    for claim in certificate.claims:
-        audit = _audit_of(claim, audits)
-        again = make_claim(
-            bundle,
-            certificate.deleted,
-            claim.probe,
-            asking=certificate.subjects,
-            delta=Decimal(claim.delta),
-            audit=audit,
-            rules=policy.certificate,
-        )
-        for difference in disagreements(claim, again):
+    again = make_claims(
+        bundle,
+        certificate.deleted,
+        policy,
+        asking=certificate.subjects,
+        delta=next((Decimal(claim.delta) for claim in certificate.claims if claim.delta is not None), _ANY_DELTA),
+        evidence=all_of(certificate.audits, bundle.digest, audits),
+    )
+    said, found = ([claim.probe for claim in claims] for claims in (certificate.claims, again))
+    _require(said == found, f"it claims something of {said}, the policy names the probes {found}")
+    for claim, made in zip(certificate.claims, again, strict=True):
+        for difference in disagreements(claim, made):
             raise VerificationError(f"{claim.probe}: {difference}")
 
 
-def _audit_of(claim: Claim, audits: Mapping[str, Evidence]) -> Evidence | None:
-    """The evidence that an audited claim rests on; None for a certified one."""
-    if claim.kind != BoundMethod.AUDITED:
-        return None
-    for digest in claim.evidence:
-        if digest in audits:
-            return audits[digest]
-    raise VerificationError(
-        f"{claim.probe}: it rests on evidence {', '.join(claim.evidence) or 'without a name'}, which is not there",
-        hint="give the file of the retraining audit: --evidence",
-    )
-
-
 def _verify_decision(certificate: Certificate, policy: Policy) -> None:
-    decision = decide(certificate.claims, policy.certificate, certificate.directions)
+    people, directions = len(certificate.deleted), certificate.directions
+    decision = decide(certificate.claims, policy, people=people, directions=directions)
     _require(
         certificate.decision == decision,
         f"it decides {certificate.decision.outcome} by {certificate.decision.rule}, "
