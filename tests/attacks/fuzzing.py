@@ -291,13 +291,13 @@ def _alter(draw: random.Random, value: Any) -> str:
 
 
 def _values(value: Any) -> Any:
-    """The value, with texts that are numbers as numbers."""
+    """The value, with texts that are numbers as numbers, to the digits that two machines agree on."""
     if isinstance(value, dict):
         return {key: _values(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_values(item) for item in value]
     try:
-        return float(value) if isinstance(value, str) else value
+        return float(f"{float(value):.9g}") if isinstance(value, str) else value
     except ValueError:
         return value
 
