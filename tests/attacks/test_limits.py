@@ -19,11 +19,12 @@ from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import MAX_DEPTH, MAX_VALUES, canonicalize, parse_json
 from unlearnkit.compliance.policy.policy import parse_policy
 from unlearnkit.compliance.policy.trust import parse_trust
-from unlearnkit.compliance.requests.register import KEY_CREATED, Register
+from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated, Register
 from unlearnkit.compliance.requests.trail import Trail
 from unlearnkit.errors import FormatError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.office.workspace import Workspace
+from unlearnkit.records import to_json
 from unlearnkit.shapes import Items
 from unlearnkit.signing.note import MAX_NOTE
 
@@ -180,7 +181,7 @@ def test_a_manifest_promises_nothing_that_no_machine_holds(tmp_path, change, mes
 def test_a_step_of_a_request_costs_the_same_whatever_came_before():
     """All states of one request share one list: nothing is copied when it grows."""
     register, now = Register(), datetime(2025, 3, 5, tzinfo=UTC)
-    register.apply(0, KEY_CREATED, {"key": KEY.fingerprint}, time=now)
+    register.apply(0, KEY_CREATED, to_json(KeyCreated(KEY.fingerprint)), time=now)
     due = {"day": "2025-04-01", "rule": "x"}
     body = {"subject": DIGEST, "key": KEY.fingerprint, "nature": "erasure", "source": "email", "received": "2025-03-01"}
     body |= {"by": "officer", "policy": "gdpr", "policy_digest": DIGEST, "respond": due}
