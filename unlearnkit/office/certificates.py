@@ -15,7 +15,6 @@ from typing import Self
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import require_bundle_of
@@ -24,7 +23,7 @@ from unlearnkit.errors import RefusedError, ThresholdError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
 from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.clearing import ClearingSteps
-from unlearnkit.office.filing import FOLDER, SUFFIX, certificate_name, keep, require_free
+from unlearnkit.office.filing import SUFFIX, certificate_name, finish, keep, require_free
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
@@ -74,11 +73,6 @@ class CertificateSteps(ClearingSteps):
     def unlocked(self, passphrase: bytes | None) -> Self:
         """The same workspace, with the passphrase of its keys; None for keys without."""
         return replace(self, passphrase=passphrase)
-
-    @property
-    def certificates_path(self) -> Path:
-        """The folder in which certificates are kept."""
-        return self.root / FOLDER
 
     def open_evidence(self, file: Path | str, bundle: Bundle) -> Evidence:
         """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does.
@@ -289,7 +283,5 @@ class CertificateSteps(ClearingSteps):
     ) -> Certified:
         """Put the proof into the file, if the certificate is recorded."""
         if entry is not None:
-            publish_checkpoint(self.open_log(), log_key, recompute=view.history)
-            (proof,) = prove_entries(self.log_path, [entry.index], log=self.log_public_key(), tree=view.tree())
-            write_atomic(path, replace(file, entry=entry.line, proof=proof).to_bytes())
+            finish(path, file, entry, log=self.open_log(), key=log_key, view=view)
         return Certified(certificate=certificate, digest=file.digest, path=path, missing=missing, entry=entry)

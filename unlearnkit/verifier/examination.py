@@ -19,6 +19,7 @@ from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Expect, Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
+from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
 
@@ -62,6 +63,7 @@ def verify(
     trust: Trust | None = None,
     evidence: Sequence[Path | str] = (),
     expect: Expect | None = None,
+    model: Path | str | None = None,
 ) -> Verification:
     """Verify what is at a path, offline and without secrets; what it is, is told by its content.
 
@@ -73,6 +75,7 @@ def verify(
         trust: A trust store, or files that name keys; None: the workspace's trust store.
         evidence: The retraining audits that a certificate rests on.
         expect: What is expected of a certificate, or a file that says so; None: what the trust store says.
+        model: The file of the model in use: whether it is the one of the bundle, or of the certificate.
 
     Returns:
         What was verified, every check that has passed, and what was not checked.
@@ -89,7 +92,9 @@ def verify(
         ('bundle', ['signature', 'files', 'directions', 'numbers'])
 
     """
-    beside = Materials.at_hand(bundle=bundle, bundles=bundles, log=log, trust=trust, evidence=evidence, expect=expect)
+    beside = Materials.at_hand(
+        bundle=bundle, bundles=bundles, log=log, trust=trust, evidence=evidence, expect=expect, model=model
+    )
     found = examine(Path(path), beside)
     if isinstance(found, Failure):
         raise found.error
@@ -139,6 +144,7 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     checks.add("numbers", f"shapes, precision and degrees as the manifest says, all finite; probes: {probes}")
     for first, last, tensors in bundle.weight_sketches():
         checks.add("weights", f"{len(tensors)} along directions {first} to {last}")
+    verify_in_use(beside.model, bundle, checks)
     checks.leave_out("whether its numbers are those of its recipe, which training again tells")
     return bundle
 

@@ -51,7 +51,7 @@ class Materials:
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
     bundles: of other releases. evidence: files of retraining audits. own_evidence: those of the workspace around, about
-    whatever bundle. expected: of certificates, by whoever relies on them.
+    whatever bundle. expected: of certificates, by whoever relies on them. model: the file of the one in use.
     """
 
     trust: TrustStore
@@ -62,6 +62,7 @@ class Materials:
     evidence: tuple[Path, ...] = ()
     own_evidence: tuple[Path, ...] = ()
     expected: Expectations | None = None
+    model: Path | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -77,6 +78,7 @@ class Materials:
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
         expect: Expect | None = None,
+        model: Path | str | None = None,
     ) -> Materials:
         """What was given, and for trust and log otherwise those of the workspace around the current directory.
 
@@ -101,6 +103,7 @@ class Materials:
             evidence=tuple(map(Path, evidence)),
             own_evidence=() if workspace is None else tuple(sorted((workspace.root / EVIDENCE_FOLDER).glob("*.json"))),
             expected=_expected(expect, store),
+            model=None if model is None else Path(model),
         )
 
     @property

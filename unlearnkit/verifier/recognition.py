@@ -12,7 +12,7 @@ from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.verifier import absence, certificate, evidence
-from unlearnkit.verifier.certificate_file import is_certificate_file
+from unlearnkit.verifier.certificate_file import is_certificate_file, parse_certificate_file
 
 
 class Kind(StrEnum):
@@ -63,7 +63,7 @@ def recognise(path: Path) -> Kind:
     if raw.startswith(_PROOF):
         return Kind.PROOF
     if is_certificate_file(raw):
-        return Kind.CERTIFICATE
+        return _statement(parse_certificate_file(raw, where=str(path)).envelope, str(path))
     if raw.lstrip()[:1] == b"{":
         return _statement(raw, str(path))
     if _SIGNATURES in raw:
