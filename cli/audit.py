@@ -249,8 +249,9 @@ def _labels(bundle: Bundle, file: Path) -> Mapping[int, str]:
     """The label of each unit position, from a JSON object by name or pseudonym."""
     from unlearnkit.canonical import parse_json
     from unlearnkit.errors import FormatError
+    from unlearnkit.files import MAX_DOCUMENT, read_bounded
 
-    record = parse_json(file.read_bytes(), where=str(file))
+    record = parse_json(read_bounded(file, MAX_DOCUMENT), where=str(file))
     if not isinstance(record, dict) or not all(isinstance(label, str) for label in record.values()):
         raise FormatError(f'{file}: expected an object with a label for each unit: {{"unit": "label", ...}}')
     return dict(zip(bundle.unit_indices(list(record)).tolist(), record.values(), strict=True))

@@ -12,6 +12,7 @@ import numpy as np
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.entry import draft
+from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
 from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
@@ -20,7 +21,7 @@ from unlearnkit.compliance.releases.standing import require_bundle_of, require_k
 from unlearnkit.compliance.releases.whereabouts import people_of, remember, whereabouts
 from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import FormatError, RefusedError
+from unlearnkit.errors import FormatError, RefusedError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
@@ -92,7 +93,11 @@ class ReleaseSteps(RequestSteps):
 
     def view(self) -> LogView:
         """The log, its chain checked and held to what is signed in one pass; ``unsigned`` entries are beyond that."""
-        return LogView.read(self.log_path, log=self.log_public_key())
+        try:
+            return LogView.read(self.log_path, log=self.log_public_key())
+        except (FormatError, VerificationError) as err:
+            err.hint = err.hint or REPAIR
+            raise
 
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
