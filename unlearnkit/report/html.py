@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from unlearnkit.compliance.policy.policy import Covered, Policy, parse_policy
 from unlearnkit.errors import FormatError
+from unlearnkit.names import shown
 from unlearnkit.report import figures
 from unlearnkit.report.figures import Caption, Interval, number
 from unlearnkit.verifier.certificate import UNKNOWN, Certificate, Claim
@@ -99,7 +100,7 @@ def render_report(
         views=views,
         evidence=sorted({digest for claim in certificate.claims for digest in claim.evidence}),
         assumptions=_assumptions(certificate),
-        total=sum(Decimal(claim.delta) for claim in certificate.claims),
+        total=sum((Decimal(claim.delta) for claim in certificate.claims if claim.delta), Decimal(0)),
         quoted=shlex.quote(file),
     )  # fmt: skip
 
@@ -110,6 +111,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
         autoescape=True,
+        finalize=lambda value: shown(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -134,7 +136,7 @@ def _require_printable(certificate: Certificate) -> None:
             *claim.base,
             *claim.predicted,
             *claim.epsilon,
-            claim.delta,
+            *(text for text in (claim.delta, claim.content, claim.confidence) if text),
             *norms,
             *curve.weights,
             *curve.values,

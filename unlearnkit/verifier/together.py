@@ -12,16 +12,21 @@ from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
+from unlearnkit.verifier.audits import LoggedAudit, logged_audits
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
-    """Who is answered together, of which release. subjects: who asks. standing: who was answered without retraining."""
+    """Who is answered together, of which release. subjects: who asks. standing: who was answered without retraining.
+
+    audits: of the recipe, as far as the log has them.
+    """
 
     release: str
     requests: tuple[str, ...]
     subjects: tuple[str, ...]
     standing: tuple[str, ...]
+    audits: tuple[LoggedAudit, ...]
 
     @property
     def deleted(self) -> tuple[str, ...]:
@@ -52,6 +57,7 @@ def together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle
         requests=tuple(request.id for request in sorted(asked, key=lambda request: request.steps[0].index)),
         subjects=tuple(sorted({request.subject for request in asked})),
         standing=standing_set(register, bundle),
+        audits=logged_audits(view, bundle.manifest.recipe_digest),
     )
 
 

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from unlearnkit.canonical import sha256_hex
+from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.deadlines import Deadline, WorkingDays
 from unlearnkit.errors import PolicyError, UnknownNameError
+from unlearnkit.files import MAX_SETTINGS, read_bounded
 from unlearnkit.names import ProbeName, Word, probability
 from unlearnkit.records import ELSEWHERE, read_toml
 from unlearnkit.shapes import As, Items, Limits
@@ -39,7 +41,7 @@ FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.NO_DATA_HELD)
 
 
 class BoundMethod(StrEnum):
-    """Which kinds of bounds can count: proved; or conformal, from retrainings."""
+    """Which kinds of bounds can count: proved; or from retrainings that were fixed beforehand."""
 
     CERTIFIED = "certified"
     AUDITED = "audited"
@@ -64,6 +66,9 @@ WordList = Annotated[tuple[Word, ...], Items(distinct=True)]
 Positive = Annotated[Decimal, Limits(above=0)]
 Share = Annotated[Decimal, Limits(above=0, below=1)]
 Probability = Annotated[Decimal, As(Decimal, probability, probability)]
+
+OWN_LOSS = "own_loss"
+"""The probe with one element a person, the mean loss on their own examples: no other probe may have this name."""
 
 _PACKAGE = "unlearnkit.policies"
 
@@ -164,6 +169,7 @@ class Policy:
         requests: how requests can end, and how long their record is kept.
         words: the only ones that requests may carry in the log.
         certificate: what a certificate must show to count.
+        audit: what is retrained as evidence.
         signing: who may sign one.
         raw: the file that it was read from.
 
@@ -183,6 +189,7 @@ class Policy:
     requests: RequestRules = RequestRules()
     words: Words = Words()
     certificate: CertificateRules = field(default_factory=CertificateRules)
+    audit: AuditRules = field(default_factory=AuditRules)
     signing: SigningRules = SigningRules()
     raw: Annotated[bytes, ELSEWHERE] = field(repr=False)
 
@@ -256,7 +263,7 @@ def read_policy(source: str | Path) -> tuple[bytes, str]:
         path = Path(source)
         if not path.is_file():
             raise UnknownNameError(f"no policy file {path}")
-        return path.read_bytes(), str(path)
+        return read_bounded(path, MAX_SETTINGS), str(path)
     packaged = packaged_policies()
     if source not in packaged:
         known = ", ".join(packaged)
