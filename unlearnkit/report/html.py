@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from unlearnkit.compliance.policy.policy import Covered, Policy, parse_policy
 from unlearnkit.errors import FormatError
 from unlearnkit.report import figures
+from unlearnkit.report.environment import environment
 from unlearnkit.report.figures import Caption, Interval, number
 from unlearnkit.verifier.certificate import UNKNOWN, Certificate, Claim
 
@@ -106,17 +106,14 @@ def render_report(
 
 @cache
 def _environment() -> Environment:
-    folder = resources.files("unlearnkit.report") / "templates"
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{(Decimal(share) * 100).normalize():f} %"
-    environment.filters["number"] = lambda value: "not known" if value == UNKNOWN else number(float(value))
-    return environment
+    """That of all pages, with what certificates need."""
+    made = environment().overlay()
+    made.filters = {
+        **made.filters,
+        "percent": lambda share: f"{(Decimal(share) * 100).normalize():f} %",
+        "number": lambda value: "not known" if value == UNKNOWN else number(float(value)),
+    }
+    return made
 
 
 def _require_printable(certificate: Certificate) -> None:
