@@ -15,16 +15,15 @@ from typing import Self
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, ThresholdError
-from unlearnkit.files import write_atomic
+from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
 from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.clearing import ClearingSteps
-from unlearnkit.office.filing import FOLDER, SUFFIX, certificate_name, keep, require_free
+from unlearnkit.office.filing import SUFFIX, certificate_name, finish, keep, require_free
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
@@ -75,11 +74,6 @@ class CertificateSteps(ClearingSteps):
         """The same workspace, with the passphrase of its keys; None for keys without."""
         return replace(self, passphrase=passphrase)
 
-    @property
-    def certificates_path(self) -> Path:
-        """The folder in which certificates are kept."""
-        return self.root / FOLDER
-
     def open_evidence(self, file: Path | str, bundle: Bundle) -> Evidence:
         """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does.
 
@@ -88,7 +82,7 @@ class CertificateSteps(ClearingSteps):
             bundle: What it is about.
         """
         keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_evidence(Path(file).read_bytes(), where=str(file), keys=keys, bundle=bundle)
+        return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
 
     def certify(
         self,
@@ -196,7 +190,7 @@ class CertificateSteps(ClearingSteps):
         """The certificates that the log records, in order, and where their files are."""
         paths = {}
         for path in sorted(self.certificates_path.glob(f"*{SUFFIX}")):
-            paths[document_digest(path.read_bytes(), where=str(path))] = path
+            paths[document_digest(read_bounded(path, MAX_DOCUMENT), where=str(path))] = path
         return tuple(RecordedCertificate(item, paths.get(item.certificate)) for item in issued_in(self.view()))
 
     def _evidence(self, view: LogView, bundle: Bundle, given: Sequence[Path | str]) -> list[Evidence]:
@@ -221,7 +215,7 @@ class CertificateSteps(ClearingSteps):
         signer: PrivateKey | None,
     ) -> Certified:
         where, view, log_key = str(path), self.view(), self.log_key(self.passphrase)
-        file = parse_certificate_file(path.read_bytes(), where=where)
+        file = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
         certificate, keys = trusted_signers(file, self.trust(), where=where)
         threshold = policy_of(certificate, where).signing.threshold
         if certificate.log != self.origin:
@@ -289,7 +283,5 @@ class CertificateSteps(ClearingSteps):
     ) -> Certified:
         """Put the proof into the file, if the certificate is recorded."""
         if entry is not None:
-            publish_checkpoint(self.open_log(), log_key, recompute=view.history)
-            (proof,) = prove_entries(self.log_path, [entry.index], log=self.log_public_key(), tree=view.tree())
-            write_atomic(path, replace(file, entry=entry.line, proof=proof).to_bytes())
+            finish(path, file, entry, log=self.open_log(), key=log_key, view=view)
         return Certified(certificate=certificate, digest=file.digest, path=path, missing=missing, entry=entry)

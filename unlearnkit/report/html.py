@@ -90,7 +90,8 @@ def render_report(
     """
     _require_printable(certificate)
     policy = parse_policy(certificate.policy.encode(), where="the certificate's policy")
-    views = [_view(claim, f"claim-{n}", policy) for n, claim in enumerate(certificate.claims, 1)]
+    own_first = sorted(certificate.claims, key=lambda claim: not claim.people)
+    views = [_view(claim, f"claim-{n}", policy) for n, claim in enumerate(own_first, 1)]
     given = {"certificate": certificate, "checks": checks, "verified": verified, "file": file, "digest": digest}
     return _environment().get_template("report.html").render(
         **given,
@@ -189,12 +190,12 @@ def _rows(claim: Claim) -> Iterator[Row]:
     unit = Decimal(1).scaleb(place)
     for i, exact in enumerate(numbers):
         base, predicted, epsilon = map(Decimal, exact)
-        near = predicted.quantize(unit, ROUND_HALF_EVEN)
-        change = (predicted - base).quantize(unit, ROUND_HALF_EVEN)
+        begin, near = (number.quantize(unit, ROUND_HALF_EVEN) for number in (base, predicted))
+        change = near - begin  # what is printed adds up
         lost = max(abs(near - predicted), abs(change - (predicted - base)))
         yield Row(
             element=", ".join(str(k) for k in np.unravel_index(i, claim.shape)),
-            base=_text(base.quantize(unit, ROUND_HALF_EVEN)),
+            base=_text(begin),
             predicted=_text(near),
             change=_text(change, signed=True),
             epsilon=_text((epsilon + lost).quantize(unit, ROUND_CEILING)),
