@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import shown
+
 from .output import Document, Output, pass_output
 from .trust import trust_option
 
@@ -126,6 +128,6 @@ class _Verified(Document):
 
 def _render(found: _Verified) -> Iterable[str]:
     for item in found.paths:
-        yield f"{'VERIFIED' if item.verified else 'NOT VERIFIED'}: {item.kind} {item.path}"
-        yield from map(str, item.checks)
+        yield f"{'VERIFIED' if item.verified else 'NOT VERIFIED'}: {item.kind} {shown(str(item.path), lines=False)}"
+        yield from (str(row).replace("\n", "\n        ") for row in item.checks)  # no line of theirs begins a line
         yield from (f"  not checked: {what}" for what in item.unchecked)

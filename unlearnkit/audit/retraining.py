@@ -176,7 +176,7 @@ def _audit(bundle: Bundle, deletions: Distribution, rows: Sequence[_Row], probes
 def _verify_base(work: _Work, recipe: Recipe, bundle: Bundle, probes: Sequence[str]) -> None:
     """VerificationError when the bundle's base is not that of the plain run: its predictions start somewhere else."""
     if not work.is_finished(()):
-        with _one_thread():
+        with one_thread():
             work.do(recipe, ())
     plain = work.load(())
     for name in probes:
@@ -279,14 +279,15 @@ def _finish(
         if workers > 1 and len(todo) > 1:
             _share(work, recipe, todo, min(workers, len(todo)), bar)
             return
-        with _one_thread():  # whatever the number of threads or processes: the same sums, the same bits
+        with one_thread():
             for deletion in todo:
                 work.do(loaded, deletion)
                 bar.update()
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Whatever the number of threads or processes: the same sums, the same bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -39,6 +39,7 @@ from unlearnkit.bundle.units import Units
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import NO_CUBIC, CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,7 @@ class Bundle:
     """
 
     def __init__(self, path: Path, key: PseudonymKey | None, signed: SignedListing | None) -> None:
-        raw_manifest = (path / FILE_NAME).read_bytes()
+        raw_manifest = read_bounded(path / FILE_NAME, MAX_DOCUMENT)
         self.path = path
         self.signers = () if signed is None else tuple(key.key_id for key in signed.keys)
         self.manifest = Manifest.from_bytes(raw_manifest)
@@ -155,7 +156,7 @@ class Bundle:
     def _bytes(self, name: str) -> bytes:
         """A listed file, which still has the bytes that the manifest promises."""
         file = next(file for file in self.manifest.files if file.path == name)
-        raw = (self.path / name).read_bytes()
+        raw = read_bounded(self.path / name, file.size)
         verify_digest(file, len(raw), sha256_hex(raw))
         return raw
 

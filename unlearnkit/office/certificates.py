@@ -20,7 +20,7 @@ from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, ThresholdError
-from unlearnkit.files import write_atomic
+from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
 from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.clearing import ClearingSteps
 from unlearnkit.office.filing import SUFFIX, certificate_name, finish, keep, require_free
@@ -82,7 +82,7 @@ class CertificateSteps(ClearingSteps):
             bundle: What it is about.
         """
         keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_evidence(Path(file).read_bytes(), where=str(file), keys=keys, bundle=bundle)
+        return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
 
     def certify(
         self,
@@ -190,7 +190,7 @@ class CertificateSteps(ClearingSteps):
         """The certificates that the log records, in order, and where their files are."""
         paths = {}
         for path in sorted(self.certificates_path.glob(f"*{SUFFIX}")):
-            paths[document_digest(path.read_bytes(), where=str(path))] = path
+            paths[document_digest(read_bounded(path, MAX_DOCUMENT), where=str(path))] = path
         return tuple(RecordedCertificate(item, paths.get(item.certificate)) for item in issued_in(self.view()))
 
     def _evidence(self, view: LogView, bundle: Bundle, given: Sequence[Path | str]) -> list[Evidence]:
@@ -215,7 +215,7 @@ class CertificateSteps(ClearingSteps):
         signer: PrivateKey | None,
     ) -> Certified:
         where, view, log_key = str(path), self.view(), self.log_key(self.passphrase)
-        file = parse_certificate_file(path.read_bytes(), where=where)
+        file = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
         certificate, keys = trusted_signers(file, self.trust(), where=where)
         threshold = policy_of(certificate, where).signing.threshold
         if certificate.log != self.origin:

@@ -12,7 +12,7 @@ from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError
-from unlearnkit.files import fsync_directory, write_atomic, write_new
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded, write_atomic, write_new
 from unlearnkit.verifier.certificate_file import CertificateFile, is_certificate_file
 
 FOLDER = "certificates"
@@ -41,7 +41,7 @@ def require_free(path: Path, *, force: bool) -> None:
         if not path.parent.is_dir() and path.parent.name != FOLDER:
             raise UnknownNameError(f"there is no folder {path.parent}")
         return
-    if not (path.is_file() and is_certificate_file(path.read_bytes())):
+    if not (path.is_file() and is_certificate_file(read_bounded(path, MAX_DOCUMENT))):
         raise RefusedError(f"{path} is there already, and is no certificate", hint="give another name: -o")
     if not force:
         raise RefusedError(

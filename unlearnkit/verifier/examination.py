@@ -14,6 +14,7 @@ from unlearnkit.compliance.log.reader import read_entries
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Expect, Materials, Trust
@@ -125,9 +126,9 @@ def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> V
         case Kind.EVIDENCE:
             return _evidence(path, beside, checks)
         case Kind.CERTIFICATE:
-            return verify_certificate(path.read_bytes(), where=str(path), beside=beside, checks=checks)
+            return verify_certificate(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
         case Kind.EXCLUSION | Kind.ABSENCE:
-            raw, exclusion = path.read_bytes(), kind is Kind.EXCLUSION
+            raw, exclusion = read_bounded(path, MAX_DOCUMENT), kind is Kind.EXCLUSION
             return verify_absence(raw, where=str(path), exclusion=exclusion, beside=beside, checks=checks)
 
 
@@ -162,7 +163,7 @@ def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
 
 
 def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
-    raw, trust, where = path.read_bytes(), beside.trust, str(path)
+    raw, trust, where = read_bounded(path, MAX_DOCUMENT), beside.trust, str(path)
     key = trust.log(unverified_origin(raw, where=where))
     found = verify_checkpoint(raw, where=where, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found)
@@ -173,7 +174,7 @@ def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
 
 
 def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
-    raw, trust, where = path.read_bytes(), beside.trust, str(path)
+    raw, trust, where = read_bounded(path, MAX_DOCUMENT), beside.trust, str(path)
     proof = parse_proof(raw, where=where)
     if beside.log is None:
         raise UnknownNameError("a proof is about an entry of a log, which is not there", hint="give its folder: --log")
@@ -190,7 +191,7 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
 
 def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
     bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
-    found = verify_evidence(path.read_bytes(), where=str(path), keys=keys, bundle=bundle)
+    found = verify_evidence(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}")
     checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")

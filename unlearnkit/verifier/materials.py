@@ -22,6 +22,8 @@ from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.errors import ConsistencyError, DigestMismatchError, SignatureError, UnknownNameError
+from unlearnkit.files import MAX_DOCUMENT, MAX_SETTINGS, read_bounded
+from unlearnkit.signing.note import MAX_NOTE
 from unlearnkit.verifier.audits import EVIDENCE_FOLDER
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
@@ -183,10 +185,10 @@ class Materials:
         if bundle.digest not in self._audits:
             keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
             ask = partial(verify_evidence, keys=keys, bundle=bundle)
-            found = [ask(file.read_bytes(), where=str(file)) for file in self.evidence]
+            found = [ask(read_bounded(file, MAX_DOCUMENT), where=str(file)) for file in self.evidence]
             for file in self.own_evidence:
                 with suppress(DigestMismatchError):  # of another bundle
-                    found.append(ask(file.read_bytes(), where=str(file)))
+                    found.append(ask(read_bounded(file, MAX_DOCUMENT), where=str(file)))
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
 
@@ -204,7 +206,7 @@ def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:
 def _expected(expect: Expect | None, trust: TrustStore) -> Expectations | None:
     if not isinstance(expect, str | Path):
         return trust.expect if expect is None else expect
-    return parse_expectations(Path(expect).read_bytes(), where=str(expect))
+    return parse_expectations(read_bounded(Path(expect), MAX_SETTINGS), where=str(expect))
 
 
 def _needed(path: Path | None, option: str) -> Path:
@@ -217,4 +219,4 @@ def _origin(log: Path) -> str:
     file = log / CHECKPOINT_FILE
     if not file.is_file():
         raise SignatureError(f"{log} has no checkpoint: nothing signed says what the log should hold")
-    return unverified_origin(file.read_bytes(), where=str(file))
+    return unverified_origin(read_bounded(file, MAX_NOTE), where=str(file))
