@@ -396,10 +396,10 @@ DATA: dict[str, Case] = {
 SETTINGS: dict[str, Case] = {
     "a used optimizer": (use(optimizer=stepped), RecipeError, "stepped already", "make a new one"),
     "an unknown optimizer": (
-        use(optimizer=lambda m: torch.optim.RMSprop(m.parameters())),
+        use(optimizer=lambda m: torch.optim.Adamax(m.parameters())),
         RecipeError,
-        "optimizer=RMSprop is not supported",
-        "torch.optim.SGD, Adam",
+        "optimizer=Adamax is not supported",
+        "use one of .*SGD",
     ),
     "a class": (use(optimizer=lambda _: torch.optim.SGD), RecipeError, "got the class SGD", r"model.parameters\(\)"),
     "another model's optimizer": (
