@@ -21,7 +21,7 @@ from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_diges
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
-from unlearnkit.training.models import verify_function, verify_model
+from unlearnkit.training.models import uncompiled, verify_function, verify_model
 from unlearnkit.training.optimizers import Group, group_names, rule_class
 from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.recorder import Recorder
@@ -128,6 +128,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", uncompiled(self.model))
         verify_settings(vars(self))
         verify_model(self.model)
         verify_function(self.loss, "loss")

@@ -76,6 +76,9 @@ class PlainLoop:
                 w = self._downweights[batch.units]
                 loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
                 loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in self.weights.values():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.to_dense()
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradient by parameter, zero where the loss does not involve it and torch leaves none."""
