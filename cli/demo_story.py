@@ -94,17 +94,11 @@ def prepare(root: Path, output: Output, scale: Scale) -> Office:
 
     workspace = uk.Workspace.create(root, origin="demo.example/log")
     make = partial(digits.recipe, epochs=scale.epochs)
-    recipe, key, show = make(), workspace.signer_key(), output.progress
+    recipe, show = make(), output.progress
     output.say(f"1. training once with reverse sweeps, and signing the sketch ({recipe.steps} steps)")
     settings = uk.Reverse(rank=scale.rank, residual=scale.residual)
-    bundle = uk.sketch(
-        recipe,
-        root / "bundle",
-        seed=0,
-        reverse=dict.fromkeys(("test_loss", "margins"), settings),
-        signer=key,
-        progress=show,
-    )
+    sweeps = dict.fromkeys(("test_loss", "margins"), settings)
+    bundle = workspace.sketch(recipe, root / "bundle", reverse=sweeps, progress=show)
     count, workers = scale.retrainings, scale.processes
     output.say(f"2. evidence: {count} real retrainings, each without one person, drawn by the bundle's digest")
     evidence, deletions = root / "evidence.json", uk.UnitDeletions(least=1, most=1)

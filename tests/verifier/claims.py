@@ -69,6 +69,7 @@ def certificate(**changed) -> Certificate:
         "counterfactual": "the same run without their losses",
         "units": 20,
         "directions": 16,
+        "sketches": (),
         "claims": (claim(),),
         "policy": POLICY,
         "decision": Decision(outcome=Outcome.KEEP, rule="certificate.tolerances", reasons=("loss: fine",)),

@@ -21,7 +21,7 @@ from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
-from unlearnkit.office.certificates import CertificateSteps
+from unlearnkit.office.sketches import SketchSteps
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.examination import Verification, verify
 
@@ -39,7 +39,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(CertificateSteps):
+class Workspace(SketchSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:

@@ -114,7 +114,7 @@ def certify(
 
     """
     view = LogView.read(log.path) if view is None else view
-    asked = together(view, requests, policy, bundle)
+    asked = together(view, requests, policy, bundle, origin=origin)
     settled = _delta(policy, delta)
     claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=evidence)
     _logger.info("requests %s: %d claims made", " ".join(asked.requests), len(claims))
@@ -142,11 +142,13 @@ def record(
         issued = issued_in(view.up_to(writer.end))
         if (found := recorded_as(issued, file.digest)) is not None:
             return view.entry(found.index)
-        asked = together(view, certificate.requests, policy, bundle)
+        asked = together(view, certificate.requests, policy, bundle, origin=certificate.log)
         if asked.release != certificate.release:
             raise _outdated(where, f"the release is {asked.release} now, and was {certificate.release}")
         if (asked.subjects, asked.standing) != (certificate.subjects, certificate.standing):
             raise _outdated(where, "somebody was answered without retraining since")
+        if asked.sketches != certificate.sketches:
+            raise _outdated(where, "its recipe was sketched again since")
         if str(_spent(certificate.claims, policy, DeltaAccount(certificate.account, issued))) != certificate.spent:
             raise _outdated(where, "other certificates have spent delta since")
         if log.now() - parse_time(certificate.issued, where=where) > timedelta(days=MOST_DAYS):
@@ -185,7 +187,7 @@ def _record(
 ) -> Issuance:
     """Decide again, then sign, keep and record, while no other writer does."""
     with log.exclusive() as writer:
-        if together(view.up_to(writer.end), asked.requests, policy, bundle) != asked:
+        if together(view.up_to(writer.end), asked.requests, policy, bundle, origin=origin) != asked:
             raise RefusedError(
                 "somebody was answered without retraining while claims were computed: they leave somebody out",
                 hint="certify again; nothing was issued, and no delta spent",
@@ -231,6 +233,7 @@ def _certificate(
         counterfactual=manifest.counterfactual,
         units=manifest.units,
         directions=manifest.direction_count,
+        sketches=asked.sketches,
         claims=claims,
         policy=policy.text,
         decision=decide(claims, rules, manifest.direction_count),
