@@ -15,7 +15,7 @@ from unlearnkit.errors import FormatError, RefusedError, UnlearnkitError, Verifi
 from .output import Output
 
 EXIT_CODES: dict[type[UnlearnkitError], int] = {FormatError: 3, VerificationError: 4, RefusedError: 5}
-"""0 done or verified, 1 any other error, 2 usage."""
+"""0 done or verified, 1 any other error, 2 usage, 6 something is overdue, where that was asked."""
 
 _EXTRAS = {"torch": ("train", "PyTorch"), "sklearn": ("demo", "scikit-learn")}
 
@@ -34,7 +34,7 @@ def errors_reported() -> Iterator[None]:
         command = err.ctx.command_path if err.ctx else "unlearnkit"
         _fail(err, err.format_message(), f"see '{command} --help'", 2)
     except UnlearnkitError as err:
-        _fail(err, str(err), err.hint, next((code for kind, code in EXIT_CODES.items() if isinstance(err, kind)), 1))
+        _fail(err, str(err), err.hint, exit_code(err))
     except ModuleNotFoundError as err:
         if err.name not in _EXTRAS:
             raise
@@ -45,6 +45,11 @@ def errors_reported() -> Iterator[None]:
             raise
         where = "" if err.filename is None else f": {err.filename}"
         _fail(err, f"{err.strerror or err}{where}", None, 1)
+
+
+def exit_code(err: Exception) -> int:
+    """The code that a command exits with for an error."""
+    return next((code for kind, code in EXIT_CODES.items() if isinstance(err, kind)), 1)
 
 
 def _fail(err: Exception, message: str, hint: str | None, code: int) -> NoReturn:

@@ -9,6 +9,7 @@ import click
 from .audit import audit
 from .certify import certify
 from .check import check
+from .curve import curve
 from .demo import demo
 from .errors import errors_reported
 from .info import info
@@ -56,7 +57,7 @@ def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> No
     """Sketch a training run once; predict what its model would do without anybody's data.
 
     Results go to stdout, everything else to stderr. Exit codes: 0 done or verified, 1 other error, 2 usage,
-    3 malformed input, 4 verification failed, 5 refused.
+    3 malformed input, 4 verification failed, 5 refused, 6 something is overdue, where that was asked.
 
     \b
     Example:
@@ -74,6 +75,7 @@ for command in (
     info,
     predict,
     stability,
+    curve,
     plan,
     check,
     demo,

@@ -11,7 +11,7 @@ from .output import UNSIGNED, Document, columns
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.requests.register import Request
-    from unlearnkit.compliance.requests.steps import Step
+    from unlearnkit.compliance.requests.steps import Received, Step
     from unlearnkit.compliance.view import LogView
 
 
@@ -35,6 +35,8 @@ class RequestView:
     state: str
     closed: bool
     received: date
+    source: str
+    jurisdiction: str | None
     subject: str
     reference: str | None
     due: _Due | None
@@ -47,12 +49,14 @@ class RequestView:
     @classmethod
     def of(cls, request: Request, view: LogView, today: date) -> Self:
         """What the log says of a request; one that is a duplicate is closed when the other is."""
-        due = request.next_due
+        due, said = request.next_due, received_body(request)
         return cls(
             id=request.id,
             state=request.state,
             closed=view.register.original(request).is_closed,
             received=request.received,
+            source=said.source,
+            jurisdiction=said.jurisdiction,
             subject=request.subject,
             reference=request.reference,
             due=None if due is None else _Due(due.day.isoformat(), due.rule, (due.day - today).days),
@@ -75,6 +79,15 @@ class RequestView:
         return "  ".join(part for part in parts if part)
 
 
+def received_body(request: Request) -> Received:
+    """What was recorded at receipt."""
+    from unlearnkit.compliance.requests.steps import Received
+
+    body = request.steps[0].body
+    assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
+    return body
+
+
 def _step(step: Step) -> Mapping[str, object]:
     """A step: its entry and state, and the members that its entry has, whatever those are."""
     from unlearnkit.records import to_json
@@ -83,14 +96,32 @@ def _step(step: Step) -> Mapping[str, object]:
     return {"entry": step.index, "state": step.event.state, "on": step.on, **members}
 
 
+@dataclass(frozen=True, slots=True)
+class FailedView:
+    """A request for which a step was not taken, and why."""
+
+    id: str
+    error: str
+    hint: str | None
+
+    @classmethod
+    def of(cls, name: str, err: Exception) -> Self:
+        """What an error says."""
+        return cls(name, str(err), getattr(err, "hint", None))
+
+    def __str__(self) -> str:
+        return f"NOT DONE: {self.error}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requests(Document):
-    """Some requests."""
+    """Some requests. failed: those for which a step was not taken, though it was for others."""
 
     schema: ClassVar[str] = "unlearnkit/requests/v1"
 
     today: date
     requests: tuple[RequestView, ...]
+    failed: tuple[FailedView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +133,8 @@ class OneRequest(Document, RequestView):
 
 def render_list(found: Requests) -> Iterable[str]:
     """A line for each request."""
-    return columns([(item.id, item) for item in found.requests])
+    failed = ((item.id, item) for item in found.failed)
+    return columns([*((item.id, item) for item in found.requests), *failed])
 
 
 def render_one(request: OneRequest) -> Iterator[str]:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
 
 from .errors import values_from_options
+from .intake import import_requests, mention_strangers
 from .options import BY, ON
 from .output import Output, pass_output
-from .request_views import OneRequest, Requests, RequestView, render_list, render_one
-
-if TYPE_CHECKING:
-    from unlearnkit.compliance.requests.register import Request
-    from unlearnkit.office.workspace import Workspace
-
+from .request_views import OneRequest, render_one
+from .seeing import list_requests, summary
+from .selection import Chosen, chosen, each, emit
 
 _EVIDENCE = click.option(
     "--evidence",
@@ -32,11 +29,12 @@ _EVIDENCE = click.option(
 @click.option(
     "--from",
     "file",
-    type=click.File(encoding="utf-8"),
-    help="One subject a line, from a file or from - (standard input).",
+    type=click.File("rb"),
+    help="One subject a line, in UTF-8 or UTF-16, from a file or from - (standard input).",
 )
 @click.option("--source", help="How it was made: a word of the policy. Default: the policy's first.")
 @click.option("--reference", help="Its number in another system; stored as a pseudonym.")
+@click.option("--expect-known", is_flag=True, help="Refuse names that are in no release in force.")
 @ON
 @BY
 @pass_output
@@ -44,9 +42,10 @@ def request_delete(
     output: Output,
     *,
     subjects: tuple[str, ...],
-    file: IO[str] | None,
+    file: IO[bytes] | None,
     source: str | None,
     reference: str | None,
+    expect_known: bool,
     on: date | None,
     actor: str | None,
 ) -> None:
@@ -59,13 +58,18 @@ def request_delete(
       unlearnkit request-delete person-017
       unlearnkit request-delete --from people.txt --source email --on 2025-03-01
     """
-    names = [*subjects, *(line for line in file or () if line.strip())]
+    import unlearnkit as uk
+    from unlearnkit.compliance.requests.intake import read_subjects
+
+    listed = () if file is None else read_subjects(file.read(), where=getattr(file, "name", "standard input"))
+    names = [*subjects, *listed]
     if not names:
         raise click.UsageError("no subject: give one, or a file with --from")
-    office = _office()
+    office = uk.Workspace.find()
     with values_from_options():
+        mention_strangers(output, office, names, refuse=expect_known)
         made = office.receive(names, source=source, on=on, reference=reference, by=actor)
-    _emit(output, office, made)
+    emit(output, office, made)
 
 
 @click.group()
@@ -73,27 +77,8 @@ def requests() -> None:
     """Deletion requests: what is due, and each step from receipt to the answer."""
 
 
-@requests.command("list")
-@click.option("--all", "everything", is_flag=True, help="Closed requests too.")
-@click.option("--overdue", is_flag=True, help="Only those whose day has passed.")
-@click.option("--subject", help="Only those of this person; needs the pseudonym key.")
-@click.option("--reference", help="Only those with this number in another system; needs the pseudonym key.")
-@pass_output
-def list_requests(
-    output: Output, *, everything: bool, overdue: bool, subject: str | None, reference: str | None
-) -> None:
-    """List open requests, the most urgent first, with what is due when and by which rule.
-
-    \b
-    Example:
-      unlearnkit requests list --overdue
-    """
-    office = _office()
-    with values_from_options():
-        found = office.requests(everything=everything, overdue=overdue, subject=subject, reference=reference)
-    _emit(output, office, found)
-    late = sum(item.next_due is not None and item.next_due.day < office.today for item in found)
-    output.say(f"{len(found)} requests, {late} overdue on {office.today}")
+for command in (import_requests, list_requests, summary):
+    requests.add_command(command)
 
 
 @requests.command()
@@ -106,69 +91,62 @@ def show(output: Output, *, request: str) -> None:
     Example:
       unlearnkit requests show R2
     """
-    office = _office()
+    import unlearnkit as uk
+
+    office = uk.Workspace.find()
     view = office.view()
     output.emit(OneRequest.of(view.register.get(request), view, office.today), render_one)
 
 
 @requests.command()
-@click.argument("request")
+@chosen
 @ON
 @BY
 @pass_output
-def acknowledge(output: Output, *, request: str, on: date | None, actor: str | None) -> None:
+def acknowledge(output: Output, *, chosen: Chosen, on: date | None, actor: str | None) -> None:
     """Record that receipt of REQUEST was confirmed to the person.
 
     \b
     Example:
       unlearnkit requests acknowledge R2
     """
-    office = _office()
-    with values_from_options():
-        done = office.acknowledge(request, on=on, by=actor)
-    _emit(output, office, [done])
+    each(output, chosen, lambda office, request: office.acknowledge(request, on=on, by=actor))
 
 
 @requests.command("verify-identity")
-@click.argument("request")
+@chosen
 @click.option("--method", required=True, help="How: a word of the policy.")
 @ON
 @BY
 @pass_output
-def verify_identity(output: Output, *, request: str, method: str, on: date | None, actor: str | None) -> None:
+def verify_identity(output: Output, *, chosen: Chosen, method: str, on: date | None, actor: str | None) -> None:
     """Record that the person behind REQUEST is who they say they are.
 
     \b
     Example:
       unlearnkit requests verify-identity R2 --method account-login
     """
-    office = _office()
-    with values_from_options():
-        done = office.verify_identity(request, method=method, on=on, by=actor)
-    _emit(output, office, [done])
+    each(output, chosen, lambda office, request: office.verify_identity(request, method=method, on=on, by=actor))
 
 
 @requests.command()
-@click.argument("request")
+@chosen
 @click.option("--reason", required=True, help="Why it takes longer: a word of the policy.")
 @ON
 @BY
 @pass_output
-def extend(output: Output, *, request: str, reason: str, on: date | None, actor: str | None) -> None:
+def extend(output: Output, *, chosen: Chosen, reason: str, on: date | None, actor: str | None) -> None:
     """Record that the person behind REQUEST was told, with the reason, that it takes longer.
 
     \b
     Example:
       unlearnkit requests extend R2 --reason complexity
     """
-    office = _office()
-    with values_from_options():
-        done = office.extend(request, reason=reason, on=on, by=actor)
-    _emit(output, office, [done])
+    each(output, chosen, lambda office, request: office.extend(request, reason=reason, on=on, by=actor))
 
 
 @requests.command()
-@click.argument("request")
+@chosen
 @click.option("--decision", type=click.Choice(["fulfil", "refuse"]), required=True, help="What will be done.")
 @click.option("--ground", help="Why the data must go: a word of the policy.")
 @click.option("--records", type=click.IntRange(min=0), help="How many examples the person has in the data.")
@@ -179,7 +157,7 @@ def extend(output: Output, *, request: str, reason: str, on: date | None, actor:
 def assess(
     output: Output,
     *,
-    request: str,
+    chosen: Chosen,
     decision: str,
     ground: str | None,
     records: int | None,
@@ -193,23 +171,24 @@ def assess(
     Example:
       unlearnkit requests assess R2 --decision fulfil --ground art-17-1-b-consent-withdrawn --records 12
     """
-    office = _office()
-    with values_from_options():
-        done = office.assess(
+    each(
+        output,
+        chosen,
+        lambda office, request: office.assess(
             request, decision=decision, ground=ground, records=records, evidence=evidence, on=on, by=actor
-        )
-    _emit(output, office, [done])
+        ),
+    )
 
 
 @requests.command()
-@click.argument("request")
+@chosen
 @click.option("--reason", required=True, help="Why: a word of the policy.")
 @_EVIDENCE
 @ON
 @BY
 @pass_output
 def refuse(
-    output: Output, *, request: str, reason: str, evidence: tuple[Path, ...], on: date | None, actor: str | None
+    output: Output, *, chosen: Chosen, reason: str, evidence: tuple[Path, ...], on: date | None, actor: str | None
 ) -> None:
     """Record that the person behind REQUEST was told that it is refused, and why.
 
@@ -217,14 +196,15 @@ def refuse(
     Example:
       unlearnkit requests refuse R2 --reason art-12-5-excessive
     """
-    office = _office()
-    with values_from_options():
-        done = office.refuse(request, reason=reason, evidence=evidence, on=on, by=actor)
-    _emit(output, office, [done])
+    each(
+        output,
+        chosen,
+        lambda office, request: office.refuse(request, reason=reason, evidence=evidence, on=on, by=actor),
+    )
 
 
 @requests.command()
-@click.argument("request")
+@chosen
 @click.option(
     "--method",
     type=click.Choice(["retrained", "negligible-effect", "no-data-held"]),
@@ -240,7 +220,7 @@ def refuse(
 def fulfil(
     output: Output,
     *,
-    request: str,
+    chosen: Chosen,
     method: str,
     records: int | None,
     notified: tuple[str, ...],
@@ -260,40 +240,26 @@ def fulfil(
       unlearnkit requests fulfil R2 --method negligible-effect --evidence R2.certificate.json
       unlearnkit requests fulfil R5 --method retrained --evidence R5.exclusion.json
     """
-    office = _office()
-    with values_from_options():
-        done = office.fulfil(
+    each(
+        output,
+        chosen,
+        lambda office, request: office.fulfil(
             request, method=method, records=records, notified=notified, evidence=evidence, on=on, by=actor
-        )
-    _emit(output, office, [done])
+        ),
+    )
 
 
 @requests.command()
-@click.argument("request")
+@chosen
 @click.option("--reason", required=True, help="Why: a word of the policy.")
 @ON
 @BY
 @pass_output
-def withdraw(output: Output, *, request: str, reason: str, on: date | None, actor: str | None) -> None:
+def withdraw(output: Output, *, chosen: Chosen, reason: str, on: date | None, actor: str | None) -> None:
     """Record that the person does not want REQUEST any more.
 
     \b
     Example:
       unlearnkit requests withdraw R2 --reason requested-by-person
     """
-    office = _office()
-    with values_from_options():
-        done = office.withdraw(request, reason=reason, on=on, by=actor)
-    _emit(output, office, [done])
-
-
-def _office() -> Workspace:
-    import unlearnkit as uk
-
-    return uk.Workspace.find()
-
-
-def _emit(output: Output, office: Workspace, found: Iterable[Request]) -> None:
-    today, view = office.today, office.view()
-    views = tuple(RequestView.of(request, view, today) for request in found)
-    output.emit(Requests(today=today, requests=views), render_list)
+    each(output, chosen, lambda office, request: office.withdraw(request, reason=reason, on=on, by=actor))

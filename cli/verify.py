@@ -32,6 +32,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @click.option("--log", type=_FOLDER, help="The log that a certificate or a proof is in. Default: the workspace's.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit that a certificate rests on.")
+@click.option("--expect", type=_FILE, help="What is expected of a certificate. Default: [expect] of the trust store.")
 @trust_option
 @pass_output
 def verify(
@@ -41,6 +42,7 @@ def verify(
     bundles: tuple[Path, ...],
     log: Path | None,
     evidence: tuple[Path, ...],
+    expect: Path | None,
     trust: TrustStore | None,
 ) -> None:
     """Verify PATHS, offline and without secrets: bundles, logs, checkpoints, proofs, evidence, certificates.
@@ -58,7 +60,12 @@ def verify(
 
     first, *others = bundles or (None,)
     beside = Materials.at_hand(
-        bundle=first, bundles=[place for place in others if place], log=log, trust=trust, evidence=evidence
+        bundle=first,
+        bundles=[place for place in others if place],
+        log=log,
+        trust=trust,
+        evidence=evidence,
+        expect=expect,
     )
     found = [examine(path, beside) for path in paths]
     failures = [item.error for item in found if isinstance(item, Failure)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 import stat
@@ -10,8 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from unlearnkit.errors import RefusedError
-from unlearnkit.files import fsync_directory, fsync_file, publish_directory, read_private, write_atomic, write_new
+from unlearnkit.errors import FormatError, RefusedError
+from unlearnkit.files import (
+    decode_text,
+    fsync_directory,
+    fsync_file,
+    publish_directory,
+    read_private,
+    write_atomic,
+    write_new,
+)
 
 WRITERS = (write_atomic, write_new)
 
@@ -211,3 +220,24 @@ def _recorded(name, function, seen):
         return function(*args, **kwargs)
 
     return wrapper
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_text_of_editors_and_spreadsheets_is_read(encoding):
+    assert decode_text("Müller\r\nJosé".encode(encoding), where="x") == "Müller\r\nJosé"
+    assert decode_text(codecs.BOM_UTF16_BE + "Müller".encode("utf-16-be"), where="x") == "Müller"
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        ("ann\nMüller".encode("latin-1"), "x line 2: expected UTF-8, got the byte 0xfc"),
+        ("Müller".encode("utf-16-le"), "x"),
+        ("ann".encode("utf-16-le"), "x holds NUL characters"),
+        (codecs.BOM_UTF16_LE + b"a", "x line 1: expected UTF-16"),
+    ],
+)
+def test_text_in_another_encoding_is_refused_with_a_cure(raw, message):
+    with pytest.raises(FormatError, match=message) as refused:
+        decode_text(raw, where="x")
+    assert "iconv" in refused.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from decimal import Decimal
 from fractions import Fraction
 
@@ -12,7 +13,17 @@ from hypothesis import strategies as st
 
 from unlearnkit import names
 from unlearnkit.errors import FormatError
-from unlearnkit.names import MAX_DIGITS, PROBABILITY, Pattern, decimal_text, probability, probability_text
+from unlearnkit.names import (
+    MAX_DIGITS,
+    PROBABILITY,
+    Pattern,
+    checked_name,
+    collisions,
+    decimal_text,
+    normal_name,
+    probability,
+    probability_text,
+)
 
 PATTERNS = {name: value for name, value in vars(names).items() if isinstance(value, Pattern)}
 RIGHT = {
@@ -25,6 +36,8 @@ RIGHT = {
     "REQUEST_ID": ["R0", "R17", "R9007199254740991"],
     "DECIMAL": ["0", "-0.25", "1E-7", "12.50", "1E+300"],
     "TIME": ["2025-01-31T09:30:00Z"],
+    "ORIGIN": ["example.com/deletion-log", "x"],
+    "SOFTWARE": ["unlearnkit 0.1.0", "unlearnkit 1.0.dev3+local"],
     "PROBABILITY": ["0.05", "0.5", "0.000000000000001", "0." + "9" * 15],
 }
 WRONG = {
@@ -37,6 +50,15 @@ WRONG = {
     "REQUEST_ID": ["R", "R01", "r1", "1", "R-1", "R1.0", "R" + "1" * 17],
     "DECIMAL": ["", "NaN", "Infinity", "+1", "01", ".5", "1.", "1e5", "1E", "0x1", "1E9999", "1_0", "\u0661"],
     "TIME": ["2025-01-31T09:30:00", "2025-01-31 09:30:00Z", "2025-01-31T09:30:00.5Z", "2025-01-31T09:30:00+00:00"],
+    "ORIGIN": ["", "a b", "a+b", 'a"b', "a'b", "ä", "a" * 201],
+    "SOFTWARE": [
+        "",
+        "unlearnkit",
+        "unlearnkit x",
+        "other 0.1.0",
+        "unlearnkit 0.1.0 by Ann",
+        "unlearnkit 0." + "1" * 64,
+    ],
     "PROBABILITY": ["0", "1", "1.0", "0.0", "0.50", "5E-2", ".5", "-0.1", "0." + "0" * 15 + "1", "0." + "9" * 16],
 }
 
@@ -106,3 +128,68 @@ def test_sums_of_probabilities_are_exact(units):
 def test_what_is_no_probability_or_has_too_many_digits_is_refused_by_name(value):
     with pytest.raises(ValueError, match=rf"not a probability above 0 and below 1, .* at most {MAX_DIGITS} digits"):
         probability(Decimal(value))
+
+
+SPELLINGS = {
+    "ann@example.org": ["ann@example.org", "\ufeffann@example.org\r\n", "ann@example.org\u200b\n", "Ann@Example.org"],
+    "Jos\u00e9": [
+        "Jos\u00e9",
+        "Jose\u0301",
+        "\u00a0Jos\u00e9 ",
+        "Jo\u00ads\u00e9",
+        "\u202aJose\u0301\u202c",
+        "Jose\u200d\u0301",
+    ],
+    "Ann Lee": ["Ann Lee", "Ann  Lee", "Ann\u00a0Lee", "Ann\u2009\u2009Lee\t"],
+    "m\u00fcller@stra\u00dfe.de": ["M\u00dcLLER@STRA\u00dfE.DE", "mu\u0308ller@stra\u00dfe.de"],
+    "\u0627\u0645": ["\u0627\u0645", "\u200f\u0627\u0645\u200e"],
+    "17": [17, "17", " 17"],
+}
+
+
+@pytest.mark.parametrize("normal", SPELLINGS)
+def test_spellings_that_look_the_same_are_one_name(normal):
+    assert {normal_name(spelling) for spelling in SPELLINGS[normal]} == {normal}
+
+
+def test_names_that_look_different_stay_different():
+    others = [
+        "ann",
+        "Ann",
+        "ann lee",
+        "Ann Lee",
+        "AnnLee",
+        "wei\u00df@x.de",
+        "weiss@x.de",
+        "a\tb",
+        "a b",
+        "\u2460",
+        "1",
+        "ﬁ",
+        "fi",
+    ]
+    assert len({normal_name(name) for name in others}) == len(others)
+
+
+@given(st.text())
+def test_a_name_in_the_normal_form_stays_as_it_is(name):
+    normal = normal_name(name)
+    assert normal_name(normal) == normal
+    assert unicodedata.is_normalized("NFC", normal)
+    assert not any(unicodedata.category(character) == "Cf" for character in normal)
+
+
+@given(st.text(alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="@")))
+def test_plain_names_are_what_they_were(name):
+    assert normal_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", " \ufeff\u200b", "a\tb", "a\nb", "a\0b", "\ud800", "x" * 1001])
+def test_what_names_nobody_is_refused_and_not_repeated(name):
+    with pytest.raises(ValueError, match="a name must") as refused:
+        checked_name(name)
+    assert len(name.strip()) < 3 or name not in str(refused.value)
+
+
+def test_spellings_of_one_name_are_listed_together():
+    assert collisions(["ann@x", "bob", "Ann@x", "bob", "\ufeffbob"]) == [("ann@x", "Ann@x"), ("bob", "\ufeffbob")]

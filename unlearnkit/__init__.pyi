@@ -4,6 +4,7 @@ from unlearnkit.audit.replay import audit_replay as audit_replay
 from unlearnkit.audit.retraining import audit_retraining as audit_retraining
 from unlearnkit.bundle import Bundle as Bundle
 from unlearnkit.bundle import PseudonymKey as PseudonymKey
+from unlearnkit.bundle.ensemble import Ensemble as Ensemble
 from unlearnkit.compliance.log.log import AuditLog as AuditLog
 from unlearnkit.compliance.policy.policy import Policy as Policy
 from unlearnkit.errors import EstimationError as EstimationError
@@ -17,6 +18,8 @@ from unlearnkit.errors import VerificationError as VerificationError
 from unlearnkit.estimation import Prediction as Prediction
 from unlearnkit.estimation import Sketch as Sketch
 from unlearnkit.office.workspace import Workspace as Workspace
+from unlearnkit.sketching.curve import Curve as Curve
+from unlearnkit.sketching.curve import curve as curve
 from unlearnkit.sketching.evaluation import evaluate as evaluate
 from unlearnkit.sketching.settings import Forward as Forward
 from unlearnkit.sketching.settings import Informed as Informed

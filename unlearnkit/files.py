@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import secrets
 import stat
@@ -51,6 +52,27 @@ def read_bounded(path: Path, most: int) -> bytes:
         if max(size, len(raw)) > most:
             raise FormatError(f"{path} is too long: got {max(size, len(raw))} bytes, expected at most {most}")
         return raw
+
+
+def decode_text(raw: bytes, *, where: str) -> str:
+    """The text of a file that somebody's spreadsheet or editor wrote: UTF-8, or UTF-16 with its byte-order mark.
+
+    Raises FormatError for any other encoding, which is never guessed: a wrong guess would give people wrong names.
+    """
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding, cure = "utf-16", f"iconv -f UTF-16 -t UTF-8 {where}"
+    else:
+        encoding, cure = "utf-8-sig", f"if it is Latin-1 or Windows-1252: iconv -f CP1252 -t UTF-8 {where}"
+    try:
+        text = raw.decode(encoding)
+    except UnicodeDecodeError as err:
+        line = raw.count(b"\n", 0, err.start) + 1
+        name = encoding.removesuffix("-sig").upper()
+        message = f"{where} line {line}: expected {name}, got the byte {raw[err.start]:#04x}"
+        raise FormatError(message, hint=cure) from None
+    if "\0" in text:
+        raise FormatError(f"{where} holds NUL characters: expected text, in UTF-8", hint=f"iconv -f UTF-16LE {where}")
+    return text
 
 
 def require_regular(path: Path) -> None:

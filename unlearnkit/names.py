@@ -7,9 +7,11 @@ so that files can be compared by their bytes, and no personal data slips into a 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from unlearnkit.errors import FormatError
 
@@ -51,10 +53,22 @@ DECIMAL = Pattern(
     r"-?(0|[1-9][0-9]{0,399})(\.[0-9]{1,399})?(E[+-]?[0-9]{1,3})?", "a decimal, such as -0.25, and no infinity"
 )
 TIME = Pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", "a time in UTC, YYYY-MM-DDTHH:MM:SSZ")
+ORIGIN = Pattern("[!#-&(-*,-~]{1,200}", "printable ASCII without spaces, quotes and plus signs")
+SOFTWARE = Pattern("unlearnkit [0-9][0-9a-z.+]{0,63}", "unlearnkit and its version, such as unlearnkit 0.1.0")
 PROBABILITY = Pattern(
     rf"0\.[0-9]{{0,{MAX_DIGITS - 1}}}[1-9]",
     f"a probability above 0 and below 1, such as 0.05, with at most {MAX_DIGITS} digits after the point",
 )
+
+NamesVersion: TypeAlias = Literal["unlearnkit/names/v1"]
+NAMES: Final[NamesVersion] = "unlearnkit/names/v1"
+"""How names of people are brought into one form before they become pseudonyms: `normal_name` is version 1."""
+MAX_NAME = 1000
+"""Characters in the name of a person or thing."""
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+_UNSEEN = re.compile("[\u034f\ufe00-\ufe0f]")
+_SPACES = re.compile(r"[^\S\t-\r\x1c-\x1f\x85]+")  # and no control characters
+_NO_TEXT = frozenset({"Cc", "Cs"})
 
 Sha256: TypeAlias = Annotated[str, SHA256]
 KeyFingerprint: TypeAlias = Annotated[str, KEY_FINGERPRINT]
@@ -65,6 +79,8 @@ ReleaseId: TypeAlias = Annotated[str, RELEASE_ID]
 RequestId: TypeAlias = Annotated[str, REQUEST_ID]
 DecimalText: TypeAlias = Annotated[str, DECIMAL]
 TimeText: TypeAlias = Annotated[str, TIME]
+Origin: TypeAlias = Annotated[str, ORIGIN]
+Software: TypeAlias = Annotated[str, SOFTWARE]
 ProbabilityText: TypeAlias = Annotated[str, PROBABILITY]
 
 
@@ -88,3 +104,38 @@ def probability(value: Decimal) -> Decimal:
 def probability_text(value: Decimal) -> str:
     """The one spelling of a `probability`: equal numbers are equal texts. ValueError for what is none."""
     return decimal_text(probability(value))
+
+
+def normal_name(name: str | int) -> str:
+    """The form in which a name of a person becomes a pseudonym: spellings that look the same are one name.
+
+    Characters without width or of format alone go (byte-order marks, zero-width spaces and joiners, soft hyphens, marks
+    of direction, variation selectors), white space at either end goes, runs of spaces inside become one, accents are
+    composed (Unicode NFC), and the letters of an e-mail address are small. A number is its decimal text. What is in
+    this form already stays as it is.
+    """
+    name = str(name)
+    if name.isascii() and name.isprintable() and " " not in name and "@" not in name:
+        return name  # as most are; recipes have millions
+    seen = "".join(c for c in name if unicodedata.category(c) != "Cf")
+    words = _SPACES.sub(" ", _UNSEEN.sub("", seen)).strip()
+    text = unicodedata.normalize("NFC", words)
+    return unicodedata.normalize("NFC", text.lower()) if _ADDRESS.fullmatch(text) else text
+
+
+def checked_name(name: str) -> str:
+    """`normal_name` of what can name somebody. ValueError for what cannot, which does not repeat it."""
+    normal = normal_name(name)
+    if not 0 < len(normal) <= MAX_NAME:
+        raise ValueError(f"a name must have 1 to {MAX_NAME} characters: got {len(normal)}")
+    if any(unicodedata.category(character) in _NO_TEXT for character in normal):
+        raise ValueError("a name must be text without control characters")
+    return normal
+
+
+def collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Different spellings that are one name, in the order in which they come."""
+    spellings: dict[str, dict[str, None]] = {}
+    for name in names:
+        spellings.setdefault(normal_name(name), {})[name] = None
+    return [tuple(found) for found in spellings.values() if len(found) > 1]

@@ -16,11 +16,12 @@ from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.head import SignedHead
 from unlearnkit.compliance.log.repair import ENTRY_SET_ASIDE, REPAIRED, EntrySetAside, Repaired
+from unlearnkit.compliance.policy.expectations import ExpectationsFile
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
 from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
-from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody
+from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
@@ -47,7 +48,7 @@ RECORDS = {
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
-    KEY_CREATED: KeyBody,
+    KEY_CREATED: KeyCreated,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
     ABSENCE_ISSUED: Cleared,
@@ -59,7 +60,7 @@ ENTRY_BODIES: dict[str, type] = {
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
     **{event.value: kind for event, kind in SKETCH_BODIES.items()},
 }
-SETTINGS = {"policy": Policy, "trust": TrustFile, "workspace": Settings}
+SETTINGS = {"policy": Policy, "trust": TrustFile, "expectations": ExpectationsFile, "workspace": Settings}
 
 
 def schemas() -> dict[str, dict[str, Any]]:

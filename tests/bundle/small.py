@@ -25,12 +25,19 @@ from unlearnkit.bundle import (
 )
 from unlearnkit.bundle.manifest import Piecewise, RecipeText
 from unlearnkit.bundle.tensors import tensor_bytes
-from unlearnkit.canonical import canonicalize
+from unlearnkit.canonical import canonicalize, sha256_hex
 
 UNITS = ["ann", "ben", "cat", "dan", "17"]
 COUNT, DEGREE = 6, 2
 RANK, LEFT = 2, 5  # of the reverse sweeps: columns of the basis, directions for what that leaves
-DIGEST = "ab" * 32
+
+
+def description(name: str) -> dict[str, Any]:
+    """What a recipe of that name would say of itself."""
+    return {"name": name, "optimizer": {"lr": 0.05}}
+
+
+DIGEST = sha256_hex(canonicalize(description("small")))
 KEY = PseudonymKey(bytes(range(32)))
 TRAINED = ("layer.weight", "layer.bias")
 
@@ -60,15 +67,16 @@ def small(
     count: int = COUNT,
     key: PseudonymKey = KEY,
     units: Sequence[str] = UNITS,
-    recipe: str = DIGEST,
+    recipe: str = "small",
 ) -> Small:
     """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind.
 
-    units: five names. recipe: digest.
+    units: five names. recipe: its name.
     """
+    digest = sha256_hex(canonicalize(description(recipe)))
     rng = np.random.default_rng(0)
     salt = salt_from_seed(1)
-    directions = Directions.random(recipe, salt, count, len(UNITS), dtype)
+    directions = Directions.random(digest, salt, count, len(UNITS), dtype)
     if explicit:
         directions = Directions.explicit(directions.block(0, count))
     polynomial = Polynomial.random(rng, units=len(UNITS), elements=2, degree=DEGREE, scale=0.1)
@@ -81,7 +89,7 @@ def small(
         "steps": np.array(7),
     }
     manifest = Manifest(
-        recipe=RecipeText(recipe, {"name": "small", "optimizer": {"lr": 0.05}}),
+        recipe=RecipeText(digest, description(recipe)),
         counterfactual="loss weight zero, same schedule",
         units=len(UNITS),
         pseudonym_key=key.fingerprint,

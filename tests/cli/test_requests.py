@@ -95,7 +95,7 @@ def test_the_most_urgent_is_listed_first_and_the_overdue_stand_out(terminal):
     listed = terminal.run("requests", "list").splitlines()
     assert [line.split()[0] for line in listed] == ["R3", "R2"]
     assert "due 2025-03-10 (GDPR Art. 12(3)), OVERDUE by 2 days" in listed[0]
-    overdue = terminal.json("requests", "list", "--overdue")["requests"]
+    overdue = json.loads(terminal.fails("--json", "requests", "list", "--overdue").stdout)["requests"]
     assert [(item["id"], item["due"]["days_left"]) for item in overdue] == [("R3", -2)]
     terminal.on("2025-03-10")
     assert "(GDPR Art. 12(3)), today" in terminal.run("requests", "list")

@@ -15,8 +15,8 @@ from unlearnkit.compliance.policy.policy import packaged_policies
 PEOPLE = ["ann", "ann", "bob", "cleo", "cleo", "dan", "eve", None]
 
 
-def small_recipe() -> uk.Recipe:
-    """Eight examples by five people, and one by nobody; twelve steps."""
+def small_recipe(seed: int = 0) -> uk.Recipe:
+    """Eight examples by five people, and one by nobody; twelve steps. seed: of the order of the examples."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(16, 3, generator=generator, dtype=torch.float64)
     y = torch.randint(2, (16,), generator=generator)
@@ -32,6 +32,7 @@ def small_recipe() -> uk.Recipe:
         units=PEOPLE,
         epochs=6,
         batch_size=4,
+        seed=seed,
         probes={
             "test_loss": lambda model: cross_entropy(model(x[8:]), y[8:]),
             "logits": lambda model: model(x[8:11]),
@@ -74,4 +75,5 @@ def namespace(folder: Path) -> dict[str, Any]:
         "recipe": recipe,
         "office": office,
         "bundle": bundle,
+        "other_seed": uk.sketch(small_recipe(seed=1), office.root / "other", seed=0, dtype="float64", progress=False),
     }

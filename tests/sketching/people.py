@@ -46,6 +46,11 @@ def names_recipe(optimizer: str, *, people: int = 100, epochs: int = 3) -> uk.Re
     )
 
 
+def strangers_names(count: int, *, people: int = 100) -> tuple[Tensor, Tensor]:
+    """Names that nobody of `names_recipe` bears."""
+    return _encoded(_made_up(4 * people + count)[4 * people :])
+
+
 def _made_up(count: int) -> list[str]:
     """Names of two to four syllables, each once."""
     rng = np.random.default_rng(0)

@@ -182,6 +182,8 @@ def test_units_come_in_the_order_of_their_first_example():
         ([None, None, None], "no example is owned by anybody"),
         (["a", 1.5, "b"], "example 1 is owned by a float"),
         (["a", "b", True], "example 2 is owned by a bool"),
+        (["ann@x", "Ann@X", "b"], "different spellings of one name: 'ann@x' and 'Ann@X'$"),
+        (["a", "\u200b", "c"], "example 1 is owned by a name that cannot be seen"),
         (["a", ("b",), "c"], "example 1 is owned by a tuple"),
     ],
 )

@@ -21,6 +21,7 @@ from unlearnkit.compliance.policy.trust import Signer, TrustStore
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseEvent
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import KEY_CREATED
+from unlearnkit.names import NAMES
 from unlearnkit.records import to_json
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates, log_body, parse_issued
@@ -127,7 +128,7 @@ def issuer(folder: Path, *, rules: str = RULES) -> Issuer:
     contents = small(folder / "run", weights=False)
     write_bundle(folder / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
     log, policy = AuditLog.create(folder / "log", now=Clock()), parse_policy(policy_text(rules), where="policy")
-    log.record(KEY_CREATED, {"key": KEY.fingerprint})
+    log.record(KEY_CREATED, {"key": KEY.fingerprint, "names": NAMES})
     register_release(log, Bundle.open(folder / "bundle", trust=[signer.public]))
     desk = Desk(log, policy, actor=policy.words.actors[0], timezone=UTC, key=KEY)
     return Issuer(folder, signer, log_key, log, policy, desk)

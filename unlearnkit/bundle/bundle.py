@@ -36,7 +36,7 @@ from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.bundle.units import Units
-from unlearnkit.canonical import sha256_hex
+from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import NO_CUBIC, CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
 
@@ -129,6 +129,11 @@ class Bundle:
     def _verify_contents(self) -> None:
         """Shapes, precision and finiteness of everything that predictions rest on, and the origin of the directions."""
         manifest = self.manifest
+        described = sha256_hex(canonicalize(dict(manifest.recipe.description)))
+        if described != manifest.recipe_digest:
+            raise VerificationError(
+                f"{FILE_NAME}: the recipe is {manifest.recipe_digest}, but its description gives {described}"
+            )
         if not manifest.is_explicit:
             expected = direction_key(manifest.recipe_digest, bytes.fromhex(manifest.salt)).hex()
             if (key := manifest.directions.key) != expected:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
-from unlearnkit.names import PROBE_NAME, KeyFingerprint, Pattern, ProbeName, Sha256
+from unlearnkit.names import NAMES, PROBE_NAME, KeyFingerprint, NamesVersion, Pattern, ProbeName, Sha256
 from unlearnkit.records import Count, read_json, write_json
 from unlearnkit.shapes import Items, Limits
 
@@ -204,6 +204,7 @@ class Manifest:
     counterfactual: str
     units: Positive
     pseudonym_key: KeyFingerprint  # of the key that the pseudonyms in units.json were made with
+    names: NamesVersion = NAMES  # the form of the names that they were made of
     degree: Positive
     directions: RandomDirections | ExplicitDirections
     dtype: Precision

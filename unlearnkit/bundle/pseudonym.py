@@ -15,6 +15,7 @@ from pathlib import Path
 
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import PRIVATE_MODE, read_private, write_new
+from unlearnkit.names import normal_name
 
 _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
@@ -106,8 +107,9 @@ class PseudonymKey:
         return self.pseudonym("\0fingerprint")[:16]  # no unit has a NUL in its name
 
     def pseudonym(self, name: str | int) -> str:
-        """HMAC-SHA256("unlearnkit/pseudonym/v1" 0x00 name), 64 hexadecimal digits.
+        """HMAC-SHA256("unlearnkit/pseudonym/v1" 0x00 name), 64 hexadecimal digits, of the name's one form.
 
-        A number is the same unit as its decimal text.
+        Spellings that look the same have the same pseudonym (`unlearnkit.names.normal_name`); a number is the same unit
+        as its decimal text.
         """
-        return hmac.new(self._secret, _DOMAIN + str(name).encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._secret, _DOMAIN + normal_name(name).encode(), hashlib.sha256).hexdigest()

@@ -26,10 +26,10 @@ from unlearnkit.compliance.policy.policy import Policy, Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, Gate
-from unlearnkit.compliance.requests.register import KEY_CREATED, KeyBody
+from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import fsync_directory, write_new
-from unlearnkit.names import Pattern, Sha256, Word
+from unlearnkit.names import Origin, Pattern, Sha256, Word
 from unlearnkit.records import from_toml, read_toml, to_json
 from unlearnkit.shapes import As
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
@@ -42,7 +42,6 @@ CREATED = "workspace-created"
 FILE_NAME = WORKSPACE
 _TRUST, _LOG, _KEYS = "trust.toml", "audit", KEYS
 
-_ORIGIN = Pattern("[!#-&(-*,-~]{1,200}", "printable ASCII without spaces, quotes and plus signs")
 _PATH = Pattern("[A-Za-z0-9_./-]{1,200}", "a name or a path of plain letters")
 _TEMPLATE = """\
 # A workspace of unlearnkit. Commands find it from any directory inside it.
@@ -69,7 +68,7 @@ class Settings:
     """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here."""
 
     schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
-    origin: Annotated[str, _ORIGIN]
+    origin: Origin
     policy: Annotated[str, _PATH]
     actor: str
     timezone: Timezone
@@ -251,7 +250,7 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     log = AuditLog.create(folder / _LOG, now=clock.utc_now)
     created = WorkspaceCreated(log=log_key.public.vkey, policy=policy.name, policy_digest=policy.digest)
     log.record(CREATED, to_json(created))
-    log.record(KEY_CREATED, to_json(KeyBody(pseudonyms.fingerprint)))
+    log.record(KEY_CREATED, to_json(KeyCreated(pseudonyms.fingerprint)))
     publish_checkpoint(log, log_key)
 
 

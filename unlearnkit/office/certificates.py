@@ -39,7 +39,8 @@ from unlearnkit.verifier.checks import Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.issue import certify, record
 from unlearnkit.verifier.recording import issued_in, recorded_as
-from unlearnkit.verifier.verify import policy_of, signing_keys, trusted_signers, verify_contents, verify_subjects
+from unlearnkit.verifier.signers import policy_of, signing_keys, trusted_signers
+from unlearnkit.verifier.verify import verify_contents, verify_subjects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from unlearnkit.compliance.log.entry import Position
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.whereabouts import people_of
 from unlearnkit.compliance.requests.desk import Desk
+from unlearnkit.compliance.requests.intake import Intake, checked, read_intake
 from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.requests.steps import Fulfilled, Shown
 from unlearnkit.compliance.view import LogView
@@ -108,6 +109,40 @@ class RequestSteps(WorkspaceFiles):
         desk = self._at_desk(by, with_key=True, policy=policy)
         how = next(iter(policy.words.sources), "") if source is None else source
         return tuple(desk.receive(subjects, source=how, on=on, reference=reference))
+
+    def read_intake(self, file: Path | str, *, identity: str = "email") -> Intake:
+        """The requests in a table or in a document of fides or OpenDSR, and which rows cannot be recorded, and why.
+
+        Args:
+            file: CSV with a header line, or JSON.
+            identity: Which identity of a document names the person.
+
+        Raises:
+            FormatError: It is none of these.
+        """
+        found = read_intake(Path(file).read_bytes(), where=str(file), timezone=self.timezone, identity=identity)
+        return checked(found, self.policy(), today=self.today)
+
+    def take_in(self, intake: Intake, *, by: str | None = None) -> tuple[Request, ...]:
+        """Record the requests that `read_intake` found to be good, all together or none, in one pass.
+
+        Example:
+            made = office.take_in(office.read_intake("requests.csv").require_whole("requests.csv"))
+        """
+        desk = self._at_desk(by, with_key=True)
+        return tuple(desk.receive_all(intake.arrivals))
+
+    def strangers(self, subjects: Sequence[str]) -> tuple[int, ...]:
+        """Which of these people are in no release in force, by their place in the list.
+
+        Raises:
+            UnknownNameError: The pseudonym key, or the bundle of a release, is missing.
+            RefusedError: The key was destroyed, or a release is under another.
+        """
+        view = LogView.read(self.log_path)
+        held = [people_of(self.root, release, view.register) for release in view.registry.in_force]
+        names = self._at_desk(with_key=True).pseudonyms(subjects)
+        return tuple(i for i, name in enumerate(names) if not any(name in people for people in held))
 
     def acknowledge(self, request: Asked, *, on: date | None = None, by: str | None = None) -> Request:
         """Receipt was confirmed to the person."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unlearnkit.errors import UnknownNameError
+from unlearnkit.names import normal_name
 
 Array = np.ndarray[Any, Any]
 
@@ -172,7 +173,7 @@ class Solo:
         """
         if self.units is None:
             return tuple(range(len(names)))
-        wanted, known = [str(unit) for unit in self.units], set(names)
+        wanted, known = [normal_name(unit) for unit in self.units], set(names)
         if unknown := [unit for unit in wanted if unit not in known]:
             raise UnknownNameError(f"solo: the recipe has no unit {', '.join(map(repr, unknown[:10]))}")
         if len(set(wanted)) < len(wanted):

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, default_collate
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.names import collisions, normal_name
 from unlearnkit.training.faults import raised_by
 
 # Examples that are read twice to see whether a dataset augments; a coin for each shows itself with near certainty.
@@ -143,19 +144,36 @@ def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tupl
     for i, owner in enumerate(owners):
         if owner is None:
             continue
-        if isinstance(owner, np.generic):
-            owner = owner.item()  # noqa: PLW2901  numpy's numbers are numbers
-        if isinstance(owner, bool) or not isinstance(owner, (str, int)):
-            message = f"units: example {i} is owned by a {type(owner).__name__}, expected str, int or None"
-            raise RecipeError(message, hint="name owners by text or whole numbers; .tolist() makes them of an array")
-        name = str(owner)
-        if kinds.setdefault(name, type(owner)) is not type(owner):
+        name, kind = _owner_name(i, owner)
+        if kinds.setdefault(name, kind) is not kind:
             raise RecipeError(f"units: {name!r} occurs as text and as a number", hint="use one of them for each owner")
         index[i] = positions.setdefault(name, len(positions))
+    _refuse_spellings(owners)
     if not positions:
         message = "units: no example is owned by anybody, so nothing can ever be deleted"
         raise RecipeError(message, hint="None is for examples that nobody can ask to delete")
     return tuple(positions), index
+
+
+def _owner_name(example: int, owner: object) -> tuple[str, type]:
+    """The form of an owner's name that counts, and whether it was text or a number."""
+    if isinstance(owner, np.generic):
+        owner = owner.item()  # numpy's numbers are numbers
+    if isinstance(owner, bool) or not isinstance(owner, (str, int)):
+        message = f"units: example {example} is owned by a {type(owner).__name__}, expected str, int or None"
+        raise RecipeError(message, hint="name owners by text or whole numbers; .tolist() makes them of an array")
+    name = normal_name(owner)
+    if not name:
+        hint = "None is for examples that are nobody's"
+        raise RecipeError(f"units: example {example} is owned by a name that cannot be seen: {owner!r}", hint=hint)
+    return name, type(owner)
+
+
+def _refuse_spellings(owners: Sequence[str | int | None]) -> None:
+    if same := collisions(dict.fromkeys(owner for owner in owners if isinstance(owner, str))):
+        listed = "; ".join(" and ".join(map(repr, spellings)) for spellings in same)
+        message = f"units: got different spellings of one name: {listed}"
+        raise RecipeError(message, hint="give each owner one spelling: their requests find all their examples then")
 
 
 def data_digest(dataset: MapDataset) -> str:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
-from unlearnkit.names import PROBE_NAME
+from unlearnkit.names import PROBE_NAME, normal_name
 from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
 from unlearnkit.training.hooks import refuse_hooks
@@ -229,13 +229,13 @@ class Recipe:
         if isinstance(delete, (str, bytes)):
             raise TypeError(f"delete={delete!r}: expected a list of units, got one text")
         position = {name: i for i, name in enumerate(self.unit_names)}
-        unknown = [unit for unit in delete if str(unit) not in position]
+        unknown = [unit for unit in delete if normal_name(unit) not in position]
         if unknown:
             raise UnknownNameError(f"the recipe has no unit {', '.join(map(repr, unknown))}")
         if not 0 <= weight <= 1:
             raise ValueError(f"weight={weight}, expected a number from 0 (keep) to 1 (delete)")
         result = np.zeros(len(position))
-        result[[position[str(unit)] for unit in delete]] = weight
+        result[[position[normal_name(unit)] for unit in delete]] = weight
         return result
 
     def describe(self) -> dict[str, Any]:

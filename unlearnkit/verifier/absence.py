@@ -16,7 +16,7 @@ from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.errors import FormatError
-from unlearnkit.names import ReleaseId, RequestId, Sha256, TimeText
+from unlearnkit.names import Origin, ReleaseId, RequestId, Sha256, Software, TimeText
 from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
 from unlearnkit.shapes import As, Items
 from unlearnkit.signing.dsse import sign_envelope
@@ -57,10 +57,10 @@ class Absence:
     subjects: Annotated[tuple[Sha256, ...], Items(least=1, in_order=True)]
     releases: Annotated[tuple[Looked, ...], Items(least=1)]
     policy: Annotated[str, As(PolicyText, lambda stored: stored.text, PolicyText.of)]
-    log: str
+    log: Origin
     index: Count
     issued: TimeText
-    software: str
+    software: Software
 
     @property
     def policy_digest(self) -> str:

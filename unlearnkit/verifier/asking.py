@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.policy.deadlines import Due, due
+from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.registry import Registry
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
-from unlearnkit.compliance.requests.register import CLOSING, Register
+from unlearnkit.compliance.requests.register import CLOSING, Register, Request
+from unlearnkit.compliance.requests.steps import Extended, Received
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import VerificationError
 from unlearnkit.verifier.certificate import Certificate
@@ -22,10 +25,14 @@ def verify_release(certificate: Certificate, bundle: Bundle, registry: Registry,
     _require(release.artefacts == Artefacts.of(bundle), f"release {release.id} was registered with another bundle")
 
 
-def verify_requests(certificate: Certificate, register: Register, *, index: int) -> None:
-    """Each request was there, and open, when the entry ``index`` recorded the certificate; VerificationError."""
+def verify_requests(certificate: Certificate, policy: Policy, register: Register, *, index: int) -> None:
+    """Each request was there, and open, when the entry ``index`` recorded the certificate; VerificationError if not.
+
+    The policy that it was received under is the certificate's, and its days are due as that says.
+    """
     for name in certificate.requests:
         _verify_request(certificate, name, register, index)
+        _verify_days(register.original(register.get(name)), policy)
 
 
 def _verify_request(certificate: Certificate, name: str, register: Register, index: int) -> None:
@@ -41,6 +48,28 @@ def _verify_request(certificate: Certificate, name: str, register: Register, ind
     for step in register.original(request).steps:
         is_before = step.event in CLOSING and step.index < index
         _require(not is_before, f"request {request.id} was {step.event.state} before it, with entry {step.index}")
+
+
+def _verify_days(request: Request, policy: Policy) -> None:
+    """The days on which something is due are those that the policy gives for the day of receipt."""
+    clocks = policy.deadlines
+    for step in request.steps:
+        body, found = step.body, {}
+        if isinstance(body, Received) and body.policy_digest == policy.digest:
+            found = {"acknowledge": (body.acknowledge, clocks.acknowledge), "respond": (body.respond, clocks.respond)}
+        elif isinstance(body, Extended):
+            found = {"extended": (body.respond, clocks.extended)}
+        for name, (said, deadline) in found.items():
+            follows = None if deadline is None else due(deadline, request.received, policy.working_days)
+            _require(
+                said == follows,
+                f"entry {step.index} says that request {request.id} is due ({name}) {_day(said)}, which the policy "
+                f"{policy.name} puts {_day(follows)}",
+            )
+
+
+def _day(due_on: Due | None) -> str:
+    return "never" if due_on is None else f"on {due_on.day} by {due_on.rule}"
 
 
 def verify_together(certificate: Certificate, register: Register, bundle: Bundle, *, index: int) -> None:

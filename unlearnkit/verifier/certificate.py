@@ -21,12 +21,14 @@ from unlearnkit.estimation.convergence import VERDICTS
 from unlearnkit.names import (
     DECIMAL,
     DecimalText,
+    Origin,
     Pattern,
     ProbabilityText,
     ProbeName,
     ReleaseId,
     RequestId,
     Sha256,
+    Software,
     TimeText,
     Word,
 )
@@ -213,9 +215,9 @@ class Certificate:
     decision: Decision
     spent: DecimalText
     budget: DecimalText
-    log: str
+    log: Origin
     issued: TimeText
-    software: str
+    software: Software
 
     @property
     def deleted_digest(self) -> str:

@@ -23,7 +23,7 @@ from unlearnkit.errors import AssumptionError, DigestMismatchError, FormatError,
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.bound import Bound
 from unlearnkit.estimation.conformal import audited_bound
-from unlearnkit.names import ProbeName, Sha256
+from unlearnkit.names import ProbeName, Sha256, Software
 from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
 from unlearnkit.shapes import As, Items
 from unlearnkit.signing.dsse import sign_envelope, verify_envelope
@@ -98,7 +98,7 @@ class Audit:
     deletions: Annotated[tuple[tuple[Count, ...], ...], Items(least=1)]
     precision: Literal["float64"] = "float64"
     probes: Annotated[Mapping[str, Array], As(Annotated[tuple[ProbeValues, ...], Items(least=1)], _arrays, _stored)]
-    software: str
+    software: Software
 
     def __post_init__(self) -> None:
         for name, values in self.probes.items():

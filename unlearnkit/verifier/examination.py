@@ -16,7 +16,7 @@ from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
-from unlearnkit.verifier.materials import Materials, Trust
+from unlearnkit.verifier.materials import Expect, Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
@@ -60,6 +60,7 @@ def verify(
     log: Path | str | None = None,
     trust: Trust | None = None,
     evidence: Sequence[Path | str] = (),
+    expect: Expect | None = None,
 ) -> Verification:
     """Verify what is at a path, offline and without secrets; what it is, is told by its content.
 
@@ -70,6 +71,7 @@ def verify(
         log: The log that a proof or a certificate is in; None: the workspace's.
         trust: A trust store, or files that name keys; None: the workspace's trust store.
         evidence: The retraining audits that a certificate rests on.
+        expect: What is expected of a certificate, or a file that says so; None: what the trust store says.
 
     Returns:
         What was verified, every check that has passed, and what was not checked.
@@ -86,7 +88,7 @@ def verify(
         ('bundle', ['signature', 'files', 'directions', 'numbers'])
 
     """
-    beside = Materials.at_hand(bundle=bundle, bundles=bundles, log=log, trust=trust, evidence=evidence)
+    beside = Materials.at_hand(bundle=bundle, bundles=bundles, log=log, trust=trust, evidence=evidence, expect=expect)
     found = examine(Path(path), beside)
     if isinstance(found, Failure):
         raise found.error
@@ -156,7 +158,7 @@ def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
 def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
     raw, trust, where = path.read_bytes(), beside.trust, str(path)
     key = trust.log(unverified_origin(raw, where=where))
-    found = verify_checkpoint(raw, where=where, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
+    found = verify_checkpoint(raw, where=where, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found)
     checks.add("checkpoint", f"{found.size} entries, root {found.root.hex()}, signed by {found.origin}")
     checks.leave_out("the entries that it signs")
@@ -171,7 +173,7 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
         raise UnknownNameError("a proof is about an entry of a log, which is not there", hint="give its folder: --log")
     line = next((entry.line for entry in read_entries(beside.log) if entry.index == proof.index), b"\n")
     key = trust.log(unverified_origin(proof.checkpoint, where=where))
-    found = verify_proof(raw, where=where, line=line, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum)
+    found = verify_proof(raw, where=where, line=line, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found.checkpoint)
     checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
     checks.add("inclusion", f"entry {found.entry.index}, a {found.entry.type}, is one of them")
@@ -191,5 +193,5 @@ def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
 
 
 def _leave_out_others(beside: Materials, checks: Checklist) -> None:
-    if not beside.trust.witness_quorum:
+    if not beside.quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")

@@ -32,8 +32,8 @@ from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.recording import MOST_DAYS, issued_in, recorded_as
+from unlearnkit.verifier.signers import policy_of
 from unlearnkit.verifier.together import Together, together
-from unlearnkit.verifier.verify import policy_of
 
 _logger = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
 from unlearnkit.compliance.log.verification import check_root
+from unlearnkit.compliance.policy.expectations import Expectations, parse_expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.policy.trusted import read_trusted
@@ -23,6 +24,10 @@ from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
 Trust = TrustStore | Path | str | Sequence[Path | str]
 """A trust store, or what `read_trusted` makes one of."""
+
+
+Expect = Expectations | Path | str
+"""Expectations, or a file of them."""
 
 
 def trust_at_hand(trust: Trust | None = None) -> TrustStore | None:
@@ -41,6 +46,7 @@ class Materials:
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
     bundles: of other releases. evidence: files of retraining audits.
+    expected: of certificates, by whoever relies on them.
     """
 
     trust: TrustStore
@@ -49,6 +55,7 @@ class Materials:
     log: Path | None = None
     is_ours: bool = False
     evidence: tuple[Path, ...] = ()
+    expected: Expectations | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -63,8 +70,11 @@ class Materials:
         log: Path | str | None = None,
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
+        expect: Expect | None = None,
     ) -> Materials:
         """What was given, and for trust and log otherwise those of the workspace around the current directory.
+
+        What is expected is otherwise what the trust store says.
 
         Raises:
             SignatureError: No trust store was given, and there is no workspace: that verifies nothing.
@@ -83,7 +93,13 @@ class Materials:
             log=place,
             is_ours=log is None,
             evidence=tuple(map(Path, evidence)),
+            expected=_expected(expect, store),
         )
+
+    @property
+    def quorum(self) -> int:
+        """How many known witnesses must have cosigned a checkpoint."""
+        return max(self.trust.witness_quorum, (self.expected and self.expected.witnesses) or 0)
 
     def opened(self, path: Path | None = None) -> Bundle:
         """A bundle, by default the one at hand, signed by somebody trusted; raises as `Bundle.open` does."""
@@ -92,6 +108,15 @@ class Materials:
         if known not in self._bundles:
             self._bundles[known] = Bundle.open(place, trust=self.trust.keys(Role.SKETCH_SIGNER))
         return self._bundles[known]
+
+    def opened_for(self, digest: str) -> Bundle:
+        """The bundle at hand of which this is the digest, or else the one that was named: then that is told apart."""
+        if self.bundle is None:
+            return self.opened_as(digest)
+        try:
+            return self.opened_as(digest)
+        except UnknownNameError:
+            return self.opened()
 
     def opened_as(self, digest: str) -> Bundle:
         """The bundle at hand of which this is the digest; raises as `opened` does."""
@@ -114,7 +139,7 @@ class Materials:
                 place,
                 log=key,
                 witnesses=trust.witnesses,
-                quorum=trust.witness_quorum,
+                quorum=self.quorum,
                 earlier=[head.raw for head in heads.values()],
             )
         else:
@@ -164,6 +189,12 @@ def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:
     for head in heads:
         if head.size not in known:
             check_root(head, size=min(head.size, len(view)), root=view.tree().root(min(head.size, len(view))))
+
+
+def _expected(expect: Expect | None, trust: TrustStore) -> Expectations | None:
+    if not isinstance(expect, str | Path):
+        return trust.expect if expect is None else expect
+    return parse_expectations(Path(expect).read_bytes(), where=str(expect))
 
 
 def _needed(path: Path | None, option: str) -> Path:

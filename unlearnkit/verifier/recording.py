@@ -52,8 +52,10 @@ def verify_in_log(file: CertificateFile, certificate: Certificate, view: LogView
     return entry
 
 
-def verify_by_proof(file: CertificateFile, certificate: Certificate, trust: TrustStore, *, where: str) -> Proven | None:
-    """What the proof beside a certificate shows; None where there is none.
+def verify_by_proof(
+    file: CertificateFile, certificate: Certificate, trust: TrustStore, *, quorum: int, where: str
+) -> Proven | None:
+    """What the proof beside a certificate shows; None where there is none. quorum: of witnesses.
 
     Raises:
         VerificationError: The proof is of another entry or log, or a trusted key did not sign that log.
@@ -63,9 +65,7 @@ def verify_by_proof(file: CertificateFile, certificate: Certificate, trust: Trus
         return None
     line, proof = file.recorded
     key = trust.log(certificate.log)
-    proven = verify_proof(
-        proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=trust.witness_quorum
-    )
+    proven = verify_proof(proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=quorum)
     _verify_entry(proven.entry, file, certificate)
     return proven
 

@@ -21,7 +21,7 @@ from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Differences
 from unlearnkit.estimation.draws import Draw, draw_key
-from unlearnkit.names import ProbeName, Sha256
+from unlearnkit.names import ProbeName, Sha256, Software
 from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
 from unlearnkit.shapes import Items
 from unlearnkit.signing.dsse import sign_envelope, verify_envelope
@@ -98,7 +98,7 @@ class ReplayReport:
     names_units: bool
     precision: Literal["float64"] = "float64"
     probes: Annotated[tuple[ProbeDifferences, ...], Items(least=1)]
-    software: str
+    software: Software
 
     def __post_init__(self) -> None:
         if "\0" in self.seed:

@@ -8,28 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.compliance.policy.policy import BoundMethod, Policy, Role, parse_policy
+from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.policy.policy import BoundMethod, Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, ThresholdError, VerificationError
-from unlearnkit.signing.dsse import verify_envelope
-from unlearnkit.signing.keys import PublicKey
-from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
 from unlearnkit.verifier.asking import verify_origin, verify_release, verify_requests, verify_together, verify_union
-from unlearnkit.verifier.certificate import Certificate, Claim, parse_certificate
+from unlearnkit.verifier.certificate import Certificate, Claim
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.claims import disagreements, make_claim
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
+from unlearnkit.verifier.expected import leave_out_unexpected, verify_expected
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.origin import require_salt
 from unlearnkit.verifier.recording import issued_in, verify_by_proof, verify_in_log
+from unlearnkit.verifier.signers import policy_of, trusted_signers
+
+# How far the clock of an issuer may be ahead of that of who verifies.
+_AHEAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +88,6 @@ def verify_signed_certificate(
     )
 
 
-def trusted_signers(
-    file: CertificateFile, trust: TrustStore, *, where: str
-) -> tuple[Certificate, tuple[PublicKey, ...]]:
-    """A certificate that somebody trusted signed, and those keys of them that its policy lets sign.
-
-    There may be fewer than the policy asks for. Raises SignatureError, ThresholdError if there is nobody, FormatError.
-    """
-    keys = trust.keys(Role.CERTIFICATE_SIGNER)
-    verified = verify_envelope(file.envelope, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
-    certificate = parse_certificate(verified.payload, where=where)
-    allowed = signing_keys(policy_of(certificate, where), trust)
-    verified = verify_envelope(file.envelope, where=where, payload_type=PAYLOAD_TYPE, keys=allowed, threshold=1)
-    return certificate, verified.keys
-
-
-def signing_keys(policy: Policy, trust: TrustStore) -> list[PublicKey]:
-    """The trusted keys that a policy lets sign certificates."""
-    return list(dict.fromkeys(key for role in policy.signing.roles for key in trust.keys(role)))
-
-
 def verify_certificate(
     raw: bytes, *, where: str, beside: Materials, checks: Checklist | None = None
 ) -> VerifiedCertificate:
@@ -125,22 +110,31 @@ def verify_certificate(
     checks = checks or Checklist(where)
     verified = verify_signed_certificate(raw, where=where, trust=beside.trust, checks=checks)
     certificate, file = verified.certificate, parse_certificate_file(raw, where=where)
-    policy, bundle = policy_of(certificate, where), beside.opened()
+    policy, bundle = policy_of(certificate, where), beside.opened_for(certificate.bundle)
     checks.add("bundle", f"signed by {_short(bundle.signers)}; every file and direction agrees")
     verify_subjects(certificate, bundle)
     checks.add("artefacts", "the certificate is about this bundle and this model")
     _verify_salt(bundle, policy)
-    proven = verify_by_proof(file, certificate, beside.trust, where=where)
+    proven = verify_by_proof(file, certificate, beside.trust, quorum=beside.quorum, where=where)
     if proven is not None:
         beside.seen(proven.checkpoint)
         checks.add("proof", f"entry {proven.entry.index} of {certificate.log}, as its checkpoint proves, records it")
     view = beside.view_of(certificate.log, is_needed=proven is None)
     if view is not None:
-        _verify_beside_log(file, certificate, bundle, view, checks)
+        entry = _verify_beside_log(file, certificate, bundle, view, checks)
     else:
+        assert proven is not None  # noqa: S101 - else the view was needed
+        entry = proven.entry
         _verify_alone(certificate, policy, checks, beside.sizes_seen(certificate.log))
     verify_contents(certificate, bundle, beside.audits(bundle), checks)
-    _leave_out(checks, certificate, view, beside.trust)
+    _require(entry.time <= clock.utc_now() + _AHEAD, f"it was recorded {entry.time}, which is in the future")
+    if beside.expected is not None:
+        verify_expected(
+            beside.expected, file, policy, bundle, trust=beside.trust, recorded=entry.time, now=clock.utc_now()
+        )
+        checks.add("expectations", f"as expected: {beside.expected}")
+    leave_out_unexpected(beside.expected, policy, bundle, checks)
+    _leave_out(checks, certificate, view, beside.quorum)
     return replace(verified, checks=checks.passed, unchecked=checks.unchecked)
 
 
@@ -161,8 +155,8 @@ def verify_contents(
 
 def _verify_beside_log(
     file: CertificateFile, certificate: Certificate, bundle: Bundle, view: LogView, checks: Checklist
-) -> None:
-    issued = issued_in(view)
+) -> Entry:
+    issued, policy = issued_in(view), policy_of(certificate, "certificate")
     entry = verify_in_log(file, certificate, view, issued)
     checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
     verify_release(certificate, bundle, view.registry, index=entry.index)
@@ -171,13 +165,14 @@ def _verify_beside_log(
     chosen = "somebody chose its directions"
     came = chosen if origin.commitment is None else f"its directions follow from entry {origin.commitment}"
     checks.add("sketch", f"{came}; the recipe has {len(origin.others)} other sketches")
-    verify_requests(certificate, view.register, index=entry.index)
+    verify_requests(certificate, policy, view.register, index=entry.index)
     asked = ", ".join(certificate.requests)
     checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
     verify_together(certificate, view.register, bundle, index=entry.index)
     checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
     _verify_budget(certificate, [item for item in issued if item.index <= entry.index])
     checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
+    return entry
 
 
 def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, sizes: Sequence[int]) -> None:
@@ -201,20 +196,15 @@ def _short(signers: tuple[str, ...]) -> str:
     return ", ".join(signer[:16] for signer in signers)
 
 
-def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None, trust: TrustStore) -> None:
+def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None, quorum: int) -> None:
     """What takes more than these files."""
     checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
     if any(claim.kind == BoundMethod.AUDITED for claim in certificate.claims):
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
-    if not trust.witness_quorum:
+    if not quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
     if view is not None and view.unsigned:
         checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
-
-
-def policy_of(certificate: Certificate, where: str) -> Policy:
-    """The policy that a certificate was made under."""
-    return parse_policy(certificate.policy.encode(), where=f"{where}: policy")
 
 
 def verify_subjects(certificate: Certificate, bundle: Bundle) -> None:

@@ -10,6 +10,7 @@ from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.compliance.requests.register import KEY_CREATED
+from unlearnkit.names import NAMES
 
 KEY = PseudonymKey(bytes(32))
 DIGEST = "ab" * 32
@@ -29,7 +30,7 @@ class Clock:
 def new_log(path: Path, clock: Clock) -> AuditLog:
     """A log in which requests can be recorded under KEY."""
     log = AuditLog.create(path, now=clock)
-    log.record(KEY_CREATED, {"key": KEY.fingerprint})
+    log.record(KEY_CREATED, {"key": KEY.fingerprint, "names": NAMES})
     return log
 
 

@@ -78,7 +78,11 @@ def test_what_is_not_legal_is_refused_with_the_reason(desk, log, before, step, r
             "on must be a day, YYYY-MM-DD: got 'x'",
         ),
         ("request-forgotten", {"request": "R1"}, "entry 2 is of an unknown type: got 'request-forgotten'"),
-        ("pseudonym-key-created", {"key": "0" * 16}, "there was a pseudonym key already"),
+        (
+            "pseudonym-key-created",
+            {"key": "0" * 16, "names": "unlearnkit/names/v1"},
+            "there was a pseudonym key already",
+        ),
         ("pseudonym-key-destroyed", {"key": "0" * 16}, "the pseudonym key in force is"),
         ("pseudonym-key-destroyed", {"key": "x"}, "key must be 16 lower-case hexadecimal digits: got 'x'"),
     ],

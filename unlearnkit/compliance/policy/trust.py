@@ -18,18 +18,23 @@ An empty trust store verifies nothing. An example::
 
     [[witness]]
     vkey = "witness.example/w1+...+..."
+
+    [expect]                                # of certificates, see `expectations`
+    threshold = 2
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.names import Pattern
-from unlearnkit.records import Count, read_toml
+from unlearnkit.records import Count, read_toml, to_json
 from unlearnkit.shapes import Items
 from unlearnkit.signing.keys import PublicKey, parse_public_key
 from unlearnkit.signing.note import NoteKey, NoteKind, parse_vkey
@@ -57,13 +62,17 @@ class NoteKeyTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustFile:
-    """The trust store as it is written. witness_quorum: how many known witnesses must have cosigned a checkpoint."""
+    """The trust store as it is written. witness_quorum: how many known witnesses must have cosigned a checkpoint.
+
+    expect: what certificates must be like.
+    """
 
     schema: Literal["unlearnkit/trust/v1"] = "unlearnkit/trust/v1"
     witness_quorum: Count = 0
     signer: tuple[SignerTable, ...] = ()
     log: tuple[NoteKeyTable, ...] = ()
     witness: tuple[NoteKeyTable, ...] = ()
+    expect: Expectations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +86,16 @@ class Signer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustStore:
-    """The keys that somebody trusts. witness_quorum: how many of ``witnesses`` must have cosigned a checkpoint."""
+    """The keys that somebody trusts. witness_quorum: how many of ``witnesses`` must have cosigned a checkpoint.
+
+    expect: what certificates must be like, beside what their policy says; None: nothing is expected.
+    """
 
     signers: tuple[Signer, ...] = ()
     logs: tuple[NoteKey, ...] = ()
     witnesses: tuple[NoteKey, ...] = ()
     witness_quorum: int = 0
+    expect: Expectations | None = None
 
     def keys(self, role: Role) -> tuple[PublicKey, ...]:
         """The public keys whose signatures count for ``role``; none if nobody has it."""
@@ -113,6 +126,7 @@ def parse_trust(raw: bytes, *, where: str) -> TrustStore:
         logs=_vkeys(file.log, NoteKind.SIGNATURE, f"{where}: log"),
         witnesses=witnesses,
         witness_quorum=file.witness_quorum,
+        expect=file.expect,
     )
 
 
@@ -123,6 +137,7 @@ def format_trust(store: TrustStore) -> str:
         f'schema = "{TrustFile().schema}"',
         f"witness_quorum = {store.witness_quorum}",
     ]
+    lines += [] if store.expect is None else _expect_lines(store.expect)
     for signer in store.signers:
         roles = ", ".join(f'"{role}"' for role in signer.roles)
         pem = f'"""\n{signer.key.pem.decode()}"""'
@@ -131,6 +146,15 @@ def format_trust(store: TrustStore) -> str:
         for key in keys:
             lines += ["", f"[[{kind}]]", f"vkey = '{key.vkey}'"]
     return "\n".join(lines) + "\n"
+
+
+def _expect_lines(expected: Expectations) -> list[str]:
+    """The table, without what expects nothing."""
+    said = to_json(expected)
+    tolerances = said.pop("tolerances")
+    lines = ["", "[expect]", *(f"{name} = {json.dumps(value)}" for name, value in said.items() if value)]
+    table = ["[expect.tolerances]", *(f"{name} = {value}" for name, value in tolerances.items())]
+    return [*lines, *(table if tolerances else ())]
 
 
 def _signer(table: SignerTable, where: str) -> Signer:

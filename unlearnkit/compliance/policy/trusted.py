@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, parse_trust
-from unlearnkit.errors import UnknownNameError
+from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.signing.keys import parse_public_key
 from unlearnkit.signing.note import NoteKind, parse_vkey
 
@@ -29,7 +30,7 @@ def read_trusted(files: Sequence[Path]) -> TrustStore:
 
     Raises:
         UnknownNameError: A file is not there.
-        FormatError: A file is none of these. Nothing of it is quoted: it may be a secret.
+        FormatError: A file is none of these. Nothing of it is quoted: it may be a secret. Two say what is expected.
     """
     stores = [_read(file) for file in files]
     store = TrustStore(
@@ -37,6 +38,7 @@ def read_trusted(files: Sequence[Path]) -> TrustStore:
         logs=tuple(key for store in stores for key in store.logs),
         witnesses=tuple(key for store in stores for key in store.witnesses),
         witness_quorum=max((store.witness_quorum for store in stores), default=0),
+        expect=_one([store.expect for store in stores if store.expect is not None]),
     )
     _logger.info(
         "trusted: %d signers, %d logs, %d of %d witnesses; from %s",
@@ -47,6 +49,12 @@ def read_trusted(files: Sequence[Path]) -> TrustStore:
         ", ".join(map(str, files)) or "nothing",
     )
     return store
+
+
+def _one(expected: Sequence[Expectations]) -> Expectations | None:
+    if len(expected) > 1:
+        raise FormatError("two trust stores say what is expected of certificates", hint="name one of them: --expect")
+    return next(iter(expected), None)
 
 
 def _read(file: Path) -> TrustStore:

@@ -6,7 +6,6 @@ on is what the log says. All entries of one call are decided before any is writt
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -18,13 +17,12 @@ from unlearnkit.compliance.log.entry import Draft, Position, draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.deadlines import add_months, due
 from unlearnkit.compliance.policy.policy import FULFILMENTS, Ending, Policy
+from unlearnkit.compliance.requests.intake import Arrival
 from unlearnkit.compliance.requests.register import Register, Request, check_legal
 from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Fulfilled, Received, Shown
 from unlearnkit.errors import ChainError, FormatError, RefusedError, UnknownNameError
+from unlearnkit.names import checked_name
 from unlearnkit.records import to_json
-
-MAX_NAME = 1000
-"""Characters in the name of a subject."""
 
 Gate = Callable[[Request, Fulfilled, Position], Shown]
 """By what evidence it is shown that a request was met; raises if it is not. The log up to a place counts."""
@@ -71,7 +69,7 @@ class Desk:
     def requests_of(self, *, subject: str | None = None, reference: str | None = None) -> list[Request]:
         """The requests of a person, or with somebody else's number; asking by name needs the pseudonym key."""
         key = self._required_key()
-        wanted = key.pseudonym(_checked(subject)) if subject is not None else None
+        wanted = key.pseudonym(checked_name(subject)) if subject is not None else None
         number = _reference(key, reference) if reference is not None else None
         return [
             request
@@ -87,17 +85,31 @@ class Desk:
         A request of somebody who has an open one is linked to it. reference: their number in another system; it is
         stored as a pseudonym too. ValueError for a name that is empty, too long, or has control characters.
         """
-        names = [_checked(name) for name in subjects]
-        received = self._received(source, self._day(on), reference)
+        arrivals = (Arrival(subject=name, source=source, received=on, reference=reference) for name in subjects)
+        return self.receive_all(arrivals)
+
+    def receive_all(self, arrivals: Iterable[Arrival]) -> list[Request]:
+        """`receive` for requests that each have their own day, source and reference; all are recorded, or none is."""
         key = self._required_key()
+        received = [
+            (
+                key.pseudonym(checked_name(item.subject)),
+                self._received(item.source or "", self._day(item.received), item),
+            )
+            for item in arrivals
+        ]
         with self.deciding() as record:
             ids = []
-            for name in names:
-                subject = key.pseudonym(name)
-                members = {**received, **self._register.links(subject)}
-                request = record(Event.RECEIVED, Received(subject=subject, **members))
+            for subject, members in received:
+                linked = {**members, **self._register.links(subject)}
+                request = record(Event.RECEIVED, Received(subject=subject, **linked))
                 ids.append(request.id if request else "")
         return [self._register.get(name) for name in ids]
+
+    def pseudonyms(self, subjects: Iterable[str]) -> list[str]:
+        """Of these people, as requests carry them; raises as `receive` does."""
+        key = self._required_key()
+        return [key.pseudonym(checked_name(name)) for name in subjects]
 
     def acknowledge(self, request: str, *, on: date | None = None) -> Request:
         """Receipt was confirmed to the person."""
@@ -199,8 +211,8 @@ class Desk:
             self._forget()
             self.register()
 
-    def _received(self, source: str, day: date, reference: str | None) -> dict[str, Any]:
-        """The members of an entry that are the same for all who ask on one day."""
+    def _received(self, source: str, day: date, arrival: Arrival) -> dict[str, Any]:
+        """The members of an entry that do not depend on who asks."""
         policy, key = self._policy, self._required_key()
         respond, acknowledge = policy.require_deadline("respond"), policy.deadlines.acknowledge
         return {
@@ -211,7 +223,7 @@ class Desk:
             "policy": policy.name,
             "policy_digest": policy.digest,
             "received": day,
-            "reference": _reference(key, reference) if reference is not None else None,
+            "reference": _reference(key, arrival.reference) if arrival.reference is not None else None,
             "respond": due(respond, day, policy.working_days),
             "source": policy.require_word("sources", source),
         }
@@ -253,17 +265,7 @@ class Desk:
 
 
 def _reference(key: PseudonymKey, number: str) -> str:
-    return key.pseudonym(f"\0reference\0{_checked(number)}")
-
-
-def _checked(name: str) -> str:
-    """A name of a person or thing without surrounding spaces. Errors do not repeat it."""
-    name = name.strip()
-    if not 0 < len(name) <= MAX_NAME:
-        raise ValueError(f"a name must have 1 to {MAX_NAME} characters: got {len(name)}")
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
-        raise ValueError("a name must be text without control characters")
-    return name
+    return key.pseudonym(f"\0reference\0{checked_name(number)}")
 
 
 def _written(body: object) -> Mapping[str, Any]:

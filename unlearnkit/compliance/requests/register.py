@@ -27,7 +27,7 @@ from unlearnkit.compliance.requests.steps import (
     parse_body,
 )
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
-from unlearnkit.names import KeyFingerprint
+from unlearnkit.names import NAMES, KeyFingerprint, NamesVersion
 from unlearnkit.records import from_json
 
 KEY_CREATED, KEY_DESTROYED = "pseudonym-key-created", "pseudonym-key-destroyed"
@@ -40,9 +40,16 @@ _RESERVED = ("request-", "pseudonym-key-")
 
 @dataclass(frozen=True, slots=True)
 class KeyBody:
-    """That the pseudonym key of this fingerprint was made, or destroyed."""
+    """That the pseudonym key of this fingerprint was destroyed."""
 
     key: KeyFingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCreated(KeyBody):
+    """That it was made. names: the form that names have before they become pseudonyms."""
+
+    names: NamesVersion = NAMES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +210,7 @@ class Register:
 
     def _apply_key(self, index: int, kind: str, body: Mapping[str, Any]) -> None:
         where = f"entry {index}: {kind}"
-        key = from_json(KeyBody, body, where=where).key
+        key = from_json(KeyCreated if kind == KEY_CREATED else KeyBody, body, where=where).key
         if kind == KEY_DESTROYED and self.key != key:
             raise RefusedError(f"{where}: the pseudonym key in force is {self.key}, got {key}")
         if kind == KEY_CREATED and (self.key is not None or self.key_destroyed is not None):

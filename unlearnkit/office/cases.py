@@ -1,0 +1,215 @@
+"""Requests as an office looks at them on a day: what is due, what is late, what certifies them; and picking some.
+
+A pick is said in terms, all of which must hold::
+
+    state=received   jurisdiction=eu   source=email   release=digits@1   decision=keep
+    due<2027-01-31   received>2026-12-31   open   closed   overdue   late   uncertified
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from unlearnkit.compliance.policy.deadlines import Due
+from unlearnkit.compliance.requests.register import CLOSING, Request
+from unlearnkit.compliance.requests.steps import Event, Received
+from unlearnkit.compliance.view import LogView
+from unlearnkit.records import read_day
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A request on a day. is_closed: it, or what it is a duplicate of. certificates: of it, the newest last."""
+
+    request: Request
+    is_closed: bool
+    certificates: tuple[Issued, ...]
+    today: date
+
+    @property
+    def received(self) -> Received:
+        """What was recorded at receipt."""
+        body = self.request.steps[0].body
+        assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
+        return body
+
+    @property
+    def state(self) -> str:
+        """What happened last, as a word."""
+        return self.request.state.replace(" (attested)", "").replace(" ", "-")
+
+    @property
+    def due(self) -> Due | None:
+        """What is due next; None for what needs nothing any more."""
+        return self.request.next_due
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether that day has passed."""
+        return self.due is not None and self.due.day < self.today
+
+    @property
+    def answered(self) -> date | None:
+        """The day of the answer; None for what is open, was withdrawn, or is a duplicate."""
+        last = self.request.steps[-1]
+        return last.on if last.event in CLOSING - {Event.WITHDRAWN} and not self.request.duplicate_of else None
+
+    @property
+    def was_answered_late(self) -> bool:
+        """Whether the answer came after its day."""
+        return self.answered is not None and self.answered > self.request.respond.day
+
+
+def cases(view: LogView, today: date) -> tuple[Case, ...]:
+    """All requests of a log, in the order in which they came."""
+    by_request: defaultdict[str, list[Issued]] = defaultdict(list)
+    for issued in issued_certificates(view.of_type(CERTIFICATE_ISSUED)):
+        for name in issued.requests:
+            by_request[name].append(issued)
+    register = view.register
+    return tuple(
+        Case(
+            request=request,
+            is_closed=register.original(request).is_closed,
+            certificates=tuple(by_request[request.id]),
+            today=today,
+        )
+        for request in register.requests.values()
+    )
+
+
+_FLAGS: Mapping[str, Callable[[Case], bool]] = {
+    "open": lambda case: not case.is_closed,
+    "closed": lambda case: case.is_closed,
+    "overdue": lambda case: case.is_overdue,
+    "late": lambda case: case.is_overdue or case.was_answered_late,
+    "uncertified": lambda case: not case.certificates,
+}
+_WORDS: Mapping[str, Callable[[Case], Iterable[str | None]]] = {
+    "state": lambda case: (case.state,),
+    "jurisdiction": lambda case: (case.received.jurisdiction,),
+    "source": lambda case: (case.received.source,),
+    "release": lambda case: (item.release for item in case.certificates),
+    "decision": lambda case: (str(item.decision) for item in case.certificates[-1:]),
+}
+_DAYS: Mapping[str, Callable[[Case], date | None]] = {
+    "due": lambda case: case.due.day if case.due else None,
+    "received": lambda case: case.request.received,
+}
+_TERM = re.compile(r"([a-z]+)(?:([=<>])(.+))?")
+STATES = (*(event.state.replace(" ", "-") for event in Event), "duplicate")
+
+
+def pick(found: Iterable[Case], terms: Sequence[str], *, everything: bool = False) -> tuple[Case, ...]:
+    """The cases for which all terms hold; of closed ones only if asked for.
+
+    Args:
+        found: Cases.
+        terms: As above, each one or several with commas between them.
+        everything: Closed ones too, although no term is about states.
+
+    Raises:
+        ValueError: There is no such term.
+    """
+    split = [term.strip() for text in terms for term in text.split(",") if term.strip()]
+    tests = [_test(term) for term in split]
+    if not everything and not any(term.startswith(("state", "closed", "late")) for term in split):
+        tests.append(_FLAGS["open"])
+    return tuple(case for case in found if all(test(case) for test in tests))
+
+
+def _test(term: str) -> Callable[[Case], bool]:
+    found = _TERM.fullmatch(term)
+    name, sign, value = found.groups() if found else ("", None, "")
+    if name in _FLAGS and sign is None:
+        return _FLAGS[name]
+    if name in _WORDS and sign == "=":
+        return _word_test(name, value)
+    if name in _DAYS and sign in ("<", ">"):
+        return _day_test(name, sign, value)
+    known = [*_FLAGS, *(f"{word}=..." for word in _WORDS), *(f"{day}<YYYY-MM-DD" for day in _DAYS)]
+    raise ValueError(f"no such term: got {term!r}, expected {', '.join(known)}, or > instead of <")
+
+
+def _word_test(name: str, value: str) -> Callable[[Case], bool]:
+    wanted = value.replace(" ", "-")
+    if name == "state" and wanted not in STATES:
+        raise ValueError(f"no such state: got {value!r}, expected {', '.join(STATES)}")
+    words = _WORDS[name]
+    return lambda case: wanted in words(case)
+
+
+def _day_test(name: str, sign: str, value: str) -> Callable[[Case], bool]:
+    day = _DAYS[name]
+    try:
+        limit = read_day(value)
+    except ValueError as err:
+        raise ValueError(f"{name}{sign}: {err}") from None
+
+    def holds(case: Case) -> bool:
+        found = day(case)
+        return found is not None and (found < limit if sign == "<" else found > limit)
+
+    return holds
+
+
+SORTS: Mapping[str, Callable[[Case], tuple[object, ...]]] = {
+    "due": lambda case: (case.due.day if case.due else date.max,),
+    "received": lambda case: (case.request.received,),
+    "state": lambda case: (case.state,),
+    "jurisdiction": lambda case: (case.received.jurisdiction or "",),
+    "source": lambda case: (case.received.source,),
+}
+"""By what cases are sorted; within that, in the order in which they came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """How many requests there are. open, closed: without duplicates. due_soon: within a week, and not overdue."""
+
+    today: date
+    open: int
+    closed: int
+    duplicates: int
+    overdue: int
+    due_soon: int
+    answered_late: int
+    by_state: Mapping[str, int]
+    by_jurisdiction: Mapping[str, int]
+
+
+SOON = 7
+"""Days until what is due is due soon."""
+
+
+def summarise(found: Sequence[Case], today: date) -> Summary:
+    """Counts, by state and jurisdiction too."""
+    own = [case for case in found if not case.request.duplicate_of]
+    return Summary(
+        today=today,
+        open=sum(not case.is_closed for case in own),
+        closed=sum(case.is_closed for case in own),
+        duplicates=len(found) - len(own),
+        overdue=sum(case.is_overdue for case in own),
+        due_soon=sum(is_due_soon(case) for case in own),
+        answered_late=sum(case.was_answered_late for case in own),
+        by_state=_counts(case.request.state for case in own),
+        by_jurisdiction=_counts(case.received.jurisdiction or "not said" for case in own),
+    )
+
+
+def is_due_soon(case: Case) -> bool:
+    """Whether something is due within a week, today included."""
+    return case.due is not None and 0 <= (case.due.day - case.today).days <= SOON
+
+
+def _counts(words: Iterable[str]) -> dict[str, int]:
+    counts: defaultdict[str, int] = defaultdict(int)
+    for word in words:
+        counts[word] += 1
+    return dict(sorted(counts.items()))
