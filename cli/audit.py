@@ -143,12 +143,12 @@ def _open(output: Output, path: Path, trust: TrustStore | None) -> Bundle:
 @audit.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recipe", type=RecipeType())
-@click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="Where the evidence goes.")
-@click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs the evidence. Default: the workspace's.")
-@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True, help="Retrainings.")
-@click.option("--delta", type=float, default=0.05, show_default=True, help="The least that bounds shall have.")
-@click.option("--size", type=_Size(), help="Delete so many units at random, every number from LEAST to MOST alike.")
-@click.option("--groups", type=_FILE, help='Or one of these groups: JSON {"unit": "label", ...}.')
+@click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Where an experiment's evidence goes.")
+@click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs an experiment. Default: the workspace's.")
+@click.option("--count", type=click.IntRange(min=1), help="Retrainings of an experiment. Default: 100.")
+@click.option("--delta", type=float, default=0.05, show_default=True, help="The least that its bounds shall have.")
+@click.option("--size", type=_Size(), help="An experiment: so many units at random, each number alike, LEAST to MOST.")
+@click.option("--groups", type=_FILE, help='An experiment: one of these groups, JSON {"unit": "label", ...}.')
 @click.option("--share", type=_SHARE, default=1.0, show_default=True, help="Of the group, rounded up.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
@@ -161,9 +161,9 @@ def retrain(
     *,
     bundle: Path,
     recipe: RecipeSource,
-    path: Path,
+    path: Path | None,
     key: Path | None,
-    count: int,
+    count: int | None,
     delta: float,
     size: tuple[int, int] | None,
     groups: Path | None,
@@ -173,21 +173,30 @@ def retrain(
     trust: TrustStore | None,
     passphrase: PassphraseSource,
 ) -> None:
-    """Retrain RECIPE without drawn sets of units, and sign what the probes are then: evidence for audited bounds.
+    """Retrain RECIPE without people that the policy's [audit] draws, and record what the probes are then.
 
-    The draws follow from the digest of BUNDLE, which must be signed by a trusted key, so nobody can pick them. Bounds
-    from the evidence hold for deletions of the stated kind alone, and 1/delta - 1 retrainings are the fewest for a
-    delta. An interrupted audit is continued by the same command.
+    In a workspace. The log commits to the plan, and a checkpoint is published; the draws follow from that and from
+    BUNDLE, so nobody can pick them. What comes out is in the log, and in the folder 'evidence', where certify finds it.
+    An interrupted audit is continued by the same command.
+
+    With --size or --groups it is an experiment instead, about deletions that you choose: nothing is recorded, and no
+    certificate rests on it.
 
     \b
     Example:
-      unlearnkit audit retrain run/bundle examples/digits.py:recipe --size 10:50 -o run/audit.json
+      unlearnkit audit retrain run/bundle examples/digits.py:recipe --workers 8
+      unlearnkit audit retrain run/bundle examples/digits.py:recipe --size 10:50 -o run/experiment.json
     """
     import unlearnkit as uk
     from unlearnkit.verifier.evidence import verify_evidence
 
-    if (size is None) == (groups is None):
-        raise click.UsageError("state what is deleted: either --size or --groups")
+    if size is None and groups is None:
+        if path or key or count:
+            raise click.UsageError("-o, --key and --count are of experiments: state --size or --groups")
+        _planned(output, bundle, recipe, workers, passphrase)
+        return
+    if path is None or (size is not None and groups is not None):
+        raise click.UsageError("an experiment takes -o, and either --size or --groups")
     signer = _signer(key, passphrase)
     opened = _open(output, bundle, trust)
     source = recipe.load if workers > 1 else recipe.load()
@@ -206,6 +215,18 @@ def retrain(
         )
     found = verify_evidence(raw, where=str(path), keys=[signer.public], bundle=opened)
     output.emit(Audited.of(opened, path, found), render_evidence)
+
+
+def _planned(output: Output, bundle: Path, recipe: RecipeSource, workers: int, passphrase: PassphraseSource) -> None:
+    """The audit that the policy plans."""
+    import unlearnkit as uk
+
+    office = uk.Workspace.find().unlocked(passphrase.read())
+    opened = office.open_bundle(bundle)
+    source = recipe.load if workers > 1 else recipe.load()
+    with values_from_options():
+        found = office.audit(opened, source, workers=workers, progress=output.progress)
+    output.emit(Audited.of(opened, found.path, found.evidence), render_evidence)
 
 
 def _signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey:

@@ -136,7 +136,7 @@ class _Errors:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited(Document):
-    """What a retraining audit found. least_delta: the least that its bounds can have."""
+    """What a retraining audit found. least_delta: the least that bounds of an experiment can have."""
 
     schema: ClassVar[str] = "unlearnkit/retraining-audit/v1"
 
@@ -147,7 +147,7 @@ class Audited(Document):
     distribution: Mapping[str, Any]
     deletions: str
     count: int
-    least_delta: float
+    least_delta: float | None
     probes: tuple[_Errors, ...]
 
     @classmethod
@@ -164,7 +164,7 @@ class Audited(Document):
             distribution=to_json(found.distribution),
             deletions=str(found.distribution),
             count=len(found.deletions),
-            least_delta=1 / (len(found.deletions) + 1),
+            least_delta=None if evidence.planned else 1 / (len(found.deletions) + 1),
             probes=tuple(_Errors.of(bundle, evidence, name) for name in evidence.probes),
         )
 
@@ -176,7 +176,7 @@ def render_evidence(audited: Audited) -> Iterable[str]:
         ("sha256", audited.sha256),
         ("retrainings", audited.count),
         ("deletions", audited.deletions),
-        ("least delta", number(audited.least_delta)),
+        ("least delta", None if audited.least_delta is None else number(audited.least_delta)),
     ]
     for probe in audited.probes:
         error, change = number(probe.error), number(probe.change)

@@ -147,7 +147,9 @@ class _Claim:
     predicted: tuple[str, ...]
     asked: tuple[str, ...]
     epsilon: tuple[str, ...]
-    delta: str
+    delta: str | None
+    content: str | None
+    confidence: str | None
     kind: str
     method: str
     covers: tuple[str, ...]
@@ -161,10 +163,19 @@ class _Claim:
             asked=claim.asked,
             epsilon=claim.epsilon,
             delta=claim.delta,
+            content=claim.content,
+            confidence=claim.confidence,
             kind=claim.kind,
             method=claim.method,
             covers=claim.covers,
         )
+
+    @property
+    def sure(self) -> str:
+        """How sure it is, in words."""
+        if self.delta is not None:
+            return f", delta {self.delta}"
+        return "" if self.content is None else f", content {self.content} at confidence {self.confidence}"
 
     def __str__(self) -> str:
         if len(self.base) == 1:
@@ -219,7 +230,7 @@ def _render(issued: _Issued) -> Iterable[str]:
     yield from issued.decision.reasons
     for claim in issued.claims:
         yield f"{claim.probe}: {claim}"
-        yield f"  {claim.kind}, delta {claim.delta}, covers {', '.join(claim.covers) or 'nothing'}"
+        yield f"  {claim.kind}{claim.sure}, covers {', '.join(claim.covers) or 'nothing'}"
     yield from columns(
         [
             ("release", issued.release),

@@ -21,9 +21,10 @@ from .output import Document, Output, pass_output
 def demo(output: Output, path: Path | None) -> None:
     """Train a classifier on digits that belong to 200 people, and handle deletion requests of some of them.
 
-    Sketches and signs the training run; receives requests; retrains for real, as evidence; certifies what each person's
-    data did; decides by the GDPR policy; verifies the certificates with public keys alone; writes a report; and in the
-    end retrains without each person to see whether what was certified is so.
+    Sketches and signs the training run; retrains for real, as evidence that the policy plans; receives requests;
+    certifies what each person's data did to the test loss, and to the loss on their own images; decides by the policy;
+    verifies the certificates with public keys alone; writes a report; and in the end retrains without each person to
+    see whether what was certified is so.
 
     \b
     Example:
@@ -51,7 +52,7 @@ def tell(root: Path, output: Output, scale: Scale) -> Told:
 class Told(Document):
     """The whole story. kept: where its files are, if they stay."""
 
-    schema: ClassVar[str] = "unlearnkit/demo/v2"
+    schema: ClassVar[str] = "unlearnkit/demo/v3"
 
     units: int
     examples: int
@@ -78,15 +79,17 @@ def render(told: Told) -> Iterable[str]:
 
 
 def _render_requests(requests: tuple[RequestRow, ...]) -> Iterable[str]:
-    yield f"{'request':<8} {'images':>6}   {'change of the test loss':<32} {'really':>11}   {'inside':<6}  decision"
+    heads = f"{'':<10} {'change, as certified':<26} {'really':>11}   {'inside':<6}  tolerated"
+    yield f"{'request':<8} {'images':>6}   {heads}"
     for row in requests:
-        claimed = f"{row.change:+.6f} +- {row.epsilon:.6f}"
-        inside = "yes" if row.inside else "NO"
-        yield f"{row.request:<8} {row.images:>6}   {claimed:<32} {row.real:>+11.6f}   {inside:<6}  {row.decision}"
-    first = requests[0]
-    chance = f"{1 - float(first.delta):.0%}"
-    yield f"Bounds are {first.kind}, from {first.retrainings} real retrainings: each holds with"
-    yield f"probability {chance} for a person drawn like those; the policy accepts changes up to {first.tolerance}."
+        yield f"{row.request:<8} {row.images:>6}   {row.decision}"
+        for claim in row.claims:
+            claimed = f"{claim.change:+.6f} +- {claim.epsilon:.6f}"
+            inside = "yes" if claim.inside else "NO"
+            told = f"{claim.probe:<10} {claimed:<26} {claim.real:>+11.6f}   {inside:<6}  {claim.tolerance}"
+            yield f"{'':<15}   {told}"
+    kinds = ", ".join(sorted({claim.kind for row in requests for claim in row.claims}))
+    yield f"Claims are {kinds}: from real retrainings that the policy planned, of people drawn like those who ask."
 
 
 def _render_deletions(rows: tuple[DeletionRow, ...]) -> Iterable[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from unlearnkit.office.certificates import Certified
     from unlearnkit.office.workspace import Workspace
     from unlearnkit.training.recipe import Recipe
+    from unlearnkit.verifier.certificate import Claim
     from unlearnkit.verifier.checks import Check
 
 # Who asks for deletion: by place among all people, from the one with most images downwards.
@@ -28,29 +28,34 @@ LIKED_DIGIT = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """How much is computed: epochs of training, rank and residual of the reverse sweeps, retrainings as evidence."""
+    """How much is computed: epochs of training, rank and residual of the reverse sweeps."""
 
     epochs: int = 10
     rank: int = 24
     residual: int = 16
-    retrainings: int = 39  # with delta 0.05 at least 19 are needed; of 39 the second largest error counts
     processes: int = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRow:
-    """A request: what was certified of it, what is really so, and each check of somebody outside."""
+class ClaimRow:
+    """What is claimed of a probe, or of the person's own loss, and what is really so."""
 
-    request: str
-    images: int
+    probe: str
     change: float
     epsilon: float
-    delta: str
     kind: str
-    retrainings: int
     tolerance: str
     real: float
     inside: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """A request: what was certified of it, with what is really so, and each check of somebody outside."""
+
+    request: str
+    images: int
+    claims: tuple[ClaimRow, ...]
     decision: str
     checks: tuple[tuple[str, str], ...]
 
@@ -92,19 +97,19 @@ def prepare(root: Path, output: Output, scale: Scale) -> Office:
 
     import unlearnkit as uk
 
-    workspace = uk.Workspace.create(root, origin="demo.example/log")
+    workspace = uk.Workspace.create(root, origin="demo.example/log", policy="research")
     make = partial(digits.recipe, epochs=scale.epochs)
     recipe, show = make(), output.progress
     output.say(f"1. training once with reverse sweeps, and signing the sketch ({recipe.steps} steps)")
-    settings = uk.Reverse(rank=scale.rank, residual=scale.residual)
-    sweeps = dict.fromkeys(("test_loss", "margins"), settings)
+    settings, first_order = uk.Reverse(rank=scale.rank, residual=scale.residual), uk.Reverse(rank=0, residual=0)
+    sweeps = dict.fromkeys(("test_loss", "margins"), settings) | {"own_loss": first_order}
     bundle = workspace.sketch(recipe, root / "bundle", reverse=sweeps, progress=show)
-    count, workers = scale.retrainings, scale.processes
-    output.say(f"2. evidence: {count} real retrainings, each without one person, drawn by the bundle's digest")
-    evidence, deletions = root / "evidence.json", uk.UnitDeletions(least=1, most=1)
-    workspace.audit(bundle, make, deletions=deletions, count=count, out=evidence, workers=workers, progress=show)
-    workspace.register(bundle, name="digits", version="1")
-    return Office(scale, workspace, recipe, bundle, evidence, output)
+    release, plan = workspace.register(bundle, name="digits", version="1"), workspace.policy().audit
+    counts = " and ".join(f"{stratum.count} without {stratum} people" for stratum in plan.strata)
+    output.say(f"2. evidence, as the policy plans it and the log commits to it: real retrainings, {counts}")
+    source = make if scale.processes > 1 else recipe
+    audit = workspace.audit(release, source, workers=scale.processes, progress=show)
+    return Office(scale, workspace, recipe, bundle, audit.path, output)
 
 
 def handle(office: Office) -> tuple[RequestRow, ...]:
@@ -157,24 +162,28 @@ def _report(office: Office, issued: Certified) -> None:
 
 
 def _row(office: Office, person: str, issued: Certified, checks: tuple[Check, ...]) -> RequestRow:
-    (claim,) = issued.certificate.claims
-    base, epsilon = Decimal(claim.base[0]), Decimal(claim.epsilon[0])
-    change = Decimal(claim.predicted[0]) - base
-    real = float(_retrained(office, [person])[claim.probe]) - float(base)
-    images = int(np.sum(office.recipe.unit_of_example == office.recipe.unit_names.index(person)))
+    real, unit = _retrained(office, [person]), office.recipe.unit_names.index(person)
     return RequestRow(
         request=issued.certificate.requests[0],
-        images=images,
-        change=float(change),
-        epsilon=float(epsilon),
-        delta=claim.delta,
-        kind=claim.kind,
-        retrainings=office.scale.retrainings,
-        tolerance=str(office.workspace.policy().certificate.tolerances[claim.probe]),
-        real=real,
-        inside=abs(real - float(change)) <= float(epsilon),
+        images=int(np.sum(office.recipe.unit_of_example == unit)),
+        claims=tuple(_claim_row(office, claim, real, unit) for claim in issued.certificate.claims),
         decision=issued.certificate.decision.outcome,
         checks=tuple((check.name, check.found) for check in checks),
+    )
+
+
+def _claim_row(office: Office, claim: Claim, real: Mapping[str, np.ndarray], unit: int) -> ClaimRow:
+    """unit: the position of who asks, whose own loss counts."""
+    base, predicted, epsilon = (float(text[0]) for text in (claim.base, claim.predicted, claim.epsilon))
+    found = float(real[claim.probe][unit] if claim.people else real[claim.probe])
+    return ClaimRow(
+        probe=claim.probe,
+        change=predicted - base,
+        epsilon=epsilon,
+        kind=claim.kind,
+        tolerance=str(office.workspace.policy().certificate.tolerances[claim.probe]),
+        real=found - base,
+        inside=abs(found - predicted) <= epsilon,
     )
 
 

@@ -289,8 +289,8 @@ def test_a_retraining_that_diverges_is_an_error_and_not_evidence(audit, tmp_path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"count": 0}, "expected whole numbers >= 1"),
-        ({"workers": 0}, "expected whole numbers >= 1"),
+        ({"count": 0}, "expected a whole number >= 1"),
+        ({"workers": 0}, "expected a whole number >= 1"),
         ({"delta": 1.5}, "expected a probability between 0 and 1"),
         ({"device": "tpu9"}, "device='tpu9'"),
         ({"deletions": UnitDeletions(least=1, most=9)}, "deletions of up to 9 units: there are 8"),

@@ -65,13 +65,14 @@ def small(
     swept: bool = False,
     informed: int = 0,
     count: int = COUNT,
+    own: bool = False,
     key: PseudonymKey = KEY,
     units: Sequence[str] = UNITS,
     recipe: str = "small",
 ) -> Small:
     """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind.
 
-    units: five names. recipe: its name.
+    own: with the probe "own_loss", of `own_losses`. units: five names. recipe: its name.
     """
     digest = sha256_hex(canonicalize(description(recipe)))
     rng = np.random.default_rng(0)
@@ -100,17 +101,28 @@ def small(
         versions={"unlearnkit": "0", "numpy": "2"},
         informed=InformedDirections(informed, min(informed, 1)),
         reverse=(SweptProbe("margins", RANK, LEFT),) if swept else (),
+        own_loss="own_loss" if own else "",
     )
+    probes = {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)}
+    if own:
+        losses = own_losses()
+        along = losses.coefficients(directions.block(0, count)).astype(complex_)
+        probes["own_loss"] = (losses.base.astype(real), along)
     contents = {
         "units": [key.pseudonym(name) for name in units],
         "model": model,
-        "probes": {"test_loss": (base[0], coefficients[..., 0]), "margins": (base, coefficients)},
+        "probes": probes,
         "directions": directions.array,
         "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights and count else (),
         "reverse": {"margins": _reverse_sweeps(polynomial, rng, salt)} if swept else None,
         "informed": _informed(polynomial, rng, model, informed) if informed else None,
     }
     return Small(polynomial, directions, contents, manifest)
+
+
+def own_losses() -> Polynomial:
+    """The mean loss of each unit on its own examples."""
+    return Polynomial.random(np.random.default_rng(5), units=len(UNITS), elements=len(UNITS), degree=DEGREE, scale=0.1)
 
 
 def _reverse_sweeps(polynomial: Polynomial, rng, salt: bytes) -> dict[str, np.ndarray]:

@@ -306,7 +306,8 @@ def test_too_few_retrainings_are_refused_with_the_number_that_would_do(folder, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "either --size or --groups"),
+        ((), "-o, --key and --count are of experiments: state --size or --groups"),
+        (("--size", "1", "--groups", __file__), "either --size or --groups"),
         (("--size", "2:1"), "sizes from 2 to 1: expected 1 <= least <= most"),
         (("--size", "1:9"), "deletions of up to 9 units: there are 6"),
         (("--size", "one"), "got 'one', expected numbers of units"),

@@ -89,6 +89,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
         "request",
         "standing set",
         "delta budget",
+        "audits",
         "numbers",
         "decision",
     ]

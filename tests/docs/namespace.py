@@ -42,9 +42,9 @@ def small_recipe(seed: int = 0) -> uk.Recipe:
 
 
 def small_office(folder: Path) -> uk.Workspace:
-    """A workspace under the packaged research policy, which takes chosen directions: numbers stay as they are."""
+    """A workspace under the research policy, about the test loss alone; chosen directions keep numbers as they are."""
     text = packaged_policies()["research"].replace(b'salt = "log"', b'salt = "chosen"')
-    (folder / "research.toml").write_bytes(text)
+    (folder / "research.toml").write_bytes(text.replace(b'["test_loss", "own_loss"]', b'["test_loss"]'))
     return uk.Workspace.create(folder / "office", origin="example.org/log", policy="../research.toml")
 
 

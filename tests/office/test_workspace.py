@@ -223,23 +223,6 @@ def test_a_destroyed_key_names_nobody_any_more(office):
         uk.Workspace.find().receive([UNITS[1]])
 
 
-# -- audits
-
-
-def test_an_audit_is_evidence_that_certificates_rest_on(office, tmp_path):
-    from tests.training.calls import sketched
-    from tests.training.small import recipe
-
-    made = recipe()
-    opened = sketched(made, tmp_path / "sketch", signer=office.signer_key(PASSPHRASE), seed=0)
-    evidence = office.audit(
-        opened, made, deletions=uk.UnitDeletions(least=1, most=1), out=tmp_path / "e.json", count=19, progress=False
-    )
-    assert len(evidence.audit.deletions) == 19
-    assert office.open_evidence(tmp_path / "e.json", opened).digest == evidence.digest
-    assert office.verify(tmp_path / "e.json", bundle=opened.path).value.digest == evidence.digest
-
-
 def test_a_workspace_needs_no_torch():
     code = "import sys; sys.modules['torch'] = None; import unlearnkit as uk; uk.Workspace; uk.verify"
     subprocess.run([sys.executable, "-c", code], check=True)

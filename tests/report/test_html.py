@@ -17,7 +17,7 @@ from tests.report.pages import CHECKS, MINUS, OUTCOMES, TIMES, decided, page, po
 from tests.verifier.claims import certificate, claim
 from unlearnkit.errors import FormatError
 from unlearnkit.report import Verified
-from unlearnkit.verifier.certificate import Curve, Norm, Outcome
+from unlearnkit.verifier.certificate import Curve, Kind, Norm, Outcome
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
@@ -57,11 +57,19 @@ def test_every_check_is_listed():
 
 
 def test_a_claim_is_told_in_words_and_numbers():
-    text = read(page()).by_id("claim-1").parent.text
+    text = read(page(claims=(claim(kind=Kind.CERTIFIED),))).by_id("claim-1").parent.text
     assert "would be 0.50500 instead of 0.50000: a change of +0.00500 ± 0.00300" in text
     assert "tolerates a change of up to 0.02: the whole error bar stays within that" in text
-    assert "The bound is audited; the chance that it is wrong is at most δ = 0.05 (5 %)" in text
+    assert "The bound is certified; the chance that it is wrong is at most δ = 0.05 (5 %)" in text
     assert "is not from 0.50200 to 0.50800" in text
+
+
+def test_an_audited_claim_says_which_share_is_inside_and_how_sure_that_is():
+    text = read(page()).by_id("claim-1").parent.text
+    assert "The bound is audited; of all such deletions at least 90 % are inside, with confidence 95 %" in text
+    assert "one statement for all requests, which spends no δ" in text
+    retrained = read(page(claims=(claim(kind=Kind.RETRAINED, epsilon=("0",)),))).by_id("claim-1").parent.text
+    assert "Retrained. The model was trained again without the data of just these people" in retrained
 
 
 @pytest.mark.parametrize(
@@ -152,7 +160,8 @@ sizes = st.decimals(min_value=0, max_value=10, allow_nan=False, places=9)
 @given(base=decimals, change=decimals.map(lambda x: x / 1000), epsilon=sizes)
 def test_a_printed_error_bar_contains_the_one_that_is_claimed(base, change, epsilon):
     predicted = base + change
-    made = claim(base=(f"{base:f}",), predicted=(f"{predicted:f}",), epsilon=(f"{epsilon:f}",))
+    numbers = {"base": (f"{base:f}",), "predicted": (f"{predicted:f}",), "epsilon": (f"{epsilon:f}",)}
+    made = claim(kind=Kind.CERTIFIED, **numbers)
     section = read(page(claims=(made,))).by_id("claim-1").parent
     cells = [node.text for node in section.all("table")[0].all("td")]
     _, near, moved, width = (_decimal(text) for text in cells[:4])

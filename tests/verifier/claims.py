@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from unlearnkit.compliance.policy.policy import BoundMethod, Policy, parse_policy
-from unlearnkit.verifier.certificate import Certificate, Claim, Curve, Decision, Norm, Outcome, Series
+from unlearnkit.compliance.policy.policy import Policy, parse_policy
+from unlearnkit.verifier.audits import LoggedAudit
+from unlearnkit.verifier.certificate import Certificate, Claim, Curve, Decision, Kind, Norm, Outcome, Series
 
 POLICY = """\
 schema = "unlearnkit/policy/v1"
@@ -20,6 +21,11 @@ delta_budget = 0.12
 [certificate.tolerances]
 loss = 0.02
 
+[audit]
+content = 0.9
+confidence = 0.95
+strata = [{ least = 1, most = 1, count = 29 }, { least = 2, most = 9, count = 40 }]
+
 [signing]
 roles = ["certificate-signer"]
 threshold = 1
@@ -30,18 +36,26 @@ def policy(text: str = POLICY) -> Policy:
     return parse_policy(text.encode(), where="policy")
 
 
+def surety(kind: str) -> dict[str, str | None]:
+    """How sure a claim is."""
+    if kind == Kind.AUDITED:
+        return {"delta": None, "content": "0.9", "confidence": "0.95"}
+    return {"delta": "0.05" if kind == Kind.CERTIFIED else None, "content": None, "confidence": None}
+
+
 def claim(**changed) -> Claim:
     members = {
         "probe": "loss",
         "shape": (),
+        "people": (),
         "base": ("0.5",),
         "predicted": ("0.505",),
         "asked": changed.get("predicted", ("0.505",)),
         "epsilon": ("0.003",),
         "epsilon_each": changed.get("epsilon", ("0.003",)),
-        "delta": "0.05",
-        "kind": BoundMethod.AUDITED,
-        "method": "audited: split conformal",
+        **surety(changed.get("kind", Kind.AUDITED)),
+        "kind": Kind.AUDITED,
+        "method": "audited: tolerance interval",
         "degree": 2,
         "explanation": "Degree 1: used.",
         "covers": ("sampling", "rounding", "truncation"),
@@ -70,6 +84,7 @@ def certificate(**changed) -> Certificate:
         "units": 20,
         "directions": 16,
         "sketches": (),
+        "audits": (LoggedAudit(committed=3, bundle="b" * 64, evidence="e" * 64),),
         "claims": (claim(),),
         "policy": POLICY,
         "decision": Decision(outcome=Outcome.KEEP, rule="certificate.tolerances", reasons=("loss: fine",)),

@@ -14,7 +14,7 @@ from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.account import log_body
-from unlearnkit.verifier.certificate import PREDICATE_TYPE, Decision, Outcome, parse_certificate, sign_certificate
+from unlearnkit.verifier.certificate import PREDICATE_TYPE, Decision, Kind, Outcome, parse_certificate, sign_certificate
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,9 @@ def test_other_statements_are_of_another_type(key):
 
 
 def test_the_log_learns_digests_and_words_only(key):
-    made = certificate(decision=Decision(outcome=Outcome.RETRAIN, rule="r", reasons=("about somebody",)))
+    certified, audited = claim(kind=Kind.CERTIFIED), claim(probe="other", question="b" * 64)
+    decision = Decision(outcome=Outcome.RETRAIN, rule="r", reasons=("about somebody",))
+    made = certificate(decision=decision, claims=(certified, audited))
     raw = sign_certificate(made, [key])
     body = log_body(made, raw)
     assert body["certificate"] == sha256_hex(raw)

@@ -96,6 +96,7 @@ def test_no_prediction_and_no_name_is_in_it(raw):
         "distribution",
         "draws",
         "deletions",
+        "own_losses",
         "precision",
         "probes",
         "software",
@@ -169,7 +170,7 @@ def set_value(place, text):
         (lambda p: p.update(probes=[]), "probes must be an array of at least 1: got 0"),
         (lambda p: p["deletions"].append([0.5]), r"deletions\[25\]\[0\] must be an integer: got 0\.5"),
         (lambda p: p.update(precision="float32"), "precision must be 'float64': got 'float32'"),
-        (lambda p: p.update(draws="mine"), "draws must be 'unlearnkit/deletions/v1': got 'mine'"),
+        (lambda p: p.update(draws="mine"), "draws must be 'unlearnkit/deletions/v1' or .*: got 'mine'"),
         (lambda p: p.update(recipe="x"), "recipe must be 64 lower-case hexadecimal digits: got 'x'"),
         (lambda p: p.update(more=1), "unknown fields"),
         (lambda p: p.pop("software"), "lacks 'software'"),
@@ -200,7 +201,7 @@ def test_a_bound_holds_for_every_deletion_that_can_be_drawn(sketched, raw, verif
     polynomial, bundle = sketched
     evidence = verify(raw)
     for names in (["ann"], ["ben"], ["17", "cat"]):
-        bound = evidence.bound(bundle.probe("margins"), names, delta=0.1)
+        bound = evidence.bound(bundle.probe("margins"), names, delta=0.04)  # by the largest of 25 scores
         x = np.zeros((1, len(UNITS)))
         x[0, bundle.unit_indices(names)] = 1
         truth = (polynomial.base + polynomial.change(x))[0]

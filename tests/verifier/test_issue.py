@@ -47,7 +47,7 @@ def test_an_outsider_verifies_it_with_public_keys_alone(office):
     verified, checks = office.verify(office.issue(office.request()).raw)
     assert verified.signers == (office.signer.public.key_id,)
     before = ["signature", "bundle", "artefacts", "log", "release", "sketch", "request", "standing set"]
-    assert checks == [*before, "delta budget", "numbers", "decision"]
+    assert checks == [*before, "delta budget", "audits", "numbers", "decision"]
 
 
 def test_the_same_question_spends_nothing_and_others_add_up(office):

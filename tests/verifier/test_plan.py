@@ -97,7 +97,7 @@ def test_labels_and_their_order_leave_no_trace():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "people"}, "kind must be 'units' or 'groups': got 'people'"),
+        ({"kind": "people"}, "kind must be 'units' or 'groups' or 'planned': got 'people'"),
         ({"least": 0}, "expected 1 <= least <= most"),
         ({"least": 5}, "expected 1 <= least <= most"),
         ({"most": "4"}, "most must be an integer: got '4'"),
@@ -112,7 +112,7 @@ def test_malformed_sizes_are_refused(change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "people"}, "kind must be 'units' or 'groups': got 'people'"),
+        ({"kind": "people"}, "kind must be 'units' or 'groups' or 'planned': got 'people'"),
         ({"groups": []}, "expected at least one, none empty"),
         ({"groups": [[0], []]}, "expected at least one, none empty"),
         ({"groups": [[0, 1], [1, 2]]}, "no unit in two of them"),

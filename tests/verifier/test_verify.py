@@ -9,7 +9,6 @@ import pytest
 
 from tests.verifier.issuance import RULES, issuer, with_claim
 from unlearnkit.compliance.log.publication import publish_checkpoint
-from unlearnkit.compliance.policy.policy import BoundMethod
 from unlearnkit.compliance.releases.release import ReleaseEvent, Retired
 from unlearnkit.errors import (
     DigestMismatchError,
@@ -21,7 +20,8 @@ from unlearnkit.errors import (
 )
 from unlearnkit.records import to_json
 from unlearnkit.signing.keys import Algorithm, PrivateKey
-from unlearnkit.verifier.certificate import Norm, Outcome
+from unlearnkit.verifier.audits import LoggedAudit
+from unlearnkit.verifier.certificate import Kind, Norm, Outcome
 from unlearnkit.verifier.verify import verify_certificate, verify_signed_certificate
 
 
@@ -68,8 +68,12 @@ CLAIMS = {
     "prediction lowered": (with_claim(predicted=times("0.999")), r"predicted\[0\] is"),
     "degree": (with_claim(degree=2), "degree is 2, the bundle gives 1"),
     "method": (with_claim(method="certified: by me"), "method is 'certified: by me'"),
-    "kind": (with_claim(kind=BoundMethod.AUDITED), "rests on evidence without a name"),
+    "kind": (
+        with_claim(kind=Kind.AUDITED, delta=None, content="0.9", confidence="0.9"),
+        "kind is audited, the bundle gives certified",
+    ),
     "evidence": (with_claim(evidence=("e" * 64,)), "evidence is not the one"),
+    "people": (with_claim(people=("1" * 64,), shape=(1,)), "shape is"),
     "question": (with_claim(question="a" * 64), "question is not the one"),
     "covers less": (with_claim(covers=("sampling",)), "covers is"),
     "assumptions left out": (with_claim(assumptions=lambda old: old[1:]), "assumptions is"),
@@ -114,6 +118,7 @@ FIELDS = {
     "who asked, and one more": (lambda c: replace(c, subjects=tuple(sorted({*c.subjects, "1" * 64}))), "as asking"),
     "who stands": (field(standing=("1" * 64,)), "its standing set has 1 people, the log and the bundle give 0"),
     "who is deleted": (field(deleted=("1" * 64,)), "deletes other data"),
+    "audits": (field(audits=(LoggedAudit(committed=0, bundle="b" * 64),)), "it names 1 audits, the log has 0"),
     "claims left out": (field(claims=()), "the policy names the probes"),
 }
 

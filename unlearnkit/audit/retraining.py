@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -36,8 +36,9 @@ from unlearnkit.training.compare import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
 from unlearnkit.training.run import make_run
-from unlearnkit.verifier.evidence import Audit, sign_evidence
+from unlearnkit.verifier.evidence import Audit, Evidence, sign_evidence
 from unlearnkit.verifier.plan import Distribution, draw_deletions
+from unlearnkit.verifier.planned import PlannedDeletions
 
 if TYPE_CHECKING:
     from unlearnkit.signing.keys import PrivateKey
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 RecipeSource: TypeAlias = Recipe | Callable[[], Recipe]
 
 _RUN = "run.json"
+# Retrainings of an experiment.
+_COUNT = 100
 
 
 def audit_retraining(
@@ -52,10 +55,11 @@ def audit_retraining(
     bundle: Bundle,
     *,
     deletions: Distribution,
-    count: int = 100,
+    count: int | None = None,
     delta: float = 0.05,
     signer: PrivateKey,
     out: str | os.PathLike[str],
+    known: Sequence[Evidence] = (),
     workers: int = 1,
     device: str | torch.device | None = "cpu",
     progress: bool | None = None,
@@ -68,12 +72,13 @@ def audit_retraining(
         recipe: the one that was sketched; for several processes, a function at the top level of a module that makes it.
         bundle: signed, and opened with the keys that are trusted: the draws follow from its digest, so it has to be
             settled before anybody knows them.
-        deletions: the distribution that the sets are drawn from. Bounds hold for deletions like these alone, so draw
-            what will be asked.
-        count: fixed beforehand; who stops when the results please has no bound.
-        delta: the least that bounds shall have.
+        deletions: what the sets are drawn from. Bounds hold for deletions like these alone. A distribution that you
+            chose makes an experiment; certificates rest on what a policy planned, see `Workspace.audit`.
+        count: fixed beforehand; who stops when the results please has no bound. None: 100, or those of the plan.
+        delta: the least that bounds of an experiment shall have.
         signer: signs the evidence (P-256).
         out: where the evidence goes, a file that is not there yet.
+        known: earlier evidence about this bundle; what it has retrained is not retrained again.
         workers: processes, each with one thread.
         device: a torch device; None takes a GPU when there is one.
         progress: show a progress bar; None: on a terminal.
@@ -104,10 +109,9 @@ def audit_retraining(
         True
 
     """
-    final = Path(out)
-    if count < 1 or workers < 1:
-        raise ValueError(f"count={count}, workers={workers}: expected whole numbers >= 1")
-    require_retrainings(count, delta)
+    final, count = Path(out), _count(deletions, count, delta)
+    if workers < 1:
+        raise ValueError(f"workers={workers}: expected a whole number >= 1")
     if final.exists():
         raise FileExistsError(f"{final} exists already; choose another name or remove it")
     if workers > 1 and isinstance(recipe, Recipe):
@@ -120,13 +124,53 @@ def audit_retraining(
     with _opened(final, bundle, deletions) as folder:
         work = _Work(folder, loaded.digest, str(place))
         _verify_base(work, loaded, bundle, probes)
-        _finish(work, recipe, loaded, sorted(set(drawn)), workers, progress=progress)
-        runs = [work.load(deletion) for deletion in drawn]
-        found = {name: np.stack([run[name] for run in runs]) for name in probes}
-        raw = sign_evidence(Audit.of(bundle, deletions, found), [signer])
+        done = _retrained(known)
+        _finish(work, recipe, loaded, sorted(set(drawn) - done.keys()), workers, progress=progress)
+        rows = [done.get(deletion) or _row(work, deletion, bundle) for deletion in drawn]
+        raw = sign_evidence(_audit(bundle, deletions, rows, probes), [signer])
         write_new(final, raw)
         shutil.rmtree(folder)
     return raw
+
+
+def _count(deletions: Distribution, count: int | None, delta: float) -> int:
+    """How many retrainings are asked for. A plan says it itself, and has its own content and confidence."""
+    if isinstance(deletions, PlannedDeletions):
+        if count not in (None, deletions.count):
+            raise ValueError(f"count={count}: the plan has {deletions.count} deletions")
+        return deletions.count
+    wanted = _COUNT if count is None else count
+    if wanted < 1:
+        raise ValueError(f"count={count}: expected a whole number >= 1")
+    require_retrainings(wanted, delta)
+    return wanted
+
+
+_Row: TypeAlias = tuple[Mapping[str, Array], Sequence[float]]
+"""What one retraining gave: the aggregate probes, and its members' own losses."""
+
+
+def _retrained(known: Sequence[Evidence]) -> dict[tuple[int, ...], _Row]:
+    """What is retrained already, by deletion."""
+    found: dict[tuple[int, ...], _Row] = {}
+    for evidence in known:
+        audit = evidence.audit
+        for i, deletion in enumerate(audit.deletions):
+            values = {name: array[i] for name, array in audit.probes.items()}
+            found[deletion] = values, audit.own_losses[i] if audit.own_losses else ()
+    return found
+
+
+def _row(work: _Work, deletion: Sequence[int], bundle: Bundle) -> _Row:
+    values, own = work.load(deletion), bundle.manifest.own_loss
+    return values, values[own][list(deletion)].tolist() if own else ()
+
+
+def _audit(bundle: Bundle, deletions: Distribution, rows: Sequence[_Row], probes: Sequence[str]) -> Audit:
+    own = bundle.manifest.own_loss
+    found = {name: np.stack([values[name] for values, _ in rows]) for name in probes if name != own}
+    losses = [losses for _, losses in rows] if own in probes else ()
+    return Audit.of(bundle, deletions, found, losses)
 
 
 def _verify_base(work: _Work, recipe: Recipe, bundle: Bundle, probes: Sequence[str]) -> None:

@@ -114,8 +114,8 @@ def audited_bound(
 
     Raises EstimationError, with the number that would do, for too few retrainings.
     """
-    scores = _scores(sketch, masks, truth)
-    joint = scores.max(axis=1) if element is None else scores[:, element]
+    found = scores(sketch, masks, truth)
+    joint = found.max(axis=1) if element is None else found[:, element]
     quantile = conformal_quantile(joint, delta)
     x = np.zeros((1, sketch.directions.units))
     x[0, sketch.resolve(list(delete))] = 1
@@ -137,16 +137,19 @@ def audited_bound(
     )
 
 
-def _scores(sketch: Sketch, masks: Array, truth: Array) -> Array:
-    """``|truth - prediction| / sigma``, ``[N, elements]``."""
+def scores(sketch: Sketch, masks: Array, truth: Array) -> Array:
+    """``|truth - prediction| / sigma``, ``[N, elements]``.
+
+    masks: what was deleted, ``[N, units]``. truth: the probe after each retraining, ``[N, *P]``.
+    """
     if masks.shape != (len(truth), sketch.directions.units) or truth.shape[1:] != sketch.base.shape:
         raise ValueError(
             f"{sketch.name}: got masks {masks.shape} and values {truth.shape}, expected one mask of "
             f"{sketch.directions.units} units for each value of shape {sketch.base.shape}"
         )
     prediction = sketch.predict(masks)
-    scores = np.abs(truth - prediction.value) / scale(sketch, masks, prediction)
-    return np.asarray(scores.reshape(len(truth), -1))
+    off = np.abs(truth - prediction.value) / scale(sketch, masks, prediction)
+    return np.asarray(off.reshape(len(truth), -1))
 
 
 def _assumptions(count: int, distribution: str, evidence: str, element: int | None) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, ThresholdError
 from unlearnkit.files import write_atomic
+from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.clearing import ClearingSteps
 from unlearnkit.office.filing import FOLDER, SUFFIX, certificate_name, keep, require_free
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
@@ -111,7 +112,7 @@ class CertificateSteps(ClearingSteps):
             requests: Requests, or their ids.
             release: The model in use that it is about; None: the one in force that holds the data of all of them.
             bundle: Of the release, signed by somebody trusted; None: where it lay when that was registered.
-            evidence: Files of retraining audits of the bundle.
+            evidence: Files of audits of the bundle, where the workspace does not keep them itself.
             delta: Chance that a bound is wrong; None: the policy's largest.
             out: The file for the certificate, or a folder that is there; None: ``certificates`` in the workspace. In a
                 folder it is named after the first request and the release: ``R2-digits@1.certificate.json``.
@@ -138,7 +139,7 @@ class CertificateSteps(ClearingSteps):
             origin=self.origin,
             policy=policy,
             signers=[signer],
-            evidence=[self.open_evidence(file, opened) for file in evidence],
+            evidence=self._evidence(view, opened, evidence),
             delta=delta,
             view=view,
             keep=lambda envelope: keep(path, envelope, force=force),
@@ -198,6 +199,11 @@ class CertificateSteps(ClearingSteps):
             paths[document_digest(path.read_bytes(), where=str(path))] = path
         return tuple(RecordedCertificate(item, paths.get(item.certificate)) for item in issued_in(self.view()))
 
+    def _evidence(self, view: LogView, bundle: Bundle, given: Sequence[Path | str]) -> list[Evidence]:
+        """All finished audits of a bundle: those that the workspace keeps, and others that were given."""
+        files = {file.resolve(): file for file in (*evidence_files(self.root, view, bundle), *map(Path, given))}
+        return [self.open_evidence(file, bundle) for file in files.values()]
+
     def _chosen(self, names: Sequence[str], release: ReleaseNamed | None, bundle: Bundle | Path | str | None) -> Bundle:
         """The bundle of the release that is meant."""
         if bundle is None:
@@ -245,7 +251,7 @@ class CertificateSteps(ClearingSteps):
     ) -> Bundle:
         """The bundle, once everything that follows from it was made again."""
         opened = self.bundle_of(certificate.release) if bundle is None else self.open_bundle(bundle)
-        audits = [self.open_evidence(item, opened) for item in evidence]
+        audits = self._evidence(self.view(), opened, evidence)
         verify_subjects(certificate, opened)
         verify_contents(certificate, opened, {audit.digest: audit for audit in audits}, Checklist(where))
         return opened

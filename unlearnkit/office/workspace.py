@@ -21,13 +21,13 @@ from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
+from unlearnkit.office.audits import Audited, carry_out, evidence_files
+from unlearnkit.office.releases import ReleaseNamed, only
 from unlearnkit.office.sketches import SketchSteps
-from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.examination import Verification, verify
 
 if TYPE_CHECKING:
     from unlearnkit.audit.retraining import RecipeSource
-    from unlearnkit.verifier.plan import Distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,47 +125,43 @@ class Workspace(SketchSteps):
 
     def audit(
         self,
-        bundle: Bundle | Path | str,
+        release: ReleaseNamed | Bundle | Path | None,
         recipe: RecipeSource,
         *,
-        deletions: Distribution,
-        out: Path | str,
-        count: int = 100,
-        delta: float = 0.05,
         workers: int = 1,
         progress: bool | None = None,
-    ) -> Evidence:
-        """Retrain without drawn sets of units, and write signed evidence. Needs torch and the training data.
+    ) -> Audited:
+        """Retrain what the policy's ``[audit]`` plans, and record it. Needs torch and the training data.
+
+        The log commits to the plan first, and a checkpoint is published; the draws follow from both. What comes out is
+        in the log, and in the folder ``evidence`` of the workspace, where `certify` finds it. An interrupted audit goes
+        on; nothing is replaced, and a policy with more retrainings goes on where a smaller one ended.
 
         Args:
-            bundle: The bundle that is audited.
+            release: The model in use that is audited; None: the only one in force; or a bundle.
             recipe: What was sketched; for several processes, a function that makes it.
-            deletions: What the sets are drawn from.
-            out: Where the evidence goes.
-            count: Retrainings.
-            delta: The least that bounds shall have.
             workers: Processes.
             progress: Show a progress bar; None: on a terminal.
 
         Raises:
-            FileExistsError: There is something at ``out``.
-            RefusedError: What `unlearnkit.audit_retraining` raises.
+            PolicyError: The policy plans no audit of this bundle.
+            RefusedError: It was audited by this plan; what `unlearnkit.audit_retraining` raises.
+            VerificationError: The recipe is another one, or the bundle's base is not the plain run's.
         """
-        from unlearnkit.audit.retraining import audit_retraining  # noqa: PLC0415 - brings torch
-
-        opened = self.open_bundle(bundle)
-        audit_retraining(
+        if release is None:
+            release = only(self.registry().in_force)
+        bundle = self.open_bundle(release) if isinstance(release, Bundle | Path) else self.bundle_of(release)
+        path = carry_out(
+            self,
+            bundle,
             recipe,
-            opened,
-            deletions=deletions,
-            count=count,
-            delta=delta,
             signer=self.signer_key(self.passphrase),
-            out=out,
+            log_key=self.log_key(self.passphrase),
+            known=[self.open_evidence(file, bundle) for file in evidence_files(self.root, self.view(), bundle)],
             workers=workers,
             progress=progress,
         )
-        return self.open_evidence(out, opened)
+        return Audited(evidence=self.open_evidence(path, bundle), path=path)
 
     def verify(
         self, path: Path | str, *, bundle: Path | str | None = None, evidence: Sequence[Path | str] = ()
@@ -175,7 +171,9 @@ class Workspace(SketchSteps):
         Args:
             path: What is verified.
             bundle: The bundle that it is about.
-            evidence: The retraining audits that it rests on.
+            evidence: The audits that it rests on, beside those that the workspace keeps.
         """
         others = linked_bundles(self.root)
+        if bundle is not None:
+            evidence = [*evidence_files(self.root, self.view(), self.open_bundle(bundle)), *evidence]
         return verify(path, bundle=bundle, bundles=others, log=self.log_path, trust=self.trust(), evidence=evidence)

@@ -99,7 +99,7 @@ def render_report(
         views=views,
         evidence=sorted({digest for claim in certificate.claims for digest in claim.evidence}),
         assumptions=_assumptions(certificate),
-        total=sum(Decimal(claim.delta) for claim in certificate.claims),
+        total=sum((Decimal(claim.delta) for claim in certificate.claims if claim.delta), Decimal(0)),
         quoted=shlex.quote(file),
     )  # fmt: skip
 
@@ -134,7 +134,7 @@ def _require_printable(certificate: Certificate) -> None:
             *claim.base,
             *claim.predicted,
             *claim.epsilon,
-            claim.delta,
+            *(text for text in (claim.delta, claim.content, claim.confidence) if text),
             *norms,
             *curve.weights,
             *curve.values,

@@ -18,7 +18,7 @@ from unlearnkit.errors import BudgetExceededError
 from unlearnkit.names import ProbabilityText, ReleaseId, RequestId, Sha256, probability_text
 from unlearnkit.records import ELSEWHERE, from_json, to_json
 from unlearnkit.shapes import As, Items
-from unlearnkit.verifier.certificate import Certificate, Outcome, account_digest
+from unlearnkit.verifier.certificate import Certificate, Claim, Outcome, account_digest
 
 CERTIFICATE_ISSUED = "certificate-issued"
 """Type of the entries that record certificates."""
@@ -47,6 +47,11 @@ class Issued:
     questions: tuple[Question, ...]
 
 
+def spending(claims: Iterable[Claim]) -> list[tuple[str, Decimal]]:
+    """The questions that claims answer, and their deltas. An audited claim, one statement for all, spends none."""
+    return [(claim.question, Decimal(claim.delta)) for claim in claims if claim.delta is not None]
+
+
 def log_body(certificate: Certificate, envelope: bytes) -> Mapping[str, Any]:
     """What the log says of a certificate. ValueError for what no reader of the log would take."""
     issued = Issued(
@@ -57,7 +62,7 @@ def log_body(certificate: Certificate, envelope: bytes) -> Mapping[str, Any]:
         decision=certificate.decision.outcome,
         policy_digest=certificate.policy_digest,
         release=certificate.release,
-        questions=tuple(Question(claim.question, Decimal(claim.delta)) for claim in certificate.claims),
+        questions=tuple(Question(*asked) for asked in spending(certificate.claims)),
         requests=certificate.requests,
     )
     return to_json(issued)  # type: ignore[no-any-return]

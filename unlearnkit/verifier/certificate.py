@@ -15,7 +15,6 @@ from enum import StrEnum
 from typing import Annotated
 
 from unlearnkit.canonical import canonicalize, sha256_hex
-from unlearnkit.compliance.policy.policy import BoundMethod
 from unlearnkit.errors import FormatError
 from unlearnkit.estimation.convergence import VERDICTS
 from unlearnkit.names import (
@@ -37,6 +36,7 @@ from unlearnkit.shapes import As, Items
 from unlearnkit.signing.dsse import sign_envelope
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement
+from unlearnkit.verifier.audits import LoggedAudit
 
 PREDICATE_TYPE = "https://unlearnkit.dev/certificate/v1"
 MANIFEST_SUBJECT, MODEL_SUBJECT = "manifest.json", "model.safetensors"
@@ -56,6 +56,14 @@ class Outcome(StrEnum):
     KEEP = "keep"
     RETRAIN = "retrain"
     INSUFFICIENT = "insufficient"
+
+
+class Kind(StrEnum):
+    """What a claim's error rests on: a proof, retrainings of people drawn alike, or that of these very people."""
+
+    CERTIFIED = "certified"
+    AUDITED = "audited"
+    RETRAINED = "retrained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,22 +117,27 @@ class Claim:
 
     base, predicted, epsilon, epsilon_each: flat, in C order of ``shape``. asked: the prediction without those alone who
     ask now; nothing is claimed of it.
-    delta: with ``epsilon``, the chance that any element is outside; with ``epsilon_each``, the chance that one stated
-    element is above, and that it is below. The first is what "it moves too much" takes, which picks an element; the
-    second is enough for "no element moves too much" (docs/theory.md section 4.5).
+    people: for own losses, whose each element is, in order; they ask now. Empty for other probes.
+    delta: of a certified claim. With ``epsilon``, the chance that any element is outside; with ``epsilon_each``, the
+    chance that one stated element is above, and that it is below. The first is what "it moves too much" takes, which
+    picks an element; the second is enough for "no element moves too much" (docs/theory.md section 4.5).
+    content, confidence: of an audited claim: which share of such deletions is inside, and how sure that is.
     covers: which errors epsilon has. evidence: SHA-256 of files that it rests on.
     question: what was asked, as a digest; asking it again spends no delta.
     """
 
     probe: ProbeName
     shape: tuple[Count, ...]
+    people: Annotated[tuple[Sha256, ...], Items(in_order=True)]
     base: Decimals
     predicted: Decimals
     asked: Decimals
     epsilon: Decimals
     epsilon_each: Decimals
-    delta: ProbabilityText
-    kind: BoundMethod
+    delta: ProbabilityText | None = None
+    content: ProbabilityText | None = None
+    confidence: ProbabilityText | None = None
+    kind: Kind
     method: str
     degree: Count
     explanation: str
@@ -194,6 +207,7 @@ class Certificate:
     standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
     sketches: the entries that announced other sketches of this recipe.
     deleted: those together, sorted, whom the claims are about. policy: the whole text.
+    audits: every audit of the recipe that the log holds, finished or not; claims name the evidence that they use.
     log: the name of the log that records this certificate. spent: the delta account with this certificate.
     """
 
@@ -210,6 +224,7 @@ class Certificate:
     units: Count
     directions: Count
     sketches: Annotated[tuple[Count, ...], Items(in_order=True)]
+    audits: tuple[LoggedAudit, ...]
     claims: tuple[Claim, ...]
     policy: Annotated[str, As(PolicyText, lambda stored: stored.text, PolicyText.of)]
     decision: Decision
@@ -239,11 +254,18 @@ def account_digest(recipe: str, salt: str) -> str:
 
 
 def question_digest(
-    *, bundle: str, deleted: Sequence[str], probe: str, delta: str, kind: str, evidence: Sequence[str]
+    *,
+    bundle: str,
+    deleted: Sequence[str],
+    people: Sequence[str],
+    probe: str,
+    delta: str | None,
+    kind: str,
+    evidence: Sequence[str],
 ) -> str:
-    """What identifies a question to a bundle: everything that the answer depends on."""
-    asked = {"bundle": bundle, "deleted": sorted(deleted), "probe": probe, "delta": delta, "kind": str(kind)}
-    return sha256_hex(canonicalize({**asked, "evidence": sorted(evidence)}))
+    """What identifies a question to a bundle: everything that the answer depends on. people: of own losses, whose."""
+    asked = {"bundle": bundle, "deleted": sorted(deleted), "people": sorted(people), "probe": probe}
+    return sha256_hex(canonicalize({**asked, "delta": delta or "", "kind": str(kind), "evidence": sorted(evidence)}))
 
 
 def sign_certificate(certificate: Certificate, signers: Sequence[PrivateKey]) -> bytes:
@@ -278,5 +300,11 @@ def _require_lengths(claim: Claim, where: str) -> None:
     lists = ("base", "predicted", "asked", "epsilon", "epsilon_each")
     if wrong := [name for name in lists if len(getattr(claim, name)) != size]:
         raise FormatError(f"{where}: {', '.join(wrong)} must have one number for each of {size} elements")
+    if claim.people and claim.shape != (len(claim.people),):
+        raise FormatError(f"{where}: own losses of {len(claim.people)} people with shape {claim.shape}")
+    if (claim.delta is None) == (claim.kind == Kind.CERTIFIED) or (claim.content is None) == (
+        claim.kind == Kind.AUDITED
+    ):
+        raise FormatError(f"{where}: a certified claim has a delta, an audited one content and confidence")
     if not len(curve.weights) == len(curve.values) == len(curve.standard_errors) or curve.element >= size:
         raise FormatError(f"{where}: curve must be of one of {size} elements, with as many values as weights")

@@ -1,40 +1,29 @@
-"""From a bundle's numbers to claims, and back: whoever holds the bundle makes the same claims again, and compares.
-
-Text and choices must come out the same. Numbers may differ by what two machines' arithmetic does (`_SAME`), and epsilon
-may be larger by its rounding up, not smaller.
-"""
+"""From a bundle's numbers to claims; whoever holds the bundle makes the same again, and `agreement` compares them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from unlearnkit.bundle import Bundle
-from unlearnkit.compliance.policy.policy import BoundMethod, CertificateRules, Policy
+from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Policy
 from unlearnkit.errors import EstimationError, UnknownNameError
 from unlearnkit.estimation import Prediction, Sketch
-from unlearnkit.estimation.bound import Bound, Family
 from unlearnkit.estimation.constants import decimal_above
-from unlearnkit.names import probability_text
 from unlearnkit.verifier.certificate import UNKNOWN, Claim, Curve, Norm, Series, question_digest
 from unlearnkit.verifier.evidence import Evidence
+from unlearnkit.verifier.grounds import Ground, audited, certified, retrained
+from unlearnkit.verifier.retrainings import Retrainings
 
 Array = np.ndarray[Any, Any]
 
 _CURVE_POINTS = 11
-# Of a claim's two epsilons; see `Claim`.
-_FAMILIES: tuple[Family, ...] = ("all", "each")
-# How much the numbers of two machines may differ, relative to the largest number of a claim.
-_SAME = 1e-9
-# The same for a ratio of two of them, relative to itself.
-_SAME_RATIO = 1e-5
-# Rounding epsilon up to six significant digits adds at most this share.
-_ROUNDED_UP = 1.1e-5
 
 
 def make_claims(
@@ -48,95 +37,125 @@ def make_claims(
 ) -> tuple[Claim, ...]:
     """A claim about each probe that the policy names, for deleting some units, by pseudonym.
 
-    asking: those of them who ask now. delta: of each claim.
+    Audited where the policy's plan was carried out for so many people, else certified. Where there is evidence of other
+    sizes, and nothing is certified, nothing is claimed.
+
+    asking: those of them who ask now; claims about own losses are about them. delta: of each certified claim.
     UnknownNameError for a probe that the bundle does not have; what `Sketch.bound` raises.
     """
-    rules = policy.certificate
-    missing = [name for name in rules.probes if name not in bundle.probe_names]
-    if missing:
+    _require_probes(bundle, policy)
+    accepted = evidence if BoundMethod.AUDITED in policy.certificate.bound_methods else ()
+    retrainings = Retrainings.of(bundle, accepted, policy.audit)
+    made = []
+    for name in policy.certificate.probes:
+        question = _Question(bundle, name, tuple(deleted), tuple(sorted(asking)))
+        try:
+            ground = _ground(question, policy, retrainings, delta)
+        except EstimationError:
+            if not accepted:
+                raise
+            continue
+        made.append(_claim(question, ground))
+    return tuple(made)
+
+
+def _require_probes(bundle: Bundle, policy: Policy) -> None:
+    names = policy.certificate.probes
+    if missing := [name for name in names if name not in bundle.probe_names]:
         raise UnknownNameError(
             f"policy {policy.name} asks for the probes {', '.join(missing)}, which the bundle does not have",
             hint="pin them in the recipe, or use a policy for this model",
         )
-    audits = (
-        {name: audit for audit in evidence for name in audit.probes}
-        if BoundMethod.AUDITED in rules.bound_methods
-        else {}
-    )
-    return tuple(
-        make_claim(bundle, deleted, name, asking=asking, delta=delta, audit=audits.get(name), rules=rules)
-        for name in rules.probes
-    )
+    if OWN_LOSS in names and bundle.manifest.own_loss != OWN_LOSS:
+        raise UnknownNameError(
+            f"policy {policy.name} asks for {OWN_LOSS}, and the bundle's probe of that name is another one",
+            hint=f'pin the people\'s own losses: probes={{"{OWN_LOSS}": uk.OwnLoss()}}',
+        )
 
 
-def make_claim(
-    bundle: Bundle,
-    deleted: Sequence[str],
-    probe: str,
-    *,
-    asking: Sequence[str],
-    delta: Decimal,
-    audit: Evidence | None,
-    rules: CertificateRules,
-) -> Claim:
-    """The claim about one probe: audited where there is evidence, else certified."""
-    sketch = bundle.probe(probe)
-    prediction = sketch.predict(deleted)
-    kind, evidence = (BoundMethod.CERTIFIED, ()) if audit is None else (BoundMethod.AUDITED, (audit.digest,))
-    together, each = (_bound(sketch, deleted, delta, audit, rules, family) for family in _FAMILIES)
-    text = probability_text(delta)
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of a bundle. deleted: pseudonyms. asking: those of them who ask now, sorted."""
+
+    bundle: Bundle
+    probe: str
+    deleted: tuple[str, ...]
+    asking: tuple[str, ...]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Whose own losses the elements are; empty for other probes."""
+        return self.asking if self.probe == self.bundle.manifest.own_loss else ()
+
+    @cached_property
+    def sketch(self) -> Sketch:
+        """Of the elements that are claimed."""
+        whole = self.bundle.probe(self.probe)
+        return whole.of(self.bundle.unit_indices(self.people)) if self.people else whole
+
+    @cached_property
+    def prediction(self) -> Prediction:
+        """Without everybody who is deleted."""
+        return self.sketch.predict(self.deleted)
+
+    @cached_property
+    def mask(self) -> Array:
+        """Who is deleted, ``[1, units]``."""
+        mask = np.zeros((1, self.bundle.manifest.units))
+        mask[0, self.positions] = 1
+        return mask
+
+    @property
+    def positions(self) -> list[int]:
+        """Of who is deleted."""
+        return list(self.bundle.unit_indices(self.deleted).tolist())
+
+
+def _ground(question: _Question, policy: Policy, retrainings: Retrainings, delta: Decimal) -> Ground:
+    own = question.bundle.unit_indices(question.people).tolist() if question.people else ()
+    if (value := retrainings.value(question.probe, question.positions, own)) is not None:
+        return retrained(value, retrainings.digests)
+    if (found := retrainings.tolerance(question.probe, len(question.deleted))) is not None:
+        return audited(question.sketch, question.mask, question.prediction, found, retrainings.digests)
+    rules = policy.certificate
+    return certified(question.sketch, question.deleted, question.prediction, delta=delta, rules=rules)
+
+
+def _claim(question: _Question, ground: Ground) -> Claim:
+    sketch, prediction, asking = question.sketch, question.prediction, question.asking
+    alone = prediction.value if set(asking) == set(question.deleted) else sketch.predict(asking).value
     return Claim(
-        probe=probe,
+        probe=question.probe,
         shape=tuple(sketch.base.shape),
+        people=question.people,
         base=_decimals(sketch.base),
-        predicted=_decimals(prediction.value),
-        asked=_decimals(prediction.value if set(asking) == set(deleted) else sketch.predict(asking).value),
-        epsilon=_around(together, prediction),
-        epsilon_each=_around(each, prediction),
-        delta=text,
-        kind=kind,
-        method=together.method,
-        degree=together.degree,
+        predicted=_decimals(ground.value),
+        asked=_decimals(alone),
+        epsilon=tuple(map(decimal_above, ground.epsilon.tolist())),
+        epsilon_each=tuple(map(decimal_above, ground.epsilon_each.tolist())),
+        delta=ground.delta,
+        content=ground.content,
+        confidence=ground.confidence,
+        kind=ground.kind,
+        method=ground.method,
+        degree=ground.degree,
         explanation=prediction.explanation,
-        covers=together.covers,
-        assumptions=tuple(dict.fromkeys((*together.assumptions, *each.assumptions))),
-        evidence=evidence,
+        covers=ground.covers,
+        assumptions=ground.assumptions,
+        evidence=ground.evidence,
         question=question_digest(
-            bundle=bundle.digest, deleted=deleted, probe=probe, delta=text, kind=kind, evidence=evidence
+            bundle=question.bundle.digest,
+            deleted=question.deleted,
+            people=question.people,
+            probe=question.probe,
+            delta=ground.delta,
+            kind=ground.kind,
+            evidence=ground.evidence,
         ),
         convergence=_series(prediction),
-        curve=_curve(sketch, deleted, prediction),
+        curve=_curve(sketch, question.deleted, prediction),
         stability=_stability(sketch),
     )
-
-
-def _bound(
-    sketch: Sketch,
-    deleted: Sequence[str],
-    delta: Decimal,
-    audit: Evidence | None,
-    rules: CertificateRules,
-    family: Family,
-) -> Bound:
-    if audit is not None:
-        return audit.bound(sketch, deleted, delta=float(delta))  # of all elements, and so of each
-    decay, rounding = (
-        None if table.get(sketch.name) is None else float(table[sketch.name])
-        for table in (rules.stability, rules.rounding)
-    )
-    ask = partial(sketch.bound, deleted, delta=float(delta), family=family, rounding=rounding)
-    try:
-        return ask(decay=decay)
-    except EstimationError:
-        if decay is None:
-            raise
-        return ask(decay=None)  # what is declared bounds nothing for so many people: truncation is not covered
-
-
-def _around(bound: Bound, prediction: Prediction) -> tuple[str, ...]:
-    """Epsilon around the prediction, where the bound is around an estimate of its own."""
-    found = np.asarray(bound.epsilon + np.abs(prediction.value - bound.estimate))
-    return tuple(decimal_above(value) for value in found.flat)
 
 
 def _series(prediction: Prediction) -> Series:
@@ -179,67 +198,3 @@ def _known(value: float) -> str:
 def _decimal(value: float) -> str:
     """The shortest decimal that reads as this float."""
     return format(Decimal(repr(float(value))), "f")
-
-
-def disagreements(claimed: Claim, recomputed: Claim) -> Iterator[str]:
-    """What a claim says and its bundle does not, in words; nothing when they agree."""
-    if claimed.kind != recomputed.kind:
-        yield f"kind is {claimed.kind}, the bundle gives {recomputed.kind}"
-    for name in ("probe", "shape", "delta", "method", "degree", "explanation", "covers", "assumptions"):
-        if getattr(claimed, name) != getattr(recomputed, name):
-            yield f"{name} is {getattr(claimed, name)!r}, the bundle gives {getattr(recomputed, name)!r}"
-    for name in ("evidence", "question"):
-        if getattr(claimed, name) != getattr(recomputed, name):
-            yield f"{name} is not the one that follows from what was asked"
-    if claimed.shape != recomputed.shape:
-        return
-    scale = max(abs(float(v)) for v in (*recomputed.base, *recomputed.predicted, *recomputed.epsilon, "1e-300"))
-    for name in ("base", "predicted", "asked"):
-        yield from _different(name, getattr(claimed, name), getattr(recomputed, name), _SAME * scale)
-    for name in ("epsilon", "epsilon_each"):
-        yield from _other_epsilons(name, getattr(claimed, name), getattr(recomputed, name), _SAME * scale)
-    yield from _different_series(claimed.convergence, recomputed.convergence)
-    yield from _different_pictures(claimed, recomputed, _SAME * scale)
-
-
-def _other_epsilons(name: str, claimed: Sequence[str], recomputed: Sequence[str], tolerance: float) -> Iterator[str]:
-    for i, (said, found) in enumerate(zip(claimed, recomputed, strict=True)):
-        least, most = float(found) * (1 - _ROUNDED_UP) - tolerance, float(found) * (1 + _ROUNDED_UP) + tolerance
-        if not least <= float(said) <= most:
-            verb = "lower" if float(said) < least else "higher"
-            yield f"{name} of element {i} is {said}, {verb} than what the bundle gives, {found}"
-
-
-def _different_series(claimed: Series, recomputed: Series) -> Iterator[str]:
-    if claimed.verdict != recomputed.verdict:
-        yield f"the series is {claimed.verdict}, the bundle says {recomputed.verdict}"
-    for name in ("terms", "norms"):
-        said, found = getattr(claimed, name), getattr(recomputed, name)
-        tolerance = 0.0 if UNKNOWN in (said, found) else _SAME_RATIO * abs(float(found))
-        yield from _different(f"the ratio of {name}", [said], [found], tolerance)
-
-
-def _different_pictures(claimed: Claim, recomputed: Claim, tolerance: float) -> Iterator[str]:
-    """The curve and the stability profile."""
-    said, found = claimed.curve, recomputed.curve
-    if (said.element, said.weights) != (found.element, found.weights):
-        yield "the curve is of another element, or at other weights"
-    for name in ("values", "standard_errors"):
-        yield from _different(f"the curve's {name}", getattr(said, name), getattr(found, name), tolerance)
-    if [row.degree for row in claimed.stability] != [row.degree for row in recomputed.stability]:
-        yield "the stability profile has other degrees"
-        return
-    for row, other in zip(claimed.stability, recomputed.stability, strict=True):
-        ours = (other.norm, other.low, other.high)
-        tolerance = _SAME * max(map(float, ours)) + 1e-300
-        yield from _different(f"the stability at degree {row.degree}", (row.norm, row.low, row.high), ours, tolerance)
-
-
-def _different(name: str, claimed: Sequence[str], found: Sequence[str], tolerance: float) -> Iterator[str]:
-    if len(claimed) != len(found):
-        yield f"{name} has {len(claimed)} numbers, the bundle gives {len(found)}"
-        return
-    for i, (said, value) in enumerate(zip(claimed, found, strict=True)):
-        if said != value and (UNKNOWN in (said, value) or abs(float(said) - float(value)) > tolerance):
-            yield f"{name}[{i}] is {said}, the bundle gives {value}"
-            return

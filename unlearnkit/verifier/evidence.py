@@ -30,6 +30,8 @@ from unlearnkit.signing.dsse import sign_envelope, verify_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement
 from unlearnkit.verifier.plan import DOMAIN, Distribution, draw_deletions
+from unlearnkit.verifier.planned import DOMAIN as PLANNED_DOMAIN
+from unlearnkit.verifier.planned import PlannedDeletions
 
 Array = np.ndarray[Any, Any]
 
@@ -66,6 +68,17 @@ class ProbeValues:
             raise ValueError(f"probe {self.name!r} has {len(self.values)} values, expected a multiple of {shape}")
 
 
+Draws: TypeAlias = Literal["unlearnkit/deletions/v1", "unlearnkit/planned-deletions/v1"]
+
+
+def _domain(distribution: Distribution) -> Draws:
+    return PLANNED_DOMAIN if isinstance(distribution, PlannedDeletions) else DOMAIN
+
+
+Losses = Annotated[tuple[Annotated[float, As(str, _number, repr)], ...], Items(least=1)]
+"""Own losses of a set's members, in the order of their positions."""
+
+
 def _arrays(stored: Sequence[ProbeValues]) -> Mapping[str, Array]:
     names = [probe.name for probe in stored]
     if names != sorted(set(names)):
@@ -87,35 +100,49 @@ class Audit:
     """What a retraining audit found. Digests are SHA-256 in hexadecimal.
 
     deletions: sorted positions of units, ``[sets]``. probes: what retraining without each set gave, float64
-    ``[sets, *P]`` by name.
+    ``[sets, *P]`` by name. own_losses: of each set, what its members' mean losses on their own examples were then, in
+    the order of their positions; empty where the bundle has none.
     """
 
     bundle: Annotated[str, ELSEWHERE]
     recipe: Sha256
     counterfactual: str
     distribution: Distribution
-    draws: Literal["unlearnkit/deletions/v1"] = DOMAIN
+    draws: Draws
     deletions: Annotated[tuple[tuple[Count, ...], ...], Items(least=1)]
     precision: Literal["float64"] = "float64"
     probes: Annotated[Mapping[str, Array], As(Annotated[tuple[ProbeValues, ...], Items(least=1)], _arrays, _stored)]
+    own_losses: tuple[Losses, ...] = ()
     software: Software
 
     def __post_init__(self) -> None:
         for name, values in self.probes.items():
             if len(values) != len(self.deletions):
                 raise ValueError(f"probe {name!r} has values for {len(values)} sets, expected {len(self.deletions)}")
+        if self.own_losses and [len(losses) for losses in self.own_losses] != list(map(len, self.deletions)):
+            raise ValueError("own losses: expected one for each member of each set")
+        if self.draws != _domain(self.distribution):
+            raise ValueError(f"draws are {self.draws!r}, expected {_domain(self.distribution)!r}")
 
     @classmethod
-    def of(cls, bundle: Bundle, distribution: Distribution, probes: Mapping[str, Array]) -> Audit:
-        """The audit of a bundle, from the probes' values for the sets that its digest draws, in their order."""
+    def of(
+        cls,
+        bundle: Bundle,
+        distribution: Distribution,
+        probes: Mapping[str, Array],
+        own_losses: Sequence[Sequence[float]] = (),
+    ) -> Audit:
+        """The audit of a bundle, from what was found for the sets that are drawn for it, in their order."""
         count = min(len(values) for values in probes.values())
         return cls(
             bundle=bundle.digest,
             recipe=bundle.manifest.recipe_digest,
             counterfactual=bundle.manifest.counterfactual,
             distribution=distribution,
+            draws=_domain(distribution),
             deletions=draw_deletions(bundle, distribution, count),
             probes=probes,
+            own_losses=tuple(tuple(map(float, losses)) for losses in own_losses),
             software=f"unlearnkit {version('unlearnkit')}",
         )
 
@@ -131,6 +158,12 @@ class Evidence:
     units: int
     digest: str
     signers: tuple[str, ...]
+
+    @property
+    def planned(self) -> PlannedDeletions | None:
+        """The plan that it carries out; None for an experiment, on which no certificate rests."""
+        drawn = self.audit.distribution
+        return drawn if isinstance(drawn, PlannedDeletions) else None
 
     @property
     def probes(self) -> tuple[str, ...]:
@@ -203,6 +236,8 @@ def _verify_about(audit: Audit, bundle: Bundle, where: str) -> None:
         if shapes.get(name) != values.shape[1:]:
             found = f"shape {shapes[name]}" if name in shapes else "no such probe"
             raise VerificationError(f"{where}: probe {name!r} has shape {values.shape[1:]}, the bundle has {found}")
+    if audit.own_losses and not manifest.own_loss:
+        raise VerificationError(f"{where}: it has own losses, the bundle has none")
     try:
         drawn = draw_deletions(bundle, audit.distribution, len(audit.deletions))
     except ValueError as err:

@@ -25,7 +25,8 @@ from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, log_body
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, log_body, spending
+from unlearnkit.verifier.audits import required_evidence
 from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.claims import make_claims
@@ -80,9 +81,9 @@ def certify(
         origin: The log's name.
         policy: The one that the requests were received under.
         signers: Keys that sign.
-        evidence: Retraining audits of this bundle; a probe that one of them covers gets an audited bound where the
-            policy accepts those, any other a certified one.
-        delta: Of each claim; None: the largest that the policy accepts.
+        evidence: All finished audits of this bundle that the log has. Where the policy's plan was carried out for so
+            many people, claims are audited, and spend no delta; others are certified.
+        delta: Of each certified claim; None: the largest that the policy accepts.
         view: A view of the log to go on from; None: one is made.
         keep: Puts the envelope on disk before the log says that there is such a certificate.
 
@@ -90,7 +91,8 @@ def certify(
         The certificate, signed and recorded; only signed where the policy asks for more signatures than these.
 
     Raises:
-        UnknownNameError: There is no such request.
+        UnknownNameError: There is no such request, or the evidence of an audit is not there.
+        VerificationError: Some evidence is of no audit that the log has, or not what the log committed to.
         ValueError: None was given, or one twice.
         RefusedError: One is closed, also by now while claims were computed; the bundle is of no release in force, or
             has no data of a person; somebody was answered without retraining meanwhile.
@@ -116,7 +118,8 @@ def certify(
     view = LogView.read(log.path) if view is None else view
     asked = together(view, requests, policy, bundle, origin=origin)
     settled = _delta(policy, delta)
-    claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=evidence)
+    found = required_evidence(asked.audits, bundle.digest, evidence, view)
+    claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=found)
     _logger.info("requests %s: %d claims made", " ".join(asked.requests), len(claims))
     return _record(bundle, asked, claims, log=log, origin=origin, policy=policy, signers=signers, view=view, keep=keep)
 
@@ -149,6 +152,8 @@ def record(
             raise _outdated(where, "somebody was answered without retraining since")
         if asked.sketches != certificate.sketches:
             raise _outdated(where, "its recipe was sketched again since")
+        if asked.audits != certificate.audits:
+            raise _outdated(where, "an audit was recorded since")
         if str(_spent(certificate.claims, policy, DeltaAccount(certificate.account, issued))) != certificate.spent:
             raise _outdated(where, "other certificates have spent delta since")
         if log.now() - parse_time(certificate.issued, where=where) > timedelta(days=MOST_DAYS):
@@ -187,9 +192,10 @@ def _record(
 ) -> Issuance:
     """Decide again, then sign, keep and record, while no other writer does."""
     with log.exclusive() as writer:
-        if together(view.up_to(writer.end), asked.requests, policy, bundle, origin=origin) != asked:
+        if (now := together(view.up_to(writer.end), asked.requests, policy, bundle, origin=origin)) != asked:
+            what = "an audit was recorded" if now.audits != asked.audits else "somebody was answered without retraining"
             raise RefusedError(
-                "somebody was answered without retraining while claims were computed: they leave somebody out",
+                f"{what} while claims were computed: they leave that out",
                 hint="certify again; nothing was issued, and no delta spent",
             )
         account = DeltaAccount(account_of(bundle.manifest), issued_in(view))
@@ -234,9 +240,10 @@ def _certificate(
         units=manifest.units,
         directions=manifest.direction_count,
         sketches=asked.sketches,
+        audits=asked.audits,
         claims=claims,
         policy=policy.text,
-        decision=decide(claims, rules, manifest.direction_count),
+        decision=decide(claims, policy, people=len(asked.deleted), directions=manifest.direction_count),
         spent=str(_spent(claims, policy, account)),
         budget=str(rules.delta_budget),
         log=origin,
@@ -247,8 +254,7 @@ def _certificate(
 
 def _spent(claims: Sequence[Claim], policy: Policy, account: DeltaAccount) -> Decimal:
     """The account with these claims."""
-    asked = [(claim.question, Decimal(claim.delta)) for claim in claims]
-    return account.spend(asked, policy.certificate.delta_budget)
+    return account.spend(spending(claims), policy.certificate.delta_budget)
 
 
 def _append(writer: Writer, certificate: Certificate, envelope: bytes) -> Entry:

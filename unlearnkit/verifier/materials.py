@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from unlearnkit.bundle import Bundle
@@ -19,7 +21,8 @@ from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
-from unlearnkit.errors import ConsistencyError, SignatureError, UnknownNameError
+from unlearnkit.errors import ConsistencyError, DigestMismatchError, SignatureError, UnknownNameError
+from unlearnkit.verifier.audits import EVIDENCE_FOLDER
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
 Trust = TrustStore | Path | str | Sequence[Path | str]
@@ -45,8 +48,8 @@ class Materials:
     """Trusted keys, and where the things are that files are about. Each is verified once, when it is first needed.
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
-    bundles: of other releases. evidence: files of retraining audits.
-    expected: of certificates, by whoever relies on them.
+    bundles: of other releases. evidence: files of retraining audits. own_evidence: those of the workspace around, about
+    whatever bundle. expected: of certificates, by whoever relies on them.
     """
 
     trust: TrustStore
@@ -55,6 +58,7 @@ class Materials:
     log: Path | None = None
     is_ours: bool = False
     evidence: tuple[Path, ...] = ()
+    own_evidence: tuple[Path, ...] = ()
     expected: Expectations | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -93,6 +97,7 @@ class Materials:
             log=place,
             is_ours=log is None,
             evidence=tuple(map(Path, evidence)),
+            own_evidence=() if workspace is None else tuple(sorted((workspace.root / EVIDENCE_FOLDER).glob("*.json"))),
             expected=_expected(expect, store),
         )
 
@@ -174,9 +179,11 @@ class Materials:
         """The evidence at hand about a bundle, by its digest; raises as `verify_evidence` does."""
         if bundle.digest not in self._audits:
             keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
-            found = [
-                verify_evidence(file.read_bytes(), where=str(file), keys=keys, bundle=bundle) for file in self.evidence
-            ]
+            ask = partial(verify_evidence, keys=keys, bundle=bundle)
+            found = [ask(file.read_bytes(), where=str(file)) for file in self.evidence]
+            for file in self.own_evidence:
+                with suppress(DigestMismatchError):  # of another bundle
+                    found.append(ask(file.read_bytes(), where=str(file)))
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
 

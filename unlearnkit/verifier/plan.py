@@ -1,7 +1,8 @@
 """Distributions of deletion sets: what a retraining audit draws from, and what its bounds then hold for.
 
-A distribution has one canonical JSON form without names or labels. The draws follow from that and from the bundle's
-digest (`unlearnkit.estimation.draws`), which nobody knows before the bundle is finished, so they cannot be picked.
+A distribution has one canonical JSON form without names or labels. Its draws follow from that and from the bundle's
+digest (`unlearnkit.estimation.draws`), which nobody knows before the bundle is finished. Whoever may choose among
+distributions may still choose draws: so what certificates rest on is `unlearnkit.verifier.planned`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from unlearnkit.estimation.draws import Draw, draw_key
 from unlearnkit.names import DecimalText, decimal_text
 from unlearnkit.records import Count, from_json, write_json
 from unlearnkit.shapes import As
+from unlearnkit.verifier.planned import PlannedDeletions
 
 DOMAIN: Final = "unlearnkit/deletions/v1"
 """Names the construction of the draws."""
@@ -154,7 +156,8 @@ class GroupDeletions:
         return f"{what} of one of {len(self.groups)} stated groups of units, every group equally likely"
 
 
-Distribution: TypeAlias = UnitDeletions | GroupDeletions
+Distribution: TypeAlias = UnitDeletions | GroupDeletions | PlannedDeletions
+"""The first two are for experiments: who draws from them chose them. Certificates rest on the last alone."""
 
 
 class _Sketched(Protocol):
@@ -173,6 +176,10 @@ def draw_deletions(bundle: _Sketched, distribution: Distribution, count: int) ->
     that the bundle does not have.
     """
     distribution.require_units(len(bundle.units))
+    if isinstance(distribution, PlannedDeletions):
+        if count != distribution.count:
+            raise ValueError(f"{count} deletions: the plan has {distribution.count}")
+        return distribution.draws(bundle.digest, len(bundle.units))
     key = draw_key(DOMAIN, bundle.digest, write_json(distribution).decode())
     return tuple(distribution.draw(Draw(key, number), len(bundle.units)) for number in range(count))
 

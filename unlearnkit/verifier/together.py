@@ -12,6 +12,7 @@ from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
+from unlearnkit.verifier.audits import LoggedAudit, logged_audits
 from unlearnkit.verifier.origin import require_salt, sketch_origin
 
 
@@ -20,6 +21,7 @@ class Together:
     """Who is answered together, of which release. subjects: who asks. standing: who was answered without retraining.
 
     sketches: the entries that announced other sketches of its recipe.
+    audits: of the recipe, as far as the log has them.
     """
 
     release: str
@@ -27,6 +29,7 @@ class Together:
     subjects: tuple[str, ...]
     standing: tuple[str, ...]
     sketches: tuple[int, ...]
+    audits: tuple[LoggedAudit, ...]
 
     @property
     def deleted(self) -> tuple[str, ...]:
@@ -60,6 +63,7 @@ def together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle
         subjects=tuple(sorted({request.subject for request in asked})),
         standing=standing_set(register, bundle),
         sketches=sketch_origin(bundle.manifest, view, origin=origin).others,
+        audits=logged_audits(view, bundle.manifest.recipe_digest),
     )
 
 

@@ -15,16 +15,18 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.policy.policy import BoundMethod, Policy
+from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, ThresholdError, VerificationError
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
+from unlearnkit.verifier.agreement import disagreements
 from unlearnkit.verifier.asking import verify_origin, verify_release, verify_requests, verify_together, verify_union
-from unlearnkit.verifier.certificate import Certificate, Claim
+from unlearnkit.verifier.audits import all_of, logged_audits, verify_planned
+from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
-from unlearnkit.verifier.claims import disagreements, make_claim
+from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.expected import leave_out_unexpected, verify_expected
@@ -35,6 +37,9 @@ from unlearnkit.verifier.signers import policy_of, trusted_signers
 
 # How far the clock of an issuer may be ahead of that of who verifies.
 _AHEAD = timedelta(hours=1)
+
+# Of a certificate without certified claims, where it decides nothing.
+_ANY_DELTA = Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,7 @@ def verify_certificate(
         checks.add("proof", f"entry {proven.entry.index} of {certificate.log}, as its checkpoint proves, records it")
     view = beside.view_of(certificate.log, is_needed=proven is None)
     if view is not None:
-        entry = _verify_beside_log(file, certificate, bundle, view, checks)
+        entry = _verify_beside_log(file, certificate, bundle, view, checks, beside.audits(bundle))
     else:
         assert proven is not None  # noqa: S101 - else the view was needed
         entry = proven.entry
@@ -154,7 +159,12 @@ def verify_contents(
 
 
 def _verify_beside_log(
-    file: CertificateFile, certificate: Certificate, bundle: Bundle, view: LogView, checks: Checklist
+    file: CertificateFile,
+    certificate: Certificate,
+    bundle: Bundle,
+    view: LogView,
+    checks: Checklist,
+    audits: Mapping[str, Evidence],
 ) -> Entry:
     issued, policy = issued_in(view), policy_of(certificate, "certificate")
     entry = verify_in_log(file, certificate, view, issued)
@@ -172,6 +182,8 @@ def _verify_beside_log(
     checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
     _verify_budget(certificate, [item for item in issued if item.index <= entry.index])
     checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
+    _verify_audits(certificate, audits, view, index=entry.index)
+    checks.add("audits", f"{len(certificate.audits)} audits of the recipe are named, all that the log had then")
     return entry
 
 
@@ -186,6 +198,7 @@ def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, s
         f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
         f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
         f"that {certificate.spent} is what was spent together with other certificates, {told}",
+        f"that there are no audits but these {len(certificate.audits)}, and that they drew what was planned, {told}",
     )
     if len(sizes) > 1:
         seen = ", ".join(map(str, sizes))
@@ -199,7 +212,7 @@ def _short(signers: tuple[str, ...]) -> str:
 def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None, quorum: int) -> None:
     """What takes more than these files."""
     checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
-    if any(claim.kind == BoundMethod.AUDITED for claim in certificate.claims):
+    if any(claim.evidence for claim in certificate.claims):
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
     if not quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
@@ -246,40 +259,34 @@ def _verify_limit(certificate: Certificate, policy: Policy) -> None:
     _require(spent <= Decimal(certificate.budget), f"its delta budget was overdrawn: {spent} is spent")
 
 
+def _verify_audits(certificate: Certificate, audits: Mapping[str, Evidence], view: LogView, *, index: int) -> None:
+    """It names the audits that the log had at the entry ``index``, and they drew what the log committed to."""
+    logged = logged_audits(view, certificate.recipe, before=index)
+    _require(certificate.audits == logged, f"it names {len(certificate.audits)} audits, the log has {len(logged)}")
+    for audit in certificate.audits:
+        if audit.evidence is not None and audit.evidence in audits:
+            verify_planned(audits[audit.evidence], view)
+
+
 def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: Mapping[str, Evidence]) -> None:
-    claimed = tuple(claim.probe for claim in certificate.claims)
-    wanted = policy.certificate.probes
-    _require(claimed == wanted, f"it claims something of {claimed}, the policy names the probes {wanted}")
-    for claim in certificate.claims:
-        audit = _audit_of(claim, audits)
-        again = make_claim(
-            bundle,
-            certificate.deleted,
-            claim.probe,
-            asking=certificate.subjects,
-            delta=Decimal(claim.delta),
-            audit=audit,
-            rules=policy.certificate,
-        )
-        for difference in disagreements(claim, again):
+    again = make_claims(
+        bundle,
+        certificate.deleted,
+        policy,
+        asking=certificate.subjects,
+        delta=next((Decimal(claim.delta) for claim in certificate.claims if claim.delta is not None), _ANY_DELTA),
+        evidence=all_of(certificate.audits, bundle.digest, audits),
+    )
+    said, found = ([claim.probe for claim in claims] for claims in (certificate.claims, again))
+    _require(said == found, f"it claims something of {said}, the policy names the probes {found}")
+    for claim, made in zip(certificate.claims, again, strict=True):
+        for difference in disagreements(claim, made):
             raise VerificationError(f"{claim.probe}: {difference}")
 
 
-def _audit_of(claim: Claim, audits: Mapping[str, Evidence]) -> Evidence | None:
-    """The evidence that an audited claim rests on; None for a certified one."""
-    if claim.kind != BoundMethod.AUDITED:
-        return None
-    for digest in claim.evidence:
-        if digest in audits:
-            return audits[digest]
-    raise VerificationError(
-        f"{claim.probe}: it rests on evidence {', '.join(claim.evidence) or 'without a name'}, which is not there",
-        hint="give the file of the retraining audit: --evidence",
-    )
-
-
 def _verify_decision(certificate: Certificate, policy: Policy) -> None:
-    decision = decide(certificate.claims, policy.certificate, certificate.directions)
+    people, directions = len(certificate.deleted), certificate.directions
+    decision = decide(certificate.claims, policy, people=people, directions=directions)
     _require(
         certificate.decision == decision,
         f"it decides {certificate.decision.outcome} by {certificate.decision.rule}, "

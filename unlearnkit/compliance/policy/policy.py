@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from unlearnkit.canonical import sha256_hex
+from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.deadlines import Deadline, WorkingDays
 from unlearnkit.errors import PolicyError, UnknownNameError
 from unlearnkit.names import ProbeName, Word, probability
@@ -39,7 +40,7 @@ FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.NO_DATA_HELD)
 
 
 class BoundMethod(StrEnum):
-    """Which kinds of bounds can count: proved; or conformal, from retrainings."""
+    """Which kinds of bounds can count: proved; or from retrainings that were fixed beforehand."""
 
     CERTIFIED = "certified"
     AUDITED = "audited"
@@ -71,6 +72,9 @@ WordList = Annotated[tuple[Word, ...], Items(distinct=True)]
 Positive = Annotated[Decimal, Limits(above=0)]
 Share = Annotated[Decimal, Limits(above=0, below=1)]
 Probability = Annotated[Decimal, As(Decimal, probability, probability)]
+
+OWN_LOSS = "own_loss"
+"""The probe with one element a person, the mean loss on their own examples: no other probe may have this name."""
 
 _PACKAGE = "unlearnkit.policies"
 
@@ -173,6 +177,7 @@ class Policy:
         requests: how requests can end, and how long their record is kept.
         words: the only ones that requests may carry in the log.
         certificate: what a certificate must show to count.
+        audit: what is retrained as evidence.
         signing: who may sign one.
         raw: the file that it was read from.
 
@@ -192,6 +197,7 @@ class Policy:
     requests: RequestRules = RequestRules()
     words: Words = Words()
     certificate: CertificateRules = field(default_factory=CertificateRules)
+    audit: AuditRules = field(default_factory=AuditRules)
     signing: SigningRules = SigningRules()
     raw: Annotated[bytes, ELSEWHERE] = field(repr=False)
 
