@@ -94,7 +94,7 @@ def bare_loop(r: uk.Recipe) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     assert isinstance(r.data, tuple)
     images, labels = r.data
-    for rows in r.indices:
+    for (rows,) in r.parts:
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -16,9 +16,11 @@ _VERDICTS = {
     "piecewise": "only piecewise analytic: needs Recipe(allow_piecewise=True)",
     "decision": "decided by the real run; listed in the manifest",
     "coupled": 'a deletion would leave traces in others: needs Recipe(coupled="accept")',
+    "kink": "differentiated on the branch that training takes; listed in the manifest",
+    "rounding": "moves by rounding errors alone, and has no series; listed in the manifest",
     "note": "nothing in the way, but worth knowing",
 }
-_SENTENCES = ("coupled", "note")  # kinds whose place is told in a sentence
+_SENTENCES = ("coupled", "rounding", "note")  # kinds whose place is told in a sentence
 
 
 @dataclass(frozen=True, slots=True)

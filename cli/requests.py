@@ -10,6 +10,7 @@ import click
 
 from .errors import values_from_options
 from .intake import import_requests, mention_strangers
+from .letter import letter
 from .options import BY, ON
 from .output import Output, pass_output
 from .request_views import OneRequest, render_one
@@ -77,7 +78,7 @@ def requests() -> None:
     """Deletion requests: what is due, and each step from receipt to the answer."""
 
 
-for command in (import_requests, list_requests, summary):
+for command in (import_requests, list_requests, summary, letter):
     requests.add_command(command)
 
 

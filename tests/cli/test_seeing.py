@@ -138,3 +138,20 @@ def test_a_step_for_nobody_or_in_two_ways_is_a_usage_error(terminal):
         assert refused.exit_code == 2
         assert "name requests, or pick them" in refused.output
     assert terminal.json("requests", "acknowledge", "--where", "jurisdiction=us-ca")["requests"] == []
+
+
+SENDER = '[sender]\nname = "Example Ltd"\ncontact = "p@example.org"\nauthority = "the Authority"\n'
+
+
+def test_a_letter_is_printed_or_written_once_and_needs_somebody_who_writes(terminal, tmp_path):
+    refused = terminal.fails("requests", "letter", "R2", "receipt")
+    assert refused.exit_code == 1
+    assert "add [sender]" in refused.output
+    with (tmp_path / "unlearnkit.toml").open("a") as settings:
+        settings.write(SENDER)
+    printed = terminal.run("requests", "letter", "R2", "receipt", "--language", "de")
+    assert "Ihr Antrag R2: Wir haben ihn erhalten" in printed
+    assert terminal.run("requests", "letter", "R2", "receipt", "-o", "a.txt") == "a.txt: receipt of R2\n"
+    assert "Your request R2: we have received it" in (tmp_path / "a.txt").read_text()
+    assert terminal.fails("requests", "letter", "R2", "receipt", "-o", "a.txt").exit_code == 1
+    assert terminal.fails("requests", "letter", "R2", "refusal").exit_code == 5

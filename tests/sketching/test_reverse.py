@@ -114,7 +114,7 @@ def unrolled(name: str, w: torch.Tensor) -> torch.Tensor:
     states: dict[str, object] = dict.fromkeys(weights)
     x, y = DATA
     everybody = torch.cat([w, w.new_zeros(1)])
-    for t, rows in enumerate(r.indices):
+    for t, (rows,) in enumerate(r.parts):
         losses = cross_entropy(torch.func.functional_call(m, weights, (x[rows],)), y[rows], reduction="none")
         loss = ((1 - everybody[r.unit_of_example[rows]]) * losses).sum() / BATCH
         gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)

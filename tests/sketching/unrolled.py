@@ -36,7 +36,7 @@ def train(w: Tensor, optimizer: str = "momentum") -> Weights:
     weights = {name: p.detach() for name, p in MODEL.named_parameters() if name in updates}
     moments: Weights = {}
     everybody = torch.cat([w, w.new_zeros(1)])  # the last, at -1, is nobody's
-    for step, rows in enumerate(r.indices):
+    for step, (rows,) in enumerate(r.parts):
         kept = 1 - everybody[r.unit_of_example[rows]]
 
         def loss(weights: Weights, rows=rows, kept=kept) -> Tensor:

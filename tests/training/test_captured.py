@@ -242,8 +242,9 @@ def test_a_table_that_the_loss_picks_from_is_not_copied_at_each_step():
     run = make_run(recipe(loss=distilled), "float64", "cpu")
     from unlearnkit.training.trainer import ACTIVE, Trainer
 
-    arguments = (run.initial_weights(), run.fixed, run.batch(0), torch.zeros(4, dtype=torch.float64))
-    graph = Trainer(run, 1).gradient.prepare(*arguments, active=ACTIVE).trace.module.graph
+    trainer = Trainer(run, 1)
+    arguments = trainer.arguments(run.initial_weights(), run.first_batch(), None)
+    graph = trainer.gradient.prepare(*arguments, active=ACTIVE).trace.module.graph
     assert not graph.find_nodes(op="call_function", target=torch.ops.aten.lift_fresh_copy.default)
     assert any(node.op == "get_attr" for node in graph.nodes)
 

@@ -23,8 +23,13 @@ from unlearnkit.training.run import make_run
         ({"epochs": 0}, "epochs=0, expected a whole number >= 1"),
         ({"epochs": 2.0}, r"epochs=2.0"),
         ({"batch_size": True}, "batch_size=True"),
-        ({"batch_size": 5}, "batch_size=5 leaves 2 of 12"),
+        ({"accumulate": 0}, "accumulate=0, expected a whole number >= 1"),
+        ({"reduction": "median"}, 'reduction=.median., expected "mean" or "sum" or "tokens"'),
         ({"lr_interval": "batch"}, "lr_interval='batch', expected"),
+        (
+            {"batches": [[0, 1]], "epochs": None, "batch_size": None, "lr_interval": "epoch"},
+            "batches, which have no epochs",
+        ),
         ({"units": OWNERS[:3]}, "got 3 owners for 12 examples"),
         ({"order": [[0, 1, 2, 99]] * 2}, "indices from 0 to 99"),
         ({"probes": {"Test Loss": probe}}, "'Test Loss' cannot be a file name"),
@@ -198,7 +203,7 @@ def test_every_change_gives_another_digest():
     [
         lambda: recipe(units=RENAMED),
         lambda: recipe(data=(X.clone(), Y.clone())),
-        lambda: recipe(order=recipe().indices.reshape(2, -1)),
+        lambda: recipe(order=np.concatenate(recipe().parts, axis=None).reshape(2, -1)),
         lambda: with_model(model()),
         lambda: with_model(model(), lr=torch.tensor(0.1, dtype=torch.float64)),
         lambda: with_model(model(), foreach=False),

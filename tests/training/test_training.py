@@ -34,7 +34,7 @@ def plain_loop(r: uk.Recipe, optimizer: str, schedule=None, every: int = 1, w=No
     o = OPTIMIZERS[optimizer](m)
     scheduler = schedule(o) if schedule else None
     w = torch.zeros(UNITS + 1, dtype=torch.float64) if w is None else w
-    for step, rows in enumerate(r.indices):
+    for step, (rows,) in enumerate(r.parts):
         if callable(scheduler) and not hasattr(scheduler, "step"):
             factor = scheduler(step) / o.param_groups[0]["lr"]  # groups keep their ratios
             for group in o.param_groups:
@@ -89,7 +89,7 @@ def unrolled(r: uk.Recipe, w: torch.Tensor) -> torch.Tensor:
     states: dict = {}
     everybody = torch.cat([w, w.new_zeros(1)])
     m = START
-    for step, rows in enumerate(r.indices):
+    for step, (rows,) in enumerate(r.parts):
 
         def objective(p, rows=rows):
             losses = loss_with(m, {**fixed, **p}, rows)

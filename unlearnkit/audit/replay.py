@@ -144,7 +144,7 @@ def replay(
     random and the residual directions, which measure what they leave out: they are tried on a fresh one, and must not
     leave out far more along it.
 
-    What the bundle is compared with is itself compared, step by step, with plain torch (`unlearnkit.training.compare`).
+    What the bundle is compared with is itself compared, step by step, with plain torch (`unlearnkit.training.beside`).
 
     indices: below `pickable`; none where that is 0. dtype: "float32" or "float64"; None is the bundle's own.
     tolerance: relative to the scale; None follows from precision and steps.

@@ -32,7 +32,7 @@ from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
 from unlearnkit.records import to_json
 from unlearnkit.sketching.lock import locked
-from unlearnkit.training.compare import agree
+from unlearnkit.training.beside import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
 from unlearnkit.training.run import make_run

@@ -50,6 +50,13 @@ origin = '{origin}'             # name of the audit log, unique among all logs; 
 policy = "{policy}"             # a packaged policy, or the path of a file from here: "policies/ours.toml"
 actor = "{actor}"               # who works here: a word from the policy's list of actors
 timezone = "{timezone}"         # where requests are received: days begin and end there
+
+# Who writes letters, and to whom people can complain: 'unlearnkit requests letter' needs it.
+# [sender]
+# name = "Example Ltd"
+# address = ["1 Example Street", "Exampletown"]
+# contact = "privacy@example.org"
+# authority = "the supervisory authority of ..., https://..."
 """
 
 
@@ -64,14 +71,28 @@ Timezone = Annotated[zoneinfo.ZoneInfo, As(Annotated[str, _PATH], _timezone, str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Who writes letters. contact: how they are reached. authority: to whom people can complain about them."""
+
+    name: str
+    address: tuple[str, ...] = ()
+    contact: str
+    authority: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here."""
+    """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here.
+
+    sender: who writes letters.
+    """
 
     schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
     origin: Origin
     policy: Annotated[str, _PATH]
     actor: str
     timezone: Timezone
+    sender: Sender | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +185,16 @@ class WorkspaceFiles:
         """The workspace in the directory ``root``; FormatError for settings that are malformed or unknown."""
         found = read_toml(Settings, (root / FILE_NAME).read_bytes(), where=str(root / FILE_NAME))
         return cls(root, found.origin, found.policy, found.actor, found.timezone)
+
+    def sender(self) -> Sender:
+        """Who writes letters; UnknownNameError if the settings do not say."""
+        file = self.root / FILE_NAME
+        found = read_toml(Settings, file.read_bytes(), where=str(file)).sender
+        if found is None:
+            raise UnknownNameError(
+                f"{file} does not say who writes letters", hint="add [sender] with name, address, contact, authority"
+            )
+        return found
 
     @property
     def log_path(self) -> Path:

@@ -16,7 +16,7 @@ from unlearnkit.bundle import Directions
 from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.taylor.check import Problem
-from unlearnkit.training.compare import train_beside_plain, verify_probe
+from unlearnkit.training.beside import train_beside_plain, verify_probe
 from unlearnkit.training.coupling import require_uncoupled
 from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
@@ -65,19 +65,15 @@ class ForwardSketching:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
         rehearse_loss(self.run)
         run, weights = self.run, self.run.initial_weights()
-        arguments = (
-            weights,
-            run.fixed,
-            run.batch(0),
-            torch.zeros(len(run.units(0)), dtype=run.dtype, device=run.device),
-        )
+        arguments = self.trainer.arguments(weights, run.first_batch(), None)
         with run.random_numbers(0):
             peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
         _ = self.trainer.idle, self.coupled
         rehearse_probes(run)
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
-        states = 2 + max(group.rule.states for group in run.recipe.groups)
+        clipped = 0 if self.trainer.clipping.limit is None else 2
+        states = 2 + clipped + max(group.rule.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
     def reservations(self) -> tuple[Piecewise, ...]:
@@ -86,7 +82,8 @@ class ForwardSketching:
         Complete after the first block: every block makes the same decisions, those of the constant term.
         """
         functions: list[ProbeFunction] = [self.trainer.gradient, *self.probes.values()]
-        problems = [*self.coupled, *(problem for function in functions for problem in function.reservations)]
+        problems = [*self.coupled, *self.trainer.held.problems(), *self.trainer.clipping.problems()]
+        problems += [problem for function in functions for problem in function.reservations]
         found = {(p.operation, p.module, p.kind.value) for p in problems}
         return tuple(Piecewise(*members) for members in sorted(found))
 

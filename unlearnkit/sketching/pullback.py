@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
+from unlearnkit.training.losses import mean_losses
 from unlearnkit.training.own_loss import OwnLoss, own_batches
 from unlearnkit.training.recipe import Probe
 from unlearnkit.training.run import Run
@@ -45,7 +46,7 @@ def _own_loss_pullback(run: Run) -> Pullback:
 
     def losses(weights: Weights, fixed: Weights, batch: object, _cotangents: Tensor) -> Tensor:
         with run.evaluating():
-            return run.call(run.recipe.loss, weights, fixed, batch).to(run.dtype)
+            return mean_losses(run.call(run.recipe.loss, weights, fixed, batch)).to(run.dtype)
 
     function = run.over_jets("pull own loss", _pull, inner=losses)
 

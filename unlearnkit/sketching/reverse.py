@@ -84,8 +84,7 @@ class ReverseSweeps:
             cotangents = self._start(final, pulled, len(basis))
             total = self._zeros((len(basis), len(self.run.recipe.unit_names) + 1), final)
             for step, states in trajectory.backwards():
-                downweights = self.trainer.downweights(step, directions)
-                self._step(step, states, cotangents, downweights, total)
+                self._step(step, states, cotangents, directions, total)
                 progress()
         return part(total, slice(0, -1))
 
@@ -106,32 +105,46 @@ class ReverseSweeps:
         return cotangents
 
     def _step(
-        self, step: int, states: list[GroupState], cotangents: list[Cotangents], downweights: Leaf, total: Leaf
+        self, step: int, states: list[GroupState], cotangents: list[Cotangents], directions: Tensor | None, total: Leaf
     ) -> None:
         """Carry the cotangents back over one step, and add what its examples contribute."""
-        for state, cotangent, pull in zip(states, cotangents, self._pull_updates, strict=True):
-            self._pull_update(step, state, cotangent, pull)
+        self._pull_to_gradient(step, states, cotangents)
+        weights = merged(states)
         incoming = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.gradient).items()}
-        arguments = (merged(states), self.run.fixed, self.run.batch(step), downweights, incoming)
-        with self.run.random_numbers(step):
-            to_weights, to_downweights = self._pull_gradient(*arguments)
-        for state, cotangent in zip(states, cotangents, strict=True):
-            for name, place in state.views(cotangent.weights).items():
-                accumulate(place, to_weights[name])
-            if not is_finite(cotangent.weights):
-                self._pull_gradient.diagnose(*arguments)
-                message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
-                raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
-        _scatter(total, to_downweights, self.run.units(step))
+        for batch in self.run.batches(step):
+            arguments = (*self.trainer.arguments(weights, batch, directions), incoming)
+            with self.run.random_numbers(step, batch.number):
+                to_weights, to_downweights = self._pull_gradient(*arguments)
+            for state, cotangent in zip(states, cotangents, strict=True):
+                for name, place in state.views(cotangent.weights).items():
+                    accumulate(place, to_weights[name])
+                if not is_finite(cotangent.weights):
+                    self._pull_gradient.diagnose(*arguments)
+                    message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
+                    raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
+            _scatter(total, to_downweights, batch.units)
+
+    def _pull_to_gradient(self, step: int, states: list[GroupState], cotangents: list[Cotangents]) -> None:
+        """Carry the cotangents back over the update and the clipping of a step."""
+        clipping, gradients = self.trainer.clipping, [state.gradient for state in states]
+        clipped = clipping.clipped(step, gradients)
+        for number, (state, cotangent) in enumerate(zip(states, cotangents, strict=True)):
+            self._pull_update(step, state, clipped[number], cotangent, self._pull_updates[number])
+        pulled = clipping.pull(step, gradients, [cotangent.gradient for cotangent in cotangents])
+        for state, cotangent, leaf in zip(states, cotangents, pulled, strict=True):
+            if leaf is not cotangent.gradient:
+                assign(cotangent.gradient, leaf)
+            if (held := self.trainer.held.at(step, state.group.parameters)) is not None:
+                _hold(cotangent, held)
 
     @staticmethod
-    def _pull_update(step: int, state: GroupState, cotangent: Cotangents, pull: JetFunction) -> None:
+    def _pull_update(step: int, state: GroupState, clipped: Leaf, cotangent: Cotangents, pull: JetFunction) -> None:
         numbers = scalars(state.group, step, state.weights)
         elements = constant_of(cotangent.weights).shape[0]
         for piece in state.pieces(max(1, UPDATE_ELEMENTS // elements)):
             moments = [part(m, piece) for m in cotangent.moments]
             weights, gradient = part(cotangent.weights, piece), part(cotangent.gradient, piece)
-            primal = (part(state.weights, piece), part(state.gradient, piece), [part(m, piece) for m in state.moments])
+            primal = (part(state.weights, piece), part(clipped, piece), [part(m, piece) for m in state.moments])
             to_weights, to_gradient, to_moments = pull(*primal, numbers, weights, moments)
             for target, source in zip(
                 [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True
@@ -139,11 +152,20 @@ class ReverseSweeps:
                 assign(target, source)
 
 
+def _hold(cotangent: Cotangents, held: Tensor) -> None:
+    """Nothing goes back through gradients that are held fixed, nor through the moments that they made."""
+    for leaf in (cotangent.gradient, *cotangent.moments):
+        for tensor in (leaf.constant, leaf.tail) if isinstance(leaf, Jet) else (leaf,):
+            tensor.masked_fill_(held, 0)
+
+
 def _gradient(run: Run) -> Callable[..., dict[str, Tensor]]:
     """A step's gradient, as a function of what `_pull` takes."""
 
-    def gradient(weights: Weights, fixed: Weights, batch: object, w: Tensor, _: Weights) -> dict[str, Tensor]:
-        return grad(run.loss)(weights, fixed, batch, w)  # type: ignore[no-any-return]
+    def gradient(
+        weights: Weights, fixed: Weights, batch: object, w: Tensor, denominator: Tensor, _: Weights
+    ) -> dict[str, Tensor]:
+        return grad(run.loss)(weights, fixed, batch, w, denominator)  # type: ignore[no-any-return]
 
     return gradient
 
@@ -154,10 +176,11 @@ def _pull(
     fixed: Weights,
     batch: object,
     w: Tensor,
+    denominator: Tensor,
     cotangents: Weights,
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The reverse of a step's gradient, from cotangents ``{name: [elements, *S]}`` to weights and downweights."""
-    back = vjp(lambda weights, w: gradient(weights, fixed, batch, w, cotangents), weights, w)[1]
+    back = vjp(lambda weights, w: gradient(weights, fixed, batch, w, denominator, cotangents), weights, w)[1]
     return vmap(back)(cotangents)  # type: ignore[no-any-return]
 
 

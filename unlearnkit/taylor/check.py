@@ -24,6 +24,8 @@ class Kind(Enum):
     PIECEWISE = "piecewise"  # analytic only between kinks: needs Recipe(allow_piecewise=True)
     DECISION = "decision"  # a comparison of values that depend on the weights; decided by the constant term
     COUPLED = "coupled"  # examples of a batch act on each other's losses: needs Recipe(coupled="accept")
+    KINK = "kink"  # clipping, which the run asks for; differentiated on the branch that it takes
+    ROUNDING = "rounding"  # a gradient that is rounding alone, held fixed where an optimizer divides by its size
     NOTE = "note"  # nothing in the way, but another run than one may think
 
 

@@ -1,43 +1,64 @@
-"""Is it the same run? A run over jets beside plain torch, and a trained model beside the plain run of its recipe.
-
-Rounding is amplified by training, so two honest runs drift apart without end. Beside a run over jets a plain loop
-therefore does every step from that run's weights, and the two are compared step by step: first the gradient, then,
-given the same gradient, what the optimizer makes of it. They are *the same* when they agree to half the digits of the
-coarsest numbers involved, relative to the largest gradient of the parameter so far (at least a 64th of that of all of
-them together, since some gradients are zero but for rounding). Where they do not, float64 decides whether that is
-rounding, which a kink or a cancellation can blow up without bound.
-"""
+"""Is it the same run? A trained model, and what was recorded on the way, beside the plain run of a recipe."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from unlearnkit.errors import RecipeError
-from unlearnkit.training.kept import changes, kept
-from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Array, Recipe
-from unlearnkit.training.retrain import PlainLoop, retrain
-from unlearnkit.training.run import Run
-from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
-from unlearnkit.training.trainer import Trainer, diverged
+from unlearnkit.training.recording import checksums
+from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.rounding import Held, held_fixed
+from unlearnkit.training.run import make_run, own_precision
 
-_LEAST = 1 / 64
-"""The least scale of a parameter's gradient, as a share of the scale of all gradients."""
+# Of the size of a step: one example that is another changes it by more, in batches of up to some thousands.
+_STEP = 1e-2
+# Of the size of a parameter, in units of the machine epsilon: what rounding does in one step.
+_ROUNDING = 64
 
-_PLAIN = "the plain run itself"
-_HINT = "find what differs from step to step besides weights, batch and torch's random numbers, and take it out"
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The first recorded step that is another one than the recipe's, and the parameter in which it differs most."""
+
+    number: int
+    parameter: str
+
+    def __str__(self) -> str:
+        return f"step {self.number} is another one, most in {self.parameter!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Differences(Mapping[str, float]):
+    """How far a trained model is from the plain run of a recipe.
+
+    by_parameter: the norm of the difference relative to that of the plain run's parameter. Coordinates whose gradient
+    is rounding alone during the whole run are left out. first_step: with recorded sums, the first step that differs
+    (or that was looked at after it); None when none does.
+    """
+
+    by_parameter: Mapping[str, float]
+    first_step: Step | None = None
+
+    def __getitem__(self, name: str) -> float:
+        return self.by_parameter[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.by_parameter)
+
+    def __len__(self) -> int:
+        return len(self.by_parameter)
 
 
 def compare(
     recipe: Recipe, model: nn.Module, *, dtype: str | None = None, device: str | torch.device | None = None
-) -> dict[str, float]:
+) -> Differences:
     """Whether a trained model is what the recipe's plain run gives.
 
     Args:
@@ -48,7 +69,8 @@ def compare(
 
     Returns:
         For each trained parameter the norm of its difference from the plain run's, relative to that one's norm. By
-        rounding alone it is about the resolution of the precision, and more the longer training is.
+        rounding alone it is about the resolution of the precision, and more the longer training is. ``first_step`` of
+        a recorded run says where it parts from the recipe.
 
     Raises:
         RecipeError: the model has other parameters.
@@ -58,12 +80,21 @@ def compare(
         0.0
 
     """
-    plain = retrain(recipe, dtype=dtype, device=device)
-    expected, found = ({n: p.detach() for n, p in m.named_parameters()} for m in (plain, model))
+    run = make_run(recipe, dtype or own_precision(recipe), device)
+    loop = PlainLoop(run, np.zeros(len(recipe.unit_names)))
+    expected, found = ({n: p.detach() for n, p in m.named_parameters()} for m in (loop.model, model))
     if [(n, p.shape) for n, p in sorted(expected.items())] != [(n, p.shape) for n, p in sorted(found.items())]:
         raise RecipeError("compare: the model's parameters are not those of the recipe's model, by name and shape")
-    names = [name for group in recipe.groups for name in group.parameters]
-    return {name: _relative(found[name].to(expected[name]), expected[name]) for name in names}
+    held = held_fixed(run)
+    first = _train(loop, held)
+    seen = {name: _seen(held, name, expected[name], recipe.steps) for name in run.trained_names}
+    relative = {n: _relative(found[n].to(expected[n])[mask], expected[n][mask]) for n, mask in seen.items()}
+    return Differences(relative, first)
+
+
+def _seen(held: Held, name: str, parameter: Tensor, steps: int) -> Tensor:
+    """The coordinates that some step moved by more than rounding."""
+    return held.until[name] < steps if name in held.until else torch.ones_like(parameter, dtype=torch.bool)
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:
@@ -71,147 +102,31 @@ def _relative(found: Tensor, expected: Tensor) -> float:
     return difference / size if size else math.inf if difference else 0.0
 
 
-def train_beside_plain(
-    trainer: Trainer, directions: Tensor, progress: Callable[[int], None] = lambda _: None, steps: int | None = None
-) -> dict[str, Leaf]:
-    """``trainer.train``, and see at every step that the plain run does the same. steps: how many; None: all.
-
-    Raises NonFiniteError, with the step, when the plain run itself is not finite; RecipeError, with the first step and
-    parameter, when the two differ by more than rounding.
-    """
-    states = trainer.start(directions)
-    beside = _Beside(trainer)
-    for step in range(trainer.run.recipe.steps if steps is None else steps):
-        beside.before(step, merged(states))
-        trainer.advance(step, states, directions)
-        beside.after(step, states)
-        progress(step)
-    return merged(states)
-
-
-class _Beside:
-    """The plain loop beside a run over jets."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
-        self.loop = PlainLoop(trainer.run, np.zeros(len(trainer.run.recipe.unit_names)))
-        self._scales: dict[str, float] = {}
-        self._kept = kept(self.loop.run)
-
-    @torch.no_grad()
-    def before(self, step: int, weights: Mapping[str, Leaf]) -> None:
-        """The plain gradient at the weights before a step."""
-        for name, parameter in self.loop.weights.items():
-            parameter.copy_(constant_of(weights[name]))
-        self.loop.backward(step)
-        for name, size in _sizes(self.loop.gradients()).items():
-            if not math.isfinite(size):
-                raise diverged(step, "gradient", name, _PLAIN)
-            self._scales[name] = max(size, self._scales.get(name, 0.0))
-
-    @torch.no_grad()
-    def after(self, step: int, states: list[GroupState]) -> None:
-        """Compare the step's gradient and update."""
-        self._verify_gradient(step, states)
-        self._verify_update(step, states)
-
-    def _verify_gradient(self, step: int, states: list[GroupState]) -> None:
-        traced = {n: constant_of(leaf) for state in states for n, leaf in state.views(state.gradient).items()}
-        differences = _sizes({name: traced[name] - plain for name, plain in self.loop.gradients().items()})
-        name = self._unlike(differences, self.trainer.gradient.resolution)
-        if name and self.trainer.run.dtype is not torch.float64:
-            name = self._unlike(self._exact_differences(step), self._exact.gradient.resolution)
-        if name:
-            raise self._other_run(step, "gradient", name, differences[name] / self._scale(name))
-        for name, parameter in self.loop.weights.items():
-            if parameter.grad is not None:
-                parameter.grad.copy_(traced[name])
-
-    def _unlike(self, differences: Mapping[str, float], resolution: float) -> str:
-        """The first parameter whose gradients differ by more than half the digits; empty when there is none."""
-        allowed = math.sqrt(resolution)
-        return next((n for n, difference in differences.items() if not difference <= allowed * self._scale(n)), "")
-
-    def _scale(self, name: str) -> float:
-        return max(self._scales[name], _LEAST * max(self._scales.values()))
-
-    @cached_property
-    def _exact(self) -> Trainer:
-        """The run in float64, with a model that has been called by nobody."""
-        return Trainer(replace(self.trainer.run, dtype=torch.float64), 1)
-
-    def _exact_differences(self, step: int) -> dict[str, float]:
-        """How far the gradients at the same weights differ in float64."""
-        run = self._exact.run
-        loop = PlainLoop(run, np.zeros(len(run.recipe.unit_names)), source=self.loop.model)
+def _train(loop: PlainLoop, held: Held) -> Step | None:
+    """Do the plain run; the first recorded step that does not do the same."""
+    recording = loop.run.recipe.recording
+    names = [name for name in loop.run.trained_names if name not in held.until or not bool(held.until[name].any())]
+    before, recorded_before = checksums(loop.model), checksums(loop.model)
+    first: Step | None = None
+    for step in range(loop.run.recipe.steps):
         loop.backward(step)
-        weights = {name: parameter.detach() for name, parameter in loop.weights.items()}
-        nobody = torch.zeros(len(run.units(step)), dtype=run.dtype, device=run.device)
-        with run.random_numbers(step):
-            traced = self._exact.gradient(weights, run.fixed, run.batch(step), nobody)
-        return _sizes({name: traced[name] - plain for name, plain in loop.gradients().items()})
-
-    def _verify_update(self, step: int, states: list[GroupState]) -> None:
-        before = {name: parameter.detach().clone() for name, parameter in self.loop.weights.items()}
-        self.loop.update(step)
-        traced = merged(states)
-        sizes = _sizes(before)
-        moved = _sizes({name: parameter - before[name] for name, parameter in self.loop.weights.items()})
-        differences = _sizes({n: constant_of(traced[n]) - p for n, p in self.loop.weights.items()})
-        eps = torch.finfo(self.trainer.run.dtype).eps
-        for name, difference in differences.items():
-            if not math.isfinite(moved[name]):
-                raise diverged(step, "update", name, _PLAIN)
-            if not difference <= math.sqrt(eps) * moved[name] + 4 * eps * sizes[name]:
-                raise self._other_run(step, "update", name, difference / moved[name] if moved[name] else math.inf)
-
-    def _other_run(self, step: int, what: str, name: str, off: float) -> RecipeError:
-        message = (
-            f"training step {step}: the {what} of {name!r} is off by {off:.1e} of its size from that of plain torch: "
-            "what is sketched would be another run"
-        )
-        if found := changes(self._kept, self.loop.run):
-            message += f"; the model changes {', '.join(found)} while it trains"
-        return RecipeError(message, hint=_HINT)
+        loop.update(step)
+        recorded = None if recording is None else recording.steps[step].checksums
+        if recorded is None or first is not None:
+            continue
+        after = checksums(loop.model)
+        moved = {n: (after[n] - before[n], recorded[n] - recorded_before[n]) for n in names if n in recorded}
+        first = _other_step(step, moved, loop.weights)
+        before, recorded_before = after, dict(recorded)
+    return first
 
 
-def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """The largest absolute value of each tensor, waiting for the device once."""
-    flat = [torch.cat([tensor.detach().reshape(-1), tensor.new_zeros(1)]) for tensor in tensors.values()]
-    return dict(zip(tensors, torch.stack([x.abs().max() for x in flat]).double().tolist(), strict=True))
-
-
-def verify_probe(run: Run, name: str, weights: Mapping[str, Leaf], base: Array) -> None:
-    """RecipeError when plain torch gives another value of a pinned probe at trained weights than ``base``."""
-    constants = {n: constant_of(leaf) for n, leaf in weights.items()}
-    plain = _plain_probe(run, name, constants)
-    if agree(base, plain, probe_function(run, name, run.recipe.probes[name]).resolution):
-        return
-    if run.dtype is not torch.float64:
-        exact = replace(run, dtype=torch.float64)
-        function = probe_function(exact, name, run.recipe.probes[name])
-        constants = {n: t.to(exact.dtype) for n, t in constants.items()}
-        plain = _plain_probe(exact, name, constants)
-        with torch.no_grad(), exact.random_numbers(run.recipe.steps):
-            base = constant_of(function(constants, exact.fixed)).cpu().numpy()
-        if agree(base, plain, function.resolution):
-            return
-    message = f"probe {name!r}: plain torch gives another value than what is sketched: {plain} and {base}"
-    raise RecipeError(message, hint="let it depend on nothing but the model's state and torch's random numbers")
-
-
-def _plain_probe(run: Run, name: str, weights: Mapping[str, Tensor]) -> Array:
-    with run.random_numbers(run.recipe.steps):
-        found = run.plain_probe(run.recipe.probes[name], weights, run.fixed)
-    value: Array = found.detach().to(run.dtype).cpu().numpy()
-    return value
-
-
-def agree(found: Array, expected: Array, resolution: float) -> bool:
-    """Whether values agree to half the digits of the largest; what is that small may be zero but for rounding.
-
-    resolution: the machine epsilon that says how many digits there are.
-    """
-    allowed = math.sqrt(resolution)
-    scale = np.abs(expected, where=np.isfinite(expected), out=np.zeros_like(expected)).max(initial=allowed)
-    return bool(np.isclose(found, expected, rtol=0, atol=allowed * scale, equal_nan=True).all())
+def _other_step(number: int, moved: Mapping[str, tuple[Array, Array]], weights: Mapping[str, Tensor]) -> Step | None:
+    """The step, if the sums of its weights moved otherwise than they should."""
+    excess = {}
+    for name, (own, recorded) in moved.items():
+        eps = torch.finfo(weights[name].dtype).eps
+        allowed = _STEP * np.linalg.norm(own) + _ROUNDING * eps * float(weights[name].detach().norm())
+        excess[name] = float(np.linalg.norm(own - recorded)) / allowed if allowed else 0.0
+    worst = max(excess, key=excess.__getitem__, default="")
+    return Step(number, worst) if worst and excess[worst] > 1 else None

@@ -81,7 +81,7 @@ def require_uncoupled(run: Run) -> tuple[Problem, ...]:
 
 def _trials(run: Run, step: int) -> Iterator[_Trial]:
     """Swaps of half the people in a batch. A unit's examples may act on each other: they are deleted together."""
-    indices = run.recipe.indices[step]
+    indices = run.recipe.parts[step][0]
     owners = run.recipe.unit_of_example[indices]
     people = np.unique(owners[owners >= 0])
     generator = np.random.Generator(np.random.Philox(step))
@@ -115,7 +115,7 @@ class _Work:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.weights = _generic_weights(run)
-        if not self._losses(0, run.recipe.indices[0])[0].isfinite().all():
+        if not self._losses(0, run.recipe.parts[0][0])[0].isfinite().all():
             self.weights = {name: weight.requires_grad_() for name, weight in run.initial_weights().items()}
 
     def _losses(self, step: int, indices: Array) -> tuple[Tensor, list[Tensor]]:

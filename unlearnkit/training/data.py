@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ _READ_TWICE = 16
 
 
 Indices: TypeAlias = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
+Collate: TypeAlias = Callable[[list[Any]], Any]
 
 
 class MapDataset(Protocol):
@@ -73,16 +74,24 @@ class _Rows:
         return tuple(part[torch.as_tensor(indices)] for part in self.parts)
 
 
-def collate(dataset: MapDataset, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
+def collate(dataset: MapDataset, indices: Indices, function: Collate | None = None) -> Any:  # noqa: ANN401  the layout of the user's examples
     """The batch of these examples, as ``torch.utils.data.DataLoader`` would make it. Every leaf is a tensor."""
-    batch = (
-        dataset.batch(indices) if isinstance(dataset, _Rows) else _stacked([_example(dataset, int(i)) for i in indices])
-    )
+    if isinstance(dataset, _Rows) and function is None:
+        return dataset.batch(indices)
+    examples = [_example(dataset, int(i)) for i in indices]
+    batch = _stacked(examples) if function is None else _collated(function, examples)
     for leaf in pytree.tree_leaves(batch):
         if not isinstance(leaf, Tensor):
             message = f"data: a batch holds a {type(leaf).__name__}, expected tensors only"
-            raise RecipeError(message, hint="encode text and labels as tensors in the dataset")
+            hint = "encode text and labels as tensors in the dataset, or in collate_fn, and leave out what is no number"
+            raise RecipeError(message, hint=hint)
     return batch
+
+
+def _collated(function: Collate, examples: list[Any]) -> Any:  # noqa: ANN401  the layout of the user's examples
+    with raised_by("collate_fn", "it takes a list of examples, as a DataLoader gives it"):
+        batch = function(examples)
+    return dict(batch) if isinstance(batch, Mapping) else batch  # as transformers' BatchEncoding, which is no dict
 
 
 def _example(dataset: MapDataset, index: int) -> Any:  # noqa: ANN401  the layout of the user's examples
@@ -94,39 +103,8 @@ def _stacked(examples: list[Any]) -> Any:  # noqa: ANN401  the layout of the use
     try:
         return default_collate(examples)
     except (TypeError, RuntimeError) as error:
-        hint = "pad the examples to one shape, or use batch_size=1"
+        hint = "pad the examples to one shape, here or in collate_fn, or use batch_size=1"
         raise RecipeError(f"data: the examples of a batch cannot be stacked: {error}", hint=hint) from error
-
-
-def make_order(
-    order: object, order_seed: int, *, examples: int, epochs: int, batch_size: int, drop_last: bool
-) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Which example comes when: ``[epochs, examples per epoch]``, a whole number of batches.
-
-    order: explicit, or None to shuffle each epoch with numpy's Philox generator seeded by ``order_seed``.
-    """
-    if order is None:
-        generator = np.random.Generator(np.random.Philox(order_seed))
-        table = np.stack([generator.permutation(examples) for _ in range(epochs)])
-    else:
-        with raised_by("order", "pass whole numbers [epochs, examples], as many in each epoch"):
-            table = np.asarray(order)
-        if table.ndim != 2 or len(table) != epochs or not np.issubdtype(table.dtype, np.integer):
-            shape = f"{table.dtype} array of shape {table.shape}"
-            hint = "give each epoch a row with the positions of its examples, in the order in which they come"
-            raise RecipeError(f"order: got {shape}, expected whole numbers [epochs={epochs}, examples]", hint=hint)
-        if table.size and not 0 <= table.min() <= table.max() < examples:
-            message = f"order: indices from {table.min()} to {table.max()}, but there are {examples} examples"
-            raise RecipeError(message, hint="count examples from 0")
-    left_over = table.shape[1] % batch_size
-    if left_over and not drop_last:
-        message = f"batch_size={batch_size} leaves {left_over} of {table.shape[1]} examples an epoch over"
-        raise RecipeError(message, hint="batches are whole: choose a batch size that divides, or drop_last=True")
-    table = table[:, : table.shape[1] - left_over]
-    if not table.size:
-        message = f"the run has no steps: {examples} examples, batch_size={batch_size}, epochs={epochs}"
-        raise RecipeError(message, hint="choose a batch size of at most the number of examples in an epoch")
-    return np.ascontiguousarray(table, dtype=np.int64)
 
 
 def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
@@ -199,19 +177,20 @@ def _example_digest(example: object) -> bytes:
     state = hashlib.sha256()
     for path, leaf in pytree.tree_flatten_with_path(example)[0]:
         state.update(pytree.keystr(path).encode())
-        update_with_tensor(state, _as_tensor(leaf))
+        if isinstance(leaf, (str, bytes, type(None))):
+            state.update(f"{type(leaf).__name__} {leaf!r}".encode())  # what a collate_fn encodes, or leaves out
+        else:
+            update_with_tensor(state, _as_tensor(leaf))
     return state.digest()
 
 
 def _as_tensor(leaf: object) -> Tensor:
     """A leaf of an example as ``default_collate`` takes it, so Python's floats in double precision."""
     try:
-        if not isinstance(leaf, (str, bytes)):
-            return torch.as_tensor(leaf, dtype=torch.float64 if isinstance(leaf, float) else None)
+        return torch.as_tensor(leaf, dtype=torch.float64 if isinstance(leaf, float) else None)
     except (TypeError, ValueError, RuntimeError):
-        pass
-    message = f"data: an example holds a {type(leaf).__name__}, expected tensors or numbers"
-    raise RecipeError(message, hint="encode text and labels as tensors in the dataset")
+        message = f"data: an example holds a {type(leaf).__name__}, expected tensors, numbers or text"
+        raise RecipeError(message, hint="encode it as tensors in the dataset") from None
 
 
 def update_with_tensor(state: hashlib._Hash, tensor: Tensor) -> None:

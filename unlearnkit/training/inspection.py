@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from unlearnkit.taylor.check import Kind, Problem
-from unlearnkit.training.compare import train_beside_plain, verify_probe
+from unlearnkit.training.beside import train_beside_plain, verify_probe
 from unlearnkit.training.coupling import coupling
 from unlearnkit.training.modes import notes
 from unlearnkit.training.probes import probe_function
@@ -48,7 +48,9 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
     found = _problems(run)
     kinds = {problem.kind for problem in found}
     if Kind.UNSUPPORTED not in kinds:
-        _ = Trainer(run, degree=1).idle
+        trainer = Trainer(run, degree=1)
+        _ = trainer.idle
+        found += trainer.held.problems()
     found += (*filter(None, [coupling(run)]), *notes(recipe))
     if kinds <= _TRAINABLE or (recipe.allow_piecewise and Kind.UNSUPPORTED not in kinds):
         for dtype in DTYPES:
@@ -59,11 +61,10 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
 def _problems(run: Run) -> tuple[Problem, ...]:
     """What a trace of the first step and of the probes shows."""
     rehearse_loss(run)
-    weights = run.initial_weights()
-    downweights = torch.zeros(run.recipe.batch_size, dtype=run.dtype)
-    gradient = Trainer(run, degree=1).gradient
+    weights, trainer = run.initial_weights(), Trainer(run, degree=1)
     with run.random_numbers(0):
-        found = [*gradient.inspect(weights, run.fixed, run.batch(0), downweights, active=ACTIVE)]
+        arguments = trainer.arguments(weights, run.first_batch(), None)
+        found = [*trainer.gradient.inspect(*arguments, active=ACTIVE)]
     rehearse_probes(run)
     with run.random_numbers(run.recipe.steps):
         for name, probe in run.recipe.probes.items():

@@ -42,11 +42,11 @@ def _silent_dropout(run: Run) -> tuple[Problem, ...]:
 
 def _training_mode_matters(run: Run) -> bool:
     """Whether the losses of the first batch differ between the two modes."""
-    losses = []
+    losses, batch = [], run.first_batch()
     for training in (False, True):
         trial = run.fresh()
         trial.model.train(training)
         with torch.enable_grad(), trial.random_numbers(0):
             weights = {name: weight.requires_grad_() for name, weight in trial.initial_weights().items()}
-            losses.append(trial.losses(weights, trial.fixed, trial.batch(0), len(trial.units(0))).detach())
+            losses.append(trial.losses(weights, trial.fixed, batch.examples, len(batch.units)).detach())
     return not torch.equal(*losses)

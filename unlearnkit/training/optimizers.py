@@ -106,6 +106,11 @@ class Rule:
         """How many tensors of the parameter's shape the optimizer keeps."""
         return 2 if self.kind == "adam" else int(self.momentum)
 
+    @property
+    def divides_by_size(self) -> bool:
+        """Whether a gradient is divided by its own size, however small, so that rounding errors count in full."""
+        return self.kind == "adam" and not self.eps_inside_sqrt
+
     def scalars(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
         """The numbers of one step (counted from 0), in the order that ``update`` takes them."""
         lr, decay = float(group["lr"]), float(group["weight_decay"])
@@ -146,8 +151,18 @@ class Rule:
         if self.eps_inside_sqrt:
             change = first * torch.rsqrt(second / correction2 + eps)
         else:
-            change = first / (torch.sqrt(second) / torch.sqrt(correction2) + eps)
+            change = first / (_root(second) / torch.sqrt(correction2) + eps)
         return p - (lr / correction1) * change, (first, second)
+
+
+def _root(second: Tensor) -> Tensor:
+    """``sqrt``, with slope 0 where a second moment is exactly 0.
+
+    There ``g / (sqrt(g^2) + eps)`` is still differentiable, as ``g / eps`` is: the root is of second order beside it
+    (docs/theory.md section 1). Where the gradient is zero for all weights the moment's series is 0, and so is its root.
+    """
+    nothing = second == 0
+    return torch.where(nothing, 0.0, torch.sqrt(torch.where(nothing, 1.0, second)))
 
 
 @dataclass(frozen=True, slots=True)

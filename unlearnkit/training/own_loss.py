@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import RecipeError
-from unlearnkit.training.data import MapDataset, collate
+from unlearnkit.training.data import Collate, MapDataset, collate
+from unlearnkit.training.losses import mean_losses
 
 Array = np.ndarray[Any, Any]
 
@@ -24,8 +25,8 @@ class Examples(Protocol):
     """What a recipe knows of its examples."""
 
     @property
-    def loss(self) -> Callable[[nn.Module, Any], Tensor]:
-        """``loss(model, batch) -> [B]``."""
+    def loss(self) -> Callable[[nn.Module, Any], Any]:
+        """``loss(model, batch) -> [B]``, or with the tokens that each is over."""
         ...
 
     @property
@@ -34,7 +35,12 @@ class Examples(Protocol):
         ...
 
     @property
-    def batch_size(self) -> int:
+    def collate_fn(self) -> Collate | None:
+        """Makes a batch of a list of examples."""
+        ...
+
+    @property
+    def largest_batch(self) -> int:
         """Examples at once."""
         ...
 
@@ -71,9 +77,9 @@ def own_batches(examples: Examples, units: Array | None = None) -> Iterator[OwnB
     rows = np.flatnonzero(place[owner] >= 0)
     rows = rows[np.argsort(place[owner[rows]], kind="stable")]
     sizes = np.bincount(owner[owner >= 0], minlength=count)
-    for first in range(0, len(rows), examples.batch_size):
-        batch = rows[first : first + examples.batch_size]
-        filled = np.concatenate([batch, np.repeat(batch[-1:], examples.batch_size - len(batch))])
+    for first in range(0, len(rows), examples.largest_batch):
+        batch = rows[first : first + examples.largest_batch]
+        filled = np.concatenate([batch, np.repeat(batch[-1:], examples.largest_batch - len(batch))])
         shares = 1 / sizes[owner[filled]]
         shares[len(batch) :] = 0
         yield OwnBatch(filled.tolist(), place[owner[filled]], shares)
@@ -120,7 +126,8 @@ class OwnLoss:
 
         total = torch.zeros(len(examples.unit_names), dtype=like.dtype, device=like.device)
         for batch in own_batches(examples):
-            losses = examples.loss(model, pytree.tree_map(cast, collate(examples.dataset, batch.rows)))
+            rows = collate(examples.dataset, batch.rows, examples.collate_fn)
+            losses = mean_losses(examples.loss(model, pytree.tree_map(cast, rows)))
             shares = torch.from_numpy(batch.shares).to(losses)
             total = total.index_add(0, torch.from_numpy(batch.places).to(losses.device), (losses * shares).to(total))
         return total

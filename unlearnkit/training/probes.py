@@ -14,6 +14,7 @@ from unlearnkit.taylor.check import Problem
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.losses import mean_losses
 from unlearnkit.training.own_loss import OwnLoss, own_batches
 from unlearnkit.training.recipe import Array, Probe
 from unlearnkit.training.run import Run
@@ -30,7 +31,7 @@ class OwnLossFunction:
 
         def losses(weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object) -> Tensor:
             with run.evaluating():
-                return run.call(run.recipe.loss, weights, fixed, batch).to(run.dtype)
+                return mean_losses(run.call(run.recipe.loss, weights, fixed, batch)).to(run.dtype)
 
         self._losses = run.over_jets("own losses", losses)
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
-from unlearnkit.names import PROBE_NAME, normal_name
-from unlearnkit.training.data import MapDataset, as_dataset, data_digest, index_units, make_order
-from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
+from unlearnkit.names import normal_name
+from unlearnkit.training.adapters.transformers import settings_of
+from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
+from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
+from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
+from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
 from unlearnkit.training.models import verify_function, verify_model
 from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
 from unlearnkit.training.own_loss import OwnLoss
-from unlearnkit.training.schedule import Interval, Schedule, play
+from unlearnkit.training.recorder import Recorder
+from unlearnkit.training.recording import Recording
+from unlearnkit.training.schedule import Interval, Schedule, play, verified_settings
+from unlearnkit.training.settings import verify_probes, verify_settings
 
-Loss = Callable[[nn.Module, Any], Tensor]
+Loss = Callable[[nn.Module, Any], Any]
 Probe = Callable[[nn.Module], Tensor]
 Array = np.ndarray[Any, Any]
 
@@ -44,15 +49,28 @@ class Recipe:
     Attributes:
         name: for people.
         model: with its initial weights; the recipe keeps a copy, so it may be trained meanwhile.
-        loss: ``loss(model, batch) -> [B]``, one loss per example.
+        loss: ``loss(model, batch) -> [B]``, one loss per example; with ``reduction="tokens"`` also how many tokens each
+            sums over: ``-> [B], [B]``.
         optimizer: a fresh ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or ``unlearnkit.Adam``: read for its settings.
         data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
         units: who owns each example (None: nobody).
         epochs: how often the data is gone through.
-        batch_size: examples a step; batches are whole.
+        batch_size: examples a batch; the last one of an epoch may be smaller.
+        collate_fn: makes a batch of a list of examples, as a ``DataLoader``'s does: pads, encodes text.
+        batches: explicit lists of the positions of examples, those of the whole run, instead of epochs, batch size and
+            order.
+        recorded: what a `Recorder` kept of somebody's own loop: batches, rates and other settings, random numbers.
+            Instead of epochs, batch size, order and schedule.
+        reduction: "mean" divides a batch's losses by its examples, "sum" by nothing, "tokens" by the tokens of all
+            batches of the step.
+        accumulate: batches whose gradients make one step; their means are averaged. An epoch's last step takes what is
+            left.
+        clip_grad_norm: as ``torch.nn.utils.clip_grad_norm_`` before each step, differentiated on the branch that
+            training takes.
+        clip_grad_value: as ``clip_grad_value_``, likewise.
         order_seed: shuffles each epoch.
         order: explicit ``[epochs, examples per epoch]`` indices, instead of the seed.
-        drop_last: leave an incomplete last batch of each epoch out.
+        drop_last: leave a smaller last batch of each epoch out.
         lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
             scheduler on the optimizer.
         lr_interval: a scheduler advances each "step" or "epoch".
@@ -90,8 +108,15 @@ class Recipe:
     optimizer: torch.optim.Optimizer
     data: MapDataset | tuple[Tensor, ...]
     units: Sequence[str | int | None]
-    epochs: int
-    batch_size: int
+    epochs: int | None = None
+    batch_size: int | None = None
+    collate_fn: Collate | None = None
+    batches: Sequence[Sequence[int]] | None = None
+    recorded: Recorder | Recording | None = None
+    reduction: Literal["mean", "sum", "tokens"] = "mean"
+    accumulate: int = 1
+    clip_grad_norm: float | None = None
+    clip_grad_value: float | None = None
     order_seed: int = 0
     order: object = None
     drop_last: bool = False
@@ -103,47 +128,75 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for setting in ("epochs", "batch_size"):
-            value = getattr(self, setting)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                hint = "say how often the data are gone through, and how many examples make a step"
-                raise RecipeError(f"{setting}={value!r}, expected a whole number >= 1", hint=hint)
-        if self.lr_interval not in ("step", "epoch"):
-            raise RecipeError(f'lr_interval={self.lr_interval!r}, expected "step" or "epoch"')
-        if self.lr_schedule is not None and not (
-            callable(self.lr_schedule) or isinstance(self.lr_schedule, LRScheduler)
-        ):
-            kind, hint = type(self.lr_schedule).__name__, "lr_schedule=lambda step: 0.1 * 0.99**step"
-            raise RecipeError(
-                f"lr_schedule: got {kind}, expected a torch scheduler, or a function of the step", hint=hint
-            )
-        if self.coupled not in ("refuse", "accept"):
-            raise RecipeError(f'coupled={self.coupled!r}, expected "refuse" or "accept"')
+        verify_settings(vars(self))
         verify_model(self.model)
         verify_function(self.loss, "loss")
-        self._verify_probes()
-        if sum(isinstance(probe, OwnLoss) for probe in self.probes.values()) > 1:
-            raise RecipeError("probes: got several OwnLoss(), expected at most one")
+        verify_probes(self.probes)
         refuse_hooks(self.model, self.optimizer)  # copies of parameters have none any more
         # Read everything once, so that a recipe that exists is a recipe that can be run.
-        _ = self.unit_names, self.indices, self.groups
-        object.__setattr__(self, "model", copy.deepcopy(self.model))
+        object.__setattr__(self, "recorded", self.recording)
+        _ = self.unit_names, self.steps, self.groups
+        # Together, so that the copies belong together too: a changed recipe is made of them.
+        copies = copy.deepcopy((self.model, self.optimizer, self.lr_schedule))
+        for name, own in zip(("model", "optimizer", "lr_schedule"), copies, strict=True):
+            object.__setattr__(self, name, own)
         bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
         object.__setattr__(self, "probes", bound)
+
+    @classmethod
+    def from_trainer(
+        cls,
+        trainer: Any,  # noqa: ANN401  transformers is no dependency
+        *,
+        units: Sequence[str | int | None],
+        loss: Loss | None = None,
+        **settings: Any,  # noqa: ANN401  any other setting
+    ) -> Recipe:
+        """The run of a ``transformers.Trainer`` that has trained with ``callbacks=[recorder.callback()]``.
+
+        Args:
+            trainer: after ``trainer.train()``. Its data and collator, optimizer, rates and clipping are read.
+            units: who owns each example of its data.
+            loss: one loss per example; None: the cross entropy of the model's logits and labels, when that is what
+                the Trainer trained on.
+            settings: any other settings of a recipe: ``name``, ``probes``.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            RecipeError: with everything of the Trainer's run that cannot be repeated.
+
+        Example:
+            >>> uk.Recipe.from_trainer(trainer, units=owners)  # doctest: +SKIP
+
+        """
+        return cls(**({"name": "trainer", "units": units} | settings_of(trainer, loss) | settings))
 
     @cached_property
     def runs(self) -> dict[object, Any]:
         """The runs of this recipe that were made, by precision and device (`unlearnkit.training.run.make_run`)."""
         return {}
 
-    def _verify_probes(self) -> None:
-        if not isinstance(self.probes, Mapping):
-            message = f"probes: got {type(self.probes).__name__}, expected a mapping from names to functions"
-            raise RecipeError(message, hint='probes={"test_loss": function}')
-        for name, probe in self.probes.items():
-            if not isinstance(name, str) or not PROBE_NAME.fits(name):
-                raise RecipeError(f"probes: {name!r} cannot be a file name", hint=f"use {PROBE_NAME.what}")
-            verify_function(probe, f"probe {name!r}")
+    def replace(self, **changes: Any) -> Recipe:  # noqa: ANN401  any setting
+        """The same recipe with some settings changed.
+
+        Args:
+            changes: settings by name. Another model comes with its own optimizer.
+
+        Returns:
+            A new recipe.
+
+        Raises:
+            RecipeError: a setting cannot be honoured exactly.
+
+        Example:
+            >>> longer = recipe.replace(epochs=2 * recipe.epochs)
+            >>> longer.steps == 2 * recipe.steps
+            True
+
+        """
+        return replace(self, **changes)
 
     @cached_property
     def dataset(self) -> MapDataset:
@@ -151,22 +204,37 @@ class Recipe:
         return as_dataset(self.data)
 
     @cached_property
-    def indices(self) -> Array:
-        """Which examples each step sees: ``[steps, batch_size]``."""
-        table = make_order(
+    def recording(self) -> Recording | None:
+        """What was recorded of the run, up to the moment at which the recipe was made."""
+        return self.recorded.recording if isinstance(self.recorded, Recorder) else self.recorded
+
+    @cached_property
+    def parts(self) -> Steps:
+        """Which examples each step sees, batch by batch: ``[steps][batches][examples]``."""
+        if self.recording is not None:
+            return verified_parts(self.recording.parts, len(self.dataset))
+        if self.batches is not None:
+            return tuple(grouped(as_given(self.batches, len(self.dataset)), self.accumulate))
+        epochs, size = self.epochs or 0, self.batch_size or 0  # verified to be there, without batches
+        order = make_order(
             self.order,
             self.order_seed,
             examples=len(self.dataset),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
+            epochs=epochs,
+            batch_size=size,
             drop_last=self.drop_last,
         )
-        return table.reshape(-1, self.batch_size)
+        return tuple(step for epoch in order for step in grouped(cut(epoch, size), self.accumulate))
 
     @property
     def steps(self) -> int:
         """Number of optimizer steps."""
-        return len(self.indices)
+        return len(self.parts)
+
+    @property
+    def largest_batch(self) -> int:
+        """Most examples in a batch."""
+        return max(len(batch) for step in self.parts for batch in step)
 
     @cached_property
     def _units(self) -> tuple[tuple[str, ...], Array]:
@@ -195,17 +263,28 @@ class Recipe:
             rule = rules.pop()
             schedule = tuple(rule.scalars(settings[number], step) for step, settings in enumerate(self.settings))
             groups.append(Group(parameters, rule, schedule))
+        self._verify_whole_norm({name for group in groups for name in group.parameters})
         if not any(group.parameters for group in groups):
             message = "optimizer holds no parameter that requires a gradient, so nothing would be trained"
             raise RecipeError(message, hint="thaw some: parameter.requires_grad_(True)")
         return tuple(groups)
 
+    def _verify_whole_norm(self, trained: set[str]) -> None:
+        others = [n for n, p in self.model.named_parameters() if p.requires_grad and n not in trained]
+        if others and self.clip_grad_norm is not None:
+            message = f"clip_grad_norm: parameters that no optimizer holds have gradients: {', '.join(others)}"
+            raise RecipeError(message, hint="freeze them, so that the norm is that of what is trained")
+
     @cached_property
-    def settings(self) -> list[list[dict[str, Any]]]:
+    def settings(self) -> Sequence[Sequence[Mapping[str, Any]]]:
         """The optimizer's settings at each step, as torch keeps them: ``[steps][groups]``."""
-        per_epoch = self.steps // self.epochs
-        interval = self.lr_interval
-        return play(self.optimizer, self.lr_schedule, epochs=self.epochs, steps_per_epoch=per_epoch, interval=interval)
+        if self.recording is not None:
+            return verified_settings([step.settings for step in self.recording.steps], self.optimizer)
+        epochs, interval = self.epochs or 1, self.lr_interval
+        if self.epochs is None and interval == "epoch":
+            raise RecipeError('lr_interval="epoch" with batches, which have no epochs', hint='use lr_interval="step"')
+        per_epoch = self.steps // epochs
+        return play(self.optimizer, self.lr_schedule, epochs=epochs, steps_per_epoch=per_epoch, interval=interval)
 
     @property
     def own_loss(self) -> str:
@@ -242,39 +321,34 @@ class Recipe:
         """What the digest covers, as a JSON object: settings in clear, data and code as digests, no unit names."""
         return {
             "name": self.name,
-            "model": {
-                "class": type(self.model).__qualname__,
-                "structure": model_digest(self.model),
-                "weights": weights_digest(self.model),
-                "training_mode": self.model.training,
-            },
+            "model": describe_model(self.model),
             "loss": function_digest(self.loss),
-            "optimizer": [self._describe_group(group) for group in self.groups],
+            "optimizer": [describe_group(group) for group in self.groups],
             "data": {"examples": len(self.dataset), "sha256": data_digest(self.dataset)},
-            "units": {"count": len(self.unit_names), "sha256": _array_digest(self.unit_of_example)},
+            "units": {"count": len(self.unit_names), "sha256": array_digest(self.unit_of_example)},
             "order": {
                 "epochs": self.epochs,
                 "batch_size": self.batch_size,
                 "steps": self.steps,
-                "sha256": _array_digest(self.indices),
+                "sha256": order_digest(self.parts),
             },
             "probes": {name: function_digest(probe) for name, probe in self.probes.items()},
             "allow_piecewise": self.allow_piecewise,
             "coupled": self.coupled,
             "seed": self.seed,
+            **self._describe_unusual(),
         }
 
-    def _describe_group(self, group: Group) -> dict[str, Any]:
-        rule = group.rule
-        return {
-            "kind": rule.kind,
-            "nesterov": rule.nesterov,
-            "decoupled_weight_decay": rule.decoupled,
-            "eps_inside_sqrt": rule.eps_inside_sqrt,
-            "parameters": list(group.parameters),
-            "schedule": _array_digest(np.asarray(group.schedule, dtype=np.float64)),
-            "first_step": list(group.schedule[0]),
+    def _describe_unusual(self) -> dict[str, Any]:
+        """Settings that most runs do without, where this one has them."""
+        asked = {
+            "recorded": self.recording and self.recording.digest,
+            "collate_fn": self.collate_fn and function_digest(self.collate_fn),
+            "reduction": self.reduction if self.reduction != "mean" else None,
+            "clip_grad_norm": self.clip_grad_norm,
+            "clip_grad_value": self.clip_grad_value,
         }
+        return {name: value for name, value in asked.items() if value is not None}
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -285,8 +359,3 @@ class Recipe:
     def digest(self) -> str:
         """SHA-256 of the canonical description: what binds a bundle to this recipe."""
         return sha256_hex(canonicalize(self.description))
-
-
-def _array_digest(array: Array) -> str:
-    little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return sha256_hex(f"{little_endian.dtype.str}{little_endian.shape}".encode() + little_endian.tobytes())

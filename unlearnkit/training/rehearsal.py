@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,10 +25,11 @@ def rehearse_loss(run: Run) -> None:
     """
     trial = run.fresh()
     weights = {name: weight.requires_grad_() for name, weight in trial.initial_weights().items()}
+    batch = trial.first_batch()
     with torch.enable_grad(), trial.random_numbers(0):
-        losses = trial.losses(weights, trial.fixed, trial.batch(0), len(trial.units(0)))
+        losses = trial.losses(weights, trial.fixed, batch.examples, len(batch.units))
     if not losses.isfinite().all():
-        example = run.recipe.indices[0][int(losses.isfinite().logical_not().nonzero()[0])]
+        example = run.recipe.parts[0][0][int(losses.isfinite().logical_not().nonzero()[0])]
         raise NonFiniteError(
             f"training step 0: the loss of example {example} is not finite in plain training too",
             step=0,
@@ -73,14 +75,15 @@ def idle_parameters(run: Run) -> frozenset[str]:
 
 
 def _losses(trial: Run) -> Tensor:
-    loss = trial.recipe.loss
+    loss, batch = trial.recipe.loss, trial.first_batch().examples
     with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs(), trial.captured.following(loss):
         try:
-            return loss(trial.model, trial.batch(0))
+            found: Any = loss(trial.model, batch)
         except RuntimeError as error:
             message = f"loss(model, batch) fails in {trial.precision}: {error}"
             hint = "let it run in float32 and in float64: make new tensors like those at hand, as x.new_zeros() does"
             raise RecipeError(message, hint=hint) from error
+    return found[0] if isinstance(found, tuple) else found  # type: ignore[no-any-return]
 
 
 def _refuse_memory(first: Tensor, second: Tensor, before: Mapping[str, str], trial: Run) -> None:

@@ -71,17 +71,24 @@ class PlainLoop:
     def backward(self, step: int) -> None:
         """Leave the gradient of a step in the parameters."""
         self._optimizer.zero_grad()
-        with torch.enable_grad(), self.run.random_numbers(step), sdpa_kernel(SDPBackend.MATH):
-            w = self._downweights[self.run.units(step)]
-            self.run.loss(self.weights, self.run.fixed, self.run.batch(step), w).backward()  # type: ignore[no-untyped-call]
+        for batch in self.run.batches(step):
+            with torch.enable_grad(), self.run.random_numbers(step, batch.number), sdpa_kernel(SDPBackend.MATH):
+                w = self._downweights[batch.units]
+                loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
+                loss.backward()  # type: ignore[no-untyped-call]
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradient by parameter, zero where the loss does not involve it and torch leaves none."""
         return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.weights.items()}
 
     def update(self, step: int) -> None:
-        """Let the optimizer do its step."""
-        for group, settings in zip(self._optimizer.param_groups, self.run.recipe.settings[step], strict=True):
+        """Clip, and let the optimizer do its step."""
+        recipe = self.run.recipe
+        if recipe.clip_grad_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.weights.values(), recipe.clip_grad_norm)
+        if recipe.clip_grad_value is not None:
+            torch.nn.utils.clip_grad_value_(self.weights.values(), recipe.clip_grad_value)
+        for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
             group.update(settings)
         self._optimizer.step()
 

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import random
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from unlearnkit.errors import RecipeError
-from unlearnkit.taylor.draws import same_random_numbers
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.training.captured import Captured
 from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
+from unlearnkit.training.losses import verified_losses, verified_sums
+from unlearnkit.training.randomness import seeded
 from unlearnkit.training.recipe import Recipe
 
+Found = TypeVar("Found")
 Precision: TypeAlias = Literal["float32", "float64"]
 DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "float64": torch.float64}
 
@@ -59,6 +57,20 @@ class _Call(nn.Module):
         return self.function(self.model, *arguments)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """One batch of a step.
+
+    number: which of the step's. examples: in the user's layout. units: for each example its unit's position, -1 for
+    nobody's, ``[B]``. denominator: of the sum of its losses, 0-dimensional.
+    """
+
+    number: int
+    examples: Any
+    units: Tensor
+    denominator: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """One training run of a recipe on a device in a precision. The recipe's own model stays untouched.
@@ -85,6 +97,16 @@ class Run:
         """A copy of the recipe's model, to compute with."""
         source = self.recipe.model if self.source is None else self.source
         return copy.deepcopy(source).to(device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        return {}
+
+    def remembered(self, key: str, find: Callable[[], Found]) -> Found:
+        """What ``find`` gives, looked for once in a run."""
+        if key not in self._known:
+            self._known[key] = find()
+        return self._known[key]  # type: ignore[no-any-return]
 
     @cached_property
     def _functions(self) -> dict[object, JetFunction]:
@@ -121,13 +143,42 @@ class Run:
         parameters = dict(self.model.named_parameters())
         return {name: parameters[name].detach().clone() for name in self.trained_names}
 
-    def batch(self, step: int) -> Any:  # noqa: ANN401  the layout of the user's examples
-        """The examples of a step, in this run's precision and place."""
-        return self.examples(self.recipe.indices[step])
+    def batches(self, step: int) -> Iterator[Batch]:
+        """The batches of a step, in this run's precision and place."""
+        denominators = self._denominators(step)
+        for number, (indices, denominator) in enumerate(zip(self.recipe.parts[step], denominators, strict=True)):
+            units = torch.from_numpy(self.recipe.unit_of_example[indices]).to(self.device)
+            scale = torch.tensor(denominator, dtype=self.dtype, device=self.device)
+            yield Batch(number, self.examples(indices), units, scale)
+
+    def first_batch(self) -> Batch:
+        """The batch that traces and trials start with."""
+        return next(self.batches(0))
+
+    def _denominators(self, step: int) -> list[float]:
+        """What the losses of each batch of a step are divided by."""
+        batches = self.recipe.parts[step]
+        if self.recipe.reduction == "mean":
+            return [float(len(batch) * len(batches)) for batch in batches]
+        tokens = self._tokens(step) if self.recipe.reduction == "tokens" else 1.0
+        return [tokens] * len(batches)
+
+    def _tokens(self, step: int) -> float:
+        """The tokens of a step, which follow from its data, as the loss counts them."""
+
+        def count() -> float:
+            total, weights = 0.0, self.initial_weights()
+            for number, indices in enumerate(self.recipe.parts[step]):
+                with torch.no_grad(), self.random_numbers(step, number):
+                    result = self.call(self.recipe.loss, weights, self.fixed, self.examples(indices))
+                    total += float(verified_sums(result, len(indices))[1].sum())
+            return total
+
+        return self.remembered(f"tokens of step {step}", count)
 
     def examples(self, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
         """These examples as a batch, in this run's precision and place."""
-        return pytree.tree_map(self._cast, collate(self.recipe.dataset, indices))
+        return pytree.tree_map(self._cast, collate(self.recipe.dataset, indices, self.recipe.collate_fn))
 
     def _cast(self, x: object) -> object:
         return self._to_here(x) if isinstance(x, Tensor) else x
@@ -135,36 +186,29 @@ class Run:
     def _to_here(self, x: Tensor) -> Tensor:
         return x.to(device=self.device, dtype=self.dtype if x.is_floating_point() else None)
 
-    def units(self, step: int) -> Tensor:
-        """For each example of a step, its unit's position, -1 for nobody's: ``[batch_size]``."""
-        return torch.from_numpy(self.recipe.unit_of_example[self.recipe.indices[step]]).to(self.device)
-
-    def loss(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor) -> Tensor:
-        """``sum_i (1 - w_i) loss_i / batch_size`` as a function of the trained weights (docs/theory.md section 1)."""
-        return ((1 - w) * self.losses(weights, fixed, batch, len(w))).sum() / self.recipe.batch_size
+    def loss(
+        self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor, denominator: Tensor
+    ) -> Tensor:
+        """``sum_i (1 - w_i) loss_i / denominator`` as a function of the trained weights (docs/theory.md section 1)."""
+        return ((1 - w) * self.losses(weights, fixed, batch, len(w))).sum() / denominator
 
     def losses(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, count: int) -> Tensor:
-        """One loss for each of ``count`` examples, ``[count]``."""
-        losses = self.call(self.recipe.loss, weights, fixed, batch)
-        if not isinstance(losses, Tensor):
-            found = f"is a {type(losses).__name__}"
-        elif losses.shape != (count,):
-            found = f"has shape {tuple(losses.shape)}"
-        elif not losses.is_floating_point():
-            found = f"is {losses.dtype}"
-        else:
-            return losses
-        message = (
-            f"loss(model, batch) {found}, expected a tensor of one loss per example, shape {(count,)}, real numbers"
-        )
-        raise RecipeError(message, hint='use reduction="none", and average over everything but the examples')
+        """One loss for each of ``count`` examples, ``[count]``; with ``reduction="tokens"`` their sums over tokens."""
+        result = self.call(self.recipe.loss, weights, fixed, batch)
+        return verified_sums(result, count)[0] if self.recipe.reduction == "tokens" else verified_losses(result, count)
 
     def plain_loss(
-        self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor, *_: object
+        self,
+        weights: Mapping[str, Tensor],
+        fixed: Mapping[str, Tensor],
+        batch: object,
+        w: Tensor,
+        denominator: Tensor,
+        *_: object,
     ) -> Tensor:
         """``loss`` as a plain training step computes it: in the memory layout of the model, with gradients wanted."""
         with torch.enable_grad():
-            return self.loss(self._in_layout(weights), fixed, batch, w)
+            return self.loss(self._in_layout(weights), fixed, batch, w, denominator)
 
     def plain_probe(
         self, probe: Callable[..., Tensor], weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
@@ -225,23 +269,12 @@ class Run:
             for module, mode in modes:
                 module.training = mode
 
-    @contextmanager
-    def random_numbers(self, step: int) -> Iterator[None]:
-        """The random numbers of a step, torch's, Python's and numpy's: the same in every run, whatever was before."""
-        digest = hashlib.sha256(f"unlearnkit/step/{self.recipe.seed}/{step}".encode()).digest()
-        with same_random_numbers([self.device] if self.device.type == "cuda" else []):
-            _seed(int.from_bytes(digest[:8], "big") >> 1, self.device)
-            random.seed(digest)
-            np.random.seed(np.frombuffer(digest, np.uint32))  # noqa: NPY002  the global one is what user code draws from
-            yield
-
-
-def _seed(seed: int, device: torch.device) -> None:
-    """``torch.manual_seed``, which on the CPU alone spends more than a small step on devices that are not there."""
-    if device.type == "cpu":
-        torch.default_generator.manual_seed(seed)
-    else:
-        torch.manual_seed(seed)
+    def random_numbers(self, step: int, number: int = 0) -> AbstractContextManager[None]:
+        """The random numbers of a batch, or of what comes after all steps: the same in every run."""
+        recorded = self.recipe.recording
+        if recorded is not None and step < len(recorded.steps):
+            return recorded.steps[step].batches[number].random.again(self.device)
+        return seeded(self.recipe.seed, step, number, self.device)
 
 
 def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> Run:

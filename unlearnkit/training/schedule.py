@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -37,6 +37,20 @@ def play(
     groups, ratios = _settings(optimizer), _ratios(optimizer)
     rates = [_rate(schedule, step) for step in range(steps)]
     return [[{**group, "lr": rate * r} for group, r in zip(groups, ratios, strict=True)] for rate in rates]
+
+
+def verified_settings(
+    recorded: Sequence[Sequence[Mapping[str, Any]]], optimizer: torch.optim.Optimizer
+) -> Sequence[Sequence[Mapping[str, Any]]]:
+    """What was recorded, of an optimizer with as many groups."""
+    groups = len(optimizer.param_groups)
+    for step, settings in enumerate(recorded):
+        if len(settings) != groups:
+            message = (
+                f"recorded: the optimizer had {len(settings)} parameter groups at step {step}, this one has {groups}"
+            )
+            raise RecipeError(message, hint="build it as the recorded one was built, from the recipe's model")
+    return recorded
 
 
 def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:

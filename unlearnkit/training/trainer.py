@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,17 +12,19 @@ from torch.func import grad
 
 from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.function import JetFunction
-from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.jet import Jet, add
+from unlearnkit.training.clipping import clipping_of
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
-from unlearnkit.training.run import Run
+from unlearnkit.training.rounding import Held, held_fixed
+from unlearnkit.training.run import Batch, Run
 from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, part
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
 UPDATE_ELEMENTS = 1 << 17
 
-# Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights.
-ACTIVE = (True, False, False, True)
+# Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights, denominator.
+ACTIVE = (True, False, False, True, False)
 
 _HINT = "lower the learning rate or the degree, or use float64"
 
@@ -33,6 +36,7 @@ class Trainer:
         self.run = run
         self.degree = degree
         self.gradient = run.over_jets("gradient", grad(run.loss), run.plain_loss)
+        self.clipping = clipping_of(run)
         self.updates = [run.over_jets(("update", group.rule), _update(group)) for group in run.recipe.groups]
 
     def train(self, directions: Tensor, progress: Callable[[int], None] = lambda _: None) -> dict[str, Leaf]:
@@ -50,6 +54,11 @@ class Trainer:
     def idle(self) -> frozenset[str]:
         """Parameters that no step moves. Raises RecipeError when the run cannot be the one that is traced."""
         return idle_parameters(self.run)
+
+    @cached_property
+    def held(self) -> Held:
+        """What has no series, because its gradient is rounding alone."""
+        return held_fixed(self.run)
 
     def start(self, directions: Tensor | None) -> list[GroupState]:
         """The state before the first step; without directions, of plain tensors."""
@@ -70,9 +79,8 @@ class Trainer:
             return constant
         return Jet(constant, directions.new_zeros(self.degree, len(directions), constant.numel()))
 
-    def downweights(self, step: int, directions: Tensor | None) -> Leaf:
-        """``w = z * psi`` at the examples of a step: constant 0, degree one the direction of each example's unit."""
-        units = self.run.units(step)
+    def downweights(self, units: Tensor, directions: Tensor | None) -> Leaf:
+        """``w = z * psi`` at the examples of a batch: constant 0, degree one the direction of each example's unit."""
         constant = torch.zeros(len(units), dtype=self.run.dtype, device=self.run.device)
         if directions is None:
             return constant
@@ -80,43 +88,78 @@ class Trainer:
         tail[0] = torch.where(units < 0, 0, directions[:, units.clamp_min(0)])
         return Jet(constant, tail)
 
+    def arguments(self, weights: Mapping[str, Leaf], batch: Batch, directions: Tensor | None) -> tuple[Any, ...]:
+        """What the gradient of a batch is a function of."""
+        return weights, self.run.fixed, batch.examples, self.downweights(batch.units, directions), batch.denominator
+
+    def gradients(self, step: int, weights: Mapping[str, Leaf], directions: Tensor | None) -> dict[str, Leaf]:
+        """The gradient of a step, the sum over its batches."""
+        total: dict[str, Leaf] = {}
+        for batch in self.run.batches(step):
+            with self.run.random_numbers(step, batch.number):
+                found = self.gradient(*self.arguments(weights, batch, directions))
+            if directions is not None:
+                self._verify_involved(step, found)
+            total = {name: add(total[name], leaf) for name, leaf in found.items()} if total else found  # type: ignore[misc]
+        return total
+
     def advance(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
-        """Do one training step, in place; afterwards ``gradient`` of each state is the one that the step used."""
-        arguments = (merged(states), self.run.fixed, self.run.batch(step), self.downweights(step, directions))
-        with torch.no_grad(), self.run.random_numbers(step):
-            gradients = self.gradient(*arguments)
+        """Do one training step, in place; afterwards ``gradient`` of each state is the step's, before clipping."""
+        with torch.no_grad():
+            gradients = self.gradients(step, merged(states), directions)
             for state in states:
-                if directions is not None:
-                    self._verify_involved(step, state, gradients)
                 state.store(gradients)
+                _hold(state.gradient, self.held.at(step, state.group.parameters))
             if not all(is_finite(state.gradient) for state in states):
-                self._explain(step, states, arguments)
-        for state, update in zip(states, self.updates, strict=True):
-            _apply(update, state, step)
-            if not is_finite(state.weights):
+                self._explain(step, states, directions)
+            clipped = self.clipping.clipped(step, [state.gradient for state in states])
+        for state, update, gradient in zip(states, self.updates, clipped, strict=True):
+            _apply(update, state, gradient, step)
+            if not (is_finite(state.weights) and _rootless(state) is None):
                 raise _broken_update(state, step)
 
-    def _verify_involved(self, step: int, state: GroupState, gradients: Mapping[str, Leaf]) -> None:
+    def _verify_involved(self, step: int, gradients: Mapping[str, Leaf]) -> None:
         """Where there is no gradient, which is then no jet, torch leaves a parameter and its moments as they are."""
-        if not state.moments and not state.group.rule.weight_decay:
-            return
-        for name in state.group.parameters:
-            if isinstance(gradients[name], Jet) is (name in self.idle):
-                message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
-                hint = "let every step involve it, or use SGD without momentum and weight decay"
-                raise RecipeError(message, hint=hint)
+        for group in self.run.recipe.groups:
+            if not group.rule.states and not group.rule.weight_decay:
+                continue
+            for name in group.parameters:
+                if isinstance(gradients[name], Jet) is (name in self.idle):
+                    message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
+                    hint = "let every step involve it, or use SGD without momentum and weight decay"
+                    raise RecipeError(message, hint=hint)
 
-    def _explain(self, step: int, states: list[GroupState], arguments: tuple[object, ...]) -> None:
+    def _explain(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
         for state in states:
             if (place := _first_not_finite(constant_of(state.gradient))) is not None:
                 raise diverged(step, "gradient", state.name_at(place))
         try:
-            self.gradient.diagnose(*arguments)
+            for batch in self.run.batches(step):
+                with self.run.random_numbers(step, batch.number):
+                    self.gradient.diagnose(*self.arguments(merged(states), batch, directions))
         except NonFiniteError as error:
             message = f"training step {step}: {error}"
             raise NonFiniteError(message, step=step, node=error.node, where=error.where, hint=error.hint) from None
         message = f"training step {step}: a Taylor coefficient of the gradient is not finite"
         raise NonFiniteError(message, step=step, node="gradient", where="loss", hint=_HINT)
+
+
+def _hold(gradient: Leaf, held: Tensor | None) -> None:
+    """Take the series of a gradient away where it is held fixed."""
+    if held is not None and isinstance(gradient, Jet):
+        gradient.tail.masked_fill_(held, 0)
+
+
+def _rootless(state: GroupState) -> int | None:
+    """The first position at which a second moment has no root to the degree.
+
+    At 0 the root of ``g^2`` has a first order alone, and that is 0 (`unlearnkit.training.optimizers`).
+    """
+    if not state.group.rule.divides_by_size or not isinstance(state.moments[1], Jet):
+        return None
+    second = state.moments[1]
+    places = ((second.constant == 0) & second.tail[1:].flatten(0, 1).any(0)).nonzero()
+    return int(places[0]) if len(places) else None
 
 
 def diverged(step: int, what: str, name: str, run: str = "the constant term, the plain run,") -> NonFiniteError:
@@ -136,13 +179,13 @@ def _broken_update(state: GroupState, step: int) -> NonFiniteError:
     weights = state.weights
     if (place := _first_not_finite(constant_of(weights))) is not None:
         return diverged(step, "update", state.name_at(place))
-    tail = weights.tail if isinstance(weights, Jet) else weights
-    name = state.name_at(_first_not_finite(tail) or 0)
-    message = f"training step {step}: a Taylor coefficient is not finite after the optimizer's update of {name!r}"
-    rule = state.group.rule
-    hint = _HINT
-    if rule.kind == "adam" and not rule.eps_inside_sqrt:
-        hint = "sqrt has no Taylor series at 0: use unlearnkit.Adam(..., eps_inside_sqrt=True)"
+    if (place := _rootless(state)) is not None:
+        what, hint = "is not there", "sqrt has no Taylor series at 0: use unlearnkit.Adam(..., eps_inside_sqrt=True)"
+    else:
+        what, hint = "is not finite", _HINT
+        place = _first_not_finite(weights.tail if isinstance(weights, Jet) else weights) or 0
+    name = state.name_at(place)
+    message = f"training step {step}: a Taylor coefficient {what} after the optimizer's update of {name!r}"
     return NonFiniteError(message, step=step, node="update", where=f"parameter {name!r}", hint=hint)
 
 
@@ -161,13 +204,13 @@ def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
 
 
-def _apply(update: JetFunction, state: GroupState, step: int) -> None:
+def _apply(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
     """Update weights and moments in place, piece by piece."""
     numbers = scalars(state.group, step, state.weights)
     with torch.no_grad():
         for piece in state.pieces(UPDATE_ELEMENTS):
             moments = [part(moment, piece) for moment in state.moments]
             weights = part(state.weights, piece)
-            new, changed = update(weights, part(state.gradient, piece), moments, numbers)
+            new, changed = update(weights, part(gradient, piece), moments, numbers)
             for target, source in zip([weights, *moments], [new, *changed], strict=True):
                 assign(target, source)

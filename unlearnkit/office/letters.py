@@ -1,0 +1,174 @@
+"""Letters about requests: which one may be written now, and what the log says that it may say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+
+from unlearnkit.compliance.policy.policy import Ending, Policy
+from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.steps import Acted, Event, Extended, Fulfilled, Received, Refused, Shown
+from unlearnkit.compliance.view import LogView
+from unlearnkit.compliance.workspace import Sender
+from unlearnkit.errors import RefusedError
+from unlearnkit.report.letters import Letters, LetterWords, chance
+from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Cleared, parse_cleared
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates
+
+
+class Kind(StrEnum):
+    """The letters that there are."""
+
+    RECEIPT = "receipt"
+    IDENTITY = "identity"
+    EXTENSION = "extension"
+    REFUSAL = "refusal"
+    COMPLETION = "completion"
+    RECIPIENTS = "recipients"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """What a letter is made from."""
+
+    request: Request
+    view: LogView
+    policy: Policy
+    sender: Sender
+    words: LetterWords
+
+    @property
+    def received(self) -> Received:
+        body = self.request.steps[0].body
+        assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
+        return body
+
+    def said(self, event: Event, kind: Kind) -> Acted:
+        """What was recorded when this happened; RefusedError if it has not."""
+        step = self.request.last(event)
+        if step is None or not isinstance(step.body, Acted):
+            raise RefusedError(
+                f"{self.request.id} is {self.request.state}: a letter of {kind} says that it was {event.state}",
+                hint="record the step first; the letter is written from the log",
+            )
+        return step.body
+
+
+def write_letter(
+    request: Request, kind: Kind, *, view: LogView, policy: Policy, sender: Sender, letters: Letters, today: date
+) -> str:
+    """A letter, as text, from the log alone.
+
+    Args:
+        request: That it is about.
+        kind: Which.
+        view: The log.
+        policy: Whose ways of showing an identity are listed.
+        sender: Who writes.
+        letters: The templates of a language.
+        today: The day of the letter.
+
+    Raises:
+        RefusedError: The log does not say what the letter would.
+        UnknownNameError: The language has no words for something.
+    """
+    original = view.register.original(request)
+    case = _Case(request=original, view=view, policy=policy, sender=sender, words=letters.words)
+    template, facts = _FACTS[kind](case)
+    words, due = letters.words, original.respond
+    common = {
+        "sender": sender,
+        "today": words.day(today),
+        "request": request.id,
+        "received": words.day(request.received),
+        "due": words.day(due.day),
+        "rule": due.rule,
+        "rights": words.rights_in(case.received.jurisdiction, sender.authority),
+    }
+    return letters.write(template, {**common, **facts})
+
+
+_Facts = tuple[str, Mapping[str, object]]
+
+
+def _receipt(case: _Case) -> _Facts:
+    verified = case.request.last(Event.IDENTITY_VERIFIED) is not None
+    return "receipt", {"identity": not verified and case.policy.words.identity_methods != ("not-needed",)}
+
+
+def _identity(case: _Case) -> _Facts:
+    if case.request.is_closed or case.request.last(Event.IDENTITY_VERIFIED):
+        raise RefusedError(f"{case.request.id} is {case.request.state}: nobody has to be asked who they are")
+    return "identity", {"identity": [case.words.say("identity", word) for word in case.policy.words.identity_methods]}
+
+
+def _extension(case: _Case) -> _Facts:
+    body = case.said(Event.EXTENDED, Kind.EXTENSION)
+    assert isinstance(body, Extended)  # noqa: S101 - what this event says
+    return "extension", {"reason": case.words.say("reasons", body.reason)}
+
+
+def _refusal(case: _Case) -> _Facts:
+    body = case.said(Event.REFUSED, Kind.REFUSAL)
+    assert isinstance(body, Refused)  # noqa: S101 - what this event says
+    return "refusal", {"reason": case.words.say("reasons", body.reason), "decided": case.words.day(body.on)}
+
+
+def _completion(case: _Case) -> _Facts:
+    body = case.said(Event.FULFILLED, Kind.COMPLETION)
+    assert isinstance(body, Fulfilled)  # noqa: S101 - what this event says
+    words = case.words
+    facts = {
+        "decided": words.day(body.on),
+        "retain_until": words.day(body.retain_until),
+        "records": body.records,
+        "notified": words.listed([words.say("recipients", name) for name in body.notified or ()]),
+        "attested": body.shown is Shown.ATTESTATION,
+    }
+    return f"completion-{body.method}", {**facts, **_shown(case, body)}
+
+
+def _shown(case: _Case, body: Fulfilled) -> Mapping[str, object]:
+    """What the certificates say by which it was fulfilled, as far as the log repeats it."""
+    if body.method == Ending.NEGLIGIBLE_EFFECT:
+        issued = [item for item in _issued(case.view) if item.certificate in body.evidence]
+        delta = sum((Decimal(question.delta) for item in issued for question in item.questions), Decimal(0))
+        names = list(dict.fromkeys(item.release for item in issued))
+        return {"releases": case.words.listed(names), "delta": chance(delta) if delta else ""}
+    kind = EXCLUSION_ISSUED if body.method == Ending.RETRAINED else ABSENCE_ISSUED
+    cleared = [item for item in _cleared(case.view, kind) if item.certificate in body.evidence]
+    names = list(dict.fromkeys(name for item in cleared for name in item.releases))
+    before = next((item.before for item in cleared if item.before), "")
+    retired = case.view.registry.get(before).retired if before else None
+    return {
+        "releases": case.words.listed(names),
+        "before": before,
+        "retired": case.words.day(retired) if retired else "",
+    }
+
+
+def _recipients(case: _Case) -> _Facts:
+    if case.request.last(Event.REFUSED) or case.request.last(Event.WITHDRAWN):
+        raise RefusedError(f"{case.request.id} is {case.request.state}: nobody has to be told")
+    return "recipients", {}
+
+
+def _issued(view: LogView) -> Sequence[Issued]:
+    return issued_certificates(view.of_type(CERTIFICATE_ISSUED))
+
+
+def _cleared(view: LogView, kind: str) -> Sequence[Cleared]:
+    return [parse_cleared(entry.index, entry.type, entry.body) for entry in view.of_type(kind)]
+
+
+_FACTS: Mapping[Kind, Callable[[_Case], _Facts]] = {
+    Kind.RECEIPT: _receipt,
+    Kind.IDENTITY: _identity,
+    Kind.EXTENSION: _extension,
+    Kind.REFUSAL: _refusal,
+    Kind.COMPLETION: _completion,
+    Kind.RECIPIENTS: _recipients,
+}

@@ -1,0 +1,1 @@
+"""Other people's training loops, ridden along with and read for what a recipe needs."""

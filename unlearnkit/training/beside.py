@@ -1,0 +1,179 @@
+"""Is it the same run? A run over jets beside plain torch.
+
+Rounding is amplified by training, so two honest runs drift apart without end. Beside a run over jets a plain loop
+therefore does every step from that run's weights, and the two are compared step by step: first the gradient, then,
+given the same gradient, what the optimizer makes of it. They are *the same* when they agree to half the digits of the
+coarsest numbers involved, relative to the largest gradient of the parameter so far (at least a 64th of that of all of
+them together, since some gradients are zero but for rounding). Where they do not, float64 decides whether that is
+rounding, which a kink or a cancellation can blow up without bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlearnkit.errors import RecipeError
+from unlearnkit.training.kept import changes, kept
+from unlearnkit.training.probes import probe_function
+from unlearnkit.training.recipe import Array
+from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.run import Run
+from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
+from unlearnkit.training.trainer import Trainer, diverged
+
+_LEAST = 1 / 64
+"""The least scale of a parameter's gradient, as a share of the scale of all gradients."""
+
+_PLAIN = "the plain run itself"
+_HINT = "find what differs from step to step besides weights, batch and torch's random numbers, and take it out"
+
+
+def train_beside_plain(
+    trainer: Trainer, directions: Tensor, progress: Callable[[int], None] = lambda _: None, steps: int | None = None
+) -> dict[str, Leaf]:
+    """``trainer.train``, and see at every step that the plain run does the same. steps: how many; None: all.
+
+    Raises NonFiniteError, with the step, when the plain run itself is not finite; RecipeError, with the first step and
+    parameter, when the two differ by more than rounding.
+    """
+    states = trainer.start(directions)
+    beside = _Beside(trainer)
+    for step in range(trainer.run.recipe.steps if steps is None else steps):
+        beside.before(step, merged(states))
+        trainer.advance(step, states, directions)
+        beside.after(step, states)
+        progress(step)
+    return merged(states)
+
+
+class _Beside:
+    """The plain loop beside a run over jets."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.loop = PlainLoop(trainer.run, np.zeros(len(trainer.run.recipe.unit_names)))
+        self._scales: dict[str, float] = {}
+        self._kept = kept(self.loop.run)
+
+    @torch.no_grad()
+    def before(self, step: int, weights: Mapping[str, Leaf]) -> None:
+        """The plain gradient at the weights before a step."""
+        for name, parameter in self.loop.weights.items():
+            parameter.copy_(constant_of(weights[name]))
+        self.loop.backward(step)
+        for name, size in _sizes(self.loop.gradients()).items():
+            if not math.isfinite(size):
+                raise diverged(step, "gradient", name, _PLAIN)
+            self._scales[name] = max(size, self._scales.get(name, 0.0))
+
+    @torch.no_grad()
+    def after(self, step: int, states: list[GroupState]) -> None:
+        """Compare the step's gradient and update."""
+        self._verify_gradient(step, states)
+        self._verify_update(step, states)
+
+    def _verify_gradient(self, step: int, states: list[GroupState]) -> None:
+        traced = {n: constant_of(leaf) for state in states for n, leaf in state.views(state.gradient).items()}
+        differences = _sizes({name: traced[name] - plain for name, plain in self.loop.gradients().items()})
+        name = self._unlike(differences, self.trainer.gradient.resolution)
+        if name and self.trainer.run.dtype is not torch.float64:
+            name = self._unlike(self._exact_differences(step), self._exact.gradient.resolution)
+        if name:
+            raise self._other_run(step, "gradient", name, differences[name] / self._scale(name))
+        for name, parameter in self.loop.weights.items():
+            if parameter.grad is not None:
+                parameter.grad.copy_(traced[name])
+
+    def _unlike(self, differences: Mapping[str, float], resolution: float) -> str:
+        """The first parameter whose gradients differ by more than half the digits; empty when there is none."""
+        allowed = math.sqrt(resolution)
+        return next((n for n, difference in differences.items() if not difference <= allowed * self._scale(n)), "")
+
+    def _scale(self, name: str) -> float:
+        return max(self._scales[name], _LEAST * max(self._scales.values()))
+
+    @cached_property
+    def _exact(self) -> Trainer:
+        """The run in float64, with a model that has been called by nobody."""
+        return Trainer(replace(self.trainer.run, dtype=torch.float64), 1)
+
+    def _exact_differences(self, step: int) -> dict[str, float]:
+        """How far the gradients at the same weights differ in float64."""
+        run = self._exact.run
+        loop = PlainLoop(run, np.zeros(len(run.recipe.unit_names)), source=self.loop.model)
+        loop.backward(step)
+        weights = {name: parameter.detach() for name, parameter in loop.weights.items()}
+        traced = {name: constant_of(leaf) for name, leaf in self._exact.gradients(step, weights, None).items()}
+        return _sizes({name: traced[name] - plain for name, plain in loop.gradients().items()})
+
+    def _verify_update(self, step: int, states: list[GroupState]) -> None:
+        before = {name: parameter.detach().clone() for name, parameter in self.loop.weights.items()}
+        self.loop.update(step)
+        traced = merged(states)
+        sizes = _sizes(before)
+        moved = _sizes({name: parameter - before[name] for name, parameter in self.loop.weights.items()})
+        differences = _sizes({n: constant_of(traced[n]) - p for n, p in self.loop.weights.items()})
+        eps = torch.finfo(self.trainer.run.dtype).eps
+        for name, difference in differences.items():
+            if not math.isfinite(moved[name]):
+                raise diverged(step, "update", name, _PLAIN)
+            if not difference <= math.sqrt(eps) * moved[name] + 4 * eps * sizes[name]:
+                raise self._other_run(step, "update", name, difference / moved[name] if moved[name] else math.inf)
+
+    def _other_run(self, step: int, what: str, name: str, off: float) -> RecipeError:
+        message = (
+            f"training step {step}: the {what} of {name!r} is off by {off:.1e} of its size from that of plain torch: "
+            "what is sketched would be another run"
+        )
+        if found := changes(self._kept, self.loop.run):
+            message += f"; the model changes {', '.join(found)} while it trains"
+        return RecipeError(message, hint=_HINT)
+
+
+def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """The largest absolute value of each tensor, waiting for the device once."""
+    flat = [torch.cat([tensor.detach().reshape(-1), tensor.new_zeros(1)]) for tensor in tensors.values()]
+    return dict(zip(tensors, torch.stack([x.abs().max() for x in flat]).double().tolist(), strict=True))
+
+
+def verify_probe(run: Run, name: str, weights: Mapping[str, Leaf], base: Array) -> None:
+    """RecipeError when plain torch gives another value of a pinned probe at trained weights than ``base``."""
+    constants = {n: constant_of(leaf) for n, leaf in weights.items()}
+    plain = _plain_probe(run, name, constants)
+    if agree(base, plain, probe_function(run, name, run.recipe.probes[name]).resolution):
+        return
+    if run.dtype is not torch.float64:
+        exact = replace(run, dtype=torch.float64)
+        function = probe_function(exact, name, run.recipe.probes[name])
+        constants = {n: t.to(exact.dtype) for n, t in constants.items()}
+        plain = _plain_probe(exact, name, constants)
+        with torch.no_grad(), exact.random_numbers(run.recipe.steps):
+            base = constant_of(function(constants, exact.fixed)).cpu().numpy()
+        if agree(base, plain, function.resolution):
+            return
+    message = f"probe {name!r}: plain torch gives another value than what is sketched: {plain} and {base}"
+    raise RecipeError(message, hint="let it depend on nothing but the model's state and torch's random numbers")
+
+
+def _plain_probe(run: Run, name: str, weights: Mapping[str, Tensor]) -> Array:
+    with run.random_numbers(run.recipe.steps):
+        found = run.plain_probe(run.recipe.probes[name], weights, run.fixed)
+    value: Array = found.detach().to(run.dtype).cpu().numpy()
+    return value
+
+
+def agree(found: Array, expected: Array, resolution: float) -> bool:
+    """Whether values agree to half the digits of the largest; what is that small may be zero but for rounding.
+
+    resolution: the machine epsilon that says how many digits there are.
+    """
+    allowed = math.sqrt(resolution)
+    scale = np.abs(expected, where=np.isfinite(expected), out=np.zeros_like(expected)).max(initial=allowed)
+    return bool(np.isclose(found, expected, rtol=0, atol=allowed * scale, equal_nan=True).all())

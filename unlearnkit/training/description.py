@@ -1,0 +1,54 @@
+"""What a recipe's digest covers, piece by piece: settings in clear, data and code as digests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from unlearnkit.canonical import sha256_hex
+from unlearnkit.training.batches import Steps
+from unlearnkit.training.fingerprint import model_digest, weights_digest
+from unlearnkit.training.optimizers import Group
+
+Array = np.ndarray[Any, Any]
+
+
+def describe_model(model: nn.Module) -> dict[str, Any]:
+    """Class, structure, weights and mode of a model."""
+    return {
+        "class": type(model).__qualname__,
+        "structure": model_digest(model),
+        "weights": weights_digest(model),
+        "training_mode": model.training,
+    }
+
+
+def describe_group(group: Group) -> dict[str, Any]:
+    """A parameter group, its rule, and the digest of its numbers at every step."""
+    rule = group.rule
+    return {
+        "kind": rule.kind,
+        "nesterov": rule.nesterov,
+        "decoupled_weight_decay": rule.decoupled,
+        "eps_inside_sqrt": rule.eps_inside_sqrt,
+        "parameters": list(group.parameters),
+        "schedule": array_digest(np.asarray(group.schedule, dtype=np.float64)),
+        "first_step": list(group.schedule[0]),
+    }
+
+
+def order_digest(steps: Steps) -> str:
+    """SHA-256 of which examples come when, and of how they are cut into batches."""
+    sizes = [tuple(len(batch) for batch in step) for step in steps]
+    flat = np.concatenate([batch for step in steps for batch in step])
+    if len(set(sizes)) == 1 and len(sizes[0]) == 1:
+        return array_digest(flat.reshape(len(steps), -1))
+    return sha256_hex(f"{sizes} {array_digest(flat)}".encode())
+
+
+def array_digest(array: Array) -> str:
+    """SHA-256 of type, shape and little-endian bytes."""
+    little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return sha256_hex(f"{little_endian.dtype.str}{little_endian.shape}".encode() + little_endian.tobytes())

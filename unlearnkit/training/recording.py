@@ -1,0 +1,84 @@
+"""What was recorded of a training run: batches, random states, settings, and sums over the weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unlearnkit.training.batches import Array, Steps
+from unlearnkit.training.randomness import RandomState
+
+PARTS = 8
+"""How many sums stand for a parameter: over every eighth number, from each of the first eight on."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedBatch:
+    """One batch as it was handed out. indices: ``[B]``. random: before its forward pass."""
+
+    indices: Array
+    random: RandomState
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedStep:
+    """One step of the optimizer.
+
+    settings: of each parameter group, as torch keeps them. gradient_norm: of the gradient that it used, clipped.
+    checksums: of the weights after it, where they were taken.
+    """
+
+    batches: tuple[RecordedBatch, ...]
+    settings: tuple[Mapping[str, Any], ...]
+    gradient_norm: float
+    checksums: Mapping[str, Array] | None = field(default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A training run as it was."""
+
+    steps: tuple[RecordedStep, ...]
+
+    @cached_property
+    def parts(self) -> Steps:
+        """Which examples each step saw, batch by batch."""
+        return tuple(tuple(batch.indices for batch in step.batches) for step in self.steps)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the random states; the rest is in other parts of a recipe's description."""
+        state = hashlib.sha256()
+        for step in self.steps:
+            for batch in step.batches:
+                state.update(batch.random.digest)
+        return state.hexdigest()
+
+
+def checksums(model: nn.Module) -> dict[str, Array]:
+    """Sums over interleaved parts of each trained parameter, ``[PARTS]`` in float64.
+
+    Where two runs differ by ``d``, numbers of either sign, the sums differ by about ``|d|`` in norm.
+    """
+    return {name: parameter_sums(p) for name, p in model.named_parameters() if p.requires_grad}
+
+
+def parameter_sums(parameter: Tensor) -> Array:
+    """The sums of one parameter."""
+    flat = parameter.detach().reshape(-1)
+    sums = torch.stack([flat[part::PARTS].double().sum() for part in range(PARTS)])
+    found: Array = np.asarray(sums.cpu().numpy())
+    return found
+
+
+def gradient_norm(optimizer: torch.optim.Optimizer) -> float:
+    """The norm of all gradients together that an optimizer holds; 0 without any."""
+    norms = [p.grad.detach().norm() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    return float(torch.stack(norms).norm()) if norms else 0.0
