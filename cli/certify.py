@@ -101,8 +101,8 @@ def certify(
     if kind != "effect":
         asked = [request.id for request in office.open_of_kind(kind)] if everybody else requests
         with values_from_options():
-            cleared = office.certify_absence(asked, kind=kind, before=release, out=path)
-        output.say(f"Recorded as entry {cleared.entry.index}; the proof is in {cleared.proof}.")
+            cleared = office.certify_absence(asked, kind=kind, before=release, out=path, force=force)
+        output.say(f"Recorded as entry {cleared.entry.index}; the proof is in the file.")
         output.emit(Cleared.of(cleared), render_cleared)
         return
     with values_from_options():

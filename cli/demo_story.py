@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unlearnkit.verifier.checks import Check
 
 # Who asks for deletion: by place among all people, from the one with most images downwards.
-ASKING = (0, 3, 20, 60)
+ASKING = (3, 20, 60, 120)
 FLOAT32 = 1e-6  # evidence is retrained in float64, and the truth beside it in the precision of the sketch
 GROUP_SIZES = (5, 20)
 LIKED_DIGIT = 9

@@ -16,6 +16,10 @@ from unlearnkit.errors import FormatError, RefusedError
 PRIVATE_MODE = 0o600
 """Mode of files with secrets: nobody but the owner reads or writes them."""
 PRIVATE_FOLDER = 0o700
+MAX_SETTINGS = 2**20
+"""Bytes in a file that people write: a policy, a trust store, the settings of a workspace."""
+MAX_DOCUMENT = 2**28
+"""Bytes in a file of JSON: a manifest, a list of units, evidence, a certificate."""
 _AT_ONCE = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
 MAX_SECRET = 2**16
 """Bytes in a file with a key or a passphrase."""
@@ -112,6 +116,13 @@ def make_private_folder(path: Path) -> None:
             raise
     else:
         path.chmod(PRIVATE_FOLDER)
+
+
+def state_folder() -> Path:
+    """Where what this user's programs remember is kept (XDG base directories): nothing of it is needed to go on."""
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    base = given if given.is_absolute() else Path(os.path.expanduser("~")) / ".local" / "state"  # noqa: PTH111  never fails
+    return base / "unlearnkit"
 
 
 def is_own(status: os.stat_result) -> bool:

@@ -106,7 +106,7 @@ def test_one_certificate_is_about_several_people_spends_once_and_takes_one_pass_
             patched.setattr(
                 module, "read_lines", lambda path, offset=0, real=real: reads.append(offset) or real(path, offset)
             )
-        issued = office.certify(requests, bundle="bundle")
+        issued = office.certify(requests)
     assert reads.count(0) == 1  # what comes later begins where that has ended
     certificate = issued.certificate
     assert (issued.path.name[:3], certificate.requests, certificate.spent) == ("R2-", ("R2", "R3"), "0.05")

@@ -28,7 +28,7 @@ from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, Gate
 from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated
 from unlearnkit.errors import FormatError, UnknownNameError
-from unlearnkit.files import fsync_directory, write_new
+from unlearnkit.files import MAX_SETTINGS, fsync_directory, read_bounded, write_new
 from unlearnkit.names import Origin, Pattern, Sha256, Word
 from unlearnkit.records import from_toml, read_toml, to_json
 from unlearnkit.shapes import As
@@ -183,7 +183,7 @@ class WorkspaceFiles:
     @classmethod
     def read(cls, root: Path) -> Self:
         """The workspace in the directory ``root``; FormatError for settings that are malformed or unknown."""
-        found = read_toml(Settings, (root / FILE_NAME).read_bytes(), where=str(root / FILE_NAME))
+        found = read_toml(Settings, read_bounded(root / FILE_NAME, MAX_SETTINGS), where=str(root / FILE_NAME))
         return cls(root, found.origin, found.policy, found.actor, found.timezone)
 
     def sender(self) -> Sender:

@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from unlearnkit.compliance.policy.policy import Covered, Policy, parse_policy
 from unlearnkit.errors import FormatError
+from unlearnkit.names import shown
 from unlearnkit.report import figures
 from unlearnkit.report.figures import Caption, Interval, number
 from unlearnkit.verifier.certificate import UNKNOWN, Certificate, Claim
@@ -110,6 +111,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
         autoescape=True,
+        finalize=lambda value: shown(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import FormatError, SignatureError, VerificationError
-from unlearnkit.files import PRIVATE_MODE, read_private, write_new
+from unlearnkit.files import MAX_SECRET, PRIVATE_MODE, read_bounded, read_private, write_new
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _PUBLIC, _PLAIN, _ENCRYPTED = "PUBLIC KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"  # PEM labels, RFC 7468
@@ -165,7 +165,7 @@ def is_encrypted(pem: bytes) -> bool:
 
 def read_public_key(path: Path) -> PublicKey:
     """`parse_public_key` of a file."""
-    return parse_public_key(path.read_bytes(), where=str(path))
+    return parse_public_key(read_bounded(path, MAX_SECRET), where=str(path))
 
 
 def read_private_key(path: Path, *, passphrase: bytes | None = None) -> PrivateKey:

@@ -22,6 +22,8 @@ from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.errors import ConsistencyError, DigestMismatchError, SignatureError, UnknownNameError
+from unlearnkit.files import MAX_DOCUMENT, MAX_SETTINGS, read_bounded
+from unlearnkit.signing.note import MAX_NOTE
 from unlearnkit.verifier.audits import EVIDENCE_FOLDER
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
@@ -49,7 +51,7 @@ class Materials:
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
     bundles: of other releases. evidence: files of retraining audits. own_evidence: those of the workspace around, about
-    whatever bundle. expected: of certificates, by whoever relies on them.
+    whatever bundle. expected: of certificates, by whoever relies on them. model: the file of the one in use.
     """
 
     trust: TrustStore
@@ -60,6 +62,7 @@ class Materials:
     evidence: tuple[Path, ...] = ()
     own_evidence: tuple[Path, ...] = ()
     expected: Expectations | None = None
+    model: Path | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -75,6 +78,7 @@ class Materials:
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
         expect: Expect | None = None,
+        model: Path | str | None = None,
     ) -> Materials:
         """What was given, and for trust and log otherwise those of the workspace around the current directory.
 
@@ -99,6 +103,7 @@ class Materials:
             evidence=tuple(map(Path, evidence)),
             own_evidence=() if workspace is None else tuple(sorted((workspace.root / EVIDENCE_FOLDER).glob("*.json"))),
             expected=_expected(expect, store),
+            model=None if model is None else Path(model),
         )
 
     @property
@@ -180,10 +185,10 @@ class Materials:
         if bundle.digest not in self._audits:
             keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
             ask = partial(verify_evidence, keys=keys, bundle=bundle)
-            found = [ask(file.read_bytes(), where=str(file)) for file in self.evidence]
+            found = [ask(read_bounded(file, MAX_DOCUMENT), where=str(file)) for file in self.evidence]
             for file in self.own_evidence:
                 with suppress(DigestMismatchError):  # of another bundle
-                    found.append(ask(file.read_bytes(), where=str(file)))
+                    found.append(ask(read_bounded(file, MAX_DOCUMENT), where=str(file)))
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
 
@@ -201,7 +206,7 @@ def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:
 def _expected(expect: Expect | None, trust: TrustStore) -> Expectations | None:
     if not isinstance(expect, str | Path):
         return trust.expect if expect is None else expect
-    return parse_expectations(Path(expect).read_bytes(), where=str(expect))
+    return parse_expectations(read_bounded(Path(expect), MAX_SETTINGS), where=str(expect))
 
 
 def _needed(path: Path | None, option: str) -> Path:
@@ -214,4 +219,4 @@ def _origin(log: Path) -> str:
     file = log / CHECKPOINT_FILE
     if not file.is_file():
         raise SignatureError(f"{log} has no checkpoint: nothing signed says what the log should hold")
-    return unverified_origin(file.read_bytes(), where=str(file))
+    return unverified_origin(read_bounded(file, MAX_NOTE), where=str(file))

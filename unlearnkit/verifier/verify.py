@@ -33,6 +33,7 @@ from unlearnkit.verifier.expected import leave_out_unexpected, verify_expected
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.origin import require_salt
 from unlearnkit.verifier.recording import issued_in, verify_by_proof, verify_in_log
+from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.signers import policy_of, trusted_signers
 
 # How far the clock of an issuer may be ahead of that of who verifies.
@@ -138,6 +139,7 @@ def verify_certificate(
             beside.expected, file, policy, bundle, trust=beside.trust, recorded=entry.time, now=clock.utc_now()
         )
         checks.add("expectations", f"as expected: {beside.expected}")
+    verify_in_use(beside.model, bundle, checks)
     leave_out_unexpected(beside.expected, policy, bundle, checks)
     _leave_out(checks, certificate, view, beside.quorum)
     return replace(verified, checks=checks.passed, unchecked=checks.unchecked)

@@ -17,6 +17,7 @@ from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.deadlines import Deadline, WorkingDays
 from unlearnkit.errors import PolicyError, UnknownNameError
+from unlearnkit.files import MAX_SETTINGS, read_bounded
 from unlearnkit.names import ProbeName, Word, probability
 from unlearnkit.records import ELSEWHERE, read_toml
 from unlearnkit.shapes import As, Items, Limits
@@ -271,7 +272,7 @@ def read_policy(source: str | Path) -> tuple[bytes, str]:
         path = Path(source)
         if not path.is_file():
             raise UnknownNameError(f"no policy file {path}")
-        return path.read_bytes(), str(path)
+        return read_bounded(path, MAX_SETTINGS), str(path)
     packaged = packaged_policies()
     if source not in packaged:
         known = ", ".join(packaged)
