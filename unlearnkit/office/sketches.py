@@ -22,8 +22,6 @@ from unlearnkit.records import to_json
 from unlearnkit.signing.keys import PrivateKey
 
 if TYPE_CHECKING:
-    import torch
-
     from unlearnkit.sketching.settings import Forward, Informed, Reverse, Solo
     from unlearnkit.training.recipe import Recipe
 
@@ -42,7 +40,7 @@ class SketchSteps(CertificateSteps):
         informed: Informed | None = None,
         solo: Solo | None = None,
         dtype: Literal["float32", "float64"] = "float32",
-        device: str | torch.device | None = None,
+        device: str | None = None,
         memory_budget: int | None = None,
         signer: PrivateKey | None = None,
         overwrite: bool = False,
