@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .audit_views import Audited, Replayed, render_evidence, render_replay
+from .audit_views import Audited, Replayed, SpotChecked, render_evidence, render_replay, render_spot_check
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
@@ -249,8 +249,57 @@ def _labels(bundle: Bundle, file: Path) -> Mapping[int, str]:
     """The label of each unit position, from a JSON object by name or pseudonym."""
     from unlearnkit.canonical import parse_json
     from unlearnkit.errors import FormatError
+    from unlearnkit.files import MAX_DOCUMENT, read_bounded
 
-    record = parse_json(file.read_bytes(), where=str(file))
+    record = parse_json(read_bounded(file, MAX_DOCUMENT), where=str(file))
     if not isinstance(record, dict) or not all(isinstance(label, str) for label in record.values()):
         raise FormatError(f'{file}: expected an object with a label for each unit: {{"unit": "label", ...}}')
     return dict(zip(bundle.unit_indices(list(record)).tolist(), record.values(), strict=True))
+
+
+@audit.command("spot-check")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("recipe", type=RecipeType())
+@click.argument("evidence", type=_FILE)
+@click.option("--draws", type=click.IntRange(min=1), default=3, show_default=True, help="How many, from a seed.")
+@click.option("--seed", help="Text that the choice follows from. Default: a fresh one, which is shown.")
+@click.option("--device", default="cpu", show_default=True, help="A torch device.")
+@trust_option
+@pass_output
+def spot_check(
+    output: Output,
+    *,
+    bundle: Path,
+    recipe: RecipeSource,
+    evidence: Path,
+    draws: int,
+    seed: str | None,
+    device: str,
+    trust: TrustStore | None,
+) -> None:
+    """Retrain RECIPE again without a few of the sets that EVIDENCE about BUNDLE says it drew, and compare.
+
+    Whoever made the evidence must not know which: pick a seed when you have it. The exit code is 4 when something
+    differs. Without --trust, the workspace's trust store says whose evidence it may be.
+
+    \b
+    Example:
+      unlearnkit audit spot-check run/bundle examples/digits.py:recipe evidence/3.json --draws 5
+    """
+    from unlearnkit.audit.spot_check import spot_check as run_spot_check
+    from unlearnkit.audit.spot_check import verify_spot_check
+    from unlearnkit.compliance.policy.policy import Role
+    from unlearnkit.errors import SignatureError
+    from unlearnkit.verifier.evidence import verify_evidence
+    from unlearnkit.verifier.materials import trust_at_hand
+
+    store = trust_at_hand(trust)
+    if store is None:
+        raise SignatureError("no key is trusted: that verifies nothing", hint="give --trust, or be in a workspace")
+    opened, text = _open(output, bundle, trust), seed or secrets.token_hex(16)
+    keys = store.keys(Role.CERTIFICATE_SIGNER)
+    verified = verify_evidence(evidence.read_bytes(), where=str(evidence), keys=keys, bundle=opened)
+    with values_from_options():
+        found = run_spot_check(recipe.load(), opened, verified, seed=text, count=draws, device=device)
+    output.emit(SpotChecked.of(evidence, verified, found, text), render_spot_check)
+    verify_spot_check(found)

@@ -12,6 +12,7 @@ from .output import Document, columns, number
 if TYPE_CHECKING:
     from unlearnkit.audit.comparison import Comparison
     from unlearnkit.audit.replay import Replay
+    from unlearnkit.audit.spot_check import SpotCheck
     from unlearnkit.bundle import Bundle
     from unlearnkit.verifier.evidence import Evidence
 
@@ -182,3 +183,46 @@ def render_evidence(audited: Audited) -> Iterable[str]:
         error, change = number(probe.error), number(probe.change)
         rows.append((probe.name, f"predicted to {error} where deletions change it by {change} (root mean square)"))
     return columns(rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    draw: int
+    deleted: int
+    probe: str
+    difference: float
+    scale: float
+    agrees: bool
+    what: str
+
+    @classmethod
+    def of(cls, check: SpotCheck) -> _Checked:
+        made = (check.draw, check.deleted, check.probe, check.difference, check.scale, check.agrees)
+        return cls(*made, str(check))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotChecked(Document):
+    """What retraining some draws of evidence again gave. seed: what the choice follows from."""
+
+    schema: ClassVar[str] = "unlearnkit/spot-check/v1"
+
+    path: Path
+    sha256: str
+    seed: str
+    agrees: bool
+    checks: tuple[_Checked, ...]
+
+    @classmethod
+    def of(cls, path: Path, evidence: Evidence, found: Iterable[SpotCheck], seed: str) -> SpotChecked:
+        """Of the evidence at ``path``."""
+        checks = tuple(map(_Checked.of, found))
+        agrees = all(check.agrees for check in checks)
+        return cls(path=path, sha256=evidence.digest, seed=seed, agrees=agrees, checks=checks)
+
+
+def render_spot_check(checked: SpotChecked) -> Iterator[str]:
+    """Each comparison, and the verdict last."""
+    yield from columns([("evidence", checked.path), ("sha256", checked.sha256), ("seed", checked.seed)])
+    yield from (f"  {check.what}" for check in checked.checks)
+    yield f"the evidence {'holds' if checked.agrees else 'does NOT hold'} what retraining gives"

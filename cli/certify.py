@@ -101,8 +101,8 @@ def certify(
     if kind != "effect":
         asked = [request.id for request in office.open_of_kind(kind)] if everybody else requests
         with values_from_options():
-            cleared = office.certify_absence(asked, kind=kind, before=release, out=path)
-        output.say(f"Recorded as entry {cleared.entry.index}; the proof is in {cleared.proof}.")
+            cleared = office.certify_absence(asked, kind=kind, before=release, out=path, force=force)
+        output.say(f"Recorded as entry {cleared.entry.index}; the proof is in the file.")
         output.emit(Cleared.of(cleared), render_cleared)
         return
     with values_from_options():
@@ -197,6 +197,7 @@ class _Issued(Document):
     path: Path
     sha256: str
     release: str
+    sketches: tuple[int, ...]
     requests: tuple[str, ...]
     together: int
     decision: _Decision
@@ -212,6 +213,7 @@ class _Issued(Document):
             path=issued.path,
             sha256=issued.digest,
             release=certificate.release,
+            sketches=certificate.sketches,
             requests=certificate.requests,
             together=len(certificate.deleted),
             decision=_Decision(decision.outcome, decision.rule, decision.reasons),
@@ -232,6 +234,7 @@ def _render(issued: _Issued) -> Iterable[str]:
     yield from columns(
         [
             ("release", issued.release),
+            ("sketched also", f"in entries {', '.join(map(str, issued.sketches))}" if issued.sketches else None),
             ("requests", " ".join(issued.requests)),
             ("people", f"{issued.together}, with those answered without retraining before"),
             ("certificate", issued.path),

@@ -21,7 +21,6 @@ class Cleared(Document):
 
     kind: str
     path: Path
-    proof: Path
     sha256: str
     requests: tuple[str, ...]
     releases: tuple[str, ...]
@@ -39,7 +38,6 @@ class Cleared(Document):
         return cls(
             kind=issued.kind,
             path=issued.path,
-            proof=issued.proof,
             sha256=issued.digest,
             requests=made.requests,
             releases=tuple(item.release for item in made.releases),

@@ -11,13 +11,19 @@ from typing import NoReturn
 import click
 
 from unlearnkit.errors import FormatError, RefusedError, UnlearnkitError, VerificationError
+from unlearnkit.names import shown
 
 from .output import Output
 
 EXIT_CODES: dict[type[UnlearnkitError], int] = {FormatError: 3, VerificationError: 4, RefusedError: 5}
 """0 done or verified, 1 any other error, 2 usage, 6 something is overdue, where that was asked."""
 
-_EXTRAS = {"torch": ("train", "PyTorch"), "sklearn": ("demo", "scikit-learn"), "jinja2": ("report", "jinja2")}
+_EXTRAS = {
+    "torch": ("train", "PyTorch"),
+    "sklearn": ("demo", "scikit-learn"),
+    "jinja2": ("report", "jinja2"),
+    "holidays": ("holidays", "holidays"),
+}
 
 
 @contextmanager
@@ -40,6 +46,8 @@ def errors_reported() -> Iterator[None]:
             raise
         extra, title = _EXTRAS[err.name]
         _fail(err, f"this command needs {title}, which is not installed", f'pip install "unlearnkit[{extra}]"', 1)
+    except MemoryError as err:
+        _fail(err, "there is not enough memory for that", None, 1)
     except OSError as err:
         if err.errno == errno.EPIPE:  # the reader of stdout has seen enough; click leaves quietly
             raise
@@ -56,10 +64,10 @@ def _fail(err: Exception, message: str, hint: str | None, code: int) -> NoReturn
     context = click.get_current_context(silent=True)
     output = context.find_object(Output) if context else None
     if output is not None and output.verbosity >= 1:
-        click.echo("".join(traceback.format_exception(err)), err=True, nl=False)
-    click.echo(f"unlearnkit: error: {message}", err=True)
+        click.echo(shown("".join(traceback.format_exception(err))), err=True, nl=False)
+    click.echo(shown(f"unlearnkit: error: {message}"), err=True)
     if hint:
-        click.echo(f"unlearnkit: hint: {hint}", err=True)
+        click.echo(shown(f"unlearnkit: hint: {hint}"), err=True)
     raise click.exceptions.Exit(code) from err
 
 

@@ -57,9 +57,10 @@ def show(output: Output, *, path: Path, passphrase: PassphraseSource) -> None:
     Example:
       unlearnkit keys show keys/signer.pub.pem
     """
+    from unlearnkit.files import MAX_SECRET, read_bounded
     from unlearnkit.signing.keys import parse_public_key, read_private_key
 
-    raw = path.read_bytes()
+    raw = read_bounded(path, MAX_SECRET)
     if b"PRIVATE KEY" in raw[:100]:
         public = read_private_key(path, passphrase=passphrase.read()).public
     else:

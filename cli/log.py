@@ -52,7 +52,8 @@ def show(output: Output, *, indices: tuple[int, ...], last: int, everything: boo
     first = 0 if everything else max(0, len(view) - last)
     chosen = list(view.entries(indices or range(first, len(view))))
     entries = Entries(entries=tuple(EntryView.of(entry, signed=view.covers(entry.index)) for entry in chosen))
-    output.emit(entries, lambda found: (_raw(entry) for entry in chosen) if raw else map(str, found.entries))
+    lines = map(_raw, chosen) if raw else map(str, entries.entries)
+    output.emit(entries, lambda _: lines, exact=raw)
 
 
 @log.command()
@@ -67,14 +68,17 @@ def checkpoint(output: Output, *, imported: Path | None, passphrase: PassphraseS
       unlearnkit log checkpoint > to-the-witness
       unlearnkit log checkpoint --import from-the-witness
     """
+    from unlearnkit.files import read_bounded
+    from unlearnkit.signing.note import MAX_NOTE
+
     office = _office().unlocked(passphrase.read())
     if imported is None:
         found = office.checkpoint()
     else:
-        found = office.import_checkpoint(imported.read_bytes())
+        found = office.import_checkpoint(read_bounded(imported, MAX_NOTE))
         known = ", ".join(item.witness.name for item in found.cosignatures) or "no witness in the trust store"
         output.say(f"kept the checkpoint of {found.size} entries, cosigned by {known}")
-    output.emit(CheckpointView.of(found), lambda checkpoint: [checkpoint.checkpoint.removesuffix("\n")])
+    output.emit(CheckpointView.of(found), lambda checkpoint: [checkpoint.checkpoint.removesuffix("\n")], exact=True)
 
 
 @log.command()
@@ -107,7 +111,7 @@ def prove(output: Output, *, index: int | None, since: int | None, target: Path 
     if target is not None:
         write_new(target, found.raw)
     proof = ProofFile(index=index, since=since, proof=found.raw.decode())
-    output.emit(proof, lambda _: [str(target) if target else proof.proof.removesuffix("\n")])
+    output.emit(proof, lambda _: [str(target) if target else proof.proof.removesuffix("\n")], exact=True)
 
 
 @log.command()
@@ -154,7 +158,8 @@ def verify(
       unlearnkit log verify audit --vkey "$(cat log.vkey)"
     """
     from unlearnkit.compliance.view import LogView
-    from unlearnkit.signing.note import parse_vkey
+    from unlearnkit.files import read_bounded
+    from unlearnkit.signing.note import MAX_NOTE, parse_vkey
 
     known = tuple(parse_vkey(line, where="--witness") for line in witnesses)
     if vkey is not None:
@@ -166,7 +171,7 @@ def verify(
         known, least = known or trust.witnesses, trust.witness_quorum if quorum is None else quorum
     place = path or _office().log_path
     view = LogView.verify(
-        place, log=key, witnesses=known, quorum=least, earlier=[file.read_bytes() for file in earlier]
+        place, log=key, witnesses=known, quorum=least, earlier=[read_bounded(file, MAX_NOTE) for file in earlier]
     )
     output.emit(VerifiedLog.of_view(view), render_verified)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -12,6 +14,8 @@ from typing import ClassVar, TypeVar
 import click
 import numpy as np
 import orjson
+
+from unlearnkit.names import UNSEEN, shown
 
 UNSIGNED = "not signed yet"
 """Marks what no verified checkpoint covers."""
@@ -42,19 +46,23 @@ class Output:
         """Whether progress is shown: None on a terminal, False never."""
         return False if self.verbosity < 0 else None
 
-    def emit(self, document: D, render: Callable[[D], Iterable[str]]) -> None:
-        """Print ``document`` on stdout: whole as JSON, or as the lines that ``render`` makes of it."""
+    def emit(self, document: D, render: Callable[[D], Iterable[str]], *, exact: bool = False) -> None:
+        """Print ``document`` on stdout: whole as JSON, or as the lines that ``render`` makes of it.
+
+        Control characters are shown, not sent. exact: into a file or a pipe, lines go as they are, for their digests.
+        """
         if self.json:
             members = {item.name: getattr(document, item.name) for item in fields(document)}
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
-            click.echo(orjson.dumps({"schema": document.schema, **members}, option=options, default=_plain))
+            click.echo(_in_ascii(orjson.dumps({"schema": document.schema, **members}, option=options, default=_plain)))
         else:
-            click.echo("\n".join(render(document)))
+            text = "\n".join(render(document))
+            click.echo(text if exact and not sys.stdout.isatty() else shown(text))
 
     def say(self, message: str) -> None:
         """Talk to the person at the terminal, on stderr."""
         if self.verbosity >= 0:
-            click.echo(message, err=True)
+            click.echo(shown(message), err=True)
 
     @contextmanager
     def log_shown(self) -> Iterator[None]:
@@ -76,7 +84,12 @@ class _Handler(logging.Handler):
     """Writes where click writes, line by line."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"{record.name.removeprefix('unlearnkit.')}: {record.getMessage()}", err=True)
+        click.echo(shown(f"{record.name.removeprefix('unlearnkit.')}: {record.getMessage()}"), err=True)
+
+
+def _in_ascii(raw: bytes) -> str:
+    """JSON with the characters escaped that `shown` escapes; those below U+0020 are already."""
+    return UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], raw.decode())
 
 
 def _plain(value: object) -> object:

@@ -10,7 +10,15 @@ import click
 from .errors import values_from_options
 from .options import BY, ON
 from .output import Output, pass_output
-from .release_views import OneRelease, Releases, ReleaseView, render_release, render_releases
+from .release_views import (
+    OneRelease,
+    OutlookView,
+    Releases,
+    ReleaseView,
+    render_outlook,
+    render_release,
+    render_releases,
+)
 
 _VERSION = "Which one of that name: digits, lower-case letters, points and hyphens."
 
@@ -115,3 +123,24 @@ def retire(output: Output, *, release: str, on: date | None, actor: str | None) 
     with values_from_options():
         made = office.retire(release, on=on, by=actor)
     output.emit(Releases(releases=(ReleaseView.of(made, office.view()),)), render_releases)
+
+
+@release.command()
+@click.argument("release")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle, if it does not lie where it did.")
+@pass_output
+def outlook(output: Output, *, release: str, bundle: Path | None) -> None:
+    """Say how many more people can be answered before RELEASE has to be trained again, and until when.
+
+    From the bundle alone: people who have not asked are taken in random order, many times. The median, and what is left
+    in the worst 5 %, until each tolerance is exceeded, and until it is in doubt whether the series converges. It is a
+    prediction, to plan the next training by; requests are decided by certificates.
+
+    \b
+    Example:
+      unlearnkit release outlook digits@1
+    """
+    import unlearnkit as uk
+
+    office = uk.Workspace.find()
+    output.emit(OutlookView.of(office.outlook(release, bundle), office.today), render_outlook)

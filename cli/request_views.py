@@ -62,7 +62,7 @@ class RequestView:
             due=None if due is None else _Due(due.day.isoformat(), due.rule, (due.day - today).days),
             duplicate_of=request.duplicate_of,
             follows=request.follows,
-            duplicates=request.duplicates,
+            duplicates=tuple(request.duplicates),
             steps=tuple(_step(step) for step in request.steps),
             signed=view.covers(request.steps[-1].index),
         )

@@ -239,7 +239,7 @@ def fulfil(
     \b
     Example:
       unlearnkit requests fulfil R2 --method negligible-effect --evidence R2.certificate.json
-      unlearnkit requests fulfil R5 --method retrained --evidence R5.exclusion.json
+      unlearnkit requests fulfil R5 --method retrained --evidence certificates/R5.exclusion.json
     """
     each(
         output,

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import shown
+
 from .output import Document, Output, pass_output
 from .trust import trust_option
 
 if TYPE_CHECKING:
+    from unlearnkit.compliance.log.memory import Memory
     from unlearnkit.compliance.policy.trust import TrustStore
     from unlearnkit.verifier.checks import Check
     from unlearnkit.verifier.examination import Failure, Verification
@@ -33,6 +36,13 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--log", type=_FOLDER, help="The log that a certificate or a proof is in. Default: the workspace's.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit that a certificate rests on.")
 @click.option("--expect", type=_FILE, help="What is expected of a certificate. Default: [expect] of the trust store.")
+@click.option("--model", type=_FILE, help="The model in use (safetensors): is it that of the bundle or certificate?")
+@click.option(
+    "--state",
+    default="",
+    metavar="DIR|none",
+    help="Where the last checkpoint seen of each log is kept. Default: a folder of your own; none: nowhere.",
+)
 @trust_option
 @pass_output
 def verify(
@@ -43,6 +53,8 @@ def verify(
     log: Path | None,
     evidence: tuple[Path, ...],
     expect: Path | None,
+    model: Path | None,
+    state: str,
     trust: TrustStore | None,
 ) -> None:
     """Verify PATHS, offline and without secrets: bundles, logs, checkpoints, proofs, evidence, certificates.
@@ -52,11 +64,12 @@ def verify(
 
     \b
     Example:
-      unlearnkit verify run/bundle --trust signer.pub.pem
+      unlearnkit verify run/bundle --trust signer.pub.pem --model served.safetensors
       unlearnkit verify r2.certificate.json --bundle run/bundle --log audit --evidence run/audit.json --trust trust.toml
     """
     from unlearnkit.verifier.examination import Failure, examine
     from unlearnkit.verifier.materials import Materials
+    from unlearnkit.verifier.recognition import Kind
 
     first, *others = bundles or (None,)
     beside = Materials.at_hand(
@@ -66,12 +79,23 @@ def verify(
         trust=trust,
         evidence=evidence,
         expect=expect,
+        model=model,
+        memory=_memory(state),
     )
     found = [examine(path, beside) for path in paths]
+    if model and not any(item.kind in (None, Kind.BUNDLE, Kind.CERTIFICATE) for item in found):
+        raise click.UsageError("--model takes a bundle or a certificate: whose model could it be?")
     failures = [item.error for item in found if isinstance(item, Failure)]
     output.emit(_Verified(verified=not failures, paths=tuple(map(_Path.of, found))), _render)
     for error in failures:
         raise error
+
+
+def _memory(state: str) -> Memory:
+    from unlearnkit.compliance.log.memory import Memory
+    from unlearnkit.files import state_folder
+
+    return Memory(None if state == "none" else Path(state) if state else state_folder() / "logs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +144,6 @@ class _Verified(Document):
 
 def _render(found: _Verified) -> Iterable[str]:
     for item in found.paths:
-        yield f"{'VERIFIED' if item.verified else 'NOT VERIFIED'}: {item.kind} {item.path}"
-        yield from map(str, item.checks)
+        yield f"{'VERIFIED' if item.verified else 'NOT VERIFIED'}: {item.kind} {shown(str(item.path), lines=False)}"
+        yield from (str(row).replace("\n", "\n        ") for row in item.checks)  # no line of theirs begins a line
         yield from (f"  not checked: {what}" for what in item.unchecked)

@@ -10,6 +10,14 @@ import pytest
 from tests.needs import is_allowed
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory):
+    """What is remembered of earlier runs is kept in a folder of the session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def vectors() -> Path:
     """Folder of published vectors and reference data; its ORIGIN.md says where each comes from."""

@@ -26,6 +26,10 @@ MAX_DEPTH = 64
 """Nesting of arrays and objects that is read and written; the formats here need fewer than ten levels."""
 
 
+MAX_VALUES = 2**22
+"""Values in one JSON text that is read, counted by its commas and brackets: what bounds the memory that it takes."""
+
+
 def canonicalize(value: object) -> bytes:
     """The one RFC 8785 encoding of ``value``: dict, list, tuple, str, int, float, bool, None, and not their subclasses.
 
@@ -87,6 +91,8 @@ def file_sha256_hex(path: Path) -> str:
 
 def _parse(raw: bytes, *, where: str) -> tuple[object, bytes]:
     """The value and its canonical bytes: writing it canonically is the check that it can be written at all."""
+    if len(raw) > MAX_VALUES and sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise FormatError(f"{where} has too many values: more than {MAX_VALUES}")
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
         return value, canonicalize(value)

@@ -106,6 +106,27 @@ def probability_text(value: Decimal) -> str:
     return decimal_text(probability(value))
 
 
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ud800-\udfff\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+
+def shown(text: str, *, lines: bool = True) -> str:
+    """Text from anywhere as it can be shown: what controls a terminal, or cannot be seen, is written as its escape.
+
+    These are the control characters (C0 but tab and newline, C1), those that change the direction of text, those of no
+    width, line separators, and lone surrogates. lines: line feeds stay.
+    """
+    found = UNSEEN.sub(lambda match: _escape(match[0]), text)
+    return found if lines else found.replace("\n", "\\n")
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
 def normal_name(name: str | int) -> str:
     """The form in which a name of a person becomes a pseudonym: spellings that look the same are one name.
 

@@ -39,6 +39,9 @@ T = TypeVar("T")
 ELSEWHERE: Final = "stored elsewhere"
 """Annotates what is no member of the stored form of an outermost record: whoever reads one gives it."""
 
+MAX_DOTS = 200
+"""Dots in one line of TOML: each may be a table within another."""
+
 Count: TypeAlias = Annotated[int, Limits(least=0)]
 """How many; or a position, counted from 0."""
 
@@ -89,11 +92,23 @@ def read_json(kind: type[T], raw: bytes, /, *, where: str, **elsewhere: object) 
 
 def read_toml(kind: type[T], raw: bytes, /, *, where: str, **elsewhere: object) -> T:
     """The record in a TOML file. Raises as `from_json`."""
+    if any(line.count(b".") > MAX_DOTS for line in raw.splitlines()):
+        raise FormatError(f"{where} is not TOML that anybody writes: more than {MAX_DOTS} dots in one line")
     try:
-        value = tomllib.loads(raw.decode("utf-8"), parse_float=Decimal)
-    except (ValueError, RecursionError) as err:
+        value = tomllib.loads(raw.decode("utf-8"), parse_float=_decimal)
+    except RecursionError:
+        raise FormatError(f"{where} is not TOML: it is nested too deeply") from None
+    except ValueError as err:
         raise FormatError(f"{where} is not TOML: {err}") from err
     return from_toml(kind, value, where=where, **elsewhere)
+
+
+def _decimal(text: str) -> Decimal:
+    """A number of TOML; ValueError for one that arithmetic could not hold."""
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        raise ValueError(f"not a number that can be held: {text[:100]}") from None
 
 
 def to_json(record: object) -> Any:  # noqa: ANN401

@@ -89,7 +89,8 @@ class Items:
         if len(found) < self.least:
             return f" must be an array of at least {self.least}: got {len(found)}"
         if (self.distinct or self.in_order) and len(set(found)) < len(found):
-            twice = next(item for item in found if found.count(item) > 1)
+            seen: set[Any] = set()
+            twice = next(item for item in found if item in seen or seen.add(item))  # type: ignore[func-returns-value]
             return f" must be an array of different values: got {_shown(twice)} twice"
         if self.in_order and found != sorted(found):
             return " must be an array in order"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.records import to_json
 from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
-from unlearnkit.verifier.evidence import verify_evidence
+from unlearnkit.verifier.evidence import sign_evidence, verify_evidence
 from unlearnkit.verifier.plan import UnitDeletions, draw_deletions
 from unlearnkit.verifier.replayed import directions_from_seed, verify_signed_replay
 
@@ -360,3 +361,23 @@ def test_in_a_workspace_its_key_signs_and_its_trust_store_decides(folder, tmp_pa
     assert replayed["signers"] == [key.public.key_id]
     assert replayed["names_units"] is False  # the bundle was made elsewhere, under another pseudonym key
     assert not any(b"correct horse" in file.read_bytes() for file in office.rglob("*") if file.is_file())
+
+
+def spot_check(folder: Path, evidence: Path, *options: object, recipe: str = "recipe") -> tuple[object, ...]:
+    what = ("audit", "spot-check", folder / "bundle", folder / f"tiny.py:{recipe}", evidence)
+    return (*what, *trusting(folder), *trusting(folder, "auditor"), *options)
+
+
+def test_a_spot_check_retrains_some_draws_again_and_says_whether_they_are_so(folder, tmp_path):
+    out = tmp_path / "audit.json"
+    document(*retrain(folder, out, "--size", "1:2", *auditor(folder)))
+    record = document(*spot_check(folder, out, "--draws", 1, "--seed", "heads"))
+    assert (record["schema"], record["agrees"], record["seed"]) == ("unlearnkit/spot-check/v1", True, "heads")
+    audit = evidence_of(folder, out).audit
+    made_up = replace(audit, probes={**audit.probes, "loss": audit.probes["loss"] + 0.01})
+    out.write_bytes(sign_evidence(made_up, [read_private_key(folder / "auditor.pem")]))
+    result = run(*spot_check(folder, out, "--draws", 1))
+    assert result.exit_code == 4
+    assert "DIFFERENT" in result.stdout
+    assert "the evidence does NOT hold what retraining gives" in result.stdout
+    assert "does not hold what retraining gives" in result.stderr

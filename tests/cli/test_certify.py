@@ -85,6 +85,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
         "proof",
         "log",
         "release",
+        "sketch",
         "request",
         "standing set",
         "delta budget",
@@ -142,10 +143,14 @@ def test_who_is_in_no_release_gets_a_certificate_of_absence_and_an_answer(office
     office.run("requests", "verify-identity", "R2", "--method", "in-person", secret=False)
     in_use(office)
     issued = json.loads(office.run("--json", "certify", "R2").stdout)
-    assert (issued["kind"], issued["path"], issued["releases"]) == ("absence", "R2.absence.json", ["digits@1"])
+    assert (issued["kind"], issued["path"], issued["releases"]) == (
+        "absence",
+        str(office.root / "certificates" / "R2.absence.json"),
+        ["digits@1"],
+    )
     assert "absence: none of the releases in force holds their data" in office.run("certify", "R2", "-o", "x").stdout
-    record = json.loads(office.run("--json", "verify", "R2.absence.json", secret=False).stdout)
+    record = json.loads(office.run("--json", "verify", "certificates/R2.absence.json", secret=False).stdout)
     assert [check["name"] for check in record["paths"][0]["checks"]][-2:] == ["releases", "people"]
-    how = ["--method", "no-data-held", "--evidence", "R2.absence.json"]
+    how = ["--method", "no-data-held", "--evidence", "certificates/R2.absence.json"]
     assert "R2  fulfilled " in office.run("requests", "fulfil", "R2", *how, secret=False).stdout
     assert "they were in no release" in office.run("certify", "R2", "--kind", "exclusion", code=5).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from unlearnkit.cli.main import main
 
 from tests.bundle.small import small
-from tests.verifier.issuance import policy_text
+from tests.verifier.issuance import RULES, audited, policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
 from unlearnkit.office.workspace import Workspace
 
@@ -80,6 +81,28 @@ def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
     Path("releases/digits@1").unlink()
     Path("releases/digits@1").symlink_to("../elsewhere")
     assert run("release", "show", "digits@1").stdout == text
+
+
+def test_the_outlook_says_how_many_more_can_be_answered_and_until_when(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("policy.toml").write_bytes(policy_text(audited(RULES.replace("test_loss = 20", "test_loss = 0.2"))))
+    run("init", "--origin", "example.com/log", "--policy", "./policy.toml")
+    made = Workspace.find()
+    contents = small(tmp_path, weights=False, own=True, count=16, key=PseudonymKey.load(made.pseudonym_key_path))
+    write_bundle(Path("bundle"), manifest=contents.manifest, signer=made.signer_key(), **contents.contents)
+    run("release", "add", "bundle", "--name", "digits", "--version", "1")
+    run("request-delete", "ann", "ben")
+    record = json.loads(run("--json", "release", "outlook", "digits@1").stdout)
+    (probe,) = record["probes"]
+    assert (record["schema"], record["asked"], record["audited"]) == ("unlearnkit/outlook/v1", 2, 3)
+    more = probe["tolerated"]["median"]
+    assert 0 < more < 5
+    assert probe["tolerated"]["until"] == str(made.today + timedelta(days=more // 2))
+    assert record["strangers"]["spread"] > 0
+    text = run("release", "outlook", "digits@1", "--bundle", "bundle").stdout
+    assert f"{more} more people, until {made.today + timedelta(days=more // 2)}" in text
+    assert "the policy audits up to 3 people together" in text
+    assert "half of strangers' are" in run("release", "show", "digits@1").stdout
 
 
 @pytest.mark.parametrize(

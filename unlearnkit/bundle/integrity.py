@@ -6,15 +6,20 @@ same, and the folder must hold exactly these files, whatever paths the signature
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from unlearnkit.bundle.manifest import FILE_NAME, File, Manifest
 from unlearnkit.canonical import file_sha256_hex, sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, SignatureError, VerificationError
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 from unlearnkit.signing.model_signature import SIGNATURE_NAME, SignedListing, sign_listing, verify_listing
 
+_LARGE = 2**28
 SIGNATURE = SIGNATURE_NAME
 """OpenSSF model signing; not listed in the manifest, because it signs the manifest."""
 
@@ -34,7 +39,7 @@ def verify_signature(path: Path, *, keys: Sequence[PublicKey], threshold: int) -
     file = path / SIGNATURE
     if not file.is_file():
         raise SignatureError(f"{path} is not signed: it has no {SIGNATURE}", hint="sign it when it is made: --key")
-    signed = verify_listing(file.read_bytes(), where=SIGNATURE, keys=keys, threshold=threshold)
+    signed = verify_listing(read_bounded(file, MAX_DOCUMENT), where=SIGNATURE, keys=keys, threshold=threshold)
     if signed.digests.get(FILE_NAME) != file_sha256_hex(path / FILE_NAME):
         raise DigestMismatchError(f"{FILE_NAME} is not the one that was signed")
     return signed
@@ -52,14 +57,11 @@ def _digests(raw_manifest: bytes, manifest: Manifest) -> Mapping[str, str]:
 
 
 def verify_files(path: Path, manifest: Manifest) -> None:
-    """Every file that is listed, nothing that is not, no links, and the right bytes; FormatError otherwise."""
-    present = set()
-    for entry in path.rglob("*"):
-        name = entry.relative_to(path).as_posix()
-        if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
-            raise FormatError(f"{name} is not a plain file or folder")
-        if entry.is_file():
-            present.add(name)
+    """Every file that is listed, nothing that is not, no links, and the right bytes; FormatError otherwise.
+
+    A folder is as much a difference as a file: one that is empty, that is called ``.git``, or that is closed to us.
+    """
+    present = _present(path)
     listed_files = {file.path for file in manifest.files} | {FILE_NAME}
     if missing := sorted(listed_files - present):
         raise FormatError(f"files of the bundle are missing: {listed(missing)}")
@@ -67,7 +69,36 @@ def verify_files(path: Path, manifest: Manifest) -> None:
         raise FormatError(f"files are not in the bundle's manifest: {listed(extra)}")
     for file in manifest.files:
         size = (path / file.path).stat().st_size  # of a file with another size, which may be endless, nothing is read
-        verify_digest(file, size, file_sha256_hex(path / file.path) if size == file.size else "")
+        verify_digest(file, size, _dense_sha256_hex(path / file.path) if size == file.size else "")
+
+
+def _present(path: Path) -> set[str]:
+    """The files, and the empty folders, in a folder, by their paths. FormatError for anything else in it."""
+    present = set()
+    for folder, _, names in os.walk(path, onerror=_unreadable):
+        inside = Path(folder)
+        found = list(inside.iterdir())
+        if not found and inside != path:
+            present.add(f"{inside.relative_to(path).as_posix()}/")
+        for entry in found:
+            mode = entry.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise FormatError(f"{entry.relative_to(path).as_posix()} is not a plain file or folder")
+        present |= {(inside / name).relative_to(path).as_posix() for name in names}
+    return present
+
+
+def _unreadable(err: OSError) -> NoReturn:
+    raise FormatError(f"a folder of the bundle cannot be looked into: {err.filename}: {err.strerror}") from err
+
+
+def _dense_sha256_hex(file: Path) -> str:
+    """FormatError for a large file that is nearly all holes: it costs its sender nothing, and its reader everything."""
+    status = file.stat()
+    blocks = getattr(status, "st_blocks", status.st_size)
+    if status.st_size > _LARGE and blocks * 512 * 16 < status.st_size:
+        raise FormatError(f"{file.name} is sparse: of {status.st_size} bytes, it has {blocks * 512}")
+    return file_sha256_hex(file)
 
 
 def verify_digest(file: File, size: int, digest: str) -> None:

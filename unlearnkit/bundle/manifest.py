@@ -19,6 +19,8 @@ INFORMED = "sketch/informed.safetensors"
 SOLO = "solo.safetensors"
 
 DirectionKey = Annotated[str, Pattern("[0-9a-f]{32}", "32 lower-case hexadecimal digits")]
+MAX_DEGREE, MAX_DIRECTIONS, MAX_UNITS = 64, 2**20, 2**22
+"""Beyond what anybody sketches: what keeps a manifest from promising arrays that no machine could hold."""
 Positive = Annotated[int, Limits(least=1)]
 Precision = Literal["float32", "float64"]
 
@@ -255,12 +257,25 @@ class Manifest:
     def from_bytes(cls, raw: bytes) -> Manifest:
         """Parse strictly. FormatError says what is wrong where; UnknownVersionError for another schema."""
         manifest = read_json(cls, raw, where=FILE_NAME)
+        _verify_limits(manifest)
         _verify_directions(manifest)
         _verify_names(manifest)
         _verify_tied(manifest)
         _verify_solo(manifest)
         _verify_contents(manifest)
         return manifest
+
+
+def _verify_limits(manifest: Manifest) -> None:
+    """Nothing is beyond what a machine could hold, whatever arrays without elements would fit."""
+    swept = [count for entry in manifest.reverse for count in (entry.rank, entry.residual)]
+    counted = (
+        ("units", MAX_UNITS, [manifest.units]),
+        ("degree", MAX_DEGREE, [manifest.degree, manifest.solo.degree]),
+        ("directions", MAX_DIRECTIONS, [manifest.direction_count, manifest.informed.count, *swept]),
+    )
+    for what, most, found in counted:
+        _expect(max(found) <= most, f"{what}: got {max(found)}, expected at most {most}")
 
 
 def _verify_directions(manifest: Manifest) -> None:

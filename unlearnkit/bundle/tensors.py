@@ -9,7 +9,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from unlearnkit.canonical import parse_json
 from unlearnkit.errors import FormatError
+
+MAX_HEADER = 2**24
+"""Bytes in the header of a file of arrays."""
 
 Array = np.ndarray[Any, Any]
 ShapeMap = Mapping[str, tuple[int, ...]]
@@ -34,12 +38,23 @@ def tensor_bytes(tensors: Mapping[str, Array]) -> bytes:
 def parse_tensors(raw: bytes, *, where: str) -> dict[str, Array]:
     """The arrays of a safetensors file, by name (the library's own order changes from call to call).
 
-    FormatError for anything else.
+    FormatError for anything else, also for a header that says anything twice.
     """
+    _check_header(raw, where)
     try:
         return dict(sorted(safetensors.numpy.load(raw).items()))
     except (safetensors.SafetensorError, KeyError, ValueError) as err:
         raise FormatError(f"{where} is not a safetensors file with numbers that numpy knows: {err}") from err
+
+
+def _check_header(raw: bytes, where: str) -> None:
+    """The library passes over repeated names, and so may read other arrays than the next reader."""
+    length = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or length > min(MAX_HEADER, len(raw) - 8):
+        raise FormatError(f"{where} is not a safetensors file: its header would have {length} bytes")
+    header = parse_json(raw[8 : 8 + length].rstrip(b" "), where=f"{where} is not a safetensors file: its header")
+    if not isinstance(header, dict):
+        raise FormatError(f"{where} is not a safetensors file: its header is no object")
 
 
 def read_tensors(raw: bytes, shapes: ShapeMap, dtype: str | None, *, where: str) -> dict[str, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -49,7 +50,8 @@ class Units:
         if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
             raise self._unknown(unknown)
         if len(set(found)) < len(found):
-            twice = [name for name, i in zip(names, found, strict=True) if found.count(i) > 1]
+            often = Counter(found)
+            twice = [name for name, i in zip(names, found, strict=True) if often[i] > 1]
             raise ValueError(f"units named more than once: {listed(twice)}")
         return np.array(found, dtype=np.int64)
 

@@ -15,16 +15,15 @@ from typing import Self
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import require_bundle_of
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, ThresholdError
-from unlearnkit.files import write_atomic
+from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
 from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.clearing import ClearingSteps
-from unlearnkit.office.filing import FOLDER, SUFFIX, certificate_name, keep, require_free
+from unlearnkit.office.filing import SUFFIX, certificate_name, finish, keep, require_free
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
@@ -75,11 +74,6 @@ class CertificateSteps(ClearingSteps):
         """The same workspace, with the passphrase of its keys; None for keys without."""
         return replace(self, passphrase=passphrase)
 
-    @property
-    def certificates_path(self) -> Path:
-        """The folder in which certificates are kept."""
-        return self.root / FOLDER
-
     def open_evidence(self, file: Path | str, bundle: Bundle) -> Evidence:
         """The retraining audit of a bundle in a file, signed by somebody trusted; raises as `verify_evidence` does.
 
@@ -88,7 +82,7 @@ class CertificateSteps(ClearingSteps):
             bundle: What it is about.
         """
         keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_evidence(Path(file).read_bytes(), where=str(file), keys=keys, bundle=bundle)
+        return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
 
     def certify(
         self,
@@ -127,7 +121,8 @@ class CertificateSteps(ClearingSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        opened, log, view, policy = self._chosen(names, release, bundle), self.open_log(), self.view(), self.policy()
+        log, view, policy = self.open_log(), self.view(), self.policy()
+        opened = self._chosen(names, release, bundle, view)
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():
             path /= certificate_name(names, view.registry.in_force_as(Artefacts.of(opened)).id)
@@ -196,7 +191,7 @@ class CertificateSteps(ClearingSteps):
         """The certificates that the log records, in order, and where their files are."""
         paths = {}
         for path in sorted(self.certificates_path.glob(f"*{SUFFIX}")):
-            paths[document_digest(path.read_bytes(), where=str(path))] = path
+            paths[document_digest(read_bounded(path, MAX_DOCUMENT), where=str(path))] = path
         return tuple(RecordedCertificate(item, paths.get(item.certificate)) for item in issued_in(self.view()))
 
     def _evidence(self, view: LogView, bundle: Bundle, given: Sequence[Path | str]) -> list[Evidence]:
@@ -204,13 +199,20 @@ class CertificateSteps(ClearingSteps):
         files = {file.resolve(): file for file in (*evidence_files(self.root, view, bundle), *map(Path, given))}
         return [self.open_evidence(file, bundle) for file in files.values()]
 
-    def _chosen(self, names: Sequence[str], release: ReleaseNamed | None, bundle: Bundle | Path | str | None) -> Bundle:
+    def _chosen(
+        self,
+        names: Sequence[str],
+        release: ReleaseNamed | None,
+        bundle: Bundle | Path | str | None,
+        view: LogView,
+    ) -> Bundle:
         """The bundle of the release that is meant."""
         if bundle is None:
-            return self.bundle_of(release or only(self.holding(names), of=f"in force hold all of {', '.join(names)}"))
+            told = f"in force hold all of {', '.join(names)}"
+            return self.bundle_of(release or only(self.holding(names, view=view), of=told), view=view)
         opened = self.open_bundle(bundle)
         if release is not None:
-            require_bundle_of(self.registry().get(release_id(release)), opened)
+            require_bundle_of(view.registry.get(release_id(release)), opened)
         return opened
 
     def _picked_up(
@@ -221,7 +223,7 @@ class CertificateSteps(ClearingSteps):
         signer: PrivateKey | None,
     ) -> Certified:
         where, view, log_key = str(path), self.view(), self.log_key(self.passphrase)
-        file = parse_certificate_file(path.read_bytes(), where=where)
+        file = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
         certificate, keys = trusted_signers(file, self.trust(), where=where)
         threshold = policy_of(certificate, where).signing.threshold
         if certificate.log != self.origin:
@@ -234,7 +236,7 @@ class CertificateSteps(ClearingSteps):
                     f"{where} has {len(keys)} signatures, its policy asks for {threshold}",
                     hint=f"another officer adds one: `unlearnkit certify --countersign {where}`",
                 )
-            opened = self._verified(certificate, bundle, evidence, where)
+            opened = self._verified(certificate, bundle, evidence, view, where)
             if signer is not None:
                 file = self._countersigned(path, file, certificate, keys, signer)
             missing = max(0, threshold - len(keys) - (signer is not None))
@@ -247,11 +249,12 @@ class CertificateSteps(ClearingSteps):
         certificate: Certificate,
         bundle: Bundle | Path | str | None,
         evidence: Sequence[Path | str],
+        view: LogView,
         where: str,
     ) -> Bundle:
         """The bundle, once everything that follows from it was made again."""
-        opened = self.bundle_of(certificate.release) if bundle is None else self.open_bundle(bundle)
-        audits = self._evidence(self.view(), opened, evidence)
+        opened = self.bundle_of(certificate.release, view=view) if bundle is None else self.open_bundle(bundle)
+        audits = self._evidence(view, opened, evidence)
         verify_subjects(certificate, opened)
         verify_contents(certificate, opened, {audit.digest: audit for audit in audits}, Checklist(where))
         return opened
@@ -289,7 +292,5 @@ class CertificateSteps(ClearingSteps):
     ) -> Certified:
         """Put the proof into the file, if the certificate is recorded."""
         if entry is not None:
-            publish_checkpoint(self.open_log(), log_key, recompute=view.history)
-            (proof,) = prove_entries(self.log_path, [entry.index], log=self.log_public_key(), tree=view.tree())
-            write_atomic(path, replace(file, entry=entry.line, proof=proof).to_bytes())
+            finish(path, file, entry, log=self.open_log(), key=log_key, view=view)
         return Certified(certificate=certificate, digest=file.digest, path=path, missing=missing, entry=entry)

@@ -8,18 +8,17 @@ from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 
-from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.whereabouts import People, people_of
 from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
-from unlearnkit.files import write_atomic, write_new
+from unlearnkit.office.filing import FOLDER, finish, first_of, keep, require_free
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.absence import Absence, Exclusion
+from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.issue_absence import certify_absence, held_before
 
 
@@ -33,15 +32,14 @@ class CertificateKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertifiedAbsence:
-    """A certificate of absence or exclusion that was issued, the files it is in, and the entry that records it.
+    """A certificate of absence or exclusion that was issued, the file it is in, and the entry that records it.
 
-    digest: SHA-256 of the file at ``path``. proof: the file that shows the entry to be in the log.
+    digest: SHA-256 of its envelope, by which the log knows it.
     """
 
     certificate: Absence
     digest: str
     path: Path
-    proof: Path
     entry: Entry
 
     @property
@@ -55,6 +53,11 @@ class ClearingSteps(ReleaseSteps):
     """What is certified of people who are in no model, as `ReleaseSteps` is about those who are."""
 
     passphrase: bytes | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def certificates_path(self) -> Path:
+        """The folder in which certificates are kept."""
+        return self.root / FOLDER
 
     def kind_of(self, requests: Sequence[Asked]) -> CertificateKind:
         """What can be certified of some requests, by where the data of those who made them is.
@@ -82,31 +85,36 @@ class ClearingSteps(ReleaseSteps):
         kind: CertificateKind | str | None = None,
         before: ReleaseNamed | None = None,
         out: Path | str | None = None,
+        force: bool = False,
     ) -> CertifiedAbsence:
         """Certify that the data of those who made some requests is in no model in use.
 
-        The certificate is written to a file, recorded in the log, and covered by a new checkpoint; beside the file lies
-        the proof that the log has it.
+        The certificate is written to a file, recorded in the log, and covered by a new checkpoint; then the file holds
+        the proof that the log has it, too.
 
         Args:
             requests: Requests, or their ids.
             kind: "exclusion": besides, they were in a release, and another, trained without them, took its place;
                 "absence": nothing is said of before. None: the first of them, if they were in one.
             before: The release that they were in; None: the last that was replaced.
-            out: The file, or a folder that is there; None: the current one. In a folder, it is ``R2.exclusion.json``,
-                after the first request.
+            out: The file, or a folder that is there; None: ``certificates`` in the workspace. In a folder, it is
+                ``R2.exclusion.json``, after the first request.
+            force: Replace a certificate that is there.
 
         Raises:
-            RefusedError: One of them is in a release in force, or was not in the one before; that was not replaced by
-                one trained anew; who is in a release cannot be told; a request is closed.
+            RefusedError: There is something at that place. One of them is in a release in force, or was not in the one
+                before; that was not replaced by one trained anew; who is in a release cannot be told; a request is
+                closed.
             UnknownNameError: There is no such request, or the bundle of a release is not at hand.
-            FileExistsError: The file is there.
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
         log, view = self.open_log(), self.view()
         was = self._before(view, names, None if kind is None else CertificateKind(kind), before)
-        path = _place(names, CertificateKind.ABSENCE if was is None else CertificateKind.EXCLUSION, out)
+        path = self.certificates_path if out is None else Path(out)
+        if out is None or path.is_dir():
+            path /= f"{first_of(names)}.{CertificateKind.ABSENCE if was is None else CertificateKind.EXCLUSION}.json"
+        require_free(path, force=force)
         made = certify_absence(
             names,
             before=was,
@@ -116,14 +124,11 @@ class ClearingSteps(ReleaseSteps):
             policy=self.policy(),
             signers=[signer],
             view=view,
-            keep=partial(write_new, path),
+            keep=partial(keep, path, force=force),
         )
-        publish_checkpoint(log, log_key, recompute=view.history)
-        (raw,) = prove_entries(self.log_path, [made.entry.index], log=self.log_public_key(), tree=view.tree())
-        proof = path.with_suffix(".tlog-proof")
-        write_atomic(proof, raw)
-        digest = sha256_hex(made.raw)
-        return CertifiedAbsence(certificate=made.certificate, digest=digest, path=path, proof=proof, entry=made.entry)
+        file = CertificateFile(envelope=made.raw)
+        finish(path, file, made.entry, log=log, key=log_key, view=view)
+        return CertifiedAbsence(certificate=made.certificate, digest=file.digest, path=path, entry=made.entry)
 
     def _before(
         self, view: LogView, names: Sequence[str], kind: CertificateKind | None, before: ReleaseNamed | None
@@ -153,8 +158,3 @@ def _kind(view: LogView, subjects: frozenset[str], people: People) -> Certificat
 
 def _subjects(view: LogView, requests: Sequence[Asked]) -> frozenset[str]:
     return frozenset(view.register.get(id_of(request)).subject for request in requests)
-
-
-def _place(names: Sequence[str], kind: CertificateKind, out: Path | str | None) -> Path:
-    place = Path(out or ".")
-    return place / f"{names[0]}.{kind}.json" if place.is_dir() else place

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from unlearnkit.compliance.log.checkpoint import LogKey
+from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
+from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError
-from unlearnkit.files import fsync_directory, write_atomic, write_new
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded, write_atomic, write_new
 from unlearnkit.verifier.certificate_file import CertificateFile, is_certificate_file
 
 FOLDER = "certificates"
@@ -16,8 +22,12 @@ SUFFIX = ".certificate.json"
 
 def certificate_name(requests: Sequence[str], release: str) -> str:
     """After the request that was received first, and the release: ``R2-digits@1.certificate.json``."""
-    first = min(requests, key=lambda name: (len(name), name), default="")
-    return f"{first}-{release}{SUFFIX}"
+    return f"{first_of(requests)}-{release}{SUFFIX}"
+
+
+def first_of(requests: Sequence[str]) -> str:
+    """The request that was received first, of some ids; empty for none."""
+    return min(requests, key=lambda name: (len(name), name), default="")
 
 
 def require_free(path: Path, *, force: bool) -> None:
@@ -31,13 +41,20 @@ def require_free(path: Path, *, force: bool) -> None:
         if not path.parent.is_dir() and path.parent.name != FOLDER:
             raise UnknownNameError(f"there is no folder {path.parent}")
         return
-    if not (path.is_file() and is_certificate_file(path.read_bytes())):
+    if not (path.is_file() and is_certificate_file(read_bounded(path, MAX_DOCUMENT))):
         raise RefusedError(f"{path} is there already, and is no certificate", hint="give another name: -o")
     if not force:
         raise RefusedError(
             f"{path} is there already",
             hint=f"if it is unfinished: `unlearnkit certify --resume {path}`; another name: -o; to replace it: --force",
         )
+
+
+def finish(path: Path, file: CertificateFile, entry: Entry, *, log: AuditLog, key: LogKey, view: LogView) -> None:
+    """Sign a checkpoint that covers the entry of a certificate, and put entry and proof into its file."""
+    publish_checkpoint(log, key, recompute=view.history)
+    (proof,) = prove_entries(log.path, [entry.index], log=key.public, tree=view.tree())
+    write_atomic(path, replace(file, entry=entry.line, proof=proof).to_bytes())
 
 
 def keep(path: Path, envelope: bytes, *, force: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,14 +12,16 @@ import numpy as np
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.entry import draft
-from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.log.head import REPAIR
+from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
+from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
 from unlearnkit.compliance.releases.standing import require_bundle_of, require_kept_promises, standing_set
 from unlearnkit.compliance.releases.whereabouts import people_of, remember, whereabouts
 from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import FormatError, RefusedError
+from unlearnkit.errors import FormatError, RefusedError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
@@ -46,16 +48,43 @@ class JointChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """The standing set of a release. people: pseudonyms. units: how many there are. changes: of the policy's probes."""
+    """The standing set of a release. people: pseudonyms. units: how many there are. changes: of the policy's probes.
+
+    strangers: how own losses are spread of people whom the model never saw; None where nothing is known of own losses.
+    """
 
     people: tuple[str, ...]
     units: int
     changes: tuple[JointChange, ...]
+    strangers: Strangers | None
 
     @property
     def share(self) -> float:
         """Of all units, how many were answered without retraining."""
         return len(self.people) / self.units
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """How long a release lasts, by prediction; nothing is certified.
+
+    people: how many stand. asked: how many asked since it is in use, for so many ``days``. audited: the most people
+    whom the policy's audit leaves out together; None: it plans none. probes: the aggregate ones of the policy.
+    """
+
+    release: str
+    people: int
+    asked: int
+    days: int
+    audited: int | None
+    probes: tuple[ProbeOutlook, ...]
+    strangers: Strangers | None
+
+    def until(self, more: int | None, today: date) -> date | None:
+        """The day on which so many more have asked, at the rate so far; None: never, as far as that tells."""
+        if more is None or not self.asked:
+            return None
+        return today + timedelta(days=min(more * self.days // self.asked, 36500))
 
 
 @dataclass(frozen=True)
@@ -64,7 +93,11 @@ class ReleaseSteps(RequestSteps):
 
     def view(self) -> LogView:
         """The log, its chain checked and held to what is signed in one pass; ``unsigned`` entries are beyond that."""
-        return LogView.read(self.log_path, log=self.log_public_key())
+        try:
+            return LogView.read(self.log_path, log=self.log_public_key())
+        except (FormatError, VerificationError) as err:
+            err.hint = err.hint or REPAIR
+            raise
 
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
@@ -75,14 +108,17 @@ class ReleaseSteps(RequestSteps):
             bundle = bundle.path
         return Bundle.open(bundle, trust=trusted)
 
-    def bundle_of(self, release: ReleaseNamed) -> Bundle:
+    def bundle_of(self, release: ReleaseNamed, *, view: LogView | None = None) -> Bundle:
         """The bundle of a release, where it lay when that was registered, or where its link leads now.
+
+        view: the log, if it was read.
 
         Raises:
             UnknownNameError: There is no such release, or its bundle is not at hand.
             VerificationError: It is another bundle, or does not verify.
         """
-        found = self.registry().get(release_id(release))
+        registry = self.registry() if view is None else view.registry
+        found = registry.get(release_id(release))
         opened = self.open_bundle(whereabouts(self.root, found))
         require_bundle_of(found, opened)
         return opened
@@ -166,14 +202,14 @@ class ReleaseSteps(RequestSteps):
         people = people_of(self.root, found, view.register)
         return tuple(item for item in self.requests() if item.subject in people and not item.duplicate_of)
 
-    def holding(self, requests: Sequence[Asked]) -> tuple[Release, ...]:
-        """The releases in force that hold the data of everybody who made these requests.
+    def holding(self, requests: Sequence[Asked], *, view: LogView | None = None) -> tuple[Release, ...]:
+        """The releases in force that hold the data of everybody who made these requests. view: the log, if it was read.
 
         Raises:
             UnknownNameError: The bundle of one in force is not at hand, or there is no such request.
             RefusedError: Who is in one in force cannot be told.
         """
-        view = self.view()
+        view = self.view() if view is None else view
         subjects = {view.register.get(id_of(request)).subject for request in requests}
         return tuple(item for item in view.registry.in_force if subjects <= people_of(self.root, item, view.register))
 
@@ -195,8 +231,42 @@ class ReleaseSteps(RequestSteps):
         view, rules = self.view(), self.policy().certificate
         require_bundle_of(view.registry.get(release_id(release)), opened)
         people = standing_set(view.register, opened)
-        changes = tuple(_joint(opened.probe(name), people, rules.tolerances[name]) for name in rules.probes)
-        return Standing(people=people, units=len(opened.units), changes=changes)
+        changes = tuple(
+            _joint(opened.probe(name), people, rules.tolerances[name]) for name in _aggregate(opened, rules.probes)
+        )
+        found = strangers(opened, rules.tolerances.get(OWN_LOSS))
+        return Standing(people=people, units=len(opened.units), changes=changes, strangers=found)
+
+    def outlook(self, release: ReleaseNamed, bundle: Bundle | Path | str | None = None) -> Outlook:
+        """How many more people can be answered without retraining, and until when, by prediction from the bundle alone.
+
+        Args:
+            release: Which.
+            bundle: The one that was registered with it; None: where it lay then.
+
+        Raises:
+            VerificationError: It is another bundle.
+            RefusedError: Who is in the bundle cannot be told: its pseudonyms are made with another key.
+            UnknownNameError: There is no such release, or the policy names a probe that the bundle does not have.
+        """
+        opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
+        view, policy = self.view(), self.policy()
+        found, rules = view.registry.get(release_id(release)), policy.certificate
+        require_bundle_of(found, opened)
+        people = set(standing_set(view.register, opened))
+        standing = [place for place, unit in enumerate(opened.units) if unit in people]
+        return Outlook(
+            release=found.id,
+            people=len(standing),
+            asked=len(requests_since(view, found)),
+            days=max(1, (self.today - found.registered).days),
+            audited=max((stratum.most for stratum in policy.audit.strata), default=None),
+            probes=tuple(
+                probe_outlook(opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing)
+                for name in _aggregate(opened, rules.probes)
+            ),
+            strangers=strangers(opened, rules.tolerances.get(OWN_LOSS)),
+        )
 
     def _record_release(self, body: ReleaseBody, prepare: Callable[[LogView], None] | None = None) -> Release:
         """Decide on what the log says while no other writer records, then record."""
@@ -242,6 +312,11 @@ def requests_since(view: LogView, release: Release) -> tuple[Request, ...]:
         for request in view.register.requests.values()
         if request.steps[0].index > release.index and not request.duplicate_of
     )
+
+
+def _aggregate(bundle: Bundle, probes: Sequence[str]) -> list[str]:
+    """Those that are about everybody together."""
+    return [name for name in probes if name != bundle.manifest.own_loss]
 
 
 def _joint(sketch: Sketch, people: tuple[str, ...], tolerance: Decimal) -> JointChange:

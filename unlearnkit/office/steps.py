@@ -17,6 +17,7 @@ from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.requests.steps import Fulfilled, Shown
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.verifier.certificate_file import document_digest
 from unlearnkit.verifier.gate import require_shown
 
@@ -120,7 +121,9 @@ class RequestSteps(WorkspaceFiles):
         Raises:
             FormatError: It is none of these.
         """
-        found = read_intake(Path(file).read_bytes(), where=str(file), timezone=self.timezone, identity=identity)
+        found = read_intake(
+            read_bounded(Path(file), MAX_DOCUMENT), where=str(file), timezone=self.timezone, identity=identity
+        )
         return checked(found, self.policy(), today=self.today)
 
     def take_in(self, intake: Intake, *, by: str | None = None) -> tuple[Request, ...]:

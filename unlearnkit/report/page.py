@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.report.html import Verified, render_report
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.verifier.certificate import Certificate, parse_certificate
@@ -48,7 +49,7 @@ def certificate_page(
         ValueError: A log or evidence without the bundle: numbers are recomputed from that.
         UnlearnkitError: What `verify_certificate` and `verify_signed_certificate` raise.
     """
-    raw, where = file.read_bytes(), str(file)
+    raw, where = read_bounded(file, MAX_DOCUMENT), str(file)
     if bundle is not None:
         beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
         found = verify_certificate(raw, where=where, beside=beside)

@@ -14,10 +14,12 @@ from unlearnkit.compliance.log.reader import read_entries
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Expect, Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
+from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
 
@@ -61,6 +63,7 @@ def verify(
     trust: Trust | None = None,
     evidence: Sequence[Path | str] = (),
     expect: Expect | None = None,
+    model: Path | str | None = None,
 ) -> Verification:
     """Verify what is at a path, offline and without secrets; what it is, is told by its content.
 
@@ -72,6 +75,7 @@ def verify(
         trust: A trust store, or files that name keys; None: the workspace's trust store.
         evidence: The retraining audits that a certificate rests on.
         expect: What is expected of a certificate, or a file that says so; None: what the trust store says.
+        model: The file of the model in use: whether it is the one of the bundle, or of the certificate.
 
     Returns:
         What was verified, every check that has passed, and what was not checked.
@@ -88,7 +92,9 @@ def verify(
         ('bundle', ['signature', 'files', 'directions', 'numbers'])
 
     """
-    beside = Materials.at_hand(bundle=bundle, bundles=bundles, log=log, trust=trust, evidence=evidence, expect=expect)
+    beside = Materials.at_hand(
+        bundle=bundle, bundles=bundles, log=log, trust=trust, evidence=evidence, expect=expect, model=model
+    )
     found = examine(Path(path), beside)
     if isinstance(found, Failure):
         raise found.error
@@ -120,9 +126,9 @@ def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> V
         case Kind.EVIDENCE:
             return _evidence(path, beside, checks)
         case Kind.CERTIFICATE:
-            return verify_certificate(path.read_bytes(), where=str(path), beside=beside, checks=checks)
+            return verify_certificate(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
         case Kind.EXCLUSION | Kind.ABSENCE:
-            raw, exclusion = path.read_bytes(), kind is Kind.EXCLUSION
+            raw, exclusion = read_bounded(path, MAX_DOCUMENT), kind is Kind.EXCLUSION
             return verify_absence(raw, where=str(path), exclusion=exclusion, beside=beside, checks=checks)
 
 
@@ -138,6 +144,7 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     checks.add("numbers", f"shapes, precision and degrees as the manifest says, all finite; probes: {probes}")
     for first, last, tensors in bundle.weight_sketches():
         checks.add("weights", f"{len(tensors)} along directions {first} to {last}")
+    verify_in_use(beside.model, bundle, checks)
     checks.leave_out("whether its numbers are those of its recipe, which training again tells")
     return bundle
 
@@ -156,7 +163,7 @@ def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
 
 
 def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
-    raw, trust, where = path.read_bytes(), beside.trust, str(path)
+    raw, trust, where = read_bounded(path, MAX_DOCUMENT), beside.trust, str(path)
     key = trust.log(unverified_origin(raw, where=where))
     found = verify_checkpoint(raw, where=where, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found)
@@ -167,7 +174,7 @@ def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
 
 
 def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
-    raw, trust, where = path.read_bytes(), beside.trust, str(path)
+    raw, trust, where = read_bounded(path, MAX_DOCUMENT), beside.trust, str(path)
     proof = parse_proof(raw, where=where)
     if beside.log is None:
         raise UnknownNameError("a proof is about an entry of a log, which is not there", hint="give its folder: --log")
@@ -184,7 +191,7 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
 
 def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
     bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
-    found = verify_evidence(path.read_bytes(), where=str(path), keys=keys, bundle=bundle)
+    found = verify_evidence(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}")
     checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")

@@ -13,6 +13,7 @@ from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
 from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
+from unlearnkit.compliance.log.memory import Memory
 from unlearnkit.compliance.log.verification import check_root
 from unlearnkit.compliance.policy.expectations import Expectations, parse_expectations
 from unlearnkit.compliance.policy.policy import Role
@@ -22,6 +23,8 @@ from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.errors import ConsistencyError, DigestMismatchError, SignatureError, UnknownNameError
+from unlearnkit.files import MAX_DOCUMENT, MAX_SETTINGS, read_bounded
+from unlearnkit.signing.note import MAX_NOTE
 from unlearnkit.verifier.audits import EVIDENCE_FOLDER
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 
@@ -49,7 +52,8 @@ class Materials:
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
     bundles: of other releases. evidence: files of retraining audits. own_evidence: those of the workspace around, about
-    whatever bundle. expected: of certificates, by whoever relies on them.
+    whatever bundle. expected: of certificates, by whoever relies on them. model: the file of the one in use.
+    memory: of the last checkpoint that was seen of each log; None: nothing is remembered.
     """
 
     trust: TrustStore
@@ -60,6 +64,8 @@ class Materials:
     evidence: tuple[Path, ...] = ()
     own_evidence: tuple[Path, ...] = ()
     expected: Expectations | None = None
+    model: Path | None = None
+    memory: Memory | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -75,6 +81,8 @@ class Materials:
         trust: Trust | None = None,
         evidence: Sequence[Path | str] = (),
         expect: Expect | None = None,
+        model: Path | str | None = None,
+        memory: Memory | None = None,
     ) -> Materials:
         """What was given, and for trust and log otherwise those of the workspace around the current directory.
 
@@ -99,6 +107,8 @@ class Materials:
             evidence=tuple(map(Path, evidence)),
             own_evidence=() if workspace is None else tuple(sorted((workspace.root / EVIDENCE_FOLDER).glob("*.json"))),
             expected=_expected(expect, store),
+            model=None if model is None else Path(model),
+            memory=memory,
         )
 
     @property
@@ -140,13 +150,19 @@ class Materials:
         known, heads = (place.resolve(), name), self._heads.get(name, {})
         if known not in self._views:
             trust, key = self.trust, self.trust.log(name)
-            self._views[known] = LogView.verify(
-                place,
-                log=key,
-                witnesses=trust.witnesses,
-                quorum=self.quorum,
-                earlier=[head.raw for head in heads.values()],
-            )
+            memory = self.memory or Memory(None)
+            with memory.evidence_kept():
+                last = memory.last(key)
+                view = LogView.verify(
+                    place,
+                    log=key,
+                    witnesses=trust.witnesses,
+                    quorum=self.quorum,
+                    earlier=[head.raw for head in (*heads.values(), last) if head is not None],
+                )
+            if view.signed is not None:
+                memory.remember(key, view.signed.checkpoint)
+            self._views[known] = view
         else:
             _hold(self._views[known], list(heads.values()))
         return self._views[known]
@@ -180,10 +196,10 @@ class Materials:
         if bundle.digest not in self._audits:
             keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
             ask = partial(verify_evidence, keys=keys, bundle=bundle)
-            found = [ask(file.read_bytes(), where=str(file)) for file in self.evidence]
+            found = [ask(read_bounded(file, MAX_DOCUMENT), where=str(file)) for file in self.evidence]
             for file in self.own_evidence:
                 with suppress(DigestMismatchError):  # of another bundle
-                    found.append(ask(file.read_bytes(), where=str(file)))
+                    found.append(ask(read_bounded(file, MAX_DOCUMENT), where=str(file)))
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
 
@@ -201,7 +217,7 @@ def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:
 def _expected(expect: Expect | None, trust: TrustStore) -> Expectations | None:
     if not isinstance(expect, str | Path):
         return trust.expect if expect is None else expect
-    return parse_expectations(Path(expect).read_bytes(), where=str(expect))
+    return parse_expectations(read_bounded(Path(expect), MAX_SETTINGS), where=str(expect))
 
 
 def _needed(path: Path | None, option: str) -> Path:
@@ -214,4 +230,4 @@ def _origin(log: Path) -> str:
     file = log / CHECKPOINT_FILE
     if not file.is_file():
         raise SignatureError(f"{log} has no checkpoint: nothing signed says what the log should hold")
-    return unverified_origin(file.read_bytes(), where=str(file))
+    return unverified_origin(read_bounded(file, MAX_NOTE), where=str(file))

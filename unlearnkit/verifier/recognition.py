@@ -9,9 +9,10 @@ from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
 from unlearnkit.canonical import parse_json
 from unlearnkit.compliance.log.reader import LOG_FILE
 from unlearnkit.errors import FormatError, UnknownNameError
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.verifier import absence, certificate, evidence
-from unlearnkit.verifier.certificate_file import is_certificate_file
+from unlearnkit.verifier.certificate_file import is_certificate_file, parse_certificate_file
 
 
 class Kind(StrEnum):
@@ -58,11 +59,11 @@ def recognise(path: Path) -> Kind:
             if (path / name).is_file():
                 return kind
         raise FormatError(f"{path} is neither a bundle nor a log: it has neither {' nor '.join(_FOLDERS)}")
-    raw = path.read_bytes()
+    raw = read_bounded(path, MAX_DOCUMENT)
     if raw.startswith(_PROOF):
         return Kind.PROOF
     if is_certificate_file(raw):
-        return Kind.CERTIFICATE
+        return _statement(parse_certificate_file(raw, where=str(path)).envelope, str(path))
     if raw.lstrip()[:1] == b"{":
         return _statement(raw, str(path))
     if _SIGNATURES in raw:

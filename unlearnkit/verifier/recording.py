@@ -61,13 +61,19 @@ def verify_by_proof(
         VerificationError: The proof is of another entry or log, or a trusted key did not sign that log.
         UnknownNameError: Nobody is trusted to keep such a log.
     """
+    proven = proven_entry(file, certificate.log, trust, quorum=quorum, where=where)
+    if proven is not None:
+        _verify_entry(proven.entry, file, certificate)
+    return proven
+
+
+def proven_entry(file: CertificateFile, origin: str, trust: TrustStore, *, quorum: int, where: str) -> Proven | None:
+    """The entry that is kept with a certificate, in the log of that name; raises as `verify_by_proof` does."""
     if file.recorded is None:
         return None
     line, proof = file.recorded
-    key = trust.log(certificate.log)
-    proven = verify_proof(proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=quorum)
-    _verify_entry(proven.entry, file, certificate)
-    return proven
+    key = trust.log(origin)
+    return verify_proof(proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=quorum)
 
 
 def _verify_entry(entry: Entry, file: CertificateFile, certificate: Certificate) -> None:

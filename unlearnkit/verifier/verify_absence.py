@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from unlearnkit.bundle import Bundle
-from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.clock import parse_time
+from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.release import Artefacts
@@ -25,9 +25,11 @@ from unlearnkit.verifier.absence import (
     entry_type,
     parse_absence,
 )
+from unlearnkit.verifier.certificate_file import parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.issue_absence import require_trained_anew
 from unlearnkit.verifier.materials import Materials
+from unlearnkit.verifier.recording import proven_entry
 
 # Between making a certificate and recording it, under the lock of the log.
 _MOST_SECONDS = 60
@@ -35,7 +37,7 @@ _MOST_SECONDS = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedAbsence:
-    """A certificate of absence or exclusion that was verified. digest: SHA-256 of the file. signers: key ids."""
+    """A certificate of absence or exclusion that was verified. digest: SHA-256 of the envelope. signers: key ids."""
 
     certificate: Absence
     digest: str
@@ -61,10 +63,15 @@ def verify_absence(
         UnknownNameError: The log, or the bundle of a release, is not at hand.
     """
     checks = checks or Checklist(where)
-    certificate, signers = _signed(raw, where, beside.trust, EXCLUSION_TYPE if exclusion else ABSENCE_TYPE)
+    file = parse_certificate_file(raw, where=where)
+    certificate, signers = _signed(file.envelope, where, beside.trust, EXCLUSION_TYPE if exclusion else ABSENCE_TYPE)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
+    proven = proven_entry(file, certificate.log, beside.trust, quorum=beside.quorum, where=where)
+    if proven is not None:
+        beside.seen(proven.checkpoint)
     view = beside.view(origin=certificate.log)
-    _verify_logged(certificate, raw, view)
+    entry = _verify_logged(certificate, file.envelope, view)
+    _require(proven is None or proven.entry == entry, "the entry that is kept with it is another one")
     checks.add("log", f"entry {certificate.index} of {certificate.log} records this certificate")
     for name in certificate.requests:
         _verify_request(certificate, name, view.register)
@@ -84,7 +91,7 @@ def verify_absence(
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
         checks.add("exclusion", f"they were in {left}, trained by another recipe")
     checks.leave_out("whether data of theirs is listed under other names, which who signed the bundles vouches for")
-    return VerifiedAbsence(certificate=certificate, digest=sha256_hex(raw), signers=signers, checks=checks.passed)
+    return VerifiedAbsence(certificate=certificate, digest=file.digest, signers=signers, checks=checks.passed)
 
 
 def _signed(raw: bytes, where: str, trust: TrustStore, kind: str) -> tuple[Absence, tuple[str, ...]]:
@@ -99,7 +106,7 @@ def _signed(raw: bytes, where: str, trust: TrustStore, kind: str) -> tuple[Absen
     return certificate, tuple(key.key_id for key in signed.keys)
 
 
-def _verify_logged(certificate: Absence, raw: bytes, view: LogView) -> None:
+def _verify_logged(certificate: Absence, raw: bytes, view: LogView) -> Entry:
     size = 0 if view.signed is None else view.signed.checkpoint.size
     index = certificate.index
     _require(index < size, f"its entry {index} is not under the log's checkpoint, of size {size}")
@@ -109,6 +116,7 @@ def _verify_logged(certificate: Absence, raw: bytes, view: LogView) -> None:
     _require(entry.body == clearing_body(certificate, raw), f"entry {index} of the log records another certificate")
     elapsed = (entry.time - parse_time(certificate.issued, where="issued")).total_seconds()
     _require(0 <= elapsed <= _MOST_SECONDS, f"it says it was issued {certificate.issued}, the log says {entry.time}")
+    return entry
 
 
 def _verify_request(certificate: Absence, name: str, register: Register) -> None:

@@ -17,6 +17,7 @@ from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.deadlines import Deadline, WorkingDays
 from unlearnkit.errors import PolicyError, UnknownNameError
+from unlearnkit.files import MAX_SETTINGS, read_bounded
 from unlearnkit.names import ProbeName, Word, probability
 from unlearnkit.records import ELSEWHERE, read_toml
 from unlearnkit.shapes import As, Items, Limits
@@ -52,6 +53,13 @@ class Covered(StrEnum):
     SAMPLING = "sampling"
     ROUNDING = "rounding"
     TRUNCATION = "truncation"
+
+
+class SaltOrigin(StrEnum):
+    """Where the salt of random directions may come from: the log; or anywhere, also from somebody who tried several."""
+
+    LOG = "log"
+    CHOSEN = "chosen"
 
 
 class Role(StrEnum):
@@ -125,6 +133,7 @@ class CertificateRules:
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
     largest_ratio: of neighbouring degrees of a series, beyond which it is doubtful (section 13); a certified bound is
     never accepted beyond 1.
+    salt: where the random directions of a bundle may come from.
     delta_budget: sum of the deltas of all certificates from one recipe and salt.
     """
 
@@ -134,6 +143,7 @@ class CertificateRules:
     must_cover: Annotated[tuple[Covered, ...], Items(distinct=True)] = tuple(Covered)
     stability: Mapping[ProbeName, Share] = field(default_factory=dict)
     rounding: Mapping[ProbeName, Positive] = field(default_factory=dict)
+    salt: SaltOrigin = SaltOrigin.LOG
     minimum_directions: Annotated[int, Limits(least=1)] | None = None
     largest_ratio: Positive | None = None
     largest_delta: Probability | None = None
@@ -262,7 +272,7 @@ def read_policy(source: str | Path) -> tuple[bytes, str]:
         path = Path(source)
         if not path.is_file():
             raise UnknownNameError(f"no policy file {path}")
-        return path.read_bytes(), str(path)
+        return read_bounded(path, MAX_SETTINGS), str(path)
     packaged = packaged_policies()
     if source not in packaged:
         known = ", ".join(packaged)

@@ -11,6 +11,7 @@ from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, parse_trust
 from unlearnkit.errors import FormatError, UnknownNameError
+from unlearnkit.files import MAX_SETTINGS, read_bounded
 from unlearnkit.signing.keys import parse_public_key
 from unlearnkit.signing.note import NoteKind, parse_vkey
 
@@ -60,7 +61,7 @@ def _one(expected: Sequence[Expectations]) -> Expectations | None:
 def _read(file: Path) -> TrustStore:
     if not file.is_file():
         raise UnknownNameError(f"no trust store or key {file}")
-    raw = file.read_bytes()
+    raw = read_bounded(file, MAX_SETTINGS)
     if b"-----BEGIN PUBLIC KEY-----" in raw[:100]:
         return TrustStore(signers=(Signer(file.name, tuple(Role), parse_public_key(raw, where=str(file))),))
     if not _VKEY.fullmatch(raw):

@@ -15,7 +15,7 @@ from unlearnkit.canonical import parse_canonical, sha256_hex
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
-from unlearnkit.files import fsync_directory
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded
 
 FOLDER = "releases"
 
@@ -63,7 +63,7 @@ def people_of(root: Path, release: Release, register: Register) -> frozenset[str
         RefusedError: The pseudonyms are made with another key than those of the requests.
     """
     require_tellable(release, register)
-    return listed_people(release, (whereabouts(root, release) / UNITS).read_bytes())
+    return listed_people(release, read_bounded(whereabouts(root, release) / UNITS, MAX_DOCUMENT))
 
 
 def listed_people(release: Release, raw: bytes) -> frozenset[str]:

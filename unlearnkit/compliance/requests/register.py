@@ -7,7 +7,7 @@ check decides whether a step may be recorded and whether a recorded one was lega
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -26,6 +26,7 @@ from unlearnkit.compliance.requests.steps import (
     Step,
     parse_body,
 )
+from unlearnkit.compliance.requests.trail import Trail
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.names import NAMES, KeyFingerprint, NamesVersion
 from unlearnkit.records import from_json
@@ -57,19 +58,20 @@ class Request:
     """A request as the log tells it. subject: pseudonym. policy_digest: of the policy it was received under.
 
     duplicate_of: the open request of the same subject; whatever happens to that one happens to this one.
-    follows: the last closed request of the same subject. duplicates: the other direction.
+    follows: the last closed request of the same subject. duplicates: the other direction. latest: of each kind of step.
     """
 
     id: str
     subject: str
     policy_digest: str
-    steps: tuple[Step, ...]
+    steps: Trail[Step]
     respond: Due
     acknowledge: Due | None = None
     reference: str | None = None
     duplicate_of: str | None = None
     follows: str | None = None
-    duplicates: tuple[str, ...] = ()
+    duplicates: Trail[str] = field(default_factory=Trail)
+    latest: Mapping[Event, Step] = field(default_factory=dict, repr=False)
 
     @property
     def received(self) -> date:
@@ -90,7 +92,11 @@ class Request:
 
     def last(self, event: Event) -> Step | None:
         """The last step of this kind."""
-        return next((step for step in reversed(self.steps) if step.event is event), None)
+        return self.latest.get(event)
+
+    def after(self, step: Step, respond: Due) -> Request:
+        """The same request when one more thing has happened to it."""
+        return replace(self, steps=self.steps.then(step), latest={**self.latest, step.event: step}, respond=respond)
 
     @property
     def next_due(self) -> Due | None:
@@ -177,11 +183,13 @@ class Register:
         links = self.links(body.subject)
         if links != {n: link for n in ("duplicate_of", "follows") if (link := getattr(body, n)) is not None}:
             raise RefusedError(f"entry {index} must be linked to the other requests of its subject: expected {links}")
+        received = Step(Event.RECEIVED, index, body)
         request = Request(
             id=f"R{index}",
             subject=body.subject,
             policy_digest=body.policy_digest,
-            steps=(Step(Event.RECEIVED, index, body),),
+            steps=Trail([received]),
+            latest={Event.RECEIVED: received},
             respond=body.respond,
             acknowledge=body.acknowledge,
             reference=body.reference,
@@ -190,7 +198,7 @@ class Register:
         )
         if request.duplicate_of:
             original = self.requests[request.duplicate_of]
-            self.requests[original.id] = replace(original, duplicates=(*original.duplicates, request.id))
+            self.requests[original.id] = replace(original, duplicates=original.duplicates.then(request.id))
         else:
             self._latest[request.subject] = request.id
         return request
@@ -206,7 +214,7 @@ class Register:
         request = self.get(body.request)
         check_legal(request, event, body)
         respond = body.respond if isinstance(body, Extended) else request.respond
-        return replace(request, steps=(*request.steps, Step(event, index, body)), respond=respond)
+        return request.after(Step(event, index, body), respond)
 
     def _apply_key(self, index: int, kind: str, body: Mapping[str, Any]) -> None:
         where = f"entry {index}: {kind}"
@@ -221,8 +229,8 @@ class Register:
 
 
 def _needed(request: Request, event: Event) -> Iterator[Step]:
-    """The steps that must have happened before this one can, in time as in order."""
-    for step in request.steps:
+    """The steps that must have happened before this one can, in time as in order: of each kind the latest."""
+    for step in request.latest.values():
         is_identity = step.event is Event.IDENTITY_VERIFIED and event in _NEEDS_IDENTITY
         if step.event is Event.RECEIVED or event in CLOSING or is_identity or step.event is event:
             yield step
