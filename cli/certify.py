@@ -216,6 +216,7 @@ class _Issued(Document):
     path: Path
     sha256: str
     release: str
+    sketches: tuple[int, ...]
     requests: tuple[str, ...]
     together: int
     decision: _Decision
@@ -231,6 +232,7 @@ class _Issued(Document):
             path=issued.path,
             sha256=issued.digest,
             release=certificate.release,
+            sketches=certificate.sketches,
             requests=certificate.requests,
             together=len(certificate.deleted),
             decision=_Decision(decision.outcome, decision.rule, decision.reasons),
@@ -251,6 +253,7 @@ def _render(issued: _Issued) -> Iterable[str]:
     yield from columns(
         [
             ("release", issued.release),
+            ("sketched also", f"in entries {', '.join(map(str, issued.sketches))}" if issued.sketches else None),
             ("requests", " ".join(issued.requests)),
             ("people", f"{issued.together}, with those answered without retraining before"),
             ("certificate", issued.path),

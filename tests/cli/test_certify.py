@@ -86,6 +86,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
         "proof",
         "log",
         "release",
+        "sketch",
         "request",
         "standing set",
         "delta budget",
