@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from unlearnkit.verifier.checks import Check
 
 # Who asks for deletion: by place among all people, from the one with most images downwards.
-ASKING = (0, 3, 20, 60)
+ASKING = (3, 20, 60, 100)
 GROUP_SIZES = (5, 20)
 LIKED_DIGIT = 9
 
@@ -234,8 +234,8 @@ def _changes(office: Office, probe: str, people: list[str]) -> tuple[np.ndarray,
 
 
 def _retrained(office: Office, people: list[str]) -> dict[str, np.ndarray]:
-    """The probes after a real retraining without these people, in the precision of the sketch."""
-    import unlearnkit as uk
+    """The probes after a real retraining without these people, in float64."""
+    from unlearnkit.audit.retraining import one_thread, retrained_probes
 
-    model = uk.retrain(office.recipe, delete=people).eval()
-    return {name: probe(model).detach().numpy().astype(np.float64) for name, probe in office.recipe.probes.items()}
+    with one_thread():
+        return retrained_probes(office.recipe, [office.recipe.unit_names.index(name) for name in people], "cpu")

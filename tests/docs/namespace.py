@@ -50,7 +50,7 @@ def small_bundle(recipe: uk.Recipe, office: uk.Workspace) -> uk.Bundle:
     return uk.sketch(
         recipe,
         office.root / "bundle",
-        reverse={"test_loss": uk.Reverse(rank=2, residual=12)},
+        reverse={"test_loss": uk.Reverse(rank=2, residual=12), "own_loss": uk.Reverse(rank=0, residual=0)},
         informed=uk.Informed(1, power_iterations=0),
         seed=0,
         dtype="float64",
