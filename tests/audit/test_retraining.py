@@ -69,13 +69,13 @@ def verified(raw: bytes, bundle: Bundle) -> Evidence:
 def calls(monkeypatch) -> list[tuple[int, ...]]:
     """The deletions that were retrained in this process, in their order."""
     done: list[tuple[int, ...]] = []
-    real = retraining_audit.retrained_probes
+    real = retraining_audit.retrained_weights
 
     def counted(recipe: uk.Recipe, deletion: tuple[int, ...], device: str) -> dict[str, np.ndarray]:
         done.append(deletion)
         return real(recipe, deletion, device)
 
-    monkeypatch.setattr(retraining_audit, "retrained_probes", counted)
+    monkeypatch.setattr(retraining_audit, "retrained_weights", counted)
     return done
 
 
@@ -85,7 +85,7 @@ class Stop(Exception):
 
 def stop_after(monkeypatch, finished: int) -> None:
     """The next retrainings but ``finished`` do not come to an end."""
-    real, started = retraining_audit.retrained_probes, []
+    real, started = retraining_audit.retrained_weights, []
 
     def until(*args: object) -> dict[str, np.ndarray]:
         started.append(args)
@@ -93,7 +93,7 @@ def stop_after(monkeypatch, finished: int) -> None:
             raise Stop
         return real(*args)
 
-    monkeypatch.setattr(retraining_audit, "retrained_probes", until)
+    monkeypatch.setattr(retraining_audit, "retrained_weights", until)
 
 
 def test_the_evidence_holds_what_real_retrainings_give(whole, bundle, tmp_path):
@@ -280,7 +280,7 @@ def test_two_audits_do_not_share_their_work(audit, tmp_path, bundle):
 
 def test_a_retraining_that_diverges_is_an_error_and_not_evidence(audit, tmp_path, monkeypatch):
     broken = {"probe": np.full((2, 3), np.nan), "scalar": np.zeros(())}
-    monkeypatch.setattr(retraining_audit, "retrained_probes", lambda *_: broken)
+    monkeypatch.setattr(retraining_audit, "probes_at", lambda *_: broken)
     with pytest.raises(EstimationError, match=r"retraining without \d units gives a 'probe' that is not finite"):
         audit(tmp_path / "audit.json")
     assert not (tmp_path / "audit.json").exists()

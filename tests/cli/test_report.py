@@ -73,6 +73,7 @@ def test_everything_is_verified_and_recomputed_first(case):
         "Artefacts",
         "Log",
         "Release",
+        "Sketch",
         "Request",
         "Standing set",
         "Delta budget",
@@ -105,7 +106,7 @@ def test_the_document_says_what_was_checked(case, extent):
     document = json.loads(case.run("-o", "r.html", *options, json=True).stdout)
     assert (document["schema"], document["path"]) == ("unlearnkit/report/v1", "r.html")
     assert (document["verified"], document["extent"]) == (extent == "everything", extent)
-    assert len(document["checks"]) == {"everything": 11, "signature": 1, "nothing": 0}[extent]
+    assert len(document["checks"]) == {"everything": 12, "signature": 1, "nothing": 0}[extent]
     assert all(check["passed"] for check in document["checks"])
 
 

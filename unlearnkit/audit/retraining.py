@@ -10,9 +10,10 @@ import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from multiprocessing.queues import SimpleQueue
@@ -23,7 +24,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from unlearnkit.audit.corrected import corrected_probes, probes_at
 from unlearnkit.audit.replay import require_same_recipe
+from unlearnkit.audit.rows import Row, gathered, retrained_before
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize, sha256_hex
@@ -36,7 +39,7 @@ from unlearnkit.training.beside import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
 from unlearnkit.training.run import make_run
-from unlearnkit.verifier.evidence import Audit, Evidence, sign_evidence
+from unlearnkit.verifier.evidence import Evidence, sign_evidence
 from unlearnkit.verifier.plan import Distribution, draw_deletions
 from unlearnkit.verifier.planned import PlannedDeletions
 
@@ -48,6 +51,8 @@ RecipeSource: TypeAlias = Recipe | Callable[[], Recipe]
 _RUN = "run.json"
 # Retrainings of an experiment.
 _COUNT = 100
+# Before the names of what a corrected model gave; no probe has a slash in its name.
+_CORRECTED = "corrected/"
 
 
 def audit_retraining(
@@ -122,12 +127,12 @@ def audit_retraining(
     place = make_run(loaded, "float64", device).device
     drawn = draw_deletions(bundle, deletions, count)
     with _opened(final, bundle, deletions) as folder:
-        work = _Work(folder, loaded.digest, str(place))
+        work = _Work(folder, loaded.digest, str(place), bundle.path if bundle.corrects else None)
         _verify_base(work, loaded, bundle, probes)
-        done = _retrained(known)
+        done = retrained_before(known)
         _finish(work, recipe, loaded, sorted(set(drawn) - done.keys()), workers, progress=progress)
-        rows = [done.get(deletion) or _row(work, deletion, bundle) for deletion in drawn]
-        raw = sign_evidence(_audit(bundle, deletions, rows, probes), [signer])
+        rows = [done.get(deletion) or work.row(deletion, bundle.manifest.own_loss) for deletion in drawn]
+        raw = sign_evidence(gathered(bundle, deletions, rows, probes), [signer])
         write_new(final, raw)
         shutil.rmtree(folder)
     return raw
@@ -144,33 +149,6 @@ def _count(deletions: Distribution, count: int | None, delta: float) -> int:
         raise ValueError(f"count={count}: expected a whole number >= 1")
     require_retrainings(wanted, delta)
     return wanted
-
-
-_Row: TypeAlias = tuple[Mapping[str, Array], Sequence[float]]
-"""What one retraining gave: the aggregate probes, and its members' own losses."""
-
-
-def _retrained(known: Sequence[Evidence]) -> dict[tuple[int, ...], _Row]:
-    """What is retrained already, by deletion."""
-    found: dict[tuple[int, ...], _Row] = {}
-    for evidence in known:
-        audit = evidence.audit
-        for i, deletion in enumerate(audit.deletions):
-            values = {name: array[i] for name, array in audit.probes.items()}
-            found[deletion] = values, audit.own_losses[i] if audit.own_losses else ()
-    return found
-
-
-def _row(work: _Work, deletion: Sequence[int], bundle: Bundle) -> _Row:
-    values, own = work.load(deletion), bundle.manifest.own_loss
-    return values, values[own][list(deletion)].tolist() if own else ()
-
-
-def _audit(bundle: Bundle, deletions: Distribution, rows: Sequence[_Row], probes: Sequence[str]) -> Audit:
-    own = bundle.manifest.own_loss
-    found = {name: np.stack([values[name] for values, _ in rows]) for name in probes if name != own}
-    losses = [losses for _, losses in rows] if own in probes else ()
-    return Audit.of(bundle, deletions, found, losses)
 
 
 def _verify_base(work: _Work, recipe: Recipe, bundle: Bundle, probes: Sequence[str]) -> None:
@@ -222,11 +200,15 @@ def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """Retrainings in a folder, each a file of its own. recipe: digest of the one that is retrained."""
+    """Retrainings in a folder, each a file of its own. recipe: digest of the one that is retrained.
+
+    correcting: the bundle whose corrected models are evaluated beside them.
+    """
 
     folder: Path
     recipe: str
     device: str
+    correcting: Path | None = None
 
     def _file(self, deletion: Sequence[int]) -> Path:
         return self.folder / f"{sha256_hex(canonicalize(list(deletion)))}.safetensors"
@@ -236,30 +218,51 @@ class _Work:
 
     def load(self, deletion: Sequence[int]) -> dict[str, Array]:
         """The probes after a finished retraining."""
+        return {name: array for name, array in self._load(deletion).items() if not name.startswith(_CORRECTED)}
+
+    def load_corrected(self, deletion: Sequence[int]) -> dict[str, Array]:
+        """What `corrected_probes` found beside it."""
+        found = self._load(deletion)
+        return {name.removeprefix(_CORRECTED): found[name] for name in found if name.startswith(_CORRECTED)}
+
+    def _load(self, deletion: Sequence[int]) -> dict[str, Array]:
         file = self._file(deletion)
         return parse_tensors(file.read_bytes(), where=str(file))
 
+    def row(self, deletion: Sequence[int], own_loss: str) -> Row:
+        """What a finished retraining gave."""
+        corrected = None if self.correcting is None else self.load_corrected(deletion)
+        return Row.of(self.load(deletion), corrected, deletion, own_loss)
+
     def do(self, recipe: Recipe, deletion: Sequence[int]) -> None:
         """Retrain, and keep what the probes are then. EstimationError when they are not finite."""
-        values = retrained_probes(recipe, deletion, self.device)
+        weights = retrained_weights(recipe, deletion, self.device)
+        values = probes_at(recipe, weights, self.device)
         for name, value in values.items():
             if not np.isfinite(value).all():
                 raise EstimationError(f"retraining without {len(deletion)} units gives a {name!r} that is not finite")
+        if self.correcting is not None and deletion:
+            made = corrected_probes(recipe, _opened_bundle(self.correcting), deletion, weights, self.device)
+            values |= {f"{_CORRECTED}{name}": array for name, array in made.items()}
         write_atomic(self._file(deletion), tensor_bytes(values))
+
+
+@lru_cache(maxsize=1)
+def _opened_bundle(path: Path) -> Bundle:
+    """The bundle that is audited, once in each process."""
+    return Bundle.open(path)
 
 
 def retrained_probes(recipe: Recipe, deletion: Sequence[int], device: str) -> dict[str, Array]:
     """Every pinned probe after a real retraining in float64 without the units at these positions."""
-    names = recipe.unit_names
-    model = retrain(recipe, [names[i] for i in deletion], dtype="float64", device=device)
+    return probes_at(recipe, retrained_weights(recipe, deletion, device), device)
+
+
+def retrained_weights(recipe: Recipe, deletion: Sequence[int], device: str) -> dict[str, torch.Tensor]:
+    """The trained weights after a real retraining in float64 without the units at these positions."""
+    model = retrain(recipe, [recipe.unit_names[i] for i in deletion], dtype="float64", device=device)
     parameters = dict(model.named_parameters())
-    run = make_run(recipe, "float64", device)
-    weights = {name: parameters[name] for name in run.trained_names}
-    found = {}
-    for name, probe in recipe.probes.items():
-        with torch.no_grad(), run.evaluating(), run.random_numbers(recipe.steps):
-            found[name] = run.call(probe, weights, run.fixed).to(torch.float64).cpu().numpy()
-    return found
+    return {name: parameters[name].detach() for name in make_run(recipe, "float64", device).trained_names}
 
 
 def _finish(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,17 +27,16 @@ from unlearnkit.bundle.manifest import (
     UNITS,
     Manifest,
     Shape,
-    SweptProbe,
     probe_file,
-    reverse_file,
 )
 from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.bundle.reverse import read_reverse
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
 from unlearnkit.bundle.units import Units
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
-from unlearnkit.estimation import NO_CUBIC, CubicForm, Prediction, Projection, ReverseSketch, Sketch, SoloSeries
+from unlearnkit.estimation import Prediction, Projection, ReverseSketch, Sketch, SoloSeries
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 
 if TYPE_CHECKING:
@@ -49,9 +47,8 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-# Purposes of random vectors beside the sketch's own directions (`directions.direction_key`): of reverse sweeps' ranges,
-# of what those leave out, and of the search for informed directions.
-RANGE, RESIDUAL, INFORMED_START = "range", "residual", "informed"
+# Purpose of random vectors beside the sketch's own (`directions.direction_key`): the search for informed directions.
+INFORMED_START = "informed"
 
 
 class Bundle:
@@ -168,24 +165,8 @@ class Bundle:
 
     def _reverse(self, probe: Shape) -> ReverseSketch | None:
         """What reverse sweeps found out about a pinned probe, if there were any."""
-        entry: SweptProbe | None = next((a for a in self.manifest.reverse if a.name == probe.name), None)
-        if entry is None:
-            return None
-        manifest, name = self.manifest, reverse_file(probe.name)
-        shapes = entry.shapes(math.prod(probe.shape), manifest.units)
-        arrays = read_tensors(self._bytes(name), shapes, manifest.dtype, where=name)
-        salt, units, dtype = bytes.fromhex(manifest.salt), manifest.units, manifest.dtype
-        return ReverseSketch(
-            gradient=arrays["gradient"].astype(np.float64),
-            vectors=arrays["vectors"].astype(np.float64),
-            values=arrays["values"].astype(np.float64),
-            residual=complex_numbers(arrays["residual"]).astype(np.complex128),
-            directions=Directions.random(manifest.recipe_digest, salt, entry.residual, units, dtype, RESIDUAL),
-            cubic=CubicForm(arrays["basis"].astype(np.float64), arrays["cubic"].astype(np.float64))
-            if entry.cubic
-            else NO_CUBIC,
-            solo=None if self.solo is None else self.solo.series(probe.name),
-        )
+        solo = None if self.solo is None else self.solo.series(probe.name)
+        return read_reverse(self.manifest, probe, self._bytes, solo)
 
     @cached_property
     def directions(self) -> Directions:
@@ -214,6 +195,12 @@ class Bundle:
     def keeps_weights(self) -> bool:
         """Whether probes that nobody pinned can be sketched."""
         return bool(self.manifest.weight_sketches) or self.informed is not None
+
+    @property
+    def corrects(self) -> bool:
+        """Whether every machine finds the same corrected weights: see `correction`."""
+        alone = self.solo is not None and self.solo.keeps_weights
+        return not self.manifest.weight_sketches and (alone or self.informed is not None)
 
     @cached_property
     def _projection(self) -> Projection:

@@ -23,16 +23,15 @@ from unlearnkit.errors import RefusedError, ThresholdError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
 from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.clearing import ClearingSteps
-from unlearnkit.office.filing import SUFFIX, certificate_name, finish, keep, require_free
+from unlearnkit.office.filing import certificate_name, finish, keep, require_free
+from unlearnkit.office.recorded import RecordedCertificate, recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
-from unlearnkit.verifier.account import Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import (
     CertificateFile,
-    document_digest,
     parse_certificate_file,
 )
 from unlearnkit.verifier.checks import Checklist
@@ -56,14 +55,6 @@ class Certified:
     path: Path
     missing: int
     entry: Entry | None
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedCertificate:
-    """A certificate that the log records. path: of its file among the workspace's certificates; None if it is lost."""
-
-    issued: Issued
-    path: Path | None
 
 
 @dataclass(frozen=True)
@@ -121,7 +112,8 @@ class CertificateSteps(ClearingSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        opened, log, view, policy = self._chosen(names, release, bundle), self.open_log(), self.view(), self.policy()
+        log, view, policy = self.open_log(), self.view(), self.policy()
+        opened = self._chosen(names, release, bundle, view)
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():
             path /= certificate_name(names, view.registry.in_force_as(Artefacts.of(opened)).id)
@@ -188,23 +180,27 @@ class CertificateSteps(ClearingSteps):
 
     def certificates(self) -> tuple[RecordedCertificate, ...]:
         """The certificates that the log records, in order, and where their files are."""
-        paths = {}
-        for path in sorted(self.certificates_path.glob(f"*{SUFFIX}")):
-            paths[document_digest(read_bounded(path, MAX_DOCUMENT), where=str(path))] = path
-        return tuple(RecordedCertificate(item, paths.get(item.certificate)) for item in issued_in(self.view()))
+        return recorded_certificates(self.view(), self.certificates_path)
 
     def _evidence(self, view: LogView, bundle: Bundle, given: Sequence[Path | str]) -> list[Evidence]:
         """All finished audits of a bundle: those that the workspace keeps, and others that were given."""
         files = {file.resolve(): file for file in (*evidence_files(self.root, view, bundle), *map(Path, given))}
         return [self.open_evidence(file, bundle) for file in files.values()]
 
-    def _chosen(self, names: Sequence[str], release: ReleaseNamed | None, bundle: Bundle | Path | str | None) -> Bundle:
+    def _chosen(
+        self,
+        names: Sequence[str],
+        release: ReleaseNamed | None,
+        bundle: Bundle | Path | str | None,
+        view: LogView,
+    ) -> Bundle:
         """The bundle of the release that is meant."""
         if bundle is None:
-            return self.bundle_of(release or only(self.holding(names), of=f"in force hold all of {', '.join(names)}"))
+            told = f"in force hold all of {', '.join(names)}"
+            return self.bundle_of(release or only(self.holding(names, view=view), of=told), view=view)
         opened = self.open_bundle(bundle)
         if release is not None:
-            require_bundle_of(self.registry().get(release_id(release)), opened)
+            require_bundle_of(view.registry.get(release_id(release)), opened)
         return opened
 
     def _picked_up(
@@ -228,7 +224,7 @@ class CertificateSteps(ClearingSteps):
                     f"{where} has {len(keys)} signatures, its policy asks for {threshold}",
                     hint=f"another officer adds one: `unlearnkit certify --countersign {where}`",
                 )
-            opened = self._verified(certificate, bundle, evidence, where)
+            opened = self._verified(certificate, bundle, evidence, view, where)
             if signer is not None:
                 file = self._countersigned(path, file, certificate, keys, signer)
             missing = max(0, threshold - len(keys) - (signer is not None))
@@ -241,11 +237,12 @@ class CertificateSteps(ClearingSteps):
         certificate: Certificate,
         bundle: Bundle | Path | str | None,
         evidence: Sequence[Path | str],
+        view: LogView,
         where: str,
     ) -> Bundle:
         """The bundle, once everything that follows from it was made again."""
-        opened = self.bundle_of(certificate.release) if bundle is None else self.open_bundle(bundle)
-        audits = self._evidence(self.view(), opened, evidence)
+        opened = self.bundle_of(certificate.release, view=view) if bundle is None else self.open_bundle(bundle)
+        audits = self._evidence(view, opened, evidence)
         verify_subjects(certificate, opened)
         verify_contents(certificate, opened, {audit.digest: audit for audit in audits}, Checklist(where))
         return opened

@@ -22,8 +22,8 @@ from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
-from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.office.releases import ReleaseNamed, only
+from unlearnkit.office.sketches import SketchSteps
 from unlearnkit.verifier.examination import Verification, verify
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(CertificateSteps):
+class Workspace(SketchSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:

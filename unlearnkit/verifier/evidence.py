@@ -75,7 +75,7 @@ def _domain(distribution: Distribution) -> Draws:
     return PLANNED_DOMAIN if isinstance(distribution, PlannedDeletions) else DOMAIN
 
 
-Losses = Annotated[tuple[Annotated[float, As(str, _number, repr)], ...], Items(least=1)]
+Losses = Annotated[tuple[FloatText, ...], Items(least=1)]
 """Own losses of a set's members, in the order of their positions."""
 
 
@@ -95,13 +95,31 @@ def _stored(probes: Mapping[str, Array]) -> tuple[ProbeValues, ...]:
     )
 
 
+Probes = Annotated[Mapping[str, Array], As(Annotated[tuple[ProbeValues, ...], Items(least=1)], _arrays, _stored)]
+"""Values of probes for each set, float64 ``[sets, *P]``, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Corrected:
+    """What the corrected model gave without each set, beside the retrained one.
+
+    probes, own_losses: as in `Audit`. shares: of the distance of all weights to the retrained model's, how much is left
+    of the kept model's. refused: the sets, by number, of which no correction is made; theirs are the kept model's.
+    """
+
+    probes: Probes
+    own_losses: tuple[Losses, ...] = ()
+    shares: tuple[FloatText, ...]
+    refused: Annotated[tuple[Count, ...], Items(in_order=True)] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Audit:
     """What a retraining audit found. Digests are SHA-256 in hexadecimal.
 
     deletions: sorted positions of units, ``[sets]``. probes: what retraining without each set gave, float64
     ``[sets, *P]`` by name. own_losses: of each set, what its members' mean losses on their own examples were then, in
-    the order of their positions; empty where the bundle has none.
+    the order of their positions; empty where the bundle has none. corrected: where the bundle corrects weights.
     """
 
     bundle: Annotated[str, ELSEWHERE]
@@ -111,16 +129,23 @@ class Audit:
     draws: Draws
     deletions: Annotated[tuple[tuple[Count, ...], ...], Items(least=1)]
     precision: Literal["float64"] = "float64"
-    probes: Annotated[Mapping[str, Array], As(Annotated[tuple[ProbeValues, ...], Items(least=1)], _arrays, _stored)]
+    probes: Probes
     own_losses: tuple[Losses, ...] = ()
+    corrected: Corrected | None = None
     software: Software
 
     def __post_init__(self) -> None:
-        for name, values in self.probes.items():
-            if len(values) != len(self.deletions):
-                raise ValueError(f"probe {name!r} has values for {len(values)} sets, expected {len(self.deletions)}")
-        if self.own_losses and [len(losses) for losses in self.own_losses] != list(map(len, self.deletions)):
-            raise ValueError("own losses: expected one for each member of each set")
+        for found in (self, self.corrected):
+            if found is not None:
+                _require_whole(found.probes, found.own_losses, self.deletions)
+        if (found := self.corrected) is not None:
+            same = found.probes.keys() == self.probes.keys() and bool(found.own_losses) == bool(self.own_losses)
+            if (
+                not same
+                or len(found.shares) != len(self.deletions)
+                or max(found.refused, default=0) >= len(found.shares)
+            ):
+                raise ValueError("corrected: expected the same probes and own losses, and a share, for each set")
         if self.draws != _domain(self.distribution):
             raise ValueError(f"draws are {self.draws!r}, expected {_domain(self.distribution)!r}")
 
@@ -131,6 +156,7 @@ class Audit:
         distribution: Distribution,
         probes: Mapping[str, Array],
         own_losses: Sequence[Sequence[float]] = (),
+        corrected: Corrected | None = None,
     ) -> Audit:
         """The audit of a bundle, from what was found for the sets that are drawn for it, in their order."""
         count = min(len(values) for values in probes.values())
@@ -143,8 +169,20 @@ class Audit:
             deletions=draw_deletions(bundle, distribution, count),
             probes=probes,
             own_losses=tuple(tuple(map(float, losses)) for losses in own_losses),
+            corrected=corrected,
             software=f"unlearnkit {version('unlearnkit')}",
         )
+
+
+def _require_whole(
+    probes: Mapping[str, Array], own_losses: Sequence[Sequence[float]], deletions: Sequence[Sequence[int]]
+) -> None:
+    """ValueError unless there is something of every set."""
+    for name, values in probes.items():
+        if len(values) != len(deletions):
+            raise ValueError(f"probe {name!r} has values for {len(values)} sets, expected {len(deletions)}")
+    if own_losses and [len(losses) for losses in own_losses] != list(map(len, deletions)):
+        raise ValueError("own losses: expected one for each member of each set")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -232,7 +270,8 @@ def _verify_about(audit: Audit, bundle: Bundle, where: str) -> None:
     if (audit.recipe, audit.counterfactual) != (manifest.recipe_digest, manifest.counterfactual):
         raise VerificationError(f"{where}: its recipe or its counterfactual is not the bundle's")
     shapes = {probe.name: probe.shape for probe in manifest.probes}
-    for name, values in audit.probes.items():
+    corrected = {} if audit.corrected is None else audit.corrected.probes
+    for name, values in (*audit.probes.items(), *corrected.items()):
         if shapes.get(name) != values.shape[1:]:
             found = f"shape {shapes[name]}" if name in shapes else "no such probe"
             raise VerificationError(f"{where}: probe {name!r} has shape {values.shape[1:]}, the bundle has {found}")

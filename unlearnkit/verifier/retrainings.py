@@ -5,6 +5,7 @@ Every audit counts, and a draw that is in two of them counts once: nothing is pi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,25 +18,59 @@ from unlearnkit.errors import AssumptionError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.conformal import scores
 from unlearnkit.estimation.tolerance import Draws, Stratum, Tolerance, tolerance
-from unlearnkit.verifier.evidence import Evidence
+from unlearnkit.verifier.evidence import Audit, Corrected, Evidence
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Retrained:
-    """One draw. stratum: least and most units. values: of each aggregate probe. own_losses: of the members."""
+class Found:
+    """What one model gave. values: of each aggregate probe. own_losses: of the members of the set."""
 
-    stratum: tuple[int, int]
-    deleted: tuple[int, ...]
     values: Mapping[str, Array]
     own_losses: tuple[float, ...]
 
-    def differs(self, other: Retrained) -> bool:
-        """Whether the same retraining has given other numbers."""
+    @classmethod
+    def of(cls, found: Audit | Corrected, row: int) -> Found:
+        """One row of what is stored."""
+        values = {probe: array[row] for probe, array in found.probes.items()}
+        return cls(values, found.own_losses[row] if found.own_losses else ())
+
+    def differs(self, other: Found) -> bool:
+        """Whether the same model has given other numbers."""
         shared = self.values.keys() & other.values.keys()
         same = all(np.array_equal(self.values[name], other.values[name]) for name in shared)
-        return self.deleted != other.deleted or self.own_losses != other.own_losses or not same
+        return self.own_losses != other.own_losses or not same
+
+
+@dataclass(frozen=True, slots=True)
+class Retrained:
+    """One draw. stratum: least and most units. found: what retraining gave.
+
+    corrected: what the corrected model gave, where one was looked at; refused: none is made, and it is the kept one.
+    """
+
+    stratum: tuple[int, int]
+    deleted: tuple[int, ...]
+    found: Found
+    corrected: Found | None = None
+    refused: bool = False
+
+    @property
+    def values(self) -> Mapping[str, Array]:
+        """Of each aggregate probe, after retraining."""
+        return self.found.values
+
+    @property
+    def own_losses(self) -> tuple[float, ...]:
+        """Of the members, after retraining."""
+        return self.found.own_losses
+
+    def differs(self, other: Retrained) -> bool:
+        """Whether the same retraining, or the same correction, has given other numbers."""
+        if self.corrected and other.corrected and (self.corrected.differs(other.corrected)):
+            return True
+        return self.deleted != other.deleted or self.found.differs(other.found)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,15 +109,40 @@ class Retrainings:
             self._found[probe, stratum] = self._tolerance(probe, stratum)
         return self._found[probe, stratum]
 
+    def corrected(self, probe: str, size: int) -> Tolerance | None:
+        """How far corrected models were from retrained ones, in the probe's unit; None where that was not looked at.
+
+        The score of a set is the largest difference of any element, of own losses of any member; infinite where no
+        correction was made.
+        """
+        stratum = self.rules.holding(size)
+        if stratum is None:
+            return None
+        rows = self._inside(probe, stratum)
+        if rows is None or any(row.corrected is None for row in rows.values()):
+            return None
+        own = probe == self.bundle.manifest.own_loss
+        return self._of(stratum, rows, np.array([_left(row, None if own else probe) for row in rows.values()]))
+
     def _tolerance(self, probe: str, stratum: PlannedStratum) -> Tolerance | None:
+        rows = self._inside(probe, stratum)
+        if rows is None:
+            return None
+        own = probe == self.bundle.manifest.own_loss
+        found = self._own_scores([*rows.values()]) if own else self._scores(probe, [*rows.values()])
+        return self._of(stratum, rows, found)
+
+    def _inside(self, probe: str, stratum: PlannedStratum) -> dict[str, Retrained] | None:
+        """The draws of a stratum, sorted by name; None where they are fewer than planned, or lack the probe."""
         inside = {name: it for name, it in self.draws.items() if it.stratum == (stratum.least, stratum.most)}
         if len(inside) < stratum.count or any(self._value(probe, it) is None for it in inside.values()):
             return None
-        names = tuple(sorted(inside))
-        rows = [inside[name] for name in names]
-        found = self._own_scores(rows) if probe == self.bundle.manifest.own_loss else self._scores(probe, rows)
+        return dict(sorted(inside.items()))
+
+    def _of(self, stratum: PlannedStratum, rows: Mapping[str, Retrained], found: Array) -> Tolerance:
+        names = tuple(rows)
         return tolerance(
-            Draws(names=names, sizes=np.array([len(row.deleted) for row in rows]), scores=found),
+            Draws(names=names, sizes=np.array([len(row.deleted) for row in rows.values()]), scores=found),
             stratum.least,
             [Stratum(stratum.least, stratum.most)],
             content=float(self.rules.content or 0),
@@ -127,6 +187,15 @@ class Retrainings:
         return np.array([row.own_losses[wanted.index(element)] for element in elements])
 
 
+def _left(row: Retrained, probe: str | None) -> float:
+    """How far the corrected model is from the retrained one. probe: None for own losses."""
+    made = row.corrected
+    if made is None or row.refused:
+        return math.inf
+    ours, truth = (found.own_losses if probe is None else found.values[probe] for found in (made, row.found))
+    return float(np.abs(np.subtract(ours, truth)).max())
+
+
 def _draws(evidence: Evidence) -> Iterator[tuple[str, Retrained]]:
     planned, audit, row = evidence.planned, evidence.audit, 0
     if planned is None:
@@ -136,7 +205,15 @@ def _draws(evidence: Evidence) -> Iterator[tuple[str, Retrained]]:
         )
     for stratum in planned.strata:
         for name in stratum.names():
-            values = {probe: found[row] for probe, found in audit.probes.items()}
-            own = audit.own_losses[row] if audit.own_losses else ()
-            yield name, Retrained((stratum.least, stratum.most), audit.deletions[row], values, own)
+            made = audit.corrected
+            yield (
+                name,
+                Retrained(
+                    stratum=(stratum.least, stratum.most),
+                    deleted=audit.deletions[row],
+                    found=Found.of(audit, row),
+                    corrected=None if made is None else Found.of(made, row),
+                    refused=made is not None and row in made.refused,
+                ),
+            )
             row += 1
