@@ -57,7 +57,7 @@ def verify_timestamp(raw: bytes, *, data: bytes, where: str, authority: Authorit
         raise SignatureError("no authority is trusted: that verifies no time", hint="name its root certificate")
     try:
         response = rfc3161.decode_timestamp_response(raw)
-        time = response.tst_info.gen_time
+        time: datetime = response.tst_info.gen_time
     except ValueError as err:
         raise FormatError(f"{where} is no time-stamp response with a token: {err}") from None
     try:
