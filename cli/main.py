@@ -27,6 +27,7 @@ from .requests import request_delete, requests
 from .sketch import sketch
 from .stability import stability
 from .verify import verify
+from .witness import witness
 
 
 class RootGroup(click.Group):
@@ -92,5 +93,6 @@ for command in (
     log,
     policy,
     keys,
+    witness,
 ):
     main.add_command(command)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .output import Output
+
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
     from unlearnkit.compliance.policy.trust import TrustStore
@@ -33,8 +35,13 @@ def trust_option(command: _Command) -> _Command:
     )
     @wraps(command)
     def run(*args: object, files: tuple[Path, ...], **rest: object) -> None:
+        from unlearnkit.compliance.workspace import WorkspaceFiles
         from unlearnkit.verifier.materials import trust_at_hand
 
+        workspace = None if files else WorkspaceFiles.nearest()
+        if workspace is not None:
+            output = click.get_current_context().find_object(Output) or Output()
+            output.say(f"whose signatures count is taken from the workspace here: {workspace.root / 'trust.toml'}")
         command(*args, trust=trust_at_hand(files or None), **rest)
 
     return run

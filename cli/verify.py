@@ -15,6 +15,7 @@ from .output import Document, Output, pass_output
 from .trust import trust_option
 
 if TYPE_CHECKING:
+    from unlearnkit.compliance.log.memory import Memory
     from unlearnkit.compliance.policy.trust import TrustStore
     from unlearnkit.verifier.checks import Check
     from unlearnkit.verifier.examination import Failure, Verification
@@ -36,6 +37,12 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit that a certificate rests on.")
 @click.option("--expect", type=_FILE, help="What is expected of a certificate. Default: [expect] of the trust store.")
 @click.option("--model", type=_FILE, help="The model in use (safetensors): is it that of the bundle or certificate?")
+@click.option(
+    "--state",
+    default="",
+    metavar="DIR|none",
+    help="Where the last checkpoint seen of each log is kept. Default: a folder of your own; none: nowhere.",
+)
 @trust_option
 @pass_output
 def verify(
@@ -47,6 +54,7 @@ def verify(
     evidence: tuple[Path, ...],
     expect: Path | None,
     model: Path | None,
+    state: str,
     trust: TrustStore | None,
 ) -> None:
     """Verify PATHS, offline and without secrets: bundles, logs, checkpoints, proofs, evidence, certificates.
@@ -72,6 +80,7 @@ def verify(
         evidence=evidence,
         expect=expect,
         model=model,
+        memory=_memory(state),
     )
     found = [examine(path, beside) for path in paths]
     if model and not any(item.kind in (None, Kind.BUNDLE, Kind.CERTIFICATE) for item in found):
@@ -80,6 +89,13 @@ def verify(
     output.emit(_Verified(verified=not failures, paths=tuple(map(_Path.of, found))), _render)
     for error in failures:
         raise error
+
+
+def _memory(state: str) -> Memory:
+    from unlearnkit.compliance.log.memory import Memory
+    from unlearnkit.files import state_folder
+
+    return Memory(None if state == "none" else Path(state) if state else state_folder() / "logs")
 
 
 @dataclass(frozen=True, slots=True)

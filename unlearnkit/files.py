@@ -16,6 +16,8 @@ from unlearnkit.errors import FormatError, RefusedError
 PRIVATE_MODE = 0o600
 """Mode of files with secrets: nobody but the owner reads or writes them."""
 PRIVATE_FOLDER = 0o700
+PUBLIC_MODE = 0o644
+"""Mode of files that are there to be given away."""
 MAX_SETTINGS = 2**20
 """Bytes in a file that people write: a policy, a trust store, the settings of a workspace."""
 MAX_DOCUMENT = 2**28
@@ -25,7 +27,7 @@ MAX_SECRET = 2**16
 """Bytes in a file with a key or a passphrase."""
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> None:
     """Put ``data`` at ``path``, replacing what is there; on return it is on disk.
 
     ``mode`` holds before the first byte is written, whatever the umask. On failure (OSError) ``path`` is untouched and
@@ -37,7 +39,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     fsync_directory(path.parent)
 
 
-def write_new(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_new(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> None:
     """`write_atomic` for what must never be overwritten: FileExistsError if anything has the name already."""
     with _temporary(path, data, mode) as temporary:
         path.hardlink_to(temporary)  # unlike rename, fails if the name is taken
@@ -130,16 +132,20 @@ def is_own(status: os.stat_result) -> bool:
     return status.st_uid in (os.geteuid(), 0) if hasattr(os, "geteuid") else True
 
 
-def publish_directory(staging: Path, final: Path) -> None:
+def publish_directory(staging: Path, final: Path, *, private: bool = True) -> None:
     """Give the finished directory ``staging`` its name ``final``, after everything in it is on disk.
 
+    private: nobody but the owner can look into it or read its files, whatever the umask; else everybody can.
     Both must be on one file system. Raises FileExistsError if anything has the name already, and then changes nothing.
     """
     if final.exists() or final.is_symlink():
         raise FileExistsError(f"{final} exists already")
+    file_mode, folder_mode = (PRIVATE_MODE, PRIVATE_FOLDER) if private else (0o644, 0o755)
     for folder, _, names in os.walk(staging, topdown=False, onerror=_fail):
         for name in names:
+            Path(folder, name).chmod(file_mode)
             fsync_file(Path(folder, name))
+        Path(folder).chmod(folder_mode)
         fsync_directory(Path(folder))
     staging.rename(final)  # also fails if somebody just made ``final`` and put something into it
     fsync_directory(final.parent)

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 import pytest
 
 from tests.cli.test_requests import Terminal
+from tests.report.pages import read
 
 SOURCES = ("email", "letter", "phone")
 
@@ -155,3 +156,17 @@ def test_a_letter_is_printed_or_written_once_and_needs_somebody_who_writes(termi
     assert "Your request R2: we have received it" in (tmp_path / "a.txt").read_text()
     assert terminal.fails("requests", "letter", "R2", "receipt", "-o", "a.txt").exit_code == 1
     assert terminal.fails("requests", "letter", "R2", "refusal").exit_code == 5
+
+
+def test_the_register_is_a_page_that_counts_as_the_summary_does(terminal, tmp_path):
+    terminal.run("requests", "refuse", "R2", "--reason", "art-17-1-no-ground")
+    assert terminal.run("report", "--register", "-o", "r.html") == "register: r.html\n"
+    text = read((tmp_path / "r.html").read_text()).text
+    assert "Nothing is overdue" in text
+    assert "29 open, 8 of them due within a week" in text
+    assert "1 day late" in text
+    assert "29 days after" in text  # what was received on 4 February was recorded on 5 March
+    assert "Recorded late28" in text.replace(" ", " ").replace("late 28", "late28")
+    assert "31 of 33 entries are not signed yet." in text
+    assert terminal.fails("report", "--register", "-o", "r.html").exit_code == 1
+    assert terminal.fails("report", "-o", "s.html").exit_code == 2

@@ -106,7 +106,7 @@ def test_one_certificate_is_about_several_people_spends_once_and_takes_one_pass_
         monkeypatch.setattr(
             module, "read_lines", lambda path, offset=0, real=real: reads.append(offset) or real(path, offset)
         )
-    issued = office.certify(requests, bundle="bundle")
+    issued = office.certify(requests)
     assert reads.count(0) == 1  # what comes later begins where that has ended
     monkeypatch.undo()
     os.chdir(office.root)

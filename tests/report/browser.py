@@ -12,6 +12,7 @@ from pathlib import Path
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _SWITCHES = ("no-sandbox", "disable-gpu", "hide-scrollbars", "no-first-run", "allow-file-access-from-files")
 _NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+_DARK = "--blink-settings=preferredColorScheme=0"
 _UNASKED = ("disable-background-networking", "disable-component-update", "disable-default-apps", "disable-sync")
 
 # Runs in a page around the report, which lets no script run in itself.
@@ -67,21 +68,23 @@ def run(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
-def measure(folder: Path, pages: dict[str, str], sizes: list[tuple[int, int]]) -> dict[tuple[str, int, int], dict]:
-    """Where things lie on each page at each size, in CSS pixels."""
+def measure(
+    folder: Path, pages: dict[str, str], sizes: list[tuple[int, int]], *, dark: bool = False
+) -> dict[tuple[str, int, int], dict]:
+    """Where things lie on each page at each size, in CSS pixels. dark: for who prefers dark pages."""
     frames = []
     for name, page in pages.items():
         (folder / f"{name}.html").write_text(page)
         frames += [f'<iframe src="{name}.html" width="{w}" height="{h}" style="border:0"></iframe>' for w, h in sizes]
     wrapper = folder / "wrapper.html"
     wrapper.write_text(f"<!DOCTYPE html><meta charset=utf-8><script>{_MEASURE}</script><body>{''.join(frames)}")
-    output = run(folder, "--dump-dom", wrapper.as_uri())
+    output = run(folder, *([_DARK] if dark else []), "--dump-dom", wrapper.as_uri())
     found = json.loads(html.unescape(re.search(r'<pre id="found">(.*)</pre>', output, re.DOTALL)[1]))
     keys = [(name, width, height) for name in pages for width, height in sizes]
     return dict(zip(keys, found, strict=True))
 
 
-def screenshot(folder: Path, page: Path, width: int, height: int) -> bytes:
+def screenshot(folder: Path, page: Path, width: int, height: int, *, dark: bool = False) -> bytes:
     """A PNG. A window is never narrower than 500 pixels, so that a phone is a frame in one."""
     frame = folder / "frame.html"
     frame.write_text(
@@ -89,7 +92,7 @@ def screenshot(folder: Path, page: Path, width: int, height: int) -> bytes:
     )
     shown, target = (page, width) if width >= 500 else (frame, 500)
     file = folder / f"{page.stem}-{width}x{height}.png"
-    run(folder, f"--window-size={target},{height}", f"--screenshot={file}", shown.as_uri())
+    run(folder, *([_DARK] if dark else []), f"--window-size={target},{height}", f"--screenshot={file}", shown.as_uri())
     return file.read_bytes()
 
 

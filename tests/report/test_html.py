@@ -276,3 +276,24 @@ def test_the_digest_of_the_policy_is_of_the_text_that_decided():
     assert made.policy_digest in read(page(made)).by_id("verify").parent.text
     other = replace(made, policy=policy_text(loss="0.03"))
     assert made.policy_digest not in read(page(other)).text
+
+
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_the_page_is_of_an_effect_certificate_and_never_says_that_data_were_deleted(outcome):
+    text = read(page(decision=decided(outcome))).text
+    assert "Effect certificate about small@1, for request R2" in text
+    assert "Our policystrict; SHA-256" in text
+    assert "What it does not say" in text
+    assert "deletion certificate" not in text.lower()
+    assert not re.search(
+        r"(was|were|been) (deleted|erased|removed)",
+        text.replace("That anything was deleted", "").replace("That the data was deleted", ""),
+    )
+
+
+def test_what_is_printed_adds_up():
+    for base, predicted in (("0.5004", "0.5015"), ("0.50049", "0.50151"), ("-1.2345", "2.3456")):
+        made = page(claims=(claim(base=(base,), predicted=(predicted,), epsilon=("0.1",)),))
+        row = next(row for row in read(made).all("tr") if row.all("data"))
+        begin, near, change = (Decimal(cell.text.replace(MINUS, "-")) for cell in row.all("td")[:3])
+        assert begin + change == near

@@ -16,7 +16,7 @@ from unlearnkit.report import Verified
 
 pytestmark = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on this machine")
 
-SCREEN, PHONE = (1280, 800), (390, 844)
+SCREEN, PHONE, SMALL = (1280, 800), (390, 844), (320, 640)
 LONG = "x" * 300
 PAGES = {
     **{outcome: page(decision=decided(outcome)) for outcome in OUTCOMES},
@@ -35,7 +35,12 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    return browser.measure(tmp_path_factory.mktemp("measured"), PAGES, [SCREEN, PHONE])
+    return browser.measure(tmp_path_factory.mktemp("measured"), PAGES, [SCREEN, PHONE, SMALL])
+
+
+@pytest.fixture(scope="module")
+def by_night(tmp_path_factory):
+    return browser.measure(tmp_path_factory.mktemp("by_night"), PAGES, [SCREEN, SMALL], dark=True)
 
 
 each = pytest.mark.parametrize(("name", "size"), [(name, size) for name in PAGES for size in (SCREEN, PHONE)])
@@ -63,6 +68,17 @@ def test_every_text_stands_out_from_its_ground_and_is_large_enough(measured, nam
     texts = measured[name, *size]["texts"]
     assert len(texts) > 50
     assert [text for text in texts if text["contrast"] < 4.5 or text["size"] < 12] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("size", [SCREEN, SMALL])
+def test_a_small_screen_and_the_night_are_no_hindrance(measured, by_night, name, size):
+    found = by_night[name, *size]
+    assert found["scroll_width"] <= found["width"]
+    assert found["wide"] == measured[name, *size]["wide"] == []
+    assert measured[name, *SMALL]["scroll_width"] <= SMALL[0]
+    assert [text for text in found["texts"] if text["contrast"] < 4.5 or text["size"] < 12] == []
+    assert {text["contrast"] for text in found["texts"]} != {t["contrast"] for t in measured[name, *size]["texts"]}
 
 
 def test_the_contrast_that_is_measured_is_that_of_the_standard(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from tests.verifier.issuance import issuer
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.policy.audits import AuditRules, PlannedStratum
 from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.errors import ThresholdError, VerificationError
@@ -38,6 +39,26 @@ def now(monkeypatch, issued):
 def verify(office, raw, **expected):
     beside = office.materials(expected=Expectations(**expected) if expected else None)
     return verify_certificate(raw, where="c.json", beside=beside)
+
+
+def audits(count: int, content: str = "0.95") -> AuditRules:
+    """Of exactly seven people, whom no policy here audits."""
+    strata = (PlannedStratum(least=7, most=7, count=count),)
+    return AuditRules(strata=strata, content=Decimal(content), confidence=Decimal("0.95"))
+
+
+def test_audits_are_expected_by_size_count_content_and_confidence():
+    from unlearnkit.verifier.expected import verify_audits
+
+    verify_audits(audits(59), audits(80))
+    verify_audits(audits(59, "0.9"), audits(80))
+    for expected, planned, reason in (
+        (audits(80), audits(59), "plans 59 retrainings without 7 people, not 80"),
+        (audits(80), audits(80, "0.9"), "asks for a content of 0.9, not 0.95"),
+        (audits(59), AuditRules(), "plans 0 retrainings"),
+    ):
+        with pytest.raises(VerificationError, match=reason):
+            verify_audits(expected, planned)
 
 
 MET = {
@@ -68,6 +89,11 @@ MISSED = {
     "a probe": ({"tolerances": {"own_loss": Decimal(1)}}, VerificationError, "a change of own_loss by None, not 1"),
     "salt": ({"salt": "log"}, VerificationError, "was chosen by somebody, not taken from a log"),
     "witnesses": ({"witnesses": 1}, VerificationError, "cosignatures"),
+    "audits": (
+        {"audit": audits(59)},
+        VerificationError,
+        "its policy plans 0 retrainings without 7 people, not 59",
+    ),
     "age": ({"most_days": 9}, VerificationError, "10 days ago"),
 }
 

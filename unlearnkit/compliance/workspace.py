@@ -27,8 +27,8 @@ from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, Gate
 from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated
-from unlearnkit.errors import FormatError, UnknownNameError
-from unlearnkit.files import MAX_SETTINGS, fsync_directory, read_bounded, write_new
+from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
+from unlearnkit.files import MAX_SETTINGS, PUBLIC_MODE, fsync_directory, is_own, read_bounded, write_new
 from unlearnkit.names import Origin, Pattern, Sha256, Word
 from unlearnkit.records import from_toml, read_toml, to_json
 from unlearnkit.shapes import As
@@ -177,6 +177,7 @@ class WorkspaceFiles:
         begin = (start or Path.cwd()).resolve()
         for folder in (begin, *begin.parents):
             if (folder / FILE_NAME).is_file():
+                _require_own(folder)
                 return cls.read(folder)
         return None
 
@@ -251,6 +252,16 @@ class WorkspaceFiles:
         return Desk(log, rules, actor=actor or self.actor, timezone=self.timezone, key=key, gate=gate)
 
 
+def _require_own(root: Path) -> None:
+    """Whoever owns the folder that one stands in would say whom one trusts: RefusedError unless that is oneself."""
+    for place in (root, root / FILE_NAME):
+        if not is_own(place.stat()):
+            raise RefusedError(
+                f"the workspace {root} belongs to somebody else: its settings and its trust are not taken from it",
+                hint="say whom you trust with --trust, outside of it; or work in it as its owner",
+            )
+
+
 def _publish(root: Path, log_key: LogKey, policy: Policy, passphrase: bytes | None) -> None:
     """Put keys, log and trust store into ``root``, each whole or not at all."""
     staging = Path(tempfile.mkdtemp(dir=root, prefix=".unlearnkit-init."))
@@ -272,7 +283,7 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     keys, signer, pseudonyms = folder / _KEYS, PrivateKey.generate(Algorithm.P256), PseudonymKey.generate()
     keys.mkdir(mode=0o700)
     write_private_key(keys / "log.pem", log_key.private, passphrase=passphrase)
-    write_new(keys / "log.vkey", f"{log_key.public.vkey}\n".encode())
+    write_new(keys / "log.vkey", f"{log_key.public.vkey}\n".encode(), mode=PUBLIC_MODE)
     write_private_key(keys / "signer.pem", signer, passphrase=passphrase)
     write_public_key(keys / "signer.pub.pem", signer.public)
     pseudonyms.save(keys / PseudonymKey.FILE_NAME)

@@ -121,7 +121,8 @@ class CertificateSteps(ClearingSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        opened, log, view, policy = self._chosen(names, release, bundle), self.open_log(), self.view(), self.policy()
+        log, view, policy = self.open_log(), self.view(), self.policy()
+        opened = self._chosen(names, release, bundle, view)
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():
             path /= certificate_name(names, view.registry.in_force_as(Artefacts.of(opened)).id)
@@ -198,13 +199,20 @@ class CertificateSteps(ClearingSteps):
         files = {file.resolve(): file for file in (*evidence_files(self.root, view, bundle), *map(Path, given))}
         return [self.open_evidence(file, bundle) for file in files.values()]
 
-    def _chosen(self, names: Sequence[str], release: ReleaseNamed | None, bundle: Bundle | Path | str | None) -> Bundle:
+    def _chosen(
+        self,
+        names: Sequence[str],
+        release: ReleaseNamed | None,
+        bundle: Bundle | Path | str | None,
+        view: LogView,
+    ) -> Bundle:
         """The bundle of the release that is meant."""
         if bundle is None:
-            return self.bundle_of(release or only(self.holding(names), of=f"in force hold all of {', '.join(names)}"))
+            told = f"in force hold all of {', '.join(names)}"
+            return self.bundle_of(release or only(self.holding(names, view=view), of=told), view=view)
         opened = self.open_bundle(bundle)
         if release is not None:
-            require_bundle_of(self.registry().get(release_id(release)), opened)
+            require_bundle_of(view.registry.get(release_id(release)), opened)
         return opened
 
     def _picked_up(
@@ -228,7 +236,7 @@ class CertificateSteps(ClearingSteps):
                     f"{where} has {len(keys)} signatures, its policy asks for {threshold}",
                     hint=f"another officer adds one: `unlearnkit certify --countersign {where}`",
                 )
-            opened = self._verified(certificate, bundle, evidence, where)
+            opened = self._verified(certificate, bundle, evidence, view, where)
             if signer is not None:
                 file = self._countersigned(path, file, certificate, keys, signer)
             missing = max(0, threshold - len(keys) - (signer is not None))
@@ -241,11 +249,12 @@ class CertificateSteps(ClearingSteps):
         certificate: Certificate,
         bundle: Bundle | Path | str | None,
         evidence: Sequence[Path | str],
+        view: LogView,
         where: str,
     ) -> Bundle:
         """The bundle, once everything that follows from it was made again."""
-        opened = self.bundle_of(certificate.release) if bundle is None else self.open_bundle(bundle)
-        audits = self._evidence(self.view(), opened, evidence)
+        opened = self.bundle_of(certificate.release, view=view) if bundle is None else self.open_bundle(bundle)
+        audits = self._evidence(view, opened, evidence)
         verify_subjects(certificate, opened)
         verify_contents(certificate, opened, {audit.digest: audit for audit in audits}, Checklist(where))
         return opened

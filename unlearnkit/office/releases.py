@@ -108,14 +108,17 @@ class ReleaseSteps(RequestSteps):
             bundle = bundle.path
         return Bundle.open(bundle, trust=trusted)
 
-    def bundle_of(self, release: ReleaseNamed) -> Bundle:
+    def bundle_of(self, release: ReleaseNamed, *, view: LogView | None = None) -> Bundle:
         """The bundle of a release, where it lay when that was registered, or where its link leads now.
+
+        view: the log, if it was read.
 
         Raises:
             UnknownNameError: There is no such release, or its bundle is not at hand.
             VerificationError: It is another bundle, or does not verify.
         """
-        found = self.registry().get(release_id(release))
+        registry = self.registry() if view is None else view.registry
+        found = registry.get(release_id(release))
         opened = self.open_bundle(whereabouts(self.root, found))
         require_bundle_of(found, opened)
         return opened
@@ -199,14 +202,14 @@ class ReleaseSteps(RequestSteps):
         people = people_of(self.root, found, view.register)
         return tuple(item for item in self.requests() if item.subject in people and not item.duplicate_of)
 
-    def holding(self, requests: Sequence[Asked]) -> tuple[Release, ...]:
-        """The releases in force that hold the data of everybody who made these requests.
+    def holding(self, requests: Sequence[Asked], *, view: LogView | None = None) -> tuple[Release, ...]:
+        """The releases in force that hold the data of everybody who made these requests. view: the log, if it was read.
 
         Raises:
             UnknownNameError: The bundle of one in force is not at hand, or there is no such request.
             RefusedError: Who is in one in force cannot be told.
         """
-        view = self.view()
+        view = self.view() if view is None else view
         subjects = {view.register.get(id_of(request)).subject for request in requests}
         return tuple(item for item in view.registry.in_force if subjects <= people_of(self.root, item, view.register))
 

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 from enum import StrEnum
 from functools import cache
-from importlib import resources
 
 import numpy as np
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from unlearnkit.compliance.policy.policy import Covered, Policy, parse_policy
 from unlearnkit.errors import FormatError
-from unlearnkit.names import shown
 from unlearnkit.report import figures
+from unlearnkit.report.environment import environment
 from unlearnkit.report.figures import Caption, Interval, number
 from unlearnkit.verifier.certificate import UNKNOWN, Certificate, Claim
 
@@ -91,7 +90,8 @@ def render_report(
     """
     _require_printable(certificate)
     policy = parse_policy(certificate.policy.encode(), where="the certificate's policy")
-    views = [_view(claim, f"claim-{n}", policy) for n, claim in enumerate(certificate.claims, 1)]
+    own_first = sorted(certificate.claims, key=lambda claim: not claim.people)
+    views = [_view(claim, f"claim-{n}", policy) for n, claim in enumerate(own_first, 1)]
     given = {"certificate": certificate, "checks": checks, "verified": verified, "file": file, "digest": digest}
     return _environment().get_template("report.html").render(
         **given,
@@ -107,18 +107,14 @@ def render_report(
 
 @cache
 def _environment() -> Environment:
-    folder = resources.files("unlearnkit.report") / "templates"
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        finalize=lambda value: shown(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{(Decimal(share) * 100).normalize():f} %"
-    environment.filters["number"] = lambda value: "not known" if value == UNKNOWN else number(float(value))
-    return environment
+    """That of all pages, with what certificates need."""
+    made = environment().overlay()
+    made.filters = {
+        **made.filters,
+        "percent": lambda share: f"{(Decimal(share) * 100).normalize():f} %",
+        "number": lambda value: "not known" if value == UNKNOWN else number(float(value)),
+    }
+    return made
 
 
 def _require_printable(certificate: Certificate) -> None:
@@ -194,12 +190,12 @@ def _rows(claim: Claim) -> Iterator[Row]:
     unit = Decimal(1).scaleb(place)
     for i, exact in enumerate(numbers):
         base, predicted, epsilon = map(Decimal, exact)
-        near = predicted.quantize(unit, ROUND_HALF_EVEN)
-        change = (predicted - base).quantize(unit, ROUND_HALF_EVEN)
+        begin, near = (number.quantize(unit, ROUND_HALF_EVEN) for number in (base, predicted))
+        change = near - begin  # what is printed adds up
         lost = max(abs(near - predicted), abs(change - (predicted - base)))
         yield Row(
             element=", ".join(str(k) for k in np.unravel_index(i, claim.shape)),
-            base=_text(base.quantize(unit, ROUND_HALF_EVEN)),
+            base=_text(begin),
             predicted=_text(near),
             change=_text(change, signed=True),
             epsilon=_text((epsilon + lost).quantize(unit, ROUND_CEILING)),

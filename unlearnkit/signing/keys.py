@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import FormatError, SignatureError, VerificationError
-from unlearnkit.files import MAX_SECRET, PRIVATE_MODE, read_bounded, read_private, write_new
+from unlearnkit.files import MAX_SECRET, PRIVATE_MODE, PUBLIC_MODE, read_bounded, read_private, write_new
+from unlearnkit.signing.pbes2 import encrypted_pem
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _PUBLIC, _PLAIN, _ENCRYPTED = "PUBLIC KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"  # PEM labels, RFC 7468
@@ -112,14 +113,11 @@ class PrivateKey:
         return self._key.sign(message, _ECDSA)
 
     def private_pem(self, passphrase: bytes | None = None) -> bytes:
-        """The secret as PKCS#8, encrypted (PBES2, AES-256) if there is a passphrase; ValueError for an empty one.
-
-        The library stretches the passphrase by 2,048 rounds of PBKDF2 only, so it has to be long by itself.
-        """
-        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if passphrase is not None:
-            encryption = serialization.BestAvailableEncryption(passphrase)
-        return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        """The secret as PKCS#8, encrypted (`pbes2`) if there is a passphrase; ValueError for an empty one."""
+        kind, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        if passphrase is None:
+            return self._key.private_bytes(serialization.Encoding.PEM, kind, plain)
+        return encrypted_pem(self._key.private_bytes(serialization.Encoding.DER, kind, plain), passphrase)
 
     def __repr__(self) -> str:
         return f"PrivateKey({self.public!r})"
@@ -180,7 +178,7 @@ def write_private_key(path: Path, key: PrivateKey, *, passphrase: bytes | None =
 
 def write_public_key(path: Path, key: PublicKey) -> None:
     """A new file with the PEM text; FileExistsError if there is one already."""
-    write_new(path, key.pem)
+    write_new(path, key.pem, mode=PUBLIC_MODE)
 
 
 def _require_label(pem: bytes, labels: tuple[str, ...], where: str) -> None:

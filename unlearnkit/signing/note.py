@@ -136,6 +136,18 @@ def cosign_note(raw: bytes, *, where: str, log: NoteKey, name: str, signer: Priv
     return _encode(Note(text, (*note.signatures, added)))
 
 
+def note_lines(raw: bytes) -> list[bytes]:
+    """The signature lines of a note, each with its newline."""
+    return raw.rpartition(b"\n\n")[2].splitlines(keepends=True)
+
+
+def without_signature(raw: bytes, name: str) -> bytes:
+    """A note without the lines of one name."""
+    text, separator, _ = raw.rpartition(b"\n\n")
+    dashed = f"{_DASH}{name} ".encode()
+    return text + separator + b"".join(line for line in note_lines(raw) if not line.startswith(dashed))
+
+
 def parse_note(raw: bytes, *, where: str) -> Note:
     """A note, nothing verified; FormatError for any byte that `sign_note` and `cosign_note` would not have written."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
@@ -46,6 +47,8 @@ def verify_expected(
     for probe, most in sorted(expected.tolerances.items()):
         said = policy.certificate.tolerances.get(probe) if probe in policy.certificate.probes else None
         _require(said is not None and said <= most, f"its policy tolerates a change of {probe} by {said}, not {most}")
+    if expected.audit.strata:
+        verify_audits(expected.audit, policy.audit)
     if expected.threshold:
         keys = [key for role in expected.roles for key in trust.keys(role)]
         where = "the certificate, as is expected of it,"
@@ -55,6 +58,20 @@ def verify_expected(
     if expected.most_days:
         age = now - recorded
         _require(age <= timedelta(days=expected.most_days), f"it was recorded {recorded}, {age.days} days ago")
+
+
+def verify_audits(expected: AuditRules, planned: AuditRules) -> None:
+    """A policy plans at least these audits, each of exactly these sizes; VerificationError if not."""
+    counts = {(stratum.least, stratum.most): stratum.count for stratum in planned.strata}
+    for stratum in expected.strata:
+        count = counts.get((stratum.least, stratum.most), 0)
+        _require(
+            count >= stratum.count,
+            f"its policy plans {count} retrainings without {stratum} people, not {stratum.count}",
+        )
+    for name in ("content", "confidence"):
+        least, said = getattr(expected, name), getattr(planned, name)
+        _require(said is not None and said >= least, f"its policy asks for a {name} of {said}, not {least}")
 
 
 def leave_out_unexpected(expected: Expectations | None, policy: Policy, bundle: Bundle, checks: Checklist) -> None:

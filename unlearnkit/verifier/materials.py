@@ -13,6 +13,7 @@ from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
 from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
+from unlearnkit.compliance.log.memory import Memory
 from unlearnkit.compliance.log.verification import check_root
 from unlearnkit.compliance.policy.expectations import Expectations, parse_expectations
 from unlearnkit.compliance.policy.policy import Role
@@ -52,6 +53,7 @@ class Materials:
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
     bundles: of other releases. evidence: files of retraining audits. own_evidence: those of the workspace around, about
     whatever bundle. expected: of certificates, by whoever relies on them. model: the file of the one in use.
+    memory: of the last checkpoint that was seen of each log; None: nothing is remembered.
     """
 
     trust: TrustStore
@@ -63,6 +65,7 @@ class Materials:
     own_evidence: tuple[Path, ...] = ()
     expected: Expectations | None = None
     model: Path | None = None
+    memory: Memory | None = None
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -79,6 +82,7 @@ class Materials:
         evidence: Sequence[Path | str] = (),
         expect: Expect | None = None,
         model: Path | str | None = None,
+        memory: Memory | None = None,
     ) -> Materials:
         """What was given, and for trust and log otherwise those of the workspace around the current directory.
 
@@ -104,6 +108,7 @@ class Materials:
             own_evidence=() if workspace is None else tuple(sorted((workspace.root / EVIDENCE_FOLDER).glob("*.json"))),
             expected=_expected(expect, store),
             model=None if model is None else Path(model),
+            memory=memory,
         )
 
     @property
@@ -145,13 +150,19 @@ class Materials:
         known, heads = (place.resolve(), name), self._heads.get(name, {})
         if known not in self._views:
             trust, key = self.trust, self.trust.log(name)
-            self._views[known] = LogView.verify(
-                place,
-                log=key,
-                witnesses=trust.witnesses,
-                quorum=self.quorum,
-                earlier=[head.raw for head in heads.values()],
-            )
+            memory = self.memory or Memory(None)
+            with memory.evidence_kept():
+                last = memory.last(key)
+                view = LogView.verify(
+                    place,
+                    log=key,
+                    witnesses=trust.witnesses,
+                    quorum=self.quorum,
+                    earlier=[head.raw for head in (*heads.values(), last) if head is not None],
+                )
+            if view.signed is not None:
+                memory.remember(key, view.signed.checkpoint)
+            self._views[known] = view
         else:
             _hold(self._views[known], list(heads.values()))
         return self._views[known]

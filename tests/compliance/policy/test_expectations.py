@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import pytest
 
+from unlearnkit.compliance.policy.audits import AuditRules, PlannedStratum
 from unlearnkit.compliance.policy.expectations import Expectations, parse_expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import TrustStore, format_trust, parse_trust
@@ -17,6 +18,11 @@ EVERYTHING = Expectations(
     threshold=2,
     roles=(Role.CERTIFICATE_SIGNER, Role.SKETCH_SIGNER),
     tolerances={"test_loss": Decimal("0.01"), "own_loss": Decimal("0.5")},
+    audit=AuditRules(
+        strata=(PlannedStratum(least=1, most=1, count=59), PlannedStratum(least=2, most=5, count=60)),
+        content=Decimal("0.95"),
+        confidence=Decimal("0.95"),
+    ),
     salt="log",
     witnesses=1,
     most_days=90,
@@ -32,6 +38,10 @@ most_days = 90
 [tolerances]
 test_loss = 0.01
 own_loss = 0.5
+[audit]
+strata = [{{ least = 1, most = 1, count = 59 }}, {{ least = 2, most = 5, count = 60 }}]
+content = 0.95
+confidence = 0.95
 """
 
 
@@ -53,7 +63,8 @@ def test_what_is_expected_is_said_in_words():
     assert str(Expectations()) == "nothing"
     assert str(EVERYTHING) == (
         "one of 2 policies, signed by 2 with the role certificate-signer or sketch-signer, a tolerance of own_loss of "
-        "0.5 at most, a tolerance of test_loss of 0.01 at most, a salt from the log, cosigned by 1, at most 90 days old"
+        "0.5 at most, a tolerance of test_loss of 0.01 at most, audits of 1, 2 to 5 people, a salt from the log, "
+        "cosigned by 1, at most 90 days old"
     )
 
 

@@ -15,10 +15,15 @@ from unlearnkit.compliance.log.checkpoint import Checkpoint, verify_checkpoint
 from unlearnkit.compliance.log.entry import Entry, parse_line
 from unlearnkit.compliance.log.merkle import leaf_hash, verify_inclusion
 from unlearnkit.errors import FormatError, InclusionError
-from unlearnkit.signing.note import NoteKey
+from unlearnkit.signing.note import MAX_NOTE, NoteKey
 
 HEADER = "c2sp.org/tlog-proof@v1"
 
+MAX_REQUEST = 2 * MAX_NOTE
+"""Bytes in a proof with its checkpoint."""
+MAX_HASHES = 63
+"""In a consistency proof (https://c2sp.org/tlog-witness)."""
+_OLD = re.compile(r"old (0|[1-9][0-9]{0,15})")
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,15})")
 
 
@@ -56,6 +61,15 @@ def encode_proof(proof: Proof) -> bytes:
 def encode_growth(growth: Growth) -> bytes:
     """The proof as a request to a witness."""
     return _encode([f"old {growth.older}"], growth.hashes, growth.checkpoint)
+
+
+def parse_growth(raw: bytes, *, where: str) -> Growth:
+    """What `encode_growth` writes, and nothing else."""
+    lines, checkpoint = _split(raw, where)
+    older = _OLD.fullmatch(lines[0])
+    if older is None or len(lines) > 1 + MAX_HASHES:
+        raise FormatError(f"{where} must begin with 'old' and a size, and have at most {MAX_HASHES} hashes")
+    return Growth(int(older[1]), _hashes(lines, 1, where), checkpoint)
 
 
 def parse_proof(raw: bytes, *, where: str) -> Proof:

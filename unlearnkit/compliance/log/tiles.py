@@ -36,8 +36,7 @@ def export_tiles(path: Path, target: Path, *, log: NoteKey) -> Checkpoint:
         for level, hashes in enumerate(tree.levels[::_HEIGHT]):
             _write_tiles(staging, level, hashes)
         (staging / CHECKPOINT_FILE).write_bytes(checkpoint.raw)
-        staging.chmod(0o755)
-        publish_directory(staging, target)
+        publish_directory(staging, target, private=False)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

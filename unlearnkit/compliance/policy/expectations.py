@@ -14,6 +14,11 @@ its own. What is not stated is not expected, and a verification says so. An exam
 
     [tolerances]                            # the most that a policy may call negligible, by probe
     test_loss = 0.01
+
+    [audit]                                 # what it must plan at least, see `audits`
+    strata = [{ least = 1, most = 1, count = 59 }]
+    content = 0.95
+    confidence = 0.95
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.policy import Positive, Role
 from unlearnkit.names import ProbeName, Sha256
 from unlearnkit.records import read_toml
@@ -36,6 +42,7 @@ class Expectations:
 
     policies: SHA-256 of those that may decide. threshold: so many keys with one of ``roles`` have signed.
     tolerances: by probe, the most that the policy may call negligible. salt: where it comes from.
+    audit: what the policy must plan at least: these strata, with as many retrainings, content and confidence.
     witnesses: so many have cosigned the checkpoint. most_days: between the entry and now.
     """
 
@@ -43,6 +50,7 @@ class Expectations:
     threshold: AtLeastOne | None = None
     roles: Annotated[tuple[Role, ...], Items(distinct=True)] = (Role.CERTIFICATE_SIGNER,)
     tolerances: Mapping[ProbeName, Positive] = field(default_factory=dict)
+    audit: AuditRules = field(default_factory=AuditRules)
     salt: Literal["log"] | None = None
     witnesses: AtLeastOne | None = None
     most_days: AtLeastOne | None = None
@@ -56,6 +64,7 @@ class Expectations:
         said = [f"one of {len(self.policies)} policies"] if self.policies else []
         said += [f"signed by {self.threshold} with the role {' or '.join(self.roles)}"] if self.threshold else []
         said += [f"a tolerance of {name} of {most} at most" for name, most in sorted(self.tolerances.items())]
+        said += [f"audits of {self.audit} people"] if self.audit.strata else []
         said += ["a salt from the log"] if self.salt else []
         said += [f"cosigned by {self.witnesses}"] if self.witnesses else []
         said += [f"at most {self.most_days} days old"] if self.most_days else []

@@ -149,12 +149,17 @@ def format_trust(store: TrustStore) -> str:
 
 
 def _expect_lines(expected: Expectations) -> list[str]:
-    """The table, without what expects nothing."""
-    said = to_json(expected)
-    tolerances = said.pop("tolerances")
-    lines = ["", "[expect]", *(f"{name} = {json.dumps(value)}" for name, value in said.items() if value)]
-    table = ["[expect.tolerances]", *(f"{name} = {value}" for name, value in tolerances.items())]
-    return [*lines, *(table if tolerances else ())]
+    """The table."""
+    return ["", "[expect]", *(f"{name} = {_toml(value)}" for name, value in to_json(expected).items())]
+
+
+def _toml(value: object) -> str:
+    """A value as TOML writes it in one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(name)} = {_toml(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value) if isinstance(value, str) else str(value)
 
 
 def _signer(table: SignerTable, where: str) -> Signer:

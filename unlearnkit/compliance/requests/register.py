@@ -229,8 +229,8 @@ class Register:
 
 
 def _needed(request: Request, event: Event) -> Iterator[Step]:
-    """The steps that must have happened before this one can, in time as in order."""
-    for step in request.steps:
+    """The steps that must have happened before this one can, in time as in order: of each kind the latest."""
+    for step in request.latest.values():
         is_identity = step.event is Event.IDENTITY_VERIFIED and event in _NEEDS_IDENTITY
         if step.event is Event.RECEIVED or event in CLOSING or is_identity or step.event is event:
             yield step

@@ -1,0 +1,174 @@
+"""The register of a workspace as a page: what a month's meeting asks, from the log and the bundles at hand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import version
+
+from unlearnkit.compliance.releases.registry import Release
+from unlearnkit.compliance.view import LogView
+from unlearnkit.errors import UnlearnkitError
+from unlearnkit.office.cases import Case, cases, is_due_soon, summarise
+from unlearnkit.office.workspace import Workspace
+from unlearnkit.report.figures import number
+from unlearnkit.report.register import (
+    AccountRow,
+    DueRow,
+    Joint,
+    LateAnswer,
+    LateRecord,
+    RegisterPage,
+    ReleaseRow,
+    render_register,
+)
+from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates
+
+LATE_RECORD = 2
+"""Days after which recording a step is late: over a night it may wait."""
+
+
+def register_page(office: Workspace) -> str:
+    """The register of a workspace, as HTML. Releases whose bundles are at hand are predicted without those answered."""
+    view, today, policy = office.view(), office.today, office.policy()
+    found = cases(view, today)
+    own = [case for case in found if not case.request.duplicate_of]
+    late = tuple(_late_records(view, own, office))
+    summary = summarise(found, today)
+    counts = {
+        "open": summary.open,
+        "closed": summary.closed,
+        "duplicates": summary.duplicates,
+        "answered late": summary.answered_late,
+        "recorded late": len(late),
+    }
+    page = RegisterPage(
+        origin=office.origin,
+        policy=policy.name,
+        policy_digest=policy.digest,
+        budget="nothing" if policy.certificate.delta_budget is None else str(policy.certificate.delta_budget),
+        today=today,
+        software=f"unlearnkit {version('unlearnkit')}",
+        entries=len(view),
+        unsigned=view.unsigned,
+        unsigned_requests=tuple(c.request.id for c in own if not view.covers(c.request.steps[-1].index)),
+        counts=counts,
+        jurisdictions=tuple(summary.by_jurisdiction),
+        table=_table(own),
+        overdue=_due_rows(case for case in own if case.is_overdue),
+        due_soon=_due_rows(case for case in own if is_due_soon(case)),
+        answered_late=_late_answers(own),
+        recorded_late=tuple(sorted(late, key=lambda row: -row.days)),
+        releases=tuple(_release(office, release, found) for release in view.registry.releases.values()),
+        accounts=tuple(_accounts(view)),
+    )
+    return render_register(page)
+
+
+def _table(own: Iterable[Case]) -> dict[str, dict[str, int]]:
+    table: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for case in own:
+        table[case.request.state][case.received.jurisdiction or "not said"] += 1
+    return {state: dict(by) for state, by in sorted(table.items())}
+
+
+def _due_rows(found: Iterable[Case]) -> tuple[DueRow, ...]:
+    rows = (
+        DueRow(
+            id=case.request.id,
+            state=case.request.state,
+            received=case.request.received,
+            day=due.day,
+            rule=due.rule,
+            days=(due.day - case.today).days,
+        )
+        for case in found
+        if (due := case.due) is not None
+    )
+    return tuple(sorted(rows, key=lambda row: row.days))
+
+
+def _late_answers(own: Iterable[Case]) -> tuple[LateAnswer, ...]:
+    rows = (
+        LateAnswer(
+            id=case.request.id,
+            state=case.request.state,
+            received=case.request.received,
+            day=case.request.respond.day,
+            answered=answered,
+            days=(answered - case.request.respond.day).days,
+        )
+        for case in own
+        if case.was_answered_late and (answered := case.answered) is not None
+    )
+    return tuple(sorted(rows, key=lambda row: -row.days))
+
+
+def _late_records(view: LogView, own: Iterable[Case], office: Workspace) -> Iterator[LateRecord]:
+    steps = [(case.request.id, step) for case in own for step in case.request.steps]
+    entries = view.entries(step.index for _, step in steps)
+    for (name, step), entry in zip(steps, entries, strict=True):
+        recorded: date = entry.time.astimezone(office.timezone).date()
+        if (recorded - step.on).days >= LATE_RECORD:
+            yield LateRecord(
+                id=name, state=step.event.state, on=step.on, recorded=recorded, days=(recorded - step.on).days
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the bundle of a release tells of who was answered; why_not: of one that is not at hand."""
+
+    standing: str | None
+    joint: tuple[Joint, ...] = ()
+    why_not: str = ""
+
+
+def _release(office: Workspace, release: Release, found: Iterable[Case]) -> ReleaseRow:
+    known = _known(office, release) if release.is_in_force else _Known(None)
+    asked = [case.request.steps[0].index for case in found if not case.is_closed]
+    life = f"in force since {release.registered}"
+    if not release.is_in_force:
+        after = f", replaced by {release.replaced_by}" if release.replaced_by else ""
+        life = f"in use from {release.registered} to {release.retired}{after}"
+    return ReleaseRow(
+        id=release.id,
+        life=life,
+        is_in_force=release.is_in_force,
+        open=sum(release.was_in_force(before=index) for index in asked),
+        standing=known.standing,
+        why_not=known.why_not,
+        joint=known.joint,
+    )
+
+
+def _known(office: Workspace, release: Release) -> _Known:
+    try:
+        standing = office.standing(release)
+    except UnlearnkitError as err:
+        return _Known(None, why_not=str(err))
+    joint = tuple(
+        Joint(
+            probe=change.probe,
+            change=number(change.largest, signed=True),
+            tolerance=str(change.tolerance),
+            used=f"{abs(change.largest) / float(change.tolerance):.0%}",
+            convergence=change.convergence,
+        )
+        for change in standing.changes
+    )
+    return _Known(f"{len(standing.people)} of {standing.units} people", joint)
+
+
+def _accounts(view: LogView) -> Iterator[AccountRow]:
+    issued = issued_certificates(view.of_type(CERTIFICATE_ISSUED))
+    for account in dict.fromkeys(item.account for item in issued):
+        theirs = [item for item in issued if item.account == account]
+        yield AccountRow(
+            account=f"{account[:16]}...",
+            releases=", ".join(dict.fromkeys(item.release for item in theirs)),
+            certificates=len(theirs),
+            spent=str(DeltaAccount(account, theirs).spent),
+        )
