@@ -70,7 +70,7 @@ def recognise(path: Path) -> Kind:
         return _statement(raw, str(path))
     if _SIGNATURES in raw:
         return Kind.CHECKPOINT
-    *others, last = (kind for kind in Kind if kind not in (Kind.EXCLUSION, Kind.ABSENCE))
+    *others, last = (kind for kind in Kind if kind not in (Kind.EXCLUSION, Kind.ABSENCE, Kind.CORRECTION))
     raise FormatError(f"{path} is no {', '.join(others)} or {last}")
 
 
