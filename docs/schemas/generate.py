@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.head import SignedHead
@@ -19,6 +20,7 @@ from unlearnkit.compliance.policy.expectations import ExpectationsFile
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
+from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
@@ -43,6 +45,7 @@ RECORDS = {
     "replay": ReplayReport,
     "correction": CorrectionCertificate,
     "absence": Absence,
+    "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
 }
 ENTRY_BODIES: dict[str, type] = {
@@ -58,6 +61,7 @@ ENTRY_BODIES: dict[str, type] = {
     REPAIRED: Repaired,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
+    **{event.value: kind for event, kind in SKETCH_BODIES.items()},
 }
 SETTINGS = {"policy": Policy, "trust": TrustFile, "expectations": ExpectationsFile, "workspace": Settings}
 

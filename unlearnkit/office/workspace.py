@@ -24,6 +24,7 @@ from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
 from unlearnkit.office.correcting import CorrectionSteps
 from unlearnkit.office.releases import ReleaseNamed, only
+from unlearnkit.office.sketches import SketchSteps
 from unlearnkit.verifier.examination import Verification, verify
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(CorrectionSteps):
+class Workspace(CorrectionSteps, SketchSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:

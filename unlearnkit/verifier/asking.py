@@ -12,8 +12,10 @@ from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import CLOSING, Register, Request
 from unlearnkit.compliance.requests.steps import Extended, Received
+from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import VerificationError
 from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.origin import SketchOrigin, sketch_origin
 
 
 def verify_release(certificate: Certificate, bundle: Bundle, registry: Registry, *, index: int) -> None:
@@ -104,6 +106,20 @@ def verify_union(certificate: Certificate) -> None:
     """The claims are about those who ask and who stand, as the certificate itself names them; VerificationError."""
     together = tuple(sorted({*certificate.subjects, *certificate.standing}))
     _require(certificate.deleted == together, "it deletes other data than that of who asks and who stands")
+
+
+def verify_origin(certificate: Certificate, bundle: Bundle, view: LogView, *, index: int) -> SketchOrigin:
+    """The bundle's directions come from where it says, and the certificate names every other sketch; returns where.
+
+    Raises:
+        VerificationError: It does not name them all, or the directions do not follow from the log.
+    """
+    found = sketch_origin(bundle.manifest, view, origin=certificate.log, before=index)
+    _require(
+        certificate.sketches == found.others,
+        f"it names other sketches of its recipe at entries {certificate.sketches}, the log has {found.others}",
+    )
+    return found
 
 
 def _require(holds: object, message: str) -> None:

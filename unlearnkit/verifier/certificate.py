@@ -210,6 +210,7 @@ class Certificate:
     account: of delta, see `account_digest`.
     requests, subjects: those that are answered together, and the sorted pseudonyms of who made them.
     standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
+    sketches: the entries that announced other sketches of this recipe.
     deleted: those together, sorted, whom the claims are about. policy: the whole text.
     audits: every audit of the recipe that the log holds, finished or not; claims name the evidence that they use.
     log: the name of the log that records this certificate. spent: the delta account with this certificate.
@@ -227,6 +228,7 @@ class Certificate:
     counterfactual: str
     units: Count
     directions: Count
+    sketches: Annotated[tuple[Count, ...], Items(in_order=True)]
     audits: tuple[LoggedAudit, ...]
     claims: tuple[Claim, ...]
     policy: Annotated[str, As(PolicyText, lambda stored: stored.text, PolicyText.of)]

@@ -56,6 +56,13 @@ class Covered(StrEnum):
     TRUNCATION = "truncation"
 
 
+class SaltOrigin(StrEnum):
+    """Where the salt of random directions may come from: the log; or anywhere, also from somebody who tried several."""
+
+    LOG = "log"
+    CHOSEN = "chosen"
+
+
 class Role(StrEnum):
     """What somebody's signature can count for."""
 
@@ -127,6 +134,7 @@ class CertificateRules:
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
     largest_ratio: of neighbouring degrees of a series, beyond which it is doubtful (section 13); a certified bound is
     never accepted beyond 1.
+    salt: where the random directions of a bundle may come from.
     delta_budget: sum of the deltas of all certificates from one recipe and salt.
     """
 
@@ -136,6 +144,7 @@ class CertificateRules:
     must_cover: Annotated[tuple[Covered, ...], Items(distinct=True)] = tuple(Covered)
     stability: Mapping[ProbeName, Share] = field(default_factory=dict)
     rounding: Mapping[ProbeName, Positive] = field(default_factory=dict)
+    salt: SaltOrigin = SaltOrigin.LOG
     minimum_directions: Annotated[int, Limits(least=1)] | None = None
     largest_ratio: Positive | None = None
     largest_delta: Probability | None = None
