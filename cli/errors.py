@@ -19,6 +19,7 @@ EXIT_CODES: dict[type[UnlearnkitError], int] = {FormatError: 3, VerificationErro
 """0 done or verified, 1 any other error, 2 usage, 6 something is overdue, where that was asked."""
 
 _EXTRAS = {
+    "rfc3161_client": ("time", "rfc3161-client"),
     "torch": ("train", "PyTorch"),
     "sklearn": ("demo", "scikit-learn"),
     "jinja2": ("report", "jinja2"),

@@ -10,6 +10,7 @@ import click
 from .errors import values_from_options
 from .options import BY, ON
 from .output import Output, pass_output
+from .release_list import ListedRelease, ListedReleases, render_listed
 from .release_views import (
     OneRelease,
     OutlookView,
@@ -69,15 +70,21 @@ def add(
 def list_releases(output: Output, *, everything: bool) -> None:
     """List the releases in force, with the requests that were received since each.
 
+    Of those whose bundle is at hand: how many people were answered without retraining, how far all of them together
+    move each aggregate probe of the policy, by prediction, and what is left of its tolerance.
+
     \b
     Example:
       unlearnkit release list
     """
     import unlearnkit as uk
+    from unlearnkit.office.listing import glances
 
-    view = uk.Workspace.find().view()
+    office = uk.Workspace.find()
+    view = office.view()
     found = tuple(view.registry.releases.values()) if everything else view.registry.in_force
-    output.emit(Releases(releases=tuple(ReleaseView.of(item, view) for item in found)), render_releases)
+    listed = tuple(ListedRelease.at_a_glance(item, view) for item in glances(office, view, found))
+    output.emit(ListedReleases(releases=listed), render_listed)
     output.say(f"{len(view.registry.in_force)} releases in force")
 
 

@@ -45,6 +45,11 @@ class JointChange:
     tolerance: Decimal
     convergence: str
 
+    @property
+    def left(self) -> float:
+        """So much of the tolerance is not used yet."""
+        return max(0.0, float(self.tolerance) - abs(self.largest))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
