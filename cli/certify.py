@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from .certificate_views import Certificates, render_certificates
 from .clearing_views import Cleared, render_cleared
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
@@ -53,6 +54,8 @@ class _Probability(click.ParamType[Decimal]):
 @click.option("--countersign", type=_FILE, help="Verify this certificate, and sign it too; the last one records it.")
 @click.option("--key", type=_FILE, help="With --countersign: the key of who signs. Default: the workspace's.")
 @click.option("--resume", type=_FILE, help="Finish this certificate, which was interrupted; or prove it anew.")
+@click.option("--key-passphrase-file", type=_FILE, help="With --key: the passphrase of that key, in a private file.")
+@click.option("--list", "listing", is_flag=True, help="List the certificates that the log records, and their files.")
 @passphrase_options
 @pass_output
 def certify(
@@ -70,6 +73,8 @@ def certify(
     countersign: Path | None,
     key: Path | None,
     resume: Path | None,
+    key_passphrase_file: Path | None,
+    listing: bool,
     passphrase: PassphraseSource,
 ) -> None:
     """Certify what the model would be without the data of whoever made REQUESTS, and what the policy makes of that.
@@ -87,15 +92,23 @@ def certify(
       unlearnkit certify R2 R5 --evidence run/audit.json -o certificate.json
       unlearnkit certify --open --release digits@1
       unlearnkit certify --countersign certificate.json --key mine.pem --evidence run/audit.json
+      unlearnkit certify --list
     """
     import unlearnkit as uk
+    from unlearnkit.verifier.recognition import Kind, recognise
 
     from .trust import key_from_file
 
-    if [bool(requests), everybody, countersign is not None, resume is not None].count(True) != 1:
-        raise click.UsageError("give requests, or --open, or --countersign FILE, or --resume FILE")
+    if [bool(requests), everybody, countersign is not None, resume is not None, listing].count(True) != 1:
+        raise click.UsageError("give requests, or --open, or --countersign FILE, or --resume FILE, or --list")
     phrase = passphrase.read()
     office = uk.Workspace.find().unlocked(phrase)
+    if listing:
+        output.emit(Certificates.of(office.certificates()), render_certificates)
+        return
+    if resume is not None and recognise(resume) in (Kind.EXCLUSION, Kind.ABSENCE):
+        output.emit(Cleared.of(office.resume_absence(resume)), render_cleared)
+        return
     if kind is None:
         kind = office.kind_of(requests) if requests and not release and not bundle else "effect"
     if kind != "effect":
@@ -109,7 +122,7 @@ def certify(
         if resume is not None:
             issued = office.resume(resume, bundle=bundle, evidence=evidence)
         elif countersign is not None:
-            signer = None if key is None else key_from_file(key, phrase)
+            signer = None if key is None else key_from_file(key, _passphrase(key_passphrase_file, phrase))
             issued = office.countersign(countersign, bundle=bundle, evidence=evidence, key=signer)
         else:
             issued = office.certify(
@@ -123,6 +136,12 @@ def certify(
             )
     output.say(_told(issued))
     output.emit(_Issued.of(issued), _render)
+
+
+def _passphrase(file: Path | None, otherwise: bytes | None) -> bytes | None:
+    from unlearnkit.signing.passphrase import passphrase_from_file
+
+    return otherwise if file is None else passphrase_from_file(file)
 
 
 def _told(issued: Certified) -> str:
@@ -197,6 +216,7 @@ class _Issued(Document):
     path: Path
     sha256: str
     release: str
+    sketches: tuple[int, ...]
     requests: tuple[str, ...]
     together: int
     decision: _Decision
@@ -212,6 +232,7 @@ class _Issued(Document):
             path=issued.path,
             sha256=issued.digest,
             release=certificate.release,
+            sketches=certificate.sketches,
             requests=certificate.requests,
             together=len(certificate.deleted),
             decision=_Decision(decision.outcome, decision.rule, decision.reasons),
@@ -232,6 +253,7 @@ def _render(issued: _Issued) -> Iterable[str]:
     yield from columns(
         [
             ("release", issued.release),
+            ("sketched also", f"in entries {', '.join(map(str, issued.sketches))}" if issued.sketches else None),
             ("requests", " ".join(issued.requests)),
             ("people", f"{issued.together}, with those answered without retraining before"),
             ("certificate", issued.path),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from unlearnkit.verifier.checks import Check
 
 # Who asks for deletion: by place among all people, from the one with most images downwards.
-ASKING = (0, 3, 20, 60)
+ASKING = (3, 20, 60, 120)
+FLOAT32 = 1e-6  # evidence is retrained in float64, and the truth beside it in the precision of the sketch
 GROUP_SIZES = (5, 20)
 LIKED_DIGIT = 9
 
@@ -99,17 +100,11 @@ def prepare(root: Path, output: Output, scale: Scale) -> Office:
 
     workspace = uk.Workspace.create(root, origin="demo.example/log", policy="research")
     make = partial(digits.recipe, epochs=scale.epochs)
-    recipe, key, show = make(), workspace.signer_key(), output.progress
+    recipe, show = make(), output.progress
     output.say(f"1. training once with reverse sweeps, and signing the sketch ({recipe.steps} steps)")
     settings, first_order = uk.Reverse(rank=scale.rank, residual=scale.residual), uk.Reverse(rank=0, residual=0)
-    bundle = uk.sketch(
-        recipe,
-        root / "bundle",
-        seed=0,
-        reverse=dict.fromkeys(("test_loss", "margins"), settings) | {"own_loss": first_order},
-        signer=key,
-        progress=show,
-    )
+    sweeps = dict.fromkeys(("test_loss", "margins"), settings) | {"own_loss": first_order}
+    bundle = workspace.sketch(recipe, root / "bundle", reverse=sweeps, progress=show)
     release, plan = workspace.register(bundle, name="digits", version="1"), workspace.policy().audit
     counts = " and ".join(f"{stratum.count} without {stratum} people" for stratum in plan.strata)
     output.say(f"2. evidence, as the policy plans it and the log commits to it: real retrainings, {counts}")
@@ -189,7 +184,7 @@ def _claim_row(office: Office, claim: Claim, real: Mapping[str, np.ndarray], uni
         kind=claim.kind,
         tolerance=str(office.workspace.policy().certificate.tolerances[claim.probe]),
         real=found - base,
-        inside=abs(found - predicted) <= epsilon,
+        inside=abs(found - predicted) <= epsilon + FLOAT32,
     )
 
 

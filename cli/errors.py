@@ -18,7 +18,13 @@ from .output import Output
 EXIT_CODES: dict[type[UnlearnkitError], int] = {FormatError: 3, VerificationError: 4, RefusedError: 5}
 """0 done or verified, 1 any other error, 2 usage, 6 something is overdue, where that was asked."""
 
-_EXTRAS = {"torch": ("train", "PyTorch"), "sklearn": ("demo", "scikit-learn"), "jinja2": ("report", "jinja2")}
+_EXTRAS = {
+    "rfc3161_client": ("time", "rfc3161-client"),
+    "torch": ("train", "PyTorch"),
+    "sklearn": ("demo", "scikit-learn"),
+    "jinja2": ("report", "jinja2"),
+    "holidays": ("holidays", "holidays"),
+}
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .init import PassphraseSource, passphrase_options
+from .log_times import timestamp
 from .log_views import (
     CheckpointView,
     Entries,
@@ -24,6 +25,8 @@ from .output import Output, pass_output
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.log.entry import Entry
+    from unlearnkit.compliance.log.times import Stamp
+    from unlearnkit.compliance.view import LogView
     from unlearnkit.office.workspace import Workspace
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -137,6 +140,9 @@ def export(output: Output, *, target: Path) -> None:
     "--quorum", type=click.IntRange(min=0), help="So many witnesses must have cosigned. Default: the trust store's."
 )
 @click.option("--earlier", type=_FILE, multiple=True, help="A checkpoint kept from before; may be repeated.")
+@click.option(
+    "--authority", "roots", type=_FILE, multiple=True, help="A root certificate (PEM) of an authority of time."
+)
 @pass_output
 def verify(
     output: Output,
@@ -146,6 +152,7 @@ def verify(
     witnesses: tuple[str, ...],
     quorum: int | None,
     earlier: tuple[Path, ...],
+    roots: tuple[Path, ...],
 ) -> None:
     """Recompute the whole log from its bytes, and hold it against what was signed.
 
@@ -173,7 +180,7 @@ def verify(
     view = LogView.verify(
         place, log=key, witnesses=known, quorum=least, earlier=[read_bounded(file, MAX_NOTE) for file in earlier]
     )
-    output.emit(VerifiedLog.of_view(view), render_verified)
+    output.emit(VerifiedLog.of_view(view, _stamps(view, roots)), render_verified)
 
 
 @log.command()
@@ -197,6 +204,9 @@ def repair(output: Output, *, source: Path | None) -> None:
     output.emit(RepairedLog.of(_office().repair(source)), render_repaired)
 
 
+log.add_command(timestamp)
+
+
 @log.command("destroy-key")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_output
@@ -218,6 +228,17 @@ def destroy_key(output: Output, *, yes: bool) -> None:
         click.confirm(question, abort=True, err=True)
     destroyed = KeyDestroyed(entry=office.destroy_key(), path=path)
     output.emit(destroyed, lambda found: [f"destroyed; entry {found.entry} of the log says so"])
+
+
+def _stamps(view: LogView, roots: tuple[Path, ...]) -> tuple[Stamp, ...]:
+    """The times that are kept with a log, by authorities that were named; none were looked at where nobody was."""
+    from unlearnkit.compliance.log.times import stamps
+    from unlearnkit.signing.timestamp import Authority
+
+    if not roots or view.signed is None:
+        return ()
+    head, tree = view.signed.checkpoint, view.tree()
+    return stamps(view.path, origin=head.origin, most=head.size, root=tree.root, authority=Authority.read(roots))
 
 
 def _raw(entry: Entry) -> str:

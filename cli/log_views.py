@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unlearnkit.compliance.log.checkpoint import Checkpoint
     from unlearnkit.compliance.log.entry import Entry
     from unlearnkit.compliance.log.repair import Repaired
+    from unlearnkit.compliance.log.times import Stamp
     from unlearnkit.compliance.view import LogView
 
 
@@ -171,6 +172,12 @@ class _Earlier:
     root: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    size: int
+    time: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedLog(CheckpointView):
     """A log that was verified. unsigned: entries that the checkpoint does not cover."""
@@ -183,9 +190,10 @@ class VerifiedLog(CheckpointView):
     earlier: tuple[_Earlier, ...]
     torn_bytes: int
     requests: int
+    timestamps: tuple[_Stamp, ...]
 
     @classmethod
-    def of_view(cls, view: LogView) -> VerifiedLog:
+    def of_view(cls, view: LogView, stamps: Iterable[Stamp] = ()) -> VerifiedLog:
         """What was found out about a log."""
         signed = view.signed
         assert signed is not None  # noqa: S101 - it was verified
@@ -197,6 +205,7 @@ class VerifiedLog(CheckpointView):
             earlier=tuple(_Earlier(head.size, head.root.hex()) for head in signed.earlier),
             torn_bytes=signed.torn,
             requests=len(view.register.requests),
+            timestamps=tuple(_Stamp(item.size, item.time.isoformat()) for item in stamps),
         )
 
 
@@ -216,6 +225,7 @@ def render_verified(log: VerifiedLog) -> Iterable[str]:
             ("cosigned by", cosigned or None),
             ("agrees with", f"earlier checkpoints of {earlier} entries" if earlier else None),
             ("requests", log.requests),
+            ("there at", "; ".join(f"{item.size} entries: {item.time}" for item in log.timestamps) or None),
             ("unfinished", torn),
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import click
@@ -69,6 +70,98 @@ def check(output: Output, name: str) -> None:
     output.emit(_Policy.of(found), _render_check)
     for warning in _warnings(found):
         output.say(f"note: {warning}")
+
+
+@policy.command("diff")
+@click.argument("before")
+@click.argument("after")
+@pass_output
+def diff(output: Output, *, before: str, after: str) -> None:
+    """Say in which settings the policy AFTER differs from BEFORE; each is a packaged one or a file.
+
+    \b
+    Example:
+      unlearnkit policy diff gdpr policies/ours.toml
+    """
+    from unlearnkit.compliance.policy.comparison import compare
+    from unlearnkit.compliance.policy.policy import Policy
+
+    found = compare(Policy.load(before), Policy.load(after))
+    rows = tuple(_Difference(item.setting, item.before, item.after) for item in found)
+    output.emit(_Differences(before=before, after=after, differences=rows), _render_diff)
+
+
+@policy.command("holidays")
+@click.argument("place")
+@click.argument("years", type=click.IntRange(1900, 2200), nargs=-1, required=True)
+@click.option("--into", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Add them to this policy.")
+@pass_output
+def holidays(output: Output, *, place: str, years: tuple[int, ...], into: Path | None) -> None:
+    """List the public holidays of PLACE (DE-BE, GB-ENG, US) in YEARS, as a policy has them; needs the extra 'holidays'.
+
+    They become part of the policy's text: no installed package decides on a deadline. Read them before you rely on it.
+
+    \b
+    Example:
+      unlearnkit policy holidays DE-BE 2027 2028 --into policies/ours.toml
+    """
+    from unlearnkit.compliance.policy.public_holidays import public_holidays, with_holidays
+    from unlearnkit.files import write_atomic
+
+    found = public_holidays(place, years)
+    if into is not None:
+        write_atomic(into, with_holidays(into.read_bytes(), found, where=str(into)))
+        output.say(f"{len(found)} days are in {into}; requests that were received before keep their days")
+    days = tuple(_Holiday(day.isoformat(), name) for day, name in found.items())
+    output.emit(_Holidays(place=place, path=into, days=days), _render_holidays)
+
+
+@dataclass(frozen=True, slots=True)
+class _Difference:
+    setting: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Differences(Document):
+    """Settings in which two policies differ."""
+
+    schema: ClassVar[str] = "unlearnkit/policy-diff/v1"
+
+    before: str
+    after: str
+    differences: tuple[_Difference, ...]
+
+
+def _render_diff(found: _Differences) -> Iterator[str]:
+    if not found.differences:
+        yield "no setting differs"
+    for item in found.differences:
+        yield item.setting
+        yield f"  - {'(nothing)' if item.before is None else item.before}"
+        yield f"  + {'(nothing)' if item.after is None else item.after}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Holiday:
+    day: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Holidays(Document):
+    """Public holidays. path: the policy that they were added to."""
+
+    schema: ClassVar[str] = "unlearnkit/holidays/v1"
+
+    place: str
+    path: Path | None
+    days: tuple[_Holiday, ...]
+
+
+def _render_holidays(found: _Holidays) -> Iterable[str]:
+    return [f"{item.day},  # {item.name}" for item in found.days]
 
 
 @dataclass(frozen=True, slots=True)

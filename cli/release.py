@@ -10,6 +10,7 @@ import click
 from .errors import values_from_options
 from .options import BY, ON
 from .output import Output, pass_output
+from .release_list import ListedRelease, ListedReleases, render_listed
 from .release_views import (
     OneRelease,
     OutlookView,
@@ -29,7 +30,7 @@ def release() -> None:
 
 
 @release.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, help="What the model is called: a word.")
 @click.option("--version", required=True, help=_VERSION)
 @click.option("--replaces", metavar="RELEASE", help="The release that it takes the place of, such as digits@1.")
@@ -39,27 +40,29 @@ def release() -> None:
 def add(
     output: Output,
     *,
-    bundle: Path,
+    model: Path,
     name: str,
     version: str,
     replaces: str | None,
     on: date | None,
     actor: str | None,
 ) -> None:
-    """Record that the model of BUNDLE came into use.
+    """Record that a model came into use. MODEL is the bundle of a trained one, or the certificate of a corrected one.
 
     A model that holds data of somebody whose request was met by retraining is refused.
 
     \b
     Example:
       unlearnkit release add run/bundle --name digits --version 1
-      unlearnkit release add run/bundle-2 --name digits --version 2 --replaces digits@1
+      unlearnkit release add certificates/R2-digits@1.correction.json --name digits --version 1.1
+      unlearnkit release add run/bundle-2 --name digits --version 2 --replaces digits@1.1
     """
     import unlearnkit as uk
 
     office = uk.Workspace.find()
     with values_from_options():
-        made = office.register(bundle, name=name, version=version, replaces=replaces, on=on, by=actor)
+        register = office.register if model.is_dir() else office.register_correction
+        made = register(model, name=name, version=version, replaces=replaces, on=on, by=actor)
     output.emit(Releases(releases=(ReleaseView.of(made, office.view()),)), render_releases)
 
 
@@ -69,15 +72,21 @@ def add(
 def list_releases(output: Output, *, everything: bool) -> None:
     """List the releases in force, with the requests that were received since each.
 
+    Of those whose bundle is at hand: how many people were answered without retraining, how far all of them together
+    move each aggregate probe of the policy, by prediction, and what is left of its tolerance.
+
     \b
     Example:
       unlearnkit release list
     """
     import unlearnkit as uk
+    from unlearnkit.office.listing import glances
 
-    view = uk.Workspace.find().view()
+    office = uk.Workspace.find()
+    view = office.view()
     found = tuple(view.registry.releases.values()) if everything else view.registry.in_force
-    output.emit(Releases(releases=tuple(ReleaseView.of(item, view) for item in found)), render_releases)
+    listed = tuple(ListedRelease.at_a_glance(item, view) for item in glances(office, view, found))
+    output.emit(ListedReleases(releases=listed), render_listed)
     output.say(f"{len(view.registry.in_force)} releases in force")
 
 

@@ -16,7 +16,7 @@ from .info import BundleInfo, render_info
 from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
-from .trust import file_or_workspace_signer
+from .trust import key_from_file
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -52,7 +52,9 @@ class _Swept(click.ParamType[tuple[str, int, int, int]]):
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="Where the bundle goes.")
 @click.option("--directions", type=click.IntRange(min=0), default=0, help="Random directions through the whole run.")
 @click.option("--degree", type=click.IntRange(min=1), default=2, show_default=True, help="Highest power along them.")
-@click.option("--seed", type=int, help="Fix the random directions. Default: a fresh seed.")
+@click.option(
+    "--seed", type=int, help="Choose the random directions. Default: in a workspace they follow from its log."
+)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--device", help="A torch device. Default: a GPU when there is one.")
 @click.option("--keep-weights", is_flag=True, help="Keep the weights' sketches, for probes that nobody pinned.")
@@ -92,6 +94,9 @@ def sketch(
 ) -> None:
     """Train RECIPE once and write its sketch bundle, signed with --key or, in a workspace, with its key.
 
+    In a workspace the log says before what will be sketched, the random directions follow from that, and the log says
+    what came out. With --seed somebody chooses them, and then most policies take no certificate from the bundle.
+
     An interrupted run is continued by the same command, to the same bundle.
 
     \b
@@ -104,12 +109,17 @@ def sketch(
 
     pseudonyms = PseudonymKey.path_for(path)
     had_key = pseudonyms.exists()
-    signer = file_or_workspace_signer(key, passphrase)
+    secret = passphrase.read()
+    office, signer = uk.Workspace.nearest(), None if key is None else key_from_file(key, secret)
+    if office is not None:
+        office = office.unlocked(secret)
+        signer = signer or office.signer_key(secret)
     loaded = recipe.load()
     for note in notes(loaded):
         output.say(f"note: {note.where}; {note.hint}")
     with values_from_options(), _interruptible():
-        bundle = uk.sketch(
+        make = uk.sketch if office is None or seed is not None else office.sketch
+        bundle = make(
             loaded,
             path,
             forward=uk.Forward(directions=directions, degree=degree, keep_weights=keep_weights, chunk=chunk)
@@ -118,13 +128,15 @@ def sketch(
             reverse={p: uk.Reverse(rank=rank, residual=r, cubic=c) for p, rank, r, c in reverse} or None,
             informed=uk.Informed(informed, power_iterations) if informed else None,
             solo=uk.Solo(solo) if solo else None,
-            seed=seed,
+            **({} if seed is None else {"seed": seed}),
             dtype=dtype,
             device=device,
             signer=signer,
             overwrite=force,
             progress=output.progress,
         )
+    if not bundle.manifest.checkpoint and office is not None:
+        output.say("CHOSEN: somebody may have tried several directions; without --seed they follow from the log")
     if signer is None:
         output.say("UNSIGNED: nobody can tell whose bundle this is; --key signs it, and so does a workspace")
     if not had_key:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.head import SignedHead
@@ -19,6 +20,7 @@ from unlearnkit.compliance.policy.expectations import ExpectationsFile
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
+from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
@@ -27,6 +29,7 @@ from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absenc
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile
+from unlearnkit.verifier.correction import CORRECTION_ISSUED, CorrectionCertificate, LoggedCorrection
 from unlearnkit.verifier.evidence import Audit
 from unlearnkit.verifier.replayed import ReplayReport
 
@@ -40,7 +43,9 @@ RECORDS = {
     "certificate-file": CertificateFile,
     "retraining-audit": Audit,
     "replay": ReplayReport,
+    "correction": CorrectionCertificate,
     "absence": Absence,
+    "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
 }
 ENTRY_BODIES: dict[str, type] = {
@@ -48,6 +53,7 @@ ENTRY_BODIES: dict[str, type] = {
     KEY_CREATED: KeyCreated,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
+    CORRECTION_ISSUED: LoggedCorrection,
     ABSENCE_ISSUED: Cleared,
     EXCLUSION_ISSUED: Cleared,
     TAIL_SET_ASIDE: SetAside,
@@ -55,6 +61,7 @@ ENTRY_BODIES: dict[str, type] = {
     REPAIRED: Repaired,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
+    **{event.value: kind for event, kind in SKETCH_BODIES.items()},
 }
 SETTINGS = {"policy": Policy, "trust": TrustFile, "expectations": ExpectationsFile, "workspace": Settings}
 

@@ -14,6 +14,7 @@ from unlearnkit.cli.main import main
 from tests.bundle.small import small
 from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, sign_bundle
+from unlearnkit.canonical import canonicalize
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import PrivateKey, read_private_key
 
@@ -85,6 +86,7 @@ def test_a_certificate_is_issued_proved_and_verified(office):
         "proof",
         "log",
         "release",
+        "sketch",
         "request",
         "standing set",
         "delta budget",
@@ -153,3 +155,66 @@ def test_who_is_in_no_release_gets_a_certificate_of_absence_and_an_answer(office
     how = ["--method", "no-data-held", "--evidence", "certificates/R2.absence.json"]
     assert "R2  fulfilled " in office.run("requests", "fulfil", "R2", *how, secret=False).stdout
     assert "they were in no release" in office.run("certify", "R2", "--kind", "exclusion", code=5).stderr
+
+
+def test_what_is_lost_or_without_proof_is_listed_and_brought_back(office):
+    certificate = certified(office)
+    office.run("request-delete", "stranger", secret=False)
+    office.run("certify", "R5", "--kind", "absence")
+    whole = certificate.read_bytes()
+    rows = json.loads(office.run("--json", "certify", "--list", secret=False).stdout)["certificates"]
+    assert [(row["kind"], row["requests"], row["proved"]) for row in rows] == [
+        ("effect", ["R2"], True),
+        ("absence", ["R5"], True),
+    ]
+    assert rows[0]["path"] == str(office.root / certificate)
+    for file in (certificate, Path("certificates/R5.absence.json")):
+        parts = json.loads(file.read_bytes())
+        file.write_bytes(canonicalize({name: parts[name] for name in ("envelope", "schema")}))
+    assert office.run("certify", "--list", secret=False).stdout.count("WITHOUT PROOF") == 2
+    certificate.rename("copy.json")
+    assert (
+        f"NOT HERE: no file in certificates/ has the envelope {rows[0]['sha256']}"
+        in office.run("certify", "--list", secret=False).stdout
+    )
+    office.run("certify", "--resume", "copy.json")
+    office.run("certify", "--resume", "certificates/R5.absence.json")
+    assert Path("copy.json").read_bytes() != whole  # under a later checkpoint
+    assert json.loads(Path("copy.json").read_bytes())["entry"] == json.loads(whole)["entry"]
+    office.run("verify", "copy.json", "certificates/R5.absence.json", "--bundle", "bundle", secret=False)
+
+
+def test_a_second_officer_signs_with_a_key_and_a_passphrase_of_their_own(office, tmp_path):
+    policy = tmp_path / "policy.toml"
+    policy.write_bytes(policy.read_bytes().replace(b"threshold = 1 ", b"threshold = 2 "))
+    (tmp_path / "theirs").write_text("another passphrase\n")
+    (tmp_path / "theirs").chmod(0o600)
+    run("keys", "new", "mine.pem", "--passphrase-file", tmp_path / "theirs")
+    trust = Path("trust.toml")
+    pem = Path("mine.pub.pem").read_text()
+    officer = f'\n[[signer]]\nname = "second"\nroles = ["certificate-signer"]\npublic_key = """\n{pem}"""\n'
+    trust.write_text(trust.read_text() + officer)
+    office.run("request-delete", "ann", secret=False)
+    in_use(office)
+    begun = json.loads(office.run("--json", "certify", "R2", "-o", "c.json").stdout)
+    assert (begun["entry"], begun["missing_signatures"]) == (None, 1)
+    assert "its policy asks for 2" in office.run("verify", "c.json", "--bundle", "bundle", secret=False, code=4).stderr
+    assert office.run("--json", "certify", "--list", secret=False).stdout.count("requests") == 0
+    theirs = ["--key", "mine.pem", "--key-passphrase-file", tmp_path / "theirs"]
+    done = json.loads(office.run("--json", "certify", "--countersign", "c.json", *theirs).stdout)
+    assert (done["missing_signatures"], done["requests"]) == (0, ["R2"])
+    office.run("verify", "c.json", "--bundle", "bundle", secret=False)
+
+
+def test_nothing_is_overwritten_by_a_certificate(office):
+    office.run("request-delete", "ann", secret=False)
+    in_use(office)
+    key = Path("keys/signer.pem").read_bytes()
+    for option in ([], ["--force"]):
+        refused = office.run("certify", "R2", "-o", "keys/signer.pem", *option, code=5)
+        assert "is there already, and is no certificate" in refused.stderr
+    assert Path("keys/signer.pem").read_bytes() == key
+    office.run("certify", "R2")
+    again = office.run("certify", "R2", code=5)
+    assert "certify --resume" in again.stderr
+    office.run("certify", "R2", "--force")

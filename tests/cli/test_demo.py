@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from unlearnkit.cli.demo import render, tell
 from unlearnkit.cli.demo_story import Scale
 from unlearnkit.cli.output import Output
 
 from unlearnkit.bundle import PseudonymKey
+from unlearnkit.compliance.log import clock
+from unlearnkit.signing.keys import Algorithm, PrivateKey
 
 SMALL = Scale(epochs=2, rank=8, residual=8, processes=1)
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patched:  # which people are drawn for the audit follows from the pseudonyms
+    """Which people are drawn for the audit follows from the pseudonyms, and from the log, its key and its times."""
+    keys = {
+        Algorithm.ED25519: PrivateKey(ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32))),
+        Algorithm.P256: PrivateKey(ec.derive_private_key(1, ec.SECP256R1())),
+    }
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(PseudonymKey, "generate", lambda: PseudonymKey(bytes(32)))
+        patched.setattr(PrivateKey, "generate", keys.get)
+        patched.setattr(clock, "utc_now", lambda: datetime(2027, 3, 5, 9, tzinfo=UTC))
         return tell(tmp_path_factory.mktemp("told") / "demo", Output(verbosity=-1), SMALL)
 
 

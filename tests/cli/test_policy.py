@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
 import pytest
 from click.testing import CliRunner
 from unlearnkit.cli.main import main
 
-from unlearnkit.compliance.policy.policy import packaged_policies
+from unlearnkit.compliance.policy.deadlines import due
+from unlearnkit.compliance.policy.policy import Policy, packaged_policies
 
 
 def run(*arguments: str) -> str:
@@ -18,12 +20,12 @@ def run(*arguments: str) -> str:
 
 
 def test_policies_are_listed_with_their_titles():
-    assert [line.split()[0] for line in run("policy", "list").splitlines()] == ["ccpa", "gdpr", "research"]
+    assert [line.split()[0] for line in run("policy", "list").splitlines()] == list(packaged_policies())
     titles = [item["title"] for item in json.loads(run("--json", "policy", "list"))["policies"]]
     assert all("not legal advice" in title for title in titles)
 
 
-@pytest.mark.parametrize("name", ["ccpa", "gdpr", "research"])
+@pytest.mark.parametrize("name", packaged_policies())
 def test_a_policy_is_shown_as_it_is_written_and_can_be_copied(name, tmp_path):
     text = run("policy", "show", name)
     assert text.encode() == packaged_policies()[name]
@@ -59,4 +61,57 @@ def test_a_malformed_policy_and_an_unknown_one_have_their_exit_codes(tmp_path):
     assert "has unknown fields: got 'x'" in result.stderr or "lacks 'name', 'schema'" in result.stderr
     result = CliRunner().invoke(main, ["policy", "show", "hipaa"])
     assert result.exit_code == 1
-    assert "no policy 'hipaa': there are ccpa, gdpr, research" in result.stderr
+    assert "no policy 'hipaa': there are ccpa, ch-fadp, gdpr, lgpd, quebec-25, research" in result.stderr
+
+
+def test_a_diff_says_which_settings_differ_and_no_comments(tmp_path):
+    ours = tmp_path / "ours.toml"
+    text = packaged_policies()["gdpr"].decode()
+    ours.write_text(
+        "# Ours.\n" + text.replace("months = 1\n", "days = 30\n").replace('sources = ["web-form", ', "sources = [")
+    )
+    assert run("policy", "diff", "gdpr", str(ours)).splitlines() == [
+        "deadlines.respond.months",
+        "  - 1",
+        "  + (nothing)",
+        "words.sources",
+        "  - web-form, email, letter, phone, in-person, representative",
+        "  + email, letter, phone, in-person, representative",
+        "deadlines.respond.days",
+        "  - (nothing)",
+        "  + 30",
+    ]
+    assert run("policy", "diff", "gdpr", "gdpr") == "no setting differs\n"
+    found = json.loads(run("--json", "policy", "diff", "gdpr", "uk-gdpr"))["differences"]
+    assert {"setting": "jurisdiction", "before": "eu", "after": "uk"} in found
+
+
+def test_public_holidays_become_part_of_a_policy_and_move_its_deadlines(tmp_path):
+    ours = tmp_path / "ours.toml"
+    ours.write_bytes(packaged_policies()["gdpr"].replace(b"holidays = []", b"holidays = [2027-12-24]"))
+    listed = run("policy", "holidays", "DE-BE", "2027")
+    assert "2027-03-08,  # " in listed  # the day that is one in Berlin, and not in Bavaria
+    assert "2027-03-08" not in run("policy", "holidays", "DE-BY", "2027")
+    run("policy", "holidays", "DE-BE", "2027", "--into", str(ours))
+    policy = Policy.load(ours)
+    assert {date(2027, 3, 8), date(2027, 12, 24), date(2027, 12, 25)} < policy.working_days.holidays
+    again = ours.read_bytes()
+    run("policy", "holidays", "DE-BE", "2027", "--into", str(ours))
+    assert [line.partition("#")[0] for line in ours.read_text().splitlines()] == [
+        line.partition("#")[0] for line in again.decode().splitlines()
+    ]
+    # Received on 8 February 2027: a month later is Women's Day, a Monday; so it is the Tuesday.
+    assert due(policy.deadlines.respond, date(2027, 2, 8), policy.working_days).day == date(2027, 3, 9)
+    gdpr = Policy.load("gdpr")
+    assert due(gdpr.deadlines.respond, date(2027, 2, 8), gdpr.working_days).day == date(2027, 3, 8)
+
+
+def test_a_place_without_known_holidays_and_a_policy_without_a_line_for_them_are_refused(tmp_path):
+    result = CliRunner().invoke(main, ["policy", "holidays", "XX-YY", "2027"])
+    assert result.exit_code == 1
+    assert "no public holidays of 'XX-YY' are known" in result.stderr
+    bare = tmp_path / "bare.toml"
+    bare.write_text('schema = "unlearnkit/policy/v1"\nname = "bare"\n')
+    result = CliRunner().invoke(main, ["policy", "holidays", "DE", "2027", "--into", str(bare)])
+    assert result.exit_code == 3
+    assert "add 'holidays = []'" in result.stderr

@@ -70,6 +70,13 @@ def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
     (moved,) = shown["standing"]["changes"]
     assert (moved["probe"], moved["largest"], moved["tolerance"]) == ("test_loss", pytest.approx(change), 20)
     assert len(shown["standing"]["people"]) == 1
+    (listed,) = json.loads(run("--json", "release", "list").stdout)["releases"]
+    (left,) = listed["changes"]
+    assert (listed["people"], left["probe"], left["largest"]) == (1, "test_loss", pytest.approx(change))
+    assert left["left"] == pytest.approx(20 - abs(change))
+    text = run("release", "list").stdout
+    assert "1 people were answered without retraining" in text
+    assert "of 20 is left" in text
     text = run("release", "show", "digits@1", "--bundle", "bundle").stdout
     assert "1 of 5 people were answered without retraining" in text
     assert f"{abs(change) / 20:.0%} of the tolerance" in text
@@ -77,6 +84,7 @@ def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
     Path("bundle").rename("elsewhere")
     assert json.loads(run("--json", "release", "show", "digits@1").stdout)["standing"] is None
     assert run("release", "show", "digits@1", "--bundle", "elsewhere").stdout == text
+    assert "not known: the bundle of digits@1 is not at hand" in run("release", "list").stdout
     assert "ln -sfn BUNDLE releases/digits@1" in run("certify", "R4", code=1).stderr
     Path("releases/digits@1").unlink()
     Path("releases/digits@1").symlink_to("../elsewhere")

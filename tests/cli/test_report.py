@@ -66,6 +66,7 @@ def test_everything_is_verified_and_recomputed_first(case):
     assert result.stderr == ""
     root = read(Path("r.html").read_text())
     assert "Verified and recomputed for this report" in root.by_id("verdict").text
+    assert "R2: received 2025-03-05, due 2025-04-07, still open" in root.by_id("verdict").text  # 5 April is a Saturday
     names = [row.one("th").text for row in root.by_id("verify").parent.all("table")[0].all("tr")]
     assert names == [
         "Signature",
@@ -73,6 +74,7 @@ def test_everything_is_verified_and_recomputed_first(case):
         "Artefacts",
         "Log",
         "Release",
+        "Sketch",
         "Request",
         "Standing set",
         "Delta budget",
@@ -105,7 +107,7 @@ def test_the_document_says_what_was_checked(case, extent):
     document = json.loads(case.run("-o", "r.html", *options, json=True).stdout)
     assert (document["schema"], document["path"]) == ("unlearnkit/report/v1", "r.html")
     assert (document["verified"], document["extent"]) == (extent == "everything", extent)
-    assert len(document["checks"]) == {"everything": 11, "signature": 1, "nothing": 0}[extent]
+    assert len(document["checks"]) == {"everything": 12, "signature": 1, "nothing": 0}[extent]
     assert all(check["passed"] for check in document["checks"])
 
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
+from unlearnkit.compliance.policy.policy import packaged_policies
 
 PEOPLE = ["ann", "ann", "bob", "cleo", "cleo", "dan", "eve", None]
 
@@ -41,8 +42,10 @@ def small_recipe(seed: int = 0) -> uk.Recipe:
 
 
 def small_office(folder: Path) -> uk.Workspace:
-    """A workspace under the packaged research policy."""
-    return uk.Workspace.create(folder / "office", origin="example.org/log", policy="research")
+    """A workspace under the research policy, about the test loss alone; chosen directions keep numbers as they are."""
+    text = packaged_policies()["research"].replace(b'salt = "log"', b'salt = "chosen"')
+    (folder / "research.toml").write_bytes(text.replace(b'["test_loss", "own_loss"]', b'["test_loss"]'))
+    return uk.Workspace.create(folder / "office", origin="example.org/log", policy="../research.toml")
 
 
 def small_bundle(recipe: uk.Recipe, office: uk.Workspace) -> uk.Bundle:

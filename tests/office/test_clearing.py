@@ -12,7 +12,8 @@ from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
 from unlearnkit.errors import RefusedError, UnknownNameError
 from unlearnkit.office.clearing import CertificateKind
-from unlearnkit.verifier.certificate_file import parse_certificate_file
+from unlearnkit.verifier.absence import sign_absence
+from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.examination import Kind
 
 WITHOUT_ANN = ["eve", *UNITS[1:]]
@@ -68,7 +69,7 @@ def test_who_was_left_out_of_a_new_training_is_answered_by_a_certificate_of_excl
     file = parse_certificate_file(issued.path.read_bytes(), where="c")
     assert (file.entry, file.digest) == (issued.entry.line, issued.digest)
     assert fulfil(office, "R2", "retrained", issued.path) == "fulfilled"
-    with pytest.raises(RefusedError, match="trained again without: R2"):
+    with pytest.raises(RefusedError, match="one without them is in use: R2"):
         office.register(bundle(office, "back", bias=9.0), name="letters", version="1")
 
 
@@ -165,3 +166,21 @@ def test_what_was_not_asked_sensibly_is_said(office):
         office.certify_absence(["R4"], kind="effect")
     with pytest.raises(RefusedError, match="digits@1 is in force and holds data of 1 of 1"):
         office.certify_absence(["R2"])
+
+
+def test_an_absence_that_the_log_does_not_record_has_to_be_made_again(office, monkeypatch):
+    from unlearnkit.office import clearing
+
+    monkeypatch.setattr(clearing, "finish", None)
+    with pytest.raises(TypeError):
+        office.certify_absence(["R4"])  # recorded, and stopped before the proof
+    monkeypatch.undo()
+    path = office.root / "certificates" / "R4.absence.json"
+    assert parse_certificate_file(path.read_bytes(), where="c").proof is None
+    assert office.resume_absence(path).certificate.requests == ("R4",)
+    assert parse_certificate_file(path.read_bytes(), where="c").proof is not None
+    assert office.verify(path).value.certificate.requests == ("R4",)
+    other = office.certify_absence(["R4"], force=True)
+    path.write_bytes(CertificateFile(envelope=sign_absence(other.certificate, [office.signer_key()])).to_bytes())
+    with pytest.raises(RefusedError, match="the log does not record"):
+        office.resume_absence(path)

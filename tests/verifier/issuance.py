@@ -52,6 +52,7 @@ def _same(certificate: Certificate) -> Certificate:
 RULES = """[certificate]
 probes = ["test_loss"]
 bound_methods = ["certified", "audited"]
+salt = "chosen"
 minimum_directions = 4
 largest_ratio = 1
 largest_delta = 0.05

@@ -46,7 +46,7 @@ def test_the_log_records_the_certificate_by_its_digest(office):
 def test_an_outsider_verifies_it_with_public_keys_alone(office):
     verified, checks = office.verify(office.issue(office.request()).raw)
     assert verified.signers == (office.signer.public.key_id,)
-    before = ["signature", "bundle", "artefacts", "log", "release", "request", "standing set"]
+    before = ["signature", "bundle", "artefacts", "log", "release", "sketch", "request", "standing set"]
     assert checks == [*before, "delta budget", "audits", "numbers", "decision"]
 
 

@@ -22,6 +22,7 @@ from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_entries
 from unlearnkit.compliance.log.verification import History, VerifiedLog, read_history, verify_log
 from unlearnkit.compliance.releases.registry import Registry
+from unlearnkit.compliance.releases.sketches import Sketches
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import ChainError, FormatError, UnknownNameError, VerificationError
 from unlearnkit.signing.note import NoteKey
@@ -50,7 +51,7 @@ class Judge:
     """Takes the entries of a log in order, and raises for one that is not a legal step, as if it were not there."""
 
     def __init__(self) -> None:
-        self.register, self.registry = Register(), Registry()
+        self.register, self.registry, self.sketches = Register(), Registry(), Sketches()
         self._time: datetime | None = None
 
     def __call__(self, entry: Entry) -> None:
@@ -61,6 +62,7 @@ class Judge:
         self._time = entry.time
         self.register.replay([entry])
         self.registry.replay(entry)
+        self.sketches.replay(entry)
 
 
 class LogView:
@@ -152,6 +154,13 @@ class LogView:
         return self._judge.registry
 
     @property
+    def sketches(self) -> Sketches:
+        """All sketches that were announced. Raises as `register` does."""
+        if self._illegal is not None:
+            raise self._illegal
+        return self._judge.sketches
+
+    @property
     def unsigned(self) -> int:
         """How many entries no verified checkpoint covers."""
         return len(self) - (0 if self.signed is None else self.signed.checkpoint.size)
@@ -202,6 +211,11 @@ class LogView:
         """The Merkle tree of all entries, for proofs."""
         leaves = self._index.leaves
         return Tree(bytes(leaves[at : at + HASH_BYTES]) for at in range(0, len(leaves), HASH_BYTES))
+
+    def root_at(self, size: int) -> bytes:
+        """The Merkle root of the first entries."""
+        leaves = self._index.leaves
+        return Tree(bytes(leaves[at : at + HASH_BYTES]) for at in range(0, size * HASH_BYTES, HASH_BYTES)).root()
 
     def history(self, sizes: Collection[int], *, end: Position) -> History:
         """What the lines before ``end`` come to, as `read_history` finds it, without reading what this view has read.

@@ -32,7 +32,15 @@ from unlearnkit.files import MAX_SETTINGS, PUBLIC_MODE, fsync_directory, is_own,
 from unlearnkit.names import Origin, Pattern, Sha256, Word
 from unlearnkit.records import from_toml, read_toml, to_json
 from unlearnkit.shapes import As
-from unlearnkit.signing.keys import Algorithm, PrivateKey, read_private_key, write_private_key, write_public_key
+from unlearnkit.signing.command import commanded_key
+from unlearnkit.signing.keys import (
+    Algorithm,
+    PrivateKey,
+    read_private_key,
+    read_public_key,
+    write_private_key,
+    write_public_key,
+)
 from unlearnkit.signing.note import NoteKey
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +58,10 @@ origin = '{origin}'             # name of the audit log, unique among all logs; 
 policy = "{policy}"             # a packaged policy, or the path of a file from here: "policies/ours.toml"
 actor = "{actor}"               # who works here: a word from the policy's list of actors
 timezone = "{timezone}"         # where requests are received: days begin and end there
+
+# A command that signs in the place of keys/signer.pem, for keys in hardware: it gets a SHA-256 digest (32 bytes), and
+# writes a P-256 signature (DER). Its public half is keys/signer.pub.pem.
+# sign = ["pkcs11-sign", "--label", "privacy-office"]
 
 # Who writes letters, and to whom people can complain: 'unlearnkit requests letter' needs it.
 # [sender]
@@ -84,7 +96,7 @@ class Sender:
 class Settings:
     """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here.
 
-    sender: who writes letters.
+    sender: who writes letters. sign: a command that signs, for keys in hardware; empty: keys/signer.pem does.
     """
 
     schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
@@ -93,6 +105,7 @@ class Settings:
     actor: str
     timezone: Timezone
     sender: Sender | None = None
+    sign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,12 +203,16 @@ class WorkspaceFiles:
     def sender(self) -> Sender:
         """Who writes letters; UnknownNameError if the settings do not say."""
         file = self.root / FILE_NAME
-        found = read_toml(Settings, file.read_bytes(), where=str(file)).sender
+        found = self._stored().sender
         if found is None:
             raise UnknownNameError(
                 f"{file} does not say who writes letters", hint="add [sender] with name, address, contact, authority"
             )
         return found
+
+    def _stored(self) -> Settings:
+        file = self.root / FILE_NAME
+        return read_toml(Settings, read_bounded(file, MAX_SETTINGS), where=str(file))
 
     @property
     def log_path(self) -> Path:
@@ -226,7 +243,9 @@ class WorkspaceFiles:
         return LogKey(self.origin, read_private_key(self.root / _KEYS / "log.pem", passphrase=passphrase))
 
     def signer_key(self, passphrase: bytes | None = None) -> PrivateKey:
-        """What bundles, evidence and certificates are signed with."""
+        """What bundles, evidence and certificates are signed with: a key in a file, or what ``sign`` runs."""
+        if command := self._stored().sign:
+            return commanded_key(command, read_public_key(self.root / _KEYS / "signer.pub.pem"))
         return read_private_key(self.root / _KEYS / "signer.pem", passphrase=passphrase)
 
     def open_log(self) -> AuditLog:

@@ -23,16 +23,15 @@ from unlearnkit.errors import RefusedError, ThresholdError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
 from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.clearing import ClearingSteps
-from unlearnkit.office.filing import SUFFIX, certificate_name, finish, keep, require_free
+from unlearnkit.office.filing import certificate_name, finish, keep, require_free
+from unlearnkit.office.recorded import RecordedCertificate, recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
-from unlearnkit.verifier.account import Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import (
     CertificateFile,
-    document_digest,
     parse_certificate_file,
 )
 from unlearnkit.verifier.checks import Checklist
@@ -56,14 +55,6 @@ class Certified:
     path: Path
     missing: int
     entry: Entry | None
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedCertificate:
-    """A certificate that the log records. path: of its file among the workspace's certificates; None if it is lost."""
-
-    issued: Issued
-    path: Path | None
 
 
 @dataclass(frozen=True)
@@ -189,10 +180,7 @@ class CertificateSteps(ClearingSteps):
 
     def certificates(self) -> tuple[RecordedCertificate, ...]:
         """The certificates that the log records, in order, and where their files are."""
-        paths = {}
-        for path in sorted(self.certificates_path.glob(f"*{SUFFIX}")):
-            paths[document_digest(read_bounded(path, MAX_DOCUMENT), where=str(path))] = path
-        return tuple(RecordedCertificate(item, paths.get(item.certificate)) for item in issued_in(self.view()))
+        return recorded_certificates(self.view(), self.certificates_path)
 
     def _evidence(self, view: LogView, bundle: Bundle, given: Sequence[Path | str]) -> list[Evidence]:
         """All finished audits of a bundle: those that the workspace keeps, and others that were given."""

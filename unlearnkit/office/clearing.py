@@ -15,11 +15,14 @@ from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
 from unlearnkit.office.filing import FOLDER, finish, first_of, keep, require_free
+from unlearnkit.office.recorded import recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.absence import Absence, Exclusion
-from unlearnkit.verifier.certificate_file import CertificateFile
+from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.issue_absence import certify_absence, held_before
+from unlearnkit.verifier.recognition import Kind, recognise
+from unlearnkit.verifier.verify_absence import signed_absence
 
 
 class CertificateKind(StrEnum):
@@ -129,6 +132,29 @@ class ClearingSteps(ReleaseSteps):
         file = CertificateFile(envelope=made.raw)
         finish(path, file, made.entry, log=log, key=log_key, view=view)
         return CertifiedAbsence(certificate=made.certificate, digest=file.digest, path=path, entry=made.entry)
+
+    def resume_absence(self, file: Path | str) -> CertifiedAbsence:
+        """Put the proof into the file of a certificate of absence or exclusion, which something has interrupted.
+
+        Args:
+            file: The certificate.
+
+        Raises:
+            RefusedError: The log does not record it: it names the place that its entry was to have, so it has to be
+                made again.
+            VerificationError: Nobody trusted signed it.
+        """
+        path, view, where = Path(file), self.view(), str(file)
+        kept = parse_certificate_file(path.read_bytes(), where=where)
+        exclusion = recognise(path) is Kind.EXCLUSION
+        certificate, _ = signed_absence(kept.envelope, self.trust(), exclusion=exclusion, where=where)
+        known = recorded_certificates(view, self.certificates_path)
+        index = next((item.index for item in known if item.digest == kept.digest), None)
+        if index is None:
+            raise RefusedError(f"the log does not record {where}", hint="certify again; --force replaces the file")
+        entry = view.entry(index)
+        finish(path, kept, entry, log=self.open_log(), key=self.log_key(self.passphrase), view=view)
+        return CertifiedAbsence(certificate=certificate, digest=kept.digest, path=path, entry=entry)
 
     def _before(
         self, view: LogView, names: Sequence[str], kind: CertificateKind | None, before: ReleaseNamed | None

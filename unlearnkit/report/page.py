@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearnkit.compliance.releases.whereabouts import linked_bundles
+from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
-from unlearnkit.report.html import Verified, render_report
+from unlearnkit.report.absence import render_absence
+from unlearnkit.report.html import RequestDates, Verified, render_report
 from unlearnkit.signing.dsse import parse_envelope
+from unlearnkit.verifier.absence import ABSENCE_TYPE, EXCLUSION_TYPE, parse_absence
 from unlearnkit.verifier.certificate import Certificate, parse_certificate
 from unlearnkit.verifier.certificate_file import document_digest, parse_certificate_file
-from unlearnkit.verifier.checks import Check
+from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.materials import Materials, Trust, trust_at_hand
+from unlearnkit.verifier.recognition import Kind, recognise
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate, verify_signed_certificate
+from unlearnkit.verifier.verify_absence import verify_absence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,7 @@ def certificate_page(
     """A certificate as a page that says how much of it was verified.
 
     With the bundle, everything is verified and recomputed; with trusted keys alone, the signatures are; else nothing.
+    One of exclusion or absence is verified whole where there are trusted keys, with the bundles of the workspace.
     What is tried and fails is raised, and makes no page.
 
     Args:
@@ -50,10 +57,12 @@ def certificate_page(
         UnlearnkitError: What `verify_certificate` and `verify_signed_certificate` raise.
     """
     raw, where = read_bounded(file, MAX_DOCUMENT), str(file)
+    if (kind := recognise(file)) in (Kind.EXCLUSION, Kind.ABSENCE):
+        return _absence_page(file, raw, kind, _others(bundle, log, trust))
     if bundle is not None:
         beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
         found = verify_certificate(raw, where=where, beside=beside)
-        return _page(file, raw, found.certificate, Verified.EVERYTHING, found)
+        return _page(file, raw, found.certificate, Verified.EVERYTHING, found, _dates(found.certificate, beside))
     if log or evidence:
         raise ValueError("--log and --evidence take --bundle: numbers are recomputed from that")
     store = trust_at_hand(trust)
@@ -65,8 +74,54 @@ def certificate_page(
     return _page(file, raw, certificate, Verified.NOTHING, None)
 
 
+def _others(bundle: Path | None, log: Path | None, trust: Trust | None) -> Materials | None:
+    """What verifies a certificate about several releases; None without a trusted key."""
+    if trust_at_hand(trust) is None:
+        return None
+    workspace = WorkspaceFiles.nearest()
+    linked = () if workspace is None else linked_bundles(workspace.root)
+    return Materials.at_hand(bundle=bundle, bundles=linked, log=log, trust=trust)
+
+
+def _absence_page(file: Path, raw: bytes, kind: Kind, beside: Materials | None) -> Page:
+    where, digest = str(file), document_digest(raw, where=str(file))
+    if beside is None:
+        envelope = parse_envelope(parse_certificate_file(raw, where=where).envelope, where=where)
+        predicate = EXCLUSION_TYPE if kind is Kind.EXCLUSION else ABSENCE_TYPE
+        said = parse_absence(envelope.unverified_payload, where=where, predicate_type=predicate)
+        html = render_absence(said, (), verified=Verified.NOTHING, file=file.name, digest=digest)
+        return Page(html=html, extent=Verified.NOTHING, checks=())
+    checks = Checklist(where)
+    found = verify_absence(raw, where=where, exclusion=kind is Kind.EXCLUSION, beside=beside, checks=checks)
+    html = render_absence(
+        found.certificate,
+        [(check.name, check.found) for check in found.checks],
+        verified=Verified.EVERYTHING,
+        file=file.name,
+        digest=digest,
+        unchecked=checks.unchecked,
+    )
+    return Page(html=html, extent=Verified.EVERYTHING, checks=found.checks)
+
+
+def _dates(certificate: Certificate, beside: Materials) -> Iterator[RequestDates]:
+    """The days of its requests, from the log that is at hand; none if there is none."""
+    view = beside.view_of(certificate.log, is_needed=False)
+    if view is None:
+        return
+    for name in certificate.requests:
+        request = view.register.get(name)
+        closed = request.steps[-1].on if request.is_closed else None
+        yield RequestDates(name, request.received, request.respond.day, closed)
+
+
 def _page(
-    file: Path, raw: bytes, certificate: Certificate, extent: Verified, found: VerifiedCertificate | None
+    file: Path,
+    raw: bytes,
+    certificate: Certificate,
+    extent: Verified,
+    found: VerifiedCertificate | None,
+    dates: Iterable[RequestDates] = (),
 ) -> Page:
     checks, unchecked = (found.checks, found.unchecked) if found else ((), ())
     html = render_report(
@@ -76,5 +131,6 @@ def _page(
         file=file.name,
         digest=document_digest(raw, where=file.name),
         unchecked=unchecked,
+        dates=tuple(dates),
     )
     return Page(html=html, extent=extent, checks=checks)

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -15,9 +16,11 @@ from unlearnkit.bundle import (
     Directions,
     InformedDirections,
     SoloUnits,
+    SweptProbe,
     salt_from_checkpoint,
     salt_from_seed,
 )
+from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.sketching.second_order import SWEEP_LANES
@@ -160,6 +163,31 @@ class Asked:
             (self.solo_units, self.keeps_solo_weights, self.checkpoint),
         )
         return there == wanted and settings.salt in ("", manifest.salt)
+
+
+def settings_of(
+    recipe: Recipe,
+    *,
+    forward: Forward | None,
+    reverse: Mapping[str, Reverse] | None,
+    informed: Informed | None,
+    solo: Solo | None,
+    dtype: Literal["float32", "float64"],
+) -> SketchSettings:
+    """What a call of ``sketch`` computes. Raises as `Asked.of`, and ValueError for directions that somebody chose."""
+    asked = Asked.of(recipe, forward, reverse, informed, solo, None, None)
+    if asked.explicit is not None:
+        raise ValueError("explicit directions follow from no log: use unlearnkit.sketch")
+    return SketchSettings(
+        degree=1 if forward is None else forward.degree,
+        directions=0 if forward is None else forward.count,
+        dtype=dtype,
+        informed=asked.informed_directions,
+        solo=asked.solo_units,
+        reverse=tuple(SweptProbe(n, r.rank, r.residual, r.cubic) for n, r in sorted(asked.reverse.items())),
+        keep_weights=forward is not None and forward.keep_weights and forward.count > 0,
+        keep_solo_weights=asked.keeps_solo_weights,
+    )
 
 
 def digest_of(directions: Array) -> str:

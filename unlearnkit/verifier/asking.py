@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.deadlines import Due, due
 from unlearnkit.compliance.policy.policy import Policy
@@ -10,8 +12,10 @@ from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
 from unlearnkit.compliance.requests.register import CLOSING, Register, Request
 from unlearnkit.compliance.requests.steps import Extended, Received
+from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import VerificationError
 from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.origin import SketchOrigin, sketch_origin
 
 
 def verify_release(certificate: Certificate, bundle: Bundle, registry: Registry, *, index: int) -> None:
@@ -23,7 +27,23 @@ def verify_release(certificate: Certificate, bundle: Bundle, registry: Registry,
     _require(release.artefacts == Artefacts.of(bundle), f"release {release.id} was registered with another bundle")
 
 
-def verify_requests(certificate: Certificate, policy: Policy, register: Register, *, index: int) -> None:
+class Answering(Protocol):
+    """A certificate that answers requests."""
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """Their ids."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Pseudonyms of who made them."""
+
+    @property
+    def policy_digest(self) -> str:
+        """Of the policy that they were received under."""
+
+
+def verify_requests(certificate: Answering, policy: Policy, register: Register, *, index: int) -> None:
     """Each request was there, and open, when the entry ``index`` recorded the certificate; VerificationError if not.
 
     The policy that it was received under is the certificate's, and its days are due as that says.
@@ -33,7 +53,7 @@ def verify_requests(certificate: Certificate, policy: Policy, register: Register
         _verify_days(register.original(register.get(name)), policy)
 
 
-def _verify_request(certificate: Certificate, name: str, register: Register, index: int) -> None:
+def _verify_request(certificate: Answering, name: str, register: Register, index: int) -> None:
     _require(name in register.requests, f"the log has no request {name}")
     request = register.get(name)
     received = request.steps[0]
@@ -86,6 +106,20 @@ def verify_union(certificate: Certificate) -> None:
     """The claims are about those who ask and who stand, as the certificate itself names them; VerificationError."""
     together = tuple(sorted({*certificate.subjects, *certificate.standing}))
     _require(certificate.deleted == together, "it deletes other data than that of who asks and who stands")
+
+
+def verify_origin(certificate: Certificate, bundle: Bundle, view: LogView, *, index: int) -> SketchOrigin:
+    """The bundle's directions come from where it says, and the certificate names every other sketch; returns where.
+
+    Raises:
+        VerificationError: It does not name them all, or the directions do not follow from the log.
+    """
+    found = sketch_origin(bundle.manifest, view, origin=certificate.log, before=index)
+    _require(
+        certificate.sketches == found.others,
+        f"it names other sketches of its recipe at entries {certificate.sketches}, the log has {found.others}",
+    )
+    return found
 
 
 def _require(holds: object, message: str) -> None:

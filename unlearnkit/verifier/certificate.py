@@ -46,14 +46,19 @@ Decimals = tuple[DecimalText, ...]
 UNKNOWN = "unknown"
 """Stands for a number that nobody knows, such as an error without directions that could tell."""
 
-_VERDICT = Pattern("|".join(VERDICTS), f"one of {', '.join(VERDICTS)}")
+Verdict = Annotated[str, Pattern("|".join(VERDICTS), f"one of {', '.join(VERDICTS)}")]
 MaybeDecimal = Annotated[str, Pattern(rf"{DECIMAL.regex}|{UNKNOWN}", f"{DECIMAL.what}, or {UNKNOWN!r}")]
 
 
 class Outcome(StrEnum):
-    """What a decision can be: the effect is negligible, and the model kept; it is not; or neither is shown."""
+    """What a decision can be.
+
+    The effect is negligible, and the model kept; it is not; a corrected model is near enough to the retrained one to be
+    served; or nothing of that is shown.
+    """
 
     KEEP = "keep"
+    CORRECT = "correct"
     RETRAIN = "retrain"
     INSUFFICIENT = "insufficient"
 
@@ -97,7 +102,7 @@ class Series:
     terms, norms: of neighbouring degrees (`unlearnkit.estimation.convergence`), or `UNKNOWN`.
     """
 
-    verdict: Annotated[str, _VERDICT]
+    verdict: Verdict
     terms: MaybeDecimal
     norms: MaybeDecimal
 
@@ -205,6 +210,7 @@ class Certificate:
     account: of delta, see `account_digest`.
     requests, subjects: those that are answered together, and the sorted pseudonyms of who made them.
     standing: pseudonyms, sorted, of everybody in the bundle who was answered without retraining before.
+    sketches: the entries that announced other sketches of this recipe.
     deleted: those together, sorted, whom the claims are about. policy: the whole text.
     audits: every audit of the recipe that the log holds, finished or not; claims name the evidence that they use.
     log: the name of the log that records this certificate. spent: the delta account with this certificate.
@@ -222,6 +228,7 @@ class Certificate:
     counterfactual: str
     units: Count
     directions: Count
+    sketches: Annotated[tuple[Count, ...], Items(in_order=True)]
     audits: tuple[LoggedAudit, ...]
     claims: tuple[Claim, ...]
     policy: Annotated[str, As(PolicyText, lambda stored: stored.text, PolicyText.of)]

@@ -116,7 +116,7 @@ def certify(
 
     """
     view = LogView.read(log.path) if view is None else view
-    asked = together(view, requests, policy, bundle)
+    asked = together(view, requests, policy, bundle, origin=origin)
     settled = _delta(policy, delta)
     found = required_evidence(asked.audits, bundle.digest, evidence, view)
     claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=found)
@@ -145,11 +145,13 @@ def record(
         issued = issued_in(view.up_to(writer.end))
         if (found := recorded_as(issued, file.digest)) is not None:
             return view.entry(found.index)
-        asked = together(view, certificate.requests, policy, bundle)
+        asked = together(view, certificate.requests, policy, bundle, origin=certificate.log)
         if asked.release != certificate.release:
             raise _outdated(where, f"the release is {asked.release} now, and was {certificate.release}")
         if (asked.subjects, asked.standing) != (certificate.subjects, certificate.standing):
             raise _outdated(where, "somebody was answered without retraining since")
+        if asked.sketches != certificate.sketches:
+            raise _outdated(where, "its recipe was sketched again since")
         if asked.audits != certificate.audits:
             raise _outdated(where, "an audit was recorded since")
         if str(_spent(certificate.claims, policy, DeltaAccount(certificate.account, issued))) != certificate.spent:
@@ -190,7 +192,7 @@ def _record(
 ) -> Issuance:
     """Decide again, then sign, keep and record, while no other writer does."""
     with log.exclusive() as writer:
-        if (now := together(view.up_to(writer.end), asked.requests, policy, bundle)) != asked:
+        if (now := together(view.up_to(writer.end), asked.requests, policy, bundle, origin=origin)) != asked:
             what = "an audit was recorded" if now.audits != asked.audits else "somebody was answered without retraining"
             raise RefusedError(
                 f"{what} while claims were computed: they leave that out",
@@ -237,6 +239,7 @@ def _certificate(
         counterfactual=manifest.counterfactual,
         units=manifest.units,
         directions=manifest.direction_count,
+        sketches=asked.sketches,
         audits=asked.audits,
         claims=claims,
         policy=policy.text,

@@ -13,12 +13,14 @@ from unlearnkit.compliance.requests.register import Register, Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.verifier.audits import LoggedAudit, logged_audits
+from unlearnkit.verifier.origin import require_salt, sketch_origin
 
 
 @dataclass(frozen=True, slots=True)
 class Together:
     """Who is answered together, of which release. subjects: who asks. standing: who was answered without retraining.
 
+    sketches: the entries that announced other sketches of its recipe.
     audits: of the recipe, as far as the log has them.
     """
 
@@ -26,6 +28,7 @@ class Together:
     requests: tuple[str, ...]
     subjects: tuple[str, ...]
     standing: tuple[str, ...]
+    sketches: tuple[int, ...]
     audits: tuple[LoggedAudit, ...]
 
     @property
@@ -34,17 +37,19 @@ class Together:
         return tuple(sorted({*self.subjects, *self.standing}))
 
 
-def together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle) -> Together:
+def together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle, *, origin: str) -> Together:
     """Those whom these requests and the log bring together, if they may be answered now.
 
     Raises:
         UnknownNameError: There is no such request.
         ValueError: None was given, or one twice.
         RefusedError: One is closed, or the bundle is of no release in force, or has no data of a person.
-        PolicyError: One is under another policy.
+        PolicyError: One is under another policy, or that takes no directions that somebody chose.
+        VerificationError: The directions do not follow from the log, and say that they do.
     """
     if not names or len(set(names)) < len(names):
         raise ValueError(f"requests: got {', '.join(names) or 'none'}, expected at least one, each once")
+    require_salt(bundle.manifest, policy)
     register = view.register
     asked = [certifiable(register, name, policy) for name in names]
     if absent := [request.id for request in asked if request.subject not in bundle.units]:
@@ -57,6 +62,7 @@ def together(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle
         requests=tuple(request.id for request in sorted(asked, key=lambda request: request.steps[0].index)),
         subjects=tuple(sorted({request.subject for request in asked})),
         standing=standing_set(register, bundle),
+        sketches=sketch_origin(bundle.manifest, view, origin=origin).others,
         audits=logged_audits(view, bundle.manifest.recipe_digest),
     )
 

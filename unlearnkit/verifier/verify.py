@@ -18,10 +18,10 @@ from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import ThresholdError, VerificationError
+from unlearnkit.errors import PolicyError, ThresholdError, VerificationError
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
 from unlearnkit.verifier.agreement import disagreements
-from unlearnkit.verifier.asking import verify_release, verify_requests, verify_together, verify_union
+from unlearnkit.verifier.asking import verify_origin, verify_release, verify_requests, verify_together, verify_union
 from unlearnkit.verifier.audits import all_of, logged_audits, verify_planned
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
@@ -31,6 +31,7 @@ from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.expected import leave_out_unexpected, verify_expected
 from unlearnkit.verifier.materials import Materials
+from unlearnkit.verifier.origin import require_salt
 from unlearnkit.verifier.recording import issued_in, verify_by_proof, verify_in_log
 from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.signers import policy_of, trusted_signers
@@ -119,6 +120,7 @@ def verify_certificate(
     checks.add("bundle", f"signed by {_short(bundle.signers)}; every file and direction agrees")
     verify_subjects(certificate, bundle)
     checks.add("artefacts", "the certificate is about this bundle and this model")
+    _verify_salt(bundle, policy)
     proven = verify_by_proof(file, certificate, beside.trust, quorum=beside.quorum, where=where)
     if proven is not None:
         beside.seen(proven.checkpoint)
@@ -171,6 +173,10 @@ def _verify_beside_log(
     checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
     verify_release(certificate, bundle, view.registry, index=entry.index)
     checks.add("release", f"{certificate.release} was in force then, with this bundle")
+    origin = verify_origin(certificate, bundle, view, index=entry.index)
+    chosen = "somebody chose its directions"
+    came = chosen if origin.commitment is None else f"its directions follow from entry {origin.commitment}"
+    checks.add("sketch", f"{came}; the recipe has {len(origin.others)} other sketches")
     verify_requests(certificate, policy, view.register, index=entry.index)
     asked = ", ".join(certificate.requests)
     checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
@@ -190,6 +196,7 @@ def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, s
     told = "which the log tells: --log"
     checks.leave_out(
         f"that {certificate.release} was in force, with this bundle, {told}",
+        f"that its directions follow from it, and its recipe has {len(certificate.sketches)} other sketches, {told}",
         f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
         f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
         f"that {certificate.spent} is what was spent together with other certificates, {told}",
@@ -229,6 +236,13 @@ def verify_subjects(certificate: Certificate, bundle: Bundle) -> None:
     }
     for name, (claimed, found) in said.items():
         _require(claimed == found, f"its {name} is {claimed!r}, the bundle has {found!r}")
+
+
+def _verify_salt(bundle: Bundle, policy: Policy) -> None:
+    try:
+        require_salt(bundle.manifest, policy)
+    except PolicyError as err:
+        raise VerificationError(f"the certificate is wrong: {err}") from None
 
 
 def _verify_budget(certificate: Certificate, issued: Sequence[Issued]) -> None:

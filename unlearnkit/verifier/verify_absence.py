@@ -64,7 +64,7 @@ def verify_absence(
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
-    certificate, signers = _signed(file.envelope, where, beside.trust, EXCLUSION_TYPE if exclusion else ABSENCE_TYPE)
+    certificate, signers = signed_absence(file.envelope, beside.trust, exclusion=exclusion, where=where)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
     proven = proven_entry(file, certificate.log, beside.trust, quorum=beside.quorum, where=where)
     if proven is not None:
@@ -94,8 +94,12 @@ def verify_absence(
     return VerifiedAbsence(certificate=certificate, digest=file.digest, signers=signers, checks=checks.passed)
 
 
-def _signed(raw: bytes, where: str, trust: TrustStore, kind: str) -> tuple[Absence, tuple[str, ...]]:
-    """The certificate, signed by those whom the policy in it asks for."""
+def signed_absence(raw: bytes, trust: TrustStore, *, exclusion: bool, where: str) -> tuple[Absence, tuple[str, ...]]:
+    """The certificate in an envelope, signed by those whom its policy asks for, and their key ids.
+
+    Raises SignatureError, ThresholdError, FormatError.
+    """
+    kind = EXCLUSION_TYPE if exclusion else ABSENCE_TYPE
     known = verify_envelope(
         raw, where=where, payload_type=PAYLOAD_TYPE, keys=trust.keys(Role.CERTIFICATE_SIGNER), threshold=1
     )

@@ -16,7 +16,11 @@ from unlearnkit.errors import FormatError, PolicyError, UnknownNameError, Unknow
 EMPTY = b'schema = "unlearnkit/policy/v1"\nname = "nothing"\n'
 
 
-@pytest.mark.parametrize("name", ["ccpa", "gdpr", "research"])
+PACKAGED = ["ccpa", "ch-fadp", "gdpr", "lgpd", "quebec-25", "research", "uk-gdpr", "us-states"]
+WITHOUT_EXTENSION = {"ch-fadp", "lgpd", "quebec-25"}  # laws that have none
+
+
+@pytest.mark.parametrize("name", PACKAGED)
 def test_the_packaged_policies_are_valid_commented_and_no_legal_advice(name):
     raw = packaged_policies()[name]
     policy = parse_policy(raw, where=name)
@@ -24,16 +28,19 @@ def test_the_packaged_policies_are_valid_commented_and_no_legal_advice(name):
     assert b"A STARTING POINT, NOT LEGAL ADVICE" in raw
     assert "a starting point, not legal advice" in policy.title
     assert raw.count(b"#") > 8
-    assert {field.name for field in fields(Words) if not getattr(policy.words, field.name)} == set()
-    assert set(policy.requests.accepted) == {"retrained", "negligible-effect", "no-data-held", "refused"}
+    missing = {"extension_reasons"} if name in WITHOUT_EXTENSION else set()
+    assert {field.name for field in fields(Words) if not getattr(policy.words, field.name)} == missing
+    corrected = {"corrected"} if policy.correction.tolerances else set()
+    assert set(policy.requests.accepted) == {"retrained", "negligible-effect", "no-data-held", "refused"} | corrected
+    assert corrected or name not in {"gdpr", "ccpa", "research"}
     assert policy.deadlines.respond
-    assert policy.deadlines.extended
+    assert (policy.deadlines.extended is None) == (name in WITHOUT_EXTENSION)
     assert policy.certificate.delta_budget
     assert policy.signing.roles
 
 
-def test_there_are_three_packaged_policies():
-    assert list(packaged_policies()) == ["ccpa", "gdpr", "research"]
+def test_these_are_the_packaged_policies():
+    assert list(packaged_policies()) == PACKAGED
 
 
 def test_gdpr_and_ccpa_have_their_clocks():
@@ -93,7 +100,7 @@ def test_a_word_is_one_of_the_list_and_the_error_says_which():
         ),
         (
             '[requests]\naccepted = ["ignored"]',
-            r"requests.accepted\[0\] must be 'retrained' or 'negligible-effect' or 'no-data-held' or 'refused': got 'i",
+            r"requests.accepted\[0\] must be 'retrained' or 'negligible-effect' or 'corrected' or 'no-data-held' or",
         ),
         (
             "[requests]\nretention_months = -1",
@@ -158,7 +165,9 @@ def test_names_and_schemas_are_checked():
 def test_a_policy_is_loaded_by_name_or_from_a_file(tmp_path):
     (tmp_path / "mine.toml").write_bytes(EMPTY)
     assert Policy.load(tmp_path / "mine.toml") == Policy.load(f"{tmp_path}/mine.toml")
-    with pytest.raises(UnknownNameError, match="no policy 'hipaa': there are ccpa, gdpr, research"):
+    with pytest.raises(
+        UnknownNameError, match="no policy 'hipaa': there are ccpa, ch-fadp, gdpr, lgpd, quebec-25, research"
+    ):
         Policy.load("hipaa")
     with pytest.raises(UnknownNameError, match="no policy file"):
         read_policy("mine.toml")
