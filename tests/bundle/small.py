@@ -29,7 +29,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 
 UNITS = ["ann", "ben", "cat", "dan", "17"]
 COUNT, DEGREE = 6, 2
-RANK, LEFT = 1, 5  # of the reverse sweeps: columns of the basis, directions for what that leaves
+RANK, LEFT = 2, 5  # of the reverse sweeps: columns of the basis, directions for what that leaves
 
 
 def description(name: str) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _reverse_sweeps(polynomial: Polynomial, rng, salt: bytes) -> dict[str, np.nd
     """Exact: gradient, the Hessian's largest eigenpairs, and its products with directions."""
     hessian = 2 * polynomial.tensors[1]
     values, vectors = np.linalg.eigh(hessian)
-    order = np.argsort(-np.abs(values), axis=1)[:, : 4 * RANK]
+    order = np.argsort(-np.abs(values), axis=1)[:, : 2 * RANK]
     psi = Directions.random(DIGEST, salt, LEFT, len(UNITS), "float64", RESIDUAL).block(0, LEFT)
     return {
         "gradient": polynomial.tensors[0],

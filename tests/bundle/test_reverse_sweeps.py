@@ -138,8 +138,8 @@ def test_explicit_directions_have_none(tmp_path, swept):
         write_bundle(tmp_path / "b", manifest=manifest, **{**explicit.contents, "reverse": swept.contents["reverse"]})
 
 
-@pytest.mark.parametrize(("rank", "pairs"), [(0, 0), (1, 4), (2, 5), (9, 5)])
-def test_a_basis_gives_four_eigenpairs_for_each_column_but_no_more_than_units(rank, pairs):
+@pytest.mark.parametrize(("rank", "pairs"), [(0, 0), (2, 4), (3, 5), (9, 5)])
+def test_a_basis_gives_two_eigenpairs_for_each_column_but_no_more_than_units(rank, pairs):
     assert SweptProbe("margins", rank, 0).eigenpairs(5) == pairs
 
 

@@ -101,18 +101,6 @@ def test_reverse_sweeps_predict_the_margins(truth, swept, degree):
         assert reached[1] <= error
 
 
-def test_a_small_rank_beside_series_of_units_alone_does_better_than_a_large_one(truth, tmp_path):
-    """Six margins; all 40 and larger ranks are in `benchmarks/digits.py`."""
-    settings = {"margins": uk.Reverse(rank=16, residual=0, cubic=4)}
-    recipe = make_recipe(truth, probed=6)
-    bundle = uk.sketch(recipe, tmp_path / "bundle", reverse=settings, solo=uk.Solo(3), seed=0, progress=False)
-    sketch = bundle.probe("margins")
-    for kind, least in (("rand", 0.992), ("class", 0.97)):
-        lds, error = scores(truth, kind, lambda masks: sketch.predict(masks).change)
-        assert lds >= least
-        assert error <= 0.088
-
-
 @pytest.mark.parametrize(("kind", "delta", "widest"), [("rand", 0.1, 0.5), ("class", 0.2, 0.9)])
 def test_real_margins_fall_inside_audited_intervals_of_degree_two(truth, swept, kind, delta, widest):
     """Every other retraining calibrates; of those between them, the promised share has all 40 margins inside."""

@@ -75,66 +75,49 @@ def test_a_complete_basis_makes_the_second_order_exact_and_certain(tmp_path, nam
     assert second.method == f"{N} eigenpairs, by reverse sweeps"
 
 
-def left(products: np.ndarray, count: int) -> np.ndarray:
-    """The leading left singular vectors of all elements' products, each counted alike."""
-    return np.linalg.svd(np.concatenate([y / np.linalg.norm(y) for y in products], axis=1))[0][:, :count]
-
-
-def promised(h: np.ndarray, started: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """``P H + H P - P H P`` with P on the span of a start and of what H makes of it, and Nystrom's form of the rest."""
-    start = np.linalg.qr(np.concatenate([started, rest], axis=1))[0]
-    inside = start[:, : started.shape[1]]
+def test_the_low_rank_form_is_the_one_that_is_promised(low):
+    """``Q Q' H + H Q Q' - Q Q' H Q Q'`` and Nystrom's form of the rest, cut to the four largest eigenpairs."""
+    h, start = hessian(probe), random_rows(low, "range", 2).real.T
     products = h @ start
-    basis = np.concatenate([inside, left(products - inside @ (inside.T @ products), start.shape[1])], axis=1)
-    known, found = basis @ basis.T, []
+    beside = np.concatenate([y / np.linalg.norm(y) for y in products], axis=1)
+    q = np.linalg.svd(beside)[0][:, :2]
+    inside, outside = q @ q.T, np.eye(N) - q @ q.T
+    form_of = []
     for matrix in h:
-        whole = known @ matrix + matrix @ known - known @ matrix @ known
-        if rest.shape[1]:
-            beyond, random = np.eye(N) - known, start[:, started.shape[1] :]
-            factor = beyond @ matrix @ beyond @ random
-            values, vectors = np.linalg.eigh(random.T @ factor)
-            inverse = np.where(np.abs(values) > 0.1 * np.abs(values).max(), 1 / values, 0)
-            whole = whole + factor @ (vectors * inverse) @ vectors.T @ factor.T
-        found.append(whole)
-    return np.array(found)
-
-
-def dense(bundle: uk.Bundle, name: str) -> np.ndarray:
-    found = bundle.probe(name).reverse
-    return np.einsum("euk,ek,evk->euv", found.vectors, found.values, found.vectors)
-
-
-def gradient_directions(p) -> np.ndarray:
-    """The right singular vectors of the gradients, each counted alike: columns."""
-    gradients = unrolled.gradient(p).numpy().reshape(-1, N)
-    return np.linalg.svd(gradients / np.linalg.norm(gradients, axis=1, keepdims=True))[2].T
-
-
-def test_the_low_rank_form_is_the_one_that_is_promised(low, tmp_path):
-    """The gradients' leading directions begin it; random vectors fill up where there are fewer gradients."""
-    several = promised(hessian(probe), gradient_directions(probe)[:, :2], np.zeros((N, 0)))
-    np.testing.assert_allclose(dense(low, "probe"), several, rtol=1e-6, atol=1e-10)
+        factor = outside @ matrix @ outside @ start
+        values, vectors = np.linalg.eigh(start.T @ factor)
+        inverse = np.where(np.abs(values) > 0.1 * np.abs(values).max(), 1 / values, 0)
+        whole = inside @ matrix + matrix @ inside - inside @ matrix @ inside
+        whole += factor @ (vectors * inverse) @ vectors.T @ factor.T
+        values, vectors = np.linalg.eigh(whole)
+        largest = np.argsort(-np.abs(values))[:4]
+        form_of.append((vectors[:, largest] * values[largest]) @ vectors[:, largest].T)
+    found = low.probe("probe").reverse
+    dense = np.einsum("euk,ek,evk->euv", found.vectors, found.values, found.vectors)
+    np.testing.assert_allclose(dense, form_of, rtol=1e-6, atol=1e-10)
     second = low.probe("probe").predict(sets()).terms[1]
-    np.testing.assert_allclose(second.value, form(sets(), several, probe), rtol=1e-6, atol=1e-10)
-    one = make(tmp_path / "bundle", reverse={"scalar": uk.Reverse(rank=2, residual=0)})
-    random = random_rows(one, "range", 2).real.T[:, :1]
-    alone = promised(hessian(scalar_probe), gradient_directions(scalar_probe)[:, :1], random)
-    np.testing.assert_allclose(dense(one, "scalar"), alone, rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(second.value, form(sets(), np.array(form_of), probe), rtol=1e-6, atol=1e-10)
 
 
 def test_beside_series_of_units_alone_the_form_is_of_what_is_off_the_diagonal(tmp_path):
-    """And all of the range belongs to its basis. The diagonal is that of the series, whatever the form's is."""
+    """It is exact wherever one side lies in the span of a start, gradients first, and of what the Hessian makes of it."""
     bundle = make(tmp_path / "bundle", reverse={"scalar": uk.Reverse(rank=2, residual=0)}, solo=uk.Solo(2))
-    h = hessian(scalar_probe)
-    off = h - np.einsum("euu->eu", h)[:, :, None] * np.eye(N)
-    start = np.linalg.qr(
-        np.stack([gradient_directions(scalar_probe)[:, 0], random_rows(bundle, "range", 2).real[0]], 1)
+    h, gradient = hessian(scalar_probe)[0], unrolled.gradient(scalar_probe).numpy()
+    off = h - np.diag(np.diag(h))
+    start = np.linalg.qr(np.stack([gradient, random_rows(bundle, "range", 2).real[0]], axis=1))[0]
+    further = np.linalg.svd(off @ start - start @ (start.T @ off @ start))[0][:, :2]
+    known = np.linalg.qr(np.concatenate([start, further], axis=1))[0]
+    inside = known @ known.T
+    values, vectors = np.linalg.eigh(inside @ off + off @ inside - inside @ off @ inside)
+    largest = np.argsort(-np.abs(values))[:4]
+    expected = (vectors[:, largest] * values[largest]) @ vectors[:, largest].T
+    found = bundle.probe("scalar").reverse
+    np.testing.assert_allclose(
+        (found.vectors[0] * found.values[0]) @ found.vectors[0].T, expected, rtol=1e-6, atol=1e-10
     )
-    expected = promised(off, start[0], np.zeros((N, 0)))
-    np.testing.assert_allclose(dense(bundle, "scalar"), expected, rtol=1e-6, atol=1e-10)
-    whole = expected - np.einsum("euu->eu", expected)[:, :, None] * np.eye(N) + (h - off)
+    whole = expected - np.diag(np.diag(expected)) + np.diag(np.diag(h))
     second = bundle.probe("scalar").predict(sets()).terms[1]
-    np.testing.assert_allclose(second.value, form(sets(), whole, scalar_probe), rtol=1e-6, atol=1e-10)
+    np.testing.assert_allclose(second.value, form(sets(), whole[None], scalar_probe), rtol=1e-6, atol=1e-10)
 
 
 def test_the_residual_is_the_hessian_along_directions_of_its_own(low):

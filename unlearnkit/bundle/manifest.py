@@ -81,8 +81,8 @@ def reverse_file(name: str) -> str:
 
 
 def eigenpairs_kept(rank: int, units: int) -> int:
-    """Four for each column of the basis that a Hessian was searched with, as far as there are so many."""
-    return min(4 * rank, units)
+    """Two for each column of the basis that a Hessian was searched with, as far as there are so many."""
+    return min(2 * rank, units)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,11 @@ products side by side; the range finder of Halko, Martinsson and Tropp 2011), an
 
 and of that the eigenpairs with the largest eigenvalues are kept. Pure functions over arrays.
 
-Not all of V need be random. Probes change most along their gradients, and there the leading vectors of their Hessians
-lie: the gradients, which are known, begin V (`started_from`), and what V has of them belongs to Q. Where the diagonals
-are known from elsewhere, forms are of what is beside them, whose leading part a diagonal would hide, and all of V
-belongs to Q: Nystrom's form is of little use there. Measured on the digits benchmark (40 margins, 16 vectors, solo
-series; mean error of random | class deletions): V random, diagonal left in, 0.092 | 0.101; diagonal taken out 0.086 |
-0.098; all of V in Q 0.070 | 0.097; V the leading gradients 0.067 | 0.090. Without series 0.125 | 0.127, and 0.112 |
-0.119 from gradients.
+Where the diagonals are known from elsewhere, forms are of what is beside them, whose leading part a diagonal would hide.
+Then V begins with the leading directions of the gradients, near which the leading vectors of the Hessians lie
+(`started_from`), and all of V belongs to Q: Nystrom's form is of little use there. Measured on the digits benchmark (40
+margins, 16 vectors, solo series; mean error of random | class deletions): V random, diagonal left in, 0.092 | 0.101;
+diagonal taken out 0.086 | 0.098; all of V in Q 0.070 | 0.097; V the leading gradients 0.067 | 0.090.
 """
 
 from __future__ import annotations
@@ -46,18 +44,17 @@ def shared_basis(products: Array, rank: int) -> Array:
     return np.asarray(np.linalg.svd(beside, full_matrices=False)[0][:, :rank])
 
 
-def started_from(gradients: Array, vectors: Array) -> tuple[Array, int]:
+def started_from(gradients: Array, vectors: Array) -> Array:
     """V', orthonormal rows that begin with the leading directions of ``gradients`` ``[E, units]``, each counted alike.
 
-    vectors: random ones ``[p, units]``, which the rest of the p come from. Returns the rows, and how many are of
-    gradients.
+    vectors: random ones ``[p, units]``, which the rest of the p come from.
     """
     sizes = np.linalg.norm(gradients, axis=1, keepdims=True)
     scaled = gradients / np.where(sizes > 0, sizes, 1)
     values, rows = np.linalg.svd(scaled.astype(np.float64), full_matrices=False)[1:]
     leading = rows[: len(vectors)][values[: len(vectors)] > _LEAST * max(values.max(initial=0), 1e-300)]
     rest = vectors[: len(vectors) - len(leading)]
-    return np.linalg.qr(np.concatenate([leading, rest]).T)[0].T, len(leading)
+    return np.asarray(np.linalg.qr(np.concatenate([leading, rest]).T)[0].T)
 
 
 def outside(products: Array, rows: Array) -> Array:

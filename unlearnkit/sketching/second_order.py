@@ -4,7 +4,7 @@
 The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory and a
 finished one can be kept. All elements go along the same directions, which costs little more than one of them alone:
 
-0. *gradient*: the first order, whose leading directions begin the range;
+0. *gradient*: the first order, whose leading directions begin the range where diagonals are known;
 1. *range*: products of the Hessians with these and random real vectors, from which the shared basis ``Q`` is made;
 2. *product*: products with Q;
 3. *residual*: products with independent random complex directions, for the error of what the low rank leaves out;
@@ -154,9 +154,10 @@ class Pieces:
 
     @cached_property
     def _start(self) -> tuple[Array, int]:
-        """The vectors of the range as training goes along them, and how many are of gradients. Takes the gradients."""
-        rows, count = started_from(self._gradient, self._vectors)
-        return rows.astype(self._precision), count
+        """The vectors of the range as training goes along them, and how many belong to the basis. Takes the gradients."""
+        if self._diagonal is None:
+            return self._vectors.astype(self._precision), 0
+        return started_from(self._gradient, self._vectors).astype(self._precision), len(self._vectors)
 
     @property
     def start(self) -> Array:
@@ -172,8 +173,8 @@ class Pieces:
 
     @property
     def _inside(self) -> int:
-        """How many vectors of the range belong to the basis: all where the diagonal is known, else the gradients'."""
-        return self._start[1] if self._diagonal is None else len(self.start)
+        """How many vectors of the range belong to the basis: all where the diagonal is known, else none."""
+        return self._start[1]
 
     def _beside(self, element: int, vectors: Array, products: Array) -> Array:
         """Products of a Hessian without its diagonal, as far as that is known."""
