@@ -100,7 +100,7 @@ def test_the_low_rank_form_is_the_one_that_is_promised(low):
 
 
 def test_beside_series_of_units_alone_the_form_is_of_what_is_off_the_diagonal(tmp_path):
-    """It is exact wherever one side lies in the span of a start, gradients first, and of what the Hessian makes of it."""
+    """Exact wherever one side lies in the span of a start, gradients first, and of what the Hessian makes of it."""
     bundle = make(tmp_path / "bundle", reverse={"scalar": uk.Reverse(rank=2, residual=0)}, solo=uk.Solo(2))
     h, gradient = hessian(scalar_probe)[0], unrolled.gradient(scalar_probe).numpy()
     off = h - np.diag(np.diag(h))

@@ -9,7 +9,7 @@ products side by side; the range finder of Halko, Martinsson and Tropp 2011), an
 
 and of that the eigenpairs with the largest eigenvalues are kept. Pure functions over arrays.
 
-Where the diagonals are known from elsewhere, forms are of what is beside them, whose leading part a diagonal would hide.
+Where the diagonals are known from elsewhere, forms are of what is beside them, whose leading part these would hide.
 Then V begins with the leading directions of the gradients, near which the leading vectors of the Hessians lie
 (`started_from`), and all of V belongs to Q: Nystrom's form is of little use there. Measured on the digits benchmark (40
 margins, 16 vectors, solo series; mean error of random | class deletions): V random, diagonal left in, 0.092 | 0.101;

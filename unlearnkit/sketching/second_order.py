@@ -154,7 +154,7 @@ class Pieces:
 
     @cached_property
     def _start(self) -> tuple[Array, int]:
-        """The vectors of the range as training goes along them, and how many belong to the basis. Takes the gradients."""
+        """The range's vectors as training goes along them, and how many belong to the basis. Takes the gradients."""
         if self._diagonal is None:
             return self._vectors.astype(self._precision), 0
         return started_from(self._gradient, self._vectors).astype(self._precision), len(self._vectors)
