@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from unlearnkit.compliance.requests.register import Request
     from unlearnkit.compliance.requests.steps import Received, Step
     from unlearnkit.compliance.view import LogView
+    from unlearnkit.verifier.account import Issued
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,10 @@ class _Due:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestView:
-    """A request as the commands print it; days are counted from today. signed: a checkpoint covers all of it."""
+    """A request as the commands print it; days are counted from today. signed: a checkpoint covers all of it.
+
+    certificates: of it, the newest last: what was decided, and the release.
+    """
 
     id: str
     state: str
@@ -45,9 +49,10 @@ class RequestView:
     duplicates: tuple[str, ...]
     steps: tuple[Mapping[str, object], ...]
     signed: bool
+    certificates: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: Request, view: LogView, today: date) -> Self:
+    def of(cls, request: Request, view: LogView, today: date, certificates: Sequence[Issued] = ()) -> Self:
         """What the log says of a request; one that is a duplicate is closed when the other is."""
         due, said = request.next_due, received_body(request)
         return cls(
@@ -65,6 +70,7 @@ class RequestView:
             duplicates=tuple(request.duplicates),
             steps=tuple(_step(step) for step in request.steps),
             signed=view.covers(request.steps[-1].index),
+            certificates=tuple(f"{item.decision} {item.release}" for item in certificates),
         )
 
     def __str__(self) -> str:
@@ -74,6 +80,7 @@ class RequestView:
             f"received {self.received}",
             str(self.due or ""),
             *(f"{name} {other}" for name, other in links.items() if other),
+            *(f"certified: {text}" for text in self.certificates[-1:]),
             "" if self.signed else f"({UNSIGNED})",
         ]
         return "  ".join(part for part in parts if part)

@@ -93,10 +93,13 @@ def show(output: Output, *, request: str) -> None:
       unlearnkit requests show R2
     """
     import unlearnkit as uk
+    from unlearnkit.verifier.account import CERTIFICATE_ISSUED, issued_certificates
 
     office = uk.Workspace.find()
     view = office.view()
-    output.emit(OneRequest.of(view.register.get(request), view, office.today), render_one)
+    found, issued = view.register.get(request), issued_certificates(view.of_type(CERTIFICATE_ISSUED))
+    certificates = [item for item in issued if request in item.requests]
+    output.emit(OneRequest.of(found, view, office.today, certificates), render_one)
 
 
 @requests.command()

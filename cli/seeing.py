@@ -75,7 +75,7 @@ def list_requests(
         text = _table(found) if form == "csv" else _calendar(found, office.origin)
         click.echo(text.encode(), nl=False)
     else:
-        views = tuple(RequestView.of(case.request, view, today) for case in found)
+        views = tuple(RequestView.of(case.request, view, today, case.certificates) for case in found)
         output.emit(Requests(today=today, requests=views), render_list)
     late = sum(case.is_overdue for case in found)
     output.say(f"{len(found)} requests, {late} overdue on {today}")

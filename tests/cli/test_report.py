@@ -66,6 +66,7 @@ def test_everything_is_verified_and_recomputed_first(case):
     assert result.stderr == ""
     root = read(Path("r.html").read_text())
     assert "Verified and recomputed for this report" in root.by_id("verdict").text
+    assert "R2: received 2025-03-05, due 2025-04-07, still open" in root.by_id("verdict").text  # 5 April is a Saturday
     names = [row.one("th").text for row in root.by_id("verify").parent.all("table")[0].all("tr")]
     assert names == [
         "Signature",

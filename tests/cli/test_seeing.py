@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.test_requests import Terminal
 from tests.report.pages import read
+from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.log.log import AuditLog
 
 SOURCES = ("email", "letter", "phone")
 
@@ -139,6 +141,27 @@ def test_a_step_for_nobody_or_in_two_ways_is_a_usage_error(terminal):
         assert refused.exit_code == 2
         assert "name requests, or pick them" in refused.output
     assert terminal.json("requests", "acknowledge", "--where", "jurisdiction=us-ca")["requests"] == []
+
+
+def test_certificates_are_told_with_the_requests_that_they_are_about(terminal, tmp_path):
+    body = {
+        "account": "7" * 64,
+        "bundle": "5" * 64,
+        "certificate": "a" * 64,
+        "policy_digest": "b" * 64,
+        "questions": [],
+        "release": "digits@1",
+    }
+    log = AuditLog.open(tmp_path / "audit", now=clock.utc_now)
+    log.record("certificate-issued", {**body, "decision": "insufficient", "requests": ["R2", "R3"]})
+    log.record("certificate-issued", {**body, "decision": "keep", "requests": ["R3"]})
+    assert ids(terminal, "--where", "decision=keep") == ["R3"]
+    assert ids(terminal, "--where", "release=digits@1") == ["R2", "R3"]
+    assert ids(terminal, "--where", "uncertified,received<2025-02-08") == numbers(2, 3)
+    assert "certified: keep digits@1" in terminal.run("requests", "list", "--where", "decision=keep")
+    assert terminal.json("requests", "show", "R3")["certificates"] == ["insufficient digits@1", "keep digits@1"]
+    (row,) = csv.DictReader(io.StringIO(terminal.run("requests", "list", "--csv", "--where", "decision=keep")))
+    assert (row["decision"], row["releases"]) == ("keep", "digits@1")
 
 
 SENDER = '[sender]\nname = "Example Ltd"\ncontact = "p@example.org"\nauthority = "the Authority"\n'

@@ -13,14 +13,21 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
-from tests.training.small import OPTIMIZERS, OWNERS, X, Y, loss, model, recipe
+from tests.training.small import OPTIMIZERS, OTHER_OPTIMIZERS, OWNERS, X, Y, loss, model, recipe
 
-MAKERS = OPTIMIZERS | {
-    "two groups": lambda m: torch.optim.SGD(
-        [{"params": [*m.first.parameters(), m.second.bias], "lr": 0.3}, {"params": [m.last.weight], "momentum": 0.5}],
-        lr=0.1,
-    )
-}
+MAKERS = (
+    OPTIMIZERS
+    | OTHER_OPTIMIZERS
+    | {
+        "two groups": lambda m: torch.optim.SGD(
+            [
+                {"params": [*m.first.parameters(), m.second.bias], "lr": 0.3},
+                {"params": [m.last.weight], "momentum": 0.5},
+            ],
+            lr=0.1,
+        )
+    }
+)
 ORDER = [[3, 0, 11, 5, 9, 2, 10, 1, 8, 4, 7, 6], [6, 1, 2, 3, 4, 5, 0, 7, 11, 9, 10, 8]]
 
 
@@ -71,6 +78,7 @@ CASES = {
     "clipping by value": Case(
         {"clip_grad_value": 0.08}, clip=lambda m: nn.utils.clip_grad_value_(m.parameters(), 0.08)
     ),
+    **{name: Case({}, optimizer=name) for name in OTHER_OPTIMIZERS},
     "a collator": Case({"collate_fn": named, "loss": lambda m, batch: loss(m, (batch["x"], batch["y"]))}),
 }
 

@@ -120,7 +120,9 @@ PIECEWISE = [
     kinked("l1_loss", F.l1_loss, A, A),
     kinked("smooth_l1_loss", F.smooth_l1_loss, A, A),
     kinked("huber_loss", F.huber_loss, A, A),
-    kinked("normalize", F.normalize, A),
-    kinked("cosine_similarity", F.cosine_similarity, A, A),
+    smooth("normalize", F.normalize, A),
+    smooth("normalize rows", lambda x: F.normalize(x, dim=0, eps=1e-6), A),
+    *mixed("cosine_similarity", F.cosine_similarity, A, A),
+    *mixed("bilinear", F.bilinear, A, A, (2, 3, 3)),
     kinked("binary_cross_entropy", lambda x, y: F.binary_cross_entropy(x.sigmoid(), y.sigmoid()), A, A),
 ]

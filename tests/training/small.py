@@ -70,6 +70,17 @@ OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     ),
 }
 
+OTHER_OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
+    "amsgrad": lambda m: torch.optim.AdamW(trained(m), lr=0.05, betas=(0.8, 0.6), eps=1e-3, amsgrad=True),
+    "climbing": lambda m: torch.optim.SGD(trained(m), lr=0.05, momentum=0.5, weight_decay=0.1, maximize=True),
+    "nadam": lambda m: torch.optim.NAdam(trained(m), lr=0.05, eps=1e-3, weight_decay=0.1, decoupled_weight_decay=True),
+    "radam": lambda m: torch.optim.RAdam(trained(m), lr=0.05, betas=(0.8, 0.5), eps=1e-3),
+    "rmsprop": lambda m: torch.optim.RMSprop(trained(m), lr=0.02, eps=1e-3, momentum=0.5, centered=True),
+    "adagrad": lambda m: torch.optim.Adagrad(
+        trained(m), lr=0.1, lr_decay=0.1, weight_decay=0.01, initial_accumulator_value=0.1
+    ),
+}
+
 
 def recipe(optimizer: str = "momentum", *, dropout: float = 0.0, **settings: Any) -> uk.Recipe:
     m = model(dropout)
@@ -77,7 +88,7 @@ def recipe(optimizer: str = "momentum", *, dropout: float = 0.0, **settings: Any
         "name": "small",
         "model": m,
         "loss": loss,
-        "optimizer": OPTIMIZERS[optimizer](m),
+        "optimizer": (OPTIMIZERS | OTHER_OPTIMIZERS)[optimizer](m),
         "data": (X, Y),
         "units": OWNERS,
         "epochs": 2,

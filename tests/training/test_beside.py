@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import unlearnkit as uk
-from tests.training.small import OPTIMIZERS, X, Y, recipe
+from tests.training.small import OPTIMIZERS, OTHER_OPTIMIZERS, X, Y, recipe
 from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import multiply
@@ -28,7 +28,7 @@ def beside(r: uk.Recipe, dtype: str = "float64", degree: int = 1):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS | OTHER_OPTIMIZERS)
 def test_every_optimizer_does_the_same_steps(optimizer, dtype):
     r = recipe(optimizer, dropout=0.3)
     weights = beside(r, dtype)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 import unlearnkit as uk
+from tests.training import small
 from unlearnkit.errors import RecipeError
-from unlearnkit.training.optimizers import Rule, group_names, kind_of
+from unlearnkit.training.optimizers import Rule, group_names, register, registry, rule_class, verify_rule
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -24,6 +27,17 @@ OPTIMIZERS = {
     "adam with decay": lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.7, 0.9), eps=1e-2, weight_decay=0.1),
     "adam decoupled": lambda p: torch.optim.Adam(p, lr=0.1, weight_decay=0.1, decoupled_weight_decay=True),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.1),
+    "sgd climbs": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1, maximize=True),
+    "adam climbs": lambda p: torch.optim.Adam(p, lr=0.1, maximize=True),
+    "amsgrad": lambda p: torch.optim.AdamW(p, lr=0.1, betas=(0.5, 0.6), amsgrad=True),
+    "nadam": lambda p: torch.optim.NAdam(p, lr=0.1, weight_decay=0.1),
+    "nadam decoupled": lambda p: torch.optim.NAdam(p, lr=0.1, weight_decay=0.1, decoupled_weight_decay=True),
+    "radam": lambda p: torch.optim.RAdam(p, lr=0.1, betas=(0.8, 0.9), weight_decay=0.1),
+    "radam decoupled": lambda p: torch.optim.RAdam(p, lr=0.1, weight_decay=0.1, decoupled_weight_decay=True),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.1, weight_decay=0.1),
+    "rmsprop centred": lambda p: torch.optim.RMSprop(p, lr=0.1, momentum=0.8, centered=True),
+    "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1, lr_decay=0.1, weight_decay=0.1),
+    "adagrad from a start": lambda p: torch.optim.Adagrad(p, lr=0.1, initial_accumulator_value=0.3),
     "adam capturable": lambda p: torch.optim.Adam(p, lr=torch.tensor(0.1, dtype=torch.float64), foreach=False),
 }
 
@@ -31,9 +45,9 @@ OPTIMIZERS = {
 def pure_steps(optimizer: torch.optim.Optimizer, gradients: list[torch.Tensor]) -> torch.Tensor:
     """The rule applied again and again, from zero moments."""
     (group,) = optimizer.param_groups
-    rule = Rule.of(kind_of(optimizer), group)
+    rule = rule_class(optimizer).of(group)
     p = group["params"][0].detach().clone()
-    moments = tuple(torch.zeros_like(p) for _ in range(rule.states))
+    moments = tuple(torch.full_like(p, value) for value in rule.initial)
     for step, gradient in enumerate(gradients):
         scalars = [torch.tensor(s, dtype=p.dtype) for s in rule.scalars(group, step)]
         p, moments = rule.update(p, gradient, moments, scalars)
@@ -58,6 +72,11 @@ def test_the_pure_update_is_torchs(name, gradients):
         p.grad = gradient
         optimizer.step()
     assert torch.allclose(p.detach(), expected, rtol=1e-14, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_rule_holds_coordinate_by_coordinate_also_without_a_gradient(name):
+    verify_rule(OPTIMIZERS[name])
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -110,25 +129,68 @@ def model() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
 
 
+class Sign(torch.optim.Optimizer):
+    """Steps of nearly one size, of a library of somebody's own."""
+
+    def __init__(self, params, lr: float = 0.1, weight_decay: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.sub_(group["lr"] * p.grad / (1 + p.grad.square()).sqrt())
+
+
+@dataclass(frozen=True, slots=True)
+class SignRule(Rule):
+    """Its rule; ``wrong`` by a factor."""
+
+    wrong: float = 1.0
+    kind: ClassVar[str] = "sign"
+
+    @classmethod
+    def of(cls, group):
+        return cls(wrong=group.get("wrong", 1.0))
+
+    @property
+    def initial(self):
+        return ()
+
+    def scalars(self, group, step):
+        return (group["lr"],)
+
+    def descend(self, p, g, state, scalars):
+        return p - self.wrong * scalars[0] * g * torch.rsqrt(1 + g * g), ()
+
+
+def test_others_are_made_known_and_held_to_their_optimizer(tmp_path):
+    register(Sign)(SignRule)
+    try:
+        verify_rule(Sign)
+        with pytest.raises(RecipeError, match=r"SignRule is not what Sign does: they are .* apart after step 0"):
+            verify_rule(lambda p: Sign([{"params": list(p), "wrong": 1.1}]))
+        with pytest.raises(ValueError, match="Sign has a rule already: SignRule"):
+            register(Sign)(SignRule)
+        m = small.model()
+        r = small.recipe(model=m, optimizer_made=Sign(small.trained(m)), probes={"probe": small.scalar_probe})
+        swept = uk.sketch(r, tmp_path / "bundle", dtype="float64", device="cpu").probe("probe")
+        changed = small.scalar_probe(uk.retrain(r, ["b"], weight=1e-5, device="cpu"))
+        base = small.scalar_probe(uk.retrain(r, device="cpu"))
+        assert float(swept.predict(["b"]).change) == pytest.approx(float((changed - base).detach()) / 1e-5, rel=1e-3)
+    finally:
+        registry._RULES.pop(Sign)
+
+
 @pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda p: torch.optim.Adam(p, amsgrad=True), r"amsgrad=True \(group 0\) is not supported"),
-        (lambda p: torch.optim.AdamW(p, maximize=True), "maximize=True"),
-        (lambda p: torch.optim.SGD(p, lr=0.1, maximize=True), "maximize=True"),
-        (
-            lambda p: torch.optim.Adam([{"params": [next(p)]}, {"params": list(p), "amsgrad": True}]),
-            r"amsgrad=True \(group 1\)",
-        ),
-        (torch.optim.RMSprop, "optimizer=RMSprop is not supported"),
-        (torch.optim.Adamax, "optimizer=Adamax is not supported"),
-        (lambda p: type("MySGD", (torch.optim.SGD,), {})(p, lr=0.1), "optimizer=MySGD is not supported"),
-    ],
+    "make",
+    [torch.optim.Adamax, torch.optim.Rprop, lambda p: type("MySGD", (torch.optim.SGD,), {})(p, lr=0.1)],
 )
-def test_what_the_update_does_not_cover_is_refused_by_name(make, message):
-    with pytest.raises(RecipeError, match=message) as caught:
-        kind_of(make(model().parameters()))
-    assert caught.value.hint
+def test_what_has_no_rule_is_refused_by_name(make):
+    optimizer = make(model().parameters())
+    with pytest.raises(RecipeError, match=f"optimizer={type(optimizer).__name__} is not supported") as caught:
+        rule_class(optimizer)
+    assert "extend-the-engine" in caught.value.hint
 
 
 def test_an_optimizer_that_has_been_stepped_is_refused():
@@ -137,7 +199,7 @@ def test_an_optimizer_that_has_been_stepped_is_refused():
     m(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     with pytest.raises(RecipeError, match="stepped already") as caught:
-        kind_of(optimizer)
+        rule_class(optimizer)
     assert "make a new one" in caught.value.hint
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 from enum import StrEnum
 from functools import cache
@@ -39,6 +40,16 @@ class Verified(StrEnum):
     EVERYTHING = "everything"
     SIGNATURE = "signature"
     NOTHING = "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestDates:
+    """The days of a request, from the log: of receipt; until when an answer is due; None while it is open: closed."""
+
+    id: str
+    received: date
+    due: date
+    closed: date | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +92,11 @@ def render_report(
     file: str,
     digest: str,
     unchecked: Sequence[str] = (),
+    dates: Sequence[RequestDates] = (),
 ) -> str:
     """The page, as HTML 5. checks: names of those that passed, and what they found. unchecked: what nobody looked at.
 
-    file: the certificate's. digest: of its envelope.
+    file: the certificate's. digest: of its envelope. dates: of its requests, where the log is at hand.
     FormatError for a certificate that cannot be printed: a policy that is none, numbers beyond float64, a curve that
     does not fit its claim. Verified ones can be.
     """
@@ -96,6 +108,7 @@ def render_report(
     return _environment().get_template("report.html").render(
         **given,
         unchecked=unchecked,
+        dates=dates,
         policy=policy,
         views=views,
         evidence=sorted({digest for claim in certificate.claims for digest in claim.evidence}),

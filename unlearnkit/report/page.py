@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.report.absence import render_absence
-from unlearnkit.report.html import Verified, render_report
+from unlearnkit.report.html import RequestDates, Verified, render_report
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.verifier.absence import ABSENCE_TYPE, EXCLUSION_TYPE, parse_absence
 from unlearnkit.verifier.certificate import Certificate, parse_certificate
@@ -62,7 +62,7 @@ def certificate_page(
     if bundle is not None:
         beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
         found = verify_certificate(raw, where=where, beside=beside)
-        return _page(file, raw, found.certificate, Verified.EVERYTHING, found)
+        return _page(file, raw, found.certificate, Verified.EVERYTHING, found, _dates(found.certificate, beside))
     if log or evidence:
         raise ValueError("--log and --evidence take --bundle: numbers are recomputed from that")
     store = trust_at_hand(trust)
@@ -104,8 +104,24 @@ def _absence_page(file: Path, raw: bytes, kind: Kind, beside: Materials | None) 
     return Page(html=html, extent=Verified.EVERYTHING, checks=found.checks)
 
 
+def _dates(certificate: Certificate, beside: Materials) -> Iterator[RequestDates]:
+    """The days of its requests, from the log that is at hand; none if there is none."""
+    view = beside.view_of(certificate.log, is_needed=False)
+    if view is None:
+        return
+    for name in certificate.requests:
+        request = view.register.get(name)
+        closed = request.steps[-1].on if request.is_closed else None
+        yield RequestDates(name, request.received, request.respond.day, closed)
+
+
 def _page(
-    file: Path, raw: bytes, certificate: Certificate, extent: Verified, found: VerifiedCertificate | None
+    file: Path,
+    raw: bytes,
+    certificate: Certificate,
+    extent: Verified,
+    found: VerifiedCertificate | None,
+    dates: Iterable[RequestDates] = (),
 ) -> Page:
     checks, unchecked = (found.checks, found.unchecked) if found else ((), ())
     html = render_report(
@@ -115,5 +131,6 @@ def _page(
         file=file.name,
         digest=document_digest(raw, where=file.name),
         unchecked=unchecked,
+        dates=tuple(dates),
     )
     return Page(html=html, extent=extent, checks=checks)

@@ -17,6 +17,7 @@ from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.taylor.check import Problem
 from unlearnkit.training.beside import train_beside_plain, verify_probe
+from unlearnkit.training.clipping import kink_of
 from unlearnkit.training.coupling import require_uncoupled
 from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
@@ -83,6 +84,7 @@ class ForwardSketching:
         """
         functions: list[ProbeFunction] = [self.trainer.gradient, *self.probes.values()]
         problems = [*self.coupled, *self.trainer.held.problems(), *self.trainer.clipping.problems()]
+        problems += [kink_of(group.rule) for group in self.run.recipe.groups if group.rule.kink]
         problems += [problem for function in functions for problem in function.reservations]
         found = {(p.operation, p.module, p.kind.value) for p in problems}
         return tuple(Piecewise(*members) for members in sorted(found))

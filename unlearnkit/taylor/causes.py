@@ -27,11 +27,6 @@ class _Cause:
 
 _CAUSES = (
     _Cause(
-        "activation checkpointing cannot be traced: it runs a part again in the backward pass",
-        "call that part directly: gradients are the same, and a sketch keeps what it needs by itself",
-        through="utils/checkpoint.py",
-    ),
-    _Cause(
         "packed sequences cannot be traced: how they are laid out is decided by values",
         "run over the padded sequences, and leave the padded places out of the loss by a mask",
         said="data pointer of Tensor",

@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch._ops import OpOverload
@@ -74,23 +73,6 @@ def _celu(x: Tensor, alpha: float = 1.0) -> Tensor:
 
 def _shrink_backward(gradient: Tensor, x: Tensor, limit: float) -> Tensor:
     return torch.where(x.abs() <= limit, 0.0, gradient)
-
-
-def _bce_with_logits(logits: Tensor, target: Tensor, **settings: Any) -> Tensor:  # noqa: ANN401  as torch's
-    """``F.binary_cross_entropy_with_logits`` without the clamp that torch's composite form computes it with."""
-    plain = {"weight": None, "pos_weight": None, "reduction": "mean", "size_average": None, "reduce": None} | settings
-    unusual = plain["size_average"] is not None or plain["reduce"] is not None or target.shape != logits.shape
-    if unusual or plain["reduction"] not in _REDUCTIONS:
-        return F.binary_cross_entropy_with_logits(logits, target, **settings)
-    factor = 1 if plain["pos_weight"] is None else 1 + (plain["pos_weight"] - 1) * target
-    losses = (1 - target) * logits - factor * F.logsigmoid(logits)
-    return _REDUCTIONS[plain["reduction"]](losses if plain["weight"] is None else losses * plain["weight"])
-
-
-_REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "mean": torch.mean, "sum": torch.sum}
-
-# Functions that are analytic, but that torch takes apart into operations with kinks before a decomposition can.
-WITHOUT_KINKS: dict[Callable[..., Any], Callable[..., Any]] = {F.binary_cross_entropy_with_logits: _bce_with_logits}
 
 
 def _storage_order(x: Tensor) -> list[int]:

@@ -33,9 +33,10 @@ from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
 from unlearnkit.taylor.causes import trace_error
-from unlearnkit.taylor.decompositions import WITHOUT_KINKS, table
+from unlearnkit.taylor.decompositions import table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
 from unlearnkit.taylor.replayed import replayed
+from unlearnkit.taylor.substitutes import SUBSTITUTES, without_checkpointing
 
 aten = torch.ops.aten
 
@@ -173,7 +174,7 @@ def _tracing(names: Mapping[int, str]) -> Iterator[None]:
 
     hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        with fx_traceback.preserve_node_meta(), _Calls(), sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
+        with fx_traceback.preserve_node_meta(), _Calls(), _plain_kernels(), without_checkpointing():
             yield
     finally:
         for hook in hooks:
@@ -181,7 +182,7 @@ def _tracing(names: Mapping[int, str]) -> Iterator[None]:
 
 
 class _Calls(TorchFunctionMode):
-    """Writes the user's source line of every torch call on the nodes that it records; swaps calls with false kinks."""
+    """Writes the user's source line of every torch call on the nodes that it records; swaps what has a substitute."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -191,7 +192,7 @@ class _Calls(TorchFunctionMode):
         if line := _users_line():
             meta["stack_trace"] = line
         try:
-            return WITHOUT_KINKS.get(func, func)(*args, **(kwargs or {}))
+            return SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
         finally:
             meta["stack_trace"] = outside
 
@@ -212,6 +213,13 @@ def _is_between(frame: types.FrameType) -> bool:
     """Whether a call only passes through here: torch's own code, and modes that hand calls on."""
     code = frame.f_code
     return code.co_filename.startswith((_TORCH, "<string>")) or code.co_name == "__torch_function__"
+
+
+@contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Attention and recurrent layers as operations, not as one kernel."""
+    with sdpa_kernel(SDPBackend.MATH), _without_mkldnn():
+        yield
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.func import vjp, vmap
 
 from unlearnkit.taylor.check import Kind, Problem
+from unlearnkit.training.optimizers import Rule
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.run import Run
 from unlearnkit.training.state import Leaf, constant_of
@@ -62,6 +63,11 @@ class Clipping:
         nearest = min((abs(size - 1) for size in self._sizes.values()), default=math.inf)
         operation = f"{name}={self.limit:g}: active at {active} of {len(self._sizes)} steps, nearest miss {nearest:.1%}"
         return (Problem(operation, "", "gradients of a step", Kind.KINK, ""),)
+
+
+def kink_of(rule: Rule) -> Problem:
+    """What the manifest lists of an update rule that is analytic only piece by piece."""
+    return Problem(rule.kink, "", "the optimizer's update", Kind.KINK, "")
 
 
 def clipping_of(run: Run) -> Clipping:

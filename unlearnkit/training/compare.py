@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.models import uncompiled
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.recording import checksums
 from unlearnkit.training.retrain import PlainLoop
@@ -82,7 +83,7 @@ def compare(
     """
     run = make_run(recipe, dtype or own_precision(recipe), device)
     loop = PlainLoop(run, np.zeros(len(recipe.unit_names)))
-    expected, found = ({n: p.detach() for n, p in m.named_parameters()} for m in (loop.model, model))
+    expected, found = ({n: p.detach() for n, p in m.named_parameters()} for m in (loop.model, uncompiled(model)))
     if [(n, p.shape) for n, p in sorted(expected.items())] != [(n, p.shape) for n, p in sorted(found.items())]:
         raise RecipeError("compare: the model's parameters are not those of the recipe's model, by name and shape")
     held = held_fixed(run)

@@ -27,12 +27,8 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
 def describe_group(group: Group) -> dict[str, Any]:
     """A parameter group, its rule, and the digest of its numbers at every step."""
-    rule = group.rule
     return {
-        "kind": rule.kind,
-        "nesterov": rule.nesterov,
-        "decoupled_weight_decay": rule.decoupled,
-        "eps_inside_sqrt": rule.eps_inside_sqrt,
+        **group.rule.described(),
         "parameters": list(group.parameters),
         "schedule": array_digest(np.asarray(group.schedule, dtype=np.float64)),
         "first_step": list(group.schedule[0]),

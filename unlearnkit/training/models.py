@@ -13,11 +13,15 @@ from unlearnkit.errors import RecipeError
 
 # Modules that wrap the one that is meant, by the name of their class, and where they keep it.
 _WRAPPERS = {
-    "OptimizedModule": "_orig_mod",  # torch.compile
     "DataParallel": "module",
     "DistributedDataParallel": "module",
     "FullyShardedDataParallel": "module",
 }
+
+
+def uncompiled(model: nn.Module) -> nn.Module:
+    """The module that was given to ``torch.compile``, or the module itself: they have the same parameters."""
+    return getattr(model, "_orig_mod", model) if type(model).__name__ == "OptimizedModule" else model
 
 
 def verify_model(model: object) -> None:

@@ -21,8 +21,8 @@ from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_diges
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
-from unlearnkit.training.models import verify_function, verify_model
-from unlearnkit.training.optimizers import Group, Rule, group_names, kind_of
+from unlearnkit.training.models import uncompiled, verify_function, verify_model
+from unlearnkit.training.optimizers import Group, group_names, rule_class
 from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.recorder import Recorder
 from unlearnkit.training.recording import Recording
@@ -128,6 +128,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "model", uncompiled(self.model))
         verify_settings(vars(self))
         verify_model(self.model)
         verify_function(self.loss, "loss")
@@ -253,10 +254,10 @@ class Recipe:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The optimizer's parameter groups with the numbers of every step."""
-        kind = kind_of(self.optimizer)
+        kind = rule_class(self.optimizer)
         groups = []
         for number, parameters in enumerate(group_names(self.optimizer, self.model)):
-            rules = {Rule.of(kind, settings[number]) for settings in self.settings}
+            rules = {kind.of(settings[number]) for settings in self.settings}
             if len(rules) > 1:
                 message = f"lr_schedule switches momentum or weight_decay of group {number} on or off during the run"
                 raise RecipeError(message, hint="let them be zero at every step, or at none")

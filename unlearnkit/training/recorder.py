@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from unlearnkit.errors import RecipeError
 from unlearnkit.training.adapters.transformers import RecorderCallback
 from unlearnkit.training.batches import Array
+from unlearnkit.training.models import uncompiled
 from unlearnkit.training.randomness import RandomState
 from unlearnkit.training.recording import RecordedBatch, RecordedStep, Recording, checksums, gradient_norm
 from unlearnkit.training.sampling import tell
@@ -122,7 +123,7 @@ class Recorder:
             message = f"recorder.step: no batch was handed out since step {len(self._steps)}"
             raise RecipeError(message, hint="loop over recorder.loader(loader), or call recorder.batch(indices)")
         settings = [{k: copy.deepcopy(v) for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
-        sums = checksums(model) if (len(self._steps) + 1) % self.every == 0 else None
+        sums = checksums(uncompiled(model)) if (len(self._steps) + 1) % self.every == 0 else None
         self._steps.append(RecordedStep(tuple(self._batches), tuple(settings), gradient_norm(optimizer), sums))
         self._batches = []
 

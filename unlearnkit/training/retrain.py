@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -76,6 +77,9 @@ class PlainLoop:
                 w = self._downweights[batch.units]
                 loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
                 loss.backward()  # type: ignore[no-untyped-call]
+        for parameter in self.weights.values():
+            if parameter.grad is not None and parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.to_dense()
 
     def gradients(self) -> dict[str, Tensor]:
         """The gradient by parameter, zero where the loss does not involve it and torch leaves none."""
@@ -100,4 +104,8 @@ def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:
         {**settings, "params": [parameters[name] for name in group.parameters]}
         for group, settings in zip(run.recipe.groups, run.recipe.settings[0], strict=True)
     ]
-    return type(run.recipe.optimizer)(groups)  # type: ignore[call-arg]
+    kind = type(run.recipe.optimizer)
+    # Some state begins with what the constructor was given (Adagrad's sums), whatever the groups say.
+    accepted = inspect.signature(kind).parameters
+    given = {name: value for name, value in run.recipe.optimizer.defaults.items() if name in accepted}
+    return kind(groups, **given)

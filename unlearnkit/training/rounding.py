@@ -60,7 +60,7 @@ def held_fixed(run: Run) -> Held:
 
 
 def _search(run: Run) -> Held:
-    names = [n for group in run.recipe.groups if group.rule.divides_by_size for n in group.parameters]
+    names = [n for group in run.recipe.groups if group.rule.size is not None for n in group.parameters]
     loop, other, steps = PlainLoop(run, _nobody(run)), _OtherPrecision(run), run.recipe.steps
     until = {name: torch.full(loop.weights[name].shape, steps, device=run.device) for name in names}
     noisy = {name: torch.zeros_like(u, dtype=torch.bool) for name, u in until.items()}

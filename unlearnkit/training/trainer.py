@@ -68,7 +68,7 @@ class Trainer:
         for group in self.run.recipe.groups:
             no_parameters = torch.zeros(0, dtype=self.run.dtype, device=self.run.device)
             flat = torch.cat([no_parameters, *(weights[name].reshape(-1) for name in group.parameters)])
-            zeros = [torch.zeros_like(flat) for _ in range(group.rule.states + 1)]
+            zeros = [torch.full_like(flat, value) for value in (0.0, *group.rule.initial)]
             leaves = [self._leaf(constant, directions) for constant in (flat, *zeros)]
             shapes = tuple(weights[name].shape for name in group.parameters)
             states.append(GroupState(group, shapes, leaves[0], leaves[2:], leaves[1]))
@@ -155,9 +155,9 @@ def _rootless(state: GroupState) -> int | None:
 
     At 0 the root of ``g^2`` has a first order alone, and that is 0 (`unlearnkit.training.optimizers`).
     """
-    if not state.group.rule.divides_by_size or not isinstance(state.moments[1], Jet):
+    size = state.group.rule.size
+    if size is None or not isinstance(second := state.moments[size], Jet):
         return None
-    second = state.moments[1]
     places = ((second.constant == 0) & second.tail[1:].flatten(0, 1).any(0)).nonzero()
     return int(places[0]) if len(places) else None
 

@@ -1,0 +1,66 @@
+"""Which rule belongs to which optimizer, and reading an optimizer for its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from unlearnkit.errors import RecipeError
+from unlearnkit.training.optimizers.rule import Rule
+
+R = TypeVar("R", bound=type[Rule])
+
+_RULES: dict[type[torch.optim.Optimizer], type[Rule]] = {}
+
+
+def register(*optimizers: type[torch.optim.Optimizer]) -> Callable[[R], R]:
+    """Make the decorated rule that of these classes of optimizers, and of no subclasses of them.
+
+    Args:
+        *optimizers: classes.
+
+    Returns:
+        The decorator.
+
+    """
+
+    def add(rule: R) -> R:
+        for optimizer in optimizers:
+            if optimizer in _RULES:
+                raise ValueError(f"{optimizer.__name__} has a rule already: {_RULES[optimizer].__name__}")
+            _RULES[optimizer] = rule
+        return rule
+
+    return add
+
+
+def rule_class(optimizer: torch.optim.Optimizer) -> type[Rule]:
+    """The class of its rules. RecipeError for optimizers that are not supported, or have been used already."""
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
+        hint = "make one from the model's parameters: torch.optim.SGD(model.parameters(), lr=0.1)"
+        raise RecipeError(f"optimizer: got {got}, expected an optimizer", hint=hint)
+    if type(optimizer) not in _RULES:
+        known = ", ".join(kind.__name__ if "torch" in kind.__module__ else "unlearnkit.Adam" for kind in _RULES)
+        hint = f"use one of {known}, or register a rule: docs/tutorials/extend-the-engine.md"
+        raise RecipeError(f"optimizer={type(optimizer).__name__} is not supported", hint=hint)
+    if any(float(state.get("step", 1)) for state in optimizer.state.values()):
+        hint = "make a new one for the recipe: a recipe describes a training run from its beginning"
+        raise RecipeError("optimizer has been stepped already, so its state is not the start of a run", hint=hint)
+    return _RULES[type(optimizer)]
+
+
+def group_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[tuple[str, ...]]:
+    """For each parameter group, the names of its parameters in ``model``."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = []
+    for number, group in enumerate(optimizer.param_groups):
+        foreign = sum(id(p) not in names for p in group["params"])
+        if foreign:
+            message = f"optimizer group {number} holds {foreign} parameter(s) that are not in the model"
+            raise RecipeError(message, hint="build the optimizer from the parameters of the recipe's own model")
+        groups.append(tuple(names[id(p)] for p in group["params"] if p.requires_grad))
+    return groups
