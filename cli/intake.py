@@ -112,9 +112,9 @@ def _render(found: _Imported) -> Iterable[str]:
     for item in found.problems:
         yield f"row {item.row}: {item.problem}"
     if found.dry_run:
-        yield f"{found.good} requests would be recorded, {len(found.problems)} rows cannot be"
+        yield f"would be recorded: {found.good}; rows that cannot be: {len(found.problems)}"
     elif not found.recorded:
         yield "no request was recorded"
     else:
         first, last = found.recorded[0], found.recorded[-1]
-        yield f"{len(found.recorded)} requests recorded, {first} to {last}, {found.duplicates} of them duplicates"
+        yield f"recorded: {len(found.recorded)}, {first} to {last}; duplicates among them: {found.duplicates}"

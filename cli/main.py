@@ -9,6 +9,7 @@ import click
 from .audit import audit
 from .certify import certify
 from .check import check
+from .correct import correct
 from .curve import curve
 from .demo import demo
 from .errors import errors_reported
@@ -85,6 +86,7 @@ for command in (
     request_delete,
     requests,
     certify,
+    correct,
     verify,
     report,
     audit,

@@ -30,7 +30,7 @@ def release() -> None:
 
 
 @release.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(path_type=Path, exists=True))
 @click.option("--name", required=True, help="What the model is called: a word.")
 @click.option("--version", required=True, help=_VERSION)
 @click.option("--replaces", metavar="RELEASE", help="The release that it takes the place of, such as digits@1.")
@@ -40,27 +40,29 @@ def release() -> None:
 def add(
     output: Output,
     *,
-    bundle: Path,
+    model: Path,
     name: str,
     version: str,
     replaces: str | None,
     on: date | None,
     actor: str | None,
 ) -> None:
-    """Record that the model of BUNDLE came into use.
+    """Record that a model came into use. MODEL is the bundle of a trained one, or the certificate of a corrected one.
 
     A model that holds data of somebody whose request was met by retraining is refused.
 
     \b
     Example:
       unlearnkit release add run/bundle --name digits --version 1
-      unlearnkit release add run/bundle-2 --name digits --version 2 --replaces digits@1
+      unlearnkit release add certificates/R2-digits@1.correction.json --name digits --version 1.1
+      unlearnkit release add run/bundle-2 --name digits --version 2 --replaces digits@1.1
     """
     import unlearnkit as uk
 
     office = uk.Workspace.find()
     with values_from_options():
-        made = office.register(bundle, name=name, version=version, replaces=replaces, on=on, by=actor)
+        register = office.register if model.is_dir() else office.register_correction
+        made = register(model, name=name, version=version, replaces=replaces, on=on, by=actor)
     output.emit(Releases(releases=(ReleaseView.of(made, office.view()),)), render_releases)
 
 

@@ -59,6 +59,15 @@ def test_the_wheel_holds_every_module_and_the_moved_folders(wheel):
     assert "unlearnkit/py.typed" in wheel
 
 
+def test_the_wheel_holds_policies_letters_and_templates(wheel):
+    kinds = (("policies", "policies", "*.toml"), ("policies", "policies", "letters/*/*"))
+    for folder, place, pattern in (*kinds, ("unlearnkit/report", "report", "templates/*")):
+        found = list((ROOT / folder).glob(pattern))
+        assert len(found) > 3
+        for path in found:
+            assert f"unlearnkit/{place}/{path.relative_to(ROOT / folder).as_posix()}" in wheel
+
+
 def test_the_wheel_holds_nothing_outside_the_package(wheel):
     assert {name.split("/")[0].split("-")[0] for name in wheel} == {"unlearnkit"}
 

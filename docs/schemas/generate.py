@@ -29,6 +29,7 @@ from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absenc
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile
+from unlearnkit.verifier.correction import CORRECTION_ISSUED, CorrectionCertificate, LoggedCorrection
 from unlearnkit.verifier.evidence import Audit
 from unlearnkit.verifier.replayed import ReplayReport
 
@@ -42,6 +43,7 @@ RECORDS = {
     "certificate-file": CertificateFile,
     "retraining-audit": Audit,
     "replay": ReplayReport,
+    "correction": CorrectionCertificate,
     "absence": Absence,
     "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
@@ -51,6 +53,7 @@ ENTRY_BODIES: dict[str, type] = {
     KEY_CREATED: KeyCreated,
     KEY_DESTROYED: KeyBody,
     CERTIFICATE_ISSUED: Issued,
+    CORRECTION_ISSUED: LoggedCorrection,
     ABSENCE_ISSUED: Cleared,
     EXCLUSION_ISSUED: Cleared,
     TAIL_SET_ASIDE: SetAside,

@@ -69,7 +69,7 @@ def test_an_interrupted_audit_goes_on_with_the_same_draws(office, recipe, monkey
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(retraining, "retrained_probes", stopped)
+    monkeypatch.setattr(retraining, "retrained_weights", stopped)
     with pytest.raises(KeyboardInterrupt):
         office.audit(None, recipe, progress=False)
     assert types(office)[-1] == AUDIT_COMMITTED
@@ -85,13 +85,13 @@ def test_nothing_is_replaced_and_a_larger_plan_goes_on_where_the_smaller_ended(o
         office.audit(None, recipe, progress=False)
     file = office.root.parent / "policy.toml"
     file.write_text(file.read_text().replace("count = 5", "count = 6"))
-    done, real = [], retraining.retrained_probes
+    done, real = [], retraining.retrained_weights
 
     def counted(made, deletion, device):
         done.append(tuple(deletion))
         return real(made, deletion, device)
 
-    monkeypatch.setattr(retraining, "retrained_probes", counted)
+    monkeypatch.setattr(retraining, "retrained_weights", counted)
     second = office.audit(None, recipe, progress=False)
     new = set(second.evidence.audit.deletions) - set(first.evidence.audit.deletions)
     assert set(done) - {()} == new

@@ -409,6 +409,18 @@ SETTINGS: dict[str, Case] = {
         "number 0: indices from 12 to 12",
         "from 0",
     ),
+    "a collator that draws": (
+        use(collate_fn=lambda rows: (torch.stack([x for x, _ in rows]) + torch.randn(()), Y[: len(rows)])),
+        RecipeError,
+        "collate_fn makes another batch",
+        "beforehand",
+    ),
+    "a collator that fails": (
+        use(collate_fn=lambda rows: rows["x"]),
+        RecipeError,
+        rf"collate_fn raised TypeError.*{HERE}",
+        "a list of examples",
+    ),
     "clipping to nothing": (use(clip_grad_norm=0), RecipeError, "clip_grad_norm=0, expected", "not clipped"),
     "clipping twice": (
         use(clip_grad_norm=1.0, clip_grad_value=1.0),

@@ -138,6 +138,8 @@ def _shown(case: _Case, body: Fulfilled) -> Mapping[str, object]:
         delta = sum((Decimal(question.delta) for item in issued for question in item.questions), Decimal(0))
         names = list(dict.fromkeys(item.release for item in issued))
         return {"releases": case.words.listed(names), "delta": chance(delta) if delta else ""}
+    if body.method == Ending.CORRECTED:
+        return _corrected(case)
     kind = EXCLUSION_ISSUED if body.method == Ending.RETRAINED else ABSENCE_ISSUED
     cleared = [item for item in _cleared(case.view, kind) if item.certificate in body.evidence]
     names = list(dict.fromkeys(name for item in cleared for name in item.releases))
@@ -147,6 +149,19 @@ def _shown(case: _Case, body: Fulfilled) -> Mapping[str, object]:
         "releases": case.words.listed(names),
         "before": before,
         "retired": case.words.day(retired) if retired else "",
+    }
+
+
+def _corrected(case: _Case) -> Mapping[str, object]:
+    """The corrected model that came into use, and the one before it, which was trained with their data."""
+    registry = case.view.registry
+    made = next(item for item in registry.releases.values() if item.corrects and case.request.subject in item.without)
+    assert made.corrects is not None  # noqa: S101 - it was chosen for that
+    trained = registry.get(made.corrects.release)
+    return {
+        "releases": made.id,
+        "before": trained.id,
+        "retired": case.words.day(trained.retired) if trained.retired else "",
     }
 
 

@@ -234,13 +234,14 @@ class ReleaseSteps(RequestSteps):
         """
         opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
         view, rules = self.view(), self.policy().certificate
-        require_bundle_of(view.registry.get(release_id(release)), opened)
-        people = standing_set(view.register, opened)
+        found = view.registry.get(release_id(release))
+        require_bundle_of(found, opened)
+        people = tuple(who for who in standing_set(view.register, opened) if who not in found.without)
         changes = tuple(
             _joint(opened.probe(name), people, rules.tolerances[name]) for name in _aggregate(opened, rules.probes)
         )
-        found = strangers(opened, rules.tolerances.get(OWN_LOSS))
-        return Standing(people=people, units=len(opened.units), changes=changes, strangers=found)
+        spread = strangers(opened, rules.tolerances.get(OWN_LOSS))
+        return Standing(people=people, units=len(opened.units), changes=changes, strangers=spread)
 
     def outlook(self, release: ReleaseNamed, bundle: Bundle | Path | str | None = None) -> Outlook:
         """How many more people can be answered without retraining, and until when, by prediction from the bundle alone.

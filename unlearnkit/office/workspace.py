@@ -22,6 +22,7 @@ from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
+from unlearnkit.office.correcting import CorrectionSteps
 from unlearnkit.office.releases import ReleaseNamed, only
 from unlearnkit.office.sketches import SketchSteps
 from unlearnkit.verifier.examination import Verification, verify
@@ -39,7 +40,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(SketchSteps):
+class Workspace(CorrectionSteps, SketchSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:
@@ -164,7 +165,12 @@ class Workspace(SketchSteps):
         return Audited(evidence=self.open_evidence(path, bundle), path=path)
 
     def verify(
-        self, path: Path | str, *, bundle: Path | str | None = None, evidence: Sequence[Path | str] = ()
+        self,
+        path: Path | str,
+        *,
+        bundle: Path | str | None = None,
+        evidence: Sequence[Path | str] = (),
+        model: Path | str | None = None,
     ) -> Verification:
         """`unlearnkit.verify` with this workspace's log and trust store.
 
@@ -172,8 +178,9 @@ class Workspace(SketchSteps):
             path: What is verified.
             bundle: The bundle that it is about.
             evidence: The audits that it rests on, beside those that the workspace keeps.
+            model: The file of the model in use: whether it is the one of the bundle, or of the certificate.
         """
-        others = linked_bundles(self.root)
+        others, log, trust = linked_bundles(self.root), self.log_path, self.trust()
         if bundle is not None:
             evidence = [*evidence_files(self.root, self.view(), self.open_bundle(bundle)), *evidence]
-        return verify(path, bundle=bundle, bundles=others, log=self.log_path, trust=self.trust(), evidence=evidence)
+        return verify(path, bundle=bundle, bundles=others, log=log, trust=trust, evidence=evidence, model=model)

@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import NonFiniteError, RecipeError
+from unlearnkit.taylor.draws import same_random_numbers
 from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.probes import probe_value
 from unlearnkit.training.run import Run
@@ -23,6 +25,7 @@ def rehearse_loss(run: Run) -> None:
     Raises RecipeError for what the user's own code raises, and for results that are no losses; NonFiniteError for a
     loss that is not finite before anything is trained.
     """
+    _refuse_random_batches(run)
     trial = run.fresh()
     weights = {name: weight.requires_grad_() for name, weight in trial.initial_weights().items()}
     batch = trial.first_batch()
@@ -37,6 +40,23 @@ def rehearse_loss(run: Run) -> None:
             where="loss",
             hint="look for NaN in the data and the initial weights, and for logarithms and divisions of zero",
         )
+
+
+def _refuse_random_batches(run: Run) -> None:
+    """What a collate_fn draws is drawn before a batch is handed out, so that nothing could draw it again."""
+    if run.recipe.collate_fn is None:
+        return
+    with same_random_numbers():
+        first, again = (pytree.tree_leaves(run.first_batch().examples) for _ in range(2))
+    same = len(first) == len(again) and all(map(_is_same, first, again))
+    if not same:
+        hint = "draw masks and augmentations beforehand, one for each example, and store them in the data"
+        raise RecipeError("collate_fn makes another batch of the same examples when it is called again", hint=hint)
+
+
+def _is_same(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, where they hold any."""
+    return torch.equal(a.nan_to_num(), b.nan_to_num())
 
 
 def rehearse_probes(run: Run) -> None:

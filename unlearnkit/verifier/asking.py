@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.deadlines import Due, due
 from unlearnkit.compliance.policy.policy import Policy
@@ -25,7 +27,23 @@ def verify_release(certificate: Certificate, bundle: Bundle, registry: Registry,
     _require(release.artefacts == Artefacts.of(bundle), f"release {release.id} was registered with another bundle")
 
 
-def verify_requests(certificate: Certificate, policy: Policy, register: Register, *, index: int) -> None:
+class Answering(Protocol):
+    """A certificate that answers requests."""
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """Their ids."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Pseudonyms of who made them."""
+
+    @property
+    def policy_digest(self) -> str:
+        """Of the policy that they were received under."""
+
+
+def verify_requests(certificate: Answering, policy: Policy, register: Register, *, index: int) -> None:
     """Each request was there, and open, when the entry ``index`` recorded the certificate; VerificationError if not.
 
     The policy that it was received under is the certificate's, and its days are due as that says.
@@ -35,7 +53,7 @@ def verify_requests(certificate: Certificate, policy: Policy, register: Register
         _verify_days(register.original(register.get(name)), policy)
 
 
-def _verify_request(certificate: Certificate, name: str, register: Register, index: int) -> None:
+def _verify_request(certificate: Answering, name: str, register: Register, index: int) -> None:
     _require(name in register.requests, f"the log has no request {name}")
     request = register.get(name)
     received = request.steps[0]

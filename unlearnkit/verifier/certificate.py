@@ -46,14 +46,19 @@ Decimals = tuple[DecimalText, ...]
 UNKNOWN = "unknown"
 """Stands for a number that nobody knows, such as an error without directions that could tell."""
 
-_VERDICT = Pattern("|".join(VERDICTS), f"one of {', '.join(VERDICTS)}")
+Verdict = Annotated[str, Pattern("|".join(VERDICTS), f"one of {', '.join(VERDICTS)}")]
 MaybeDecimal = Annotated[str, Pattern(rf"{DECIMAL.regex}|{UNKNOWN}", f"{DECIMAL.what}, or {UNKNOWN!r}")]
 
 
 class Outcome(StrEnum):
-    """What a decision can be: the effect is negligible, and the model kept; it is not; or neither is shown."""
+    """What a decision can be.
+
+    The effect is negligible, and the model kept; it is not; a corrected model is near enough to the retrained one to be
+    served; or nothing of that is shown.
+    """
 
     KEEP = "keep"
+    CORRECT = "correct"
     RETRAIN = "retrain"
     INSUFFICIENT = "insufficient"
 
@@ -97,7 +102,7 @@ class Series:
     terms, norms: of neighbouring degrees (`unlearnkit.estimation.convergence`), or `UNKNOWN`.
     """
 
-    verdict: Annotated[str, _VERDICT]
+    verdict: Verdict
     terms: MaybeDecimal
     norms: MaybeDecimal
 

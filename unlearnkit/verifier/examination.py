@@ -22,10 +22,13 @@ from unlearnkit.verifier.recognition import Kind, recognise
 from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
+from unlearnkit.verifier.verify_correction import VerifiedCorrection, verify_correction
 
 _logger = logging.getLogger(__name__)
 
-Verified = Bundle | LogView | Checkpoint | Proven | Evidence | VerifiedCertificate | VerifiedAbsence
+Verified = (
+    Bundle | LogView | Checkpoint | Proven | Evidence | VerifiedCertificate | VerifiedAbsence | VerifiedCorrection
+)
 """What comes out of a verification, by the kind of what was verified."""
 
 
@@ -130,6 +133,8 @@ def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> V
         case Kind.EXCLUSION | Kind.ABSENCE:
             raw, exclusion = read_bounded(path, MAX_DOCUMENT), kind is Kind.EXCLUSION
             return verify_absence(raw, where=str(path), exclusion=exclusion, beside=beside, checks=checks)
+        case Kind.CORRECTION:
+            return verify_correction(path.read_bytes(), where=str(path), beside=beside, checks=checks)
 
 
 def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:

@@ -1,14 +1,16 @@
 """The gate: what fulfils a request has to be shown, by certificates that still hold for every model in use.
 
 That a model moves little without somebody is shown by a certificate of the effect, of each release in force that holds
-their data; that they were left out of a new training by one of exclusion; that no model has their data by one of
-absence. A document instead, an attestation, counts only where the policy says so, and is recorded as one.
+their data; that they were left out of a new training by one of exclusion; that the weights in use were corrected for
+them by one of correction; that no model has their data by one of absence. A document instead, an attestation, counts
+only where the policy says so, and is recorded as one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import TypeAlias
 
 from unlearnkit.compliance.log.clock import earliest_day
 from unlearnkit.compliance.policy.policy import Ending, Policy
@@ -21,8 +23,18 @@ from unlearnkit.errors import RefusedError
 from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Cleared, parse_cleared
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates
 from unlearnkit.verifier.certificate import Outcome
+from unlearnkit.verifier.correction import CORRECTION_ISSUED, LoggedCorrection, parse_logged_correction
 
-_KINDS = {Ending.NEGLIGIBLE_EFFECT: "effect", Ending.RETRAINED: "exclusion", Ending.NO_DATA_HELD: "absence"}
+_KINDS = {
+    Ending.NEGLIGIBLE_EFFECT: "effect",
+    Ending.RETRAINED: "exclusion",
+    Ending.CORRECTED: "correction",
+    Ending.NO_DATA_HELD: "absence",
+}
+
+
+_Shows: TypeAlias = Issued | Cleared | LoggedCorrection
+"""What the log records of a certificate."""
 
 
 def require_shown(view: LogView, request: Request, said: Fulfilled, policy: Policy, people: People) -> Shown:
@@ -47,12 +59,16 @@ def require_shown(view: LogView, request: Request, said: Fulfilled, policy: Poli
     if not given:
         kind = _KINDS[Ending(said.method)]
         reason = f"no certificate of {kind} of it, as the log records them, is among the documents"
-        hint = f"`unlearnkit certify {request.id} --kind {kind}`, and give the file: --evidence"
+        how = "correct" if kind == "correction" else f"certify --kind {kind}"
+        hint = f"`unlearnkit {how} {request.id}`, and give the file: --evidence"
         raise _refusal(request, reason, hint)
     _require_issued_before(view, request, given, said.on)
     cleared = [item for item in given if isinstance(item, Cleared)]
+    corrected = [item for item in given if isinstance(item, LoggedCorrection)]
     if cleared:
         _require_cleared(view, request, cleared[-1])
+    elif corrected:
+        _require_corrected(view, request, corrected[-1], people)
     else:
         effects = [item for item in about if isinstance(item, Issued)]
         _require_effects(view, request, effects, said.evidence, people)
@@ -98,6 +114,20 @@ def _require_current(view: LogView, request: Request, given: Issued, last: Issue
         )
 
 
+def _require_corrected(view: LogView, request: Request, given: LoggedCorrection, people: People) -> None:
+    """The corrected model is in use, and no other that holds their data."""
+    if given.decision != Outcome.CORRECT:
+        raise _refusal(request, f"its certificate, entry {given.index}, decided {given.decision}", None)
+    in_force = view.registry.in_force
+    served = [item for item in in_force if item.corrects and item.corrects.certificate == given.certificate]
+    later = [item for item in in_force if item.corrects and request.subject in item.without]
+    if not served and not later:
+        hint = "`unlearnkit release add CERTIFICATE --replaces ...` records that it is"
+        raise _refusal(request, f"the corrected model of entry {given.index} is not in use", hint)
+    if holding := [item.id for item in in_force if request.subject in people(item)]:
+        raise _refusal(request, f"{', '.join(holding)} is in force and holds their data", None)
+
+
 def _require_cleared(view: LogView, request: Request, given: Cleared) -> None:
     """It looked at every release that is in force now."""
     if new := [release.id for release in view.registry.in_force if release.id not in given.releases]:
@@ -115,7 +145,7 @@ def _require_no_contradiction(view: LogView, request: Request, method: str, peop
         )
 
 
-def _require_issued_before(view: LogView, request: Request, given: Sequence[Issued | Cleared], on: date) -> None:
+def _require_issued_before(view: LogView, request: Request, given: Sequence[_Shows], on: date) -> None:
     """What shows it was there on the day that it was done, wherever that was."""
     for item in given:
         day = earliest_day(view.entry(item.index).time)
@@ -125,11 +155,13 @@ def _require_issued_before(view: LogView, request: Request, given: Sequence[Issu
             )
 
 
-def _about(view: LogView, request: Request, method: str) -> list[Issued | Cleared]:
+def _about(view: LogView, request: Request, method: str) -> list[_Shows]:
     """All certificates of the kind that shows the request to be met so, in order."""
-    found: list[Issued | Cleared] = []
+    found: list[_Shows] = []
     if method == Ending.NEGLIGIBLE_EFFECT:
         found += issued_certificates(view.of_type(CERTIFICATE_ISSUED))
+    elif method == Ending.CORRECTED:
+        found += [parse_logged_correction(entry.index, entry.body) for entry in view.of_type(CORRECTION_ISSUED)]
     else:
         kind = EXCLUSION_ISSUED if method == Ending.RETRAINED else ABSENCE_ISSUED
         found += [parse_cleared(entry.index, entry.type, entry.body) for entry in view.of_type(kind)]

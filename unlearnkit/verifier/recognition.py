@@ -11,7 +11,7 @@ from unlearnkit.compliance.log.reader import LOG_FILE
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.dsse import parse_envelope
-from unlearnkit.verifier import absence, certificate, evidence
+from unlearnkit.verifier import absence, certificate, correction, evidence
 from unlearnkit.verifier.certificate_file import is_certificate_file, parse_certificate_file
 
 
@@ -26,6 +26,7 @@ class Kind(StrEnum):
     CERTIFICATE = "certificate"
     EXCLUSION = "exclusion certificate"
     ABSENCE = "absence certificate"
+    CORRECTION = "correction certificate"
 
 
 _FOLDERS = {MANIFEST: Kind.BUNDLE, LOG_FILE: Kind.LOG}
@@ -36,6 +37,7 @@ _STATEMENTS = {
     evidence.PREDICATE_TYPE: Kind.EVIDENCE,
     absence.EXCLUSION_TYPE: Kind.EXCLUSION,
     absence.ABSENCE_TYPE: Kind.ABSENCE,
+    correction.CORRECTION_TYPE: Kind.CORRECTION,
 }
 
 
@@ -68,7 +70,7 @@ def recognise(path: Path) -> Kind:
         return _statement(raw, str(path))
     if _SIGNATURES in raw:
         return Kind.CHECKPOINT
-    *others, last = (kind for kind in Kind if kind not in (Kind.EXCLUSION, Kind.ABSENCE))
+    *others, last = (kind for kind in Kind if kind not in (Kind.EXCLUSION, Kind.ABSENCE, Kind.CORRECTION))
     raise FormatError(f"{path} is no {', '.join(others)} or {last}")
 
 

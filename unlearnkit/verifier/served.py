@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.canonical import file_sha256_hex, parse_json
+from unlearnkit.canonical import file_sha256_hex, parse_json, sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownNameError
 from unlearnkit.records import Count, from_json
 from unlearnkit.verifier.checks import Checklist
@@ -47,7 +48,12 @@ class StoredTensor:
 
 
 def verify_served(served: Path, bundle: Bundle) -> str:
-    """Check that a model file is the bundle's model; in words, how it is.
+    """Check that a model file is the bundle's model; in words, how it is. Raises as `verify_weights` does."""
+    return verify_weights(served, (bundle.path / MODEL).read_bytes(), what="the bundle's model")
+
+
+def verify_weights(served: Path, weights: bytes, *, what: str) -> str:
+    """Check that a model file has these weights, a safetensors file; in words, how it does. what: to call them.
 
     Raises:
         DigestMismatchError: It is another model; which tensors differ.
@@ -56,18 +62,17 @@ def verify_served(served: Path, bundle: Bundle) -> str:
     """
     if not served.is_file():
         raise UnknownNameError(f"no model file {served}")
-    digest = file_sha256_hex(served)
-    if digest == next(file.sha256 for file in bundle.manifest.files if file.path == MODEL):
-        return f"{served} is the bundle's {MODEL}, byte for byte"
-    ours, theirs = stored_tensors(bundle.path / MODEL), stored_tensors(served)
+    if file_sha256_hex(served) == sha256_hex(weights):
+        return f"{served} is {what}, byte for byte"
+    ours = _tensors(BytesIO(weights), len(weights), what)
+    theirs = stored_tensors(served)
     if different := sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)):
         told = "; ".join(_difference(name, ours.get(name), theirs.get(name)) for name in different[:_SHOWN])
         more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
         raise DigestMismatchError(
-            f"{served} is not the bundle's model: {len(different)} of {len({*ours, *theirs})} tensors differ: "
-            f"{told}{more}"
+            f"{served} is not {what}: {len(different)} of {len({*ours, *theirs})} tensors differ: {told}{more}"
         )
-    return f"{served} has the very {len(ours)} tensors of the bundle's {MODEL}; the files differ in metadata or order"
+    return f"{served} has the very {len(ours)} tensors of {what}; the files differ in metadata or order"
 
 
 def verify_in_use(served: Path | None, bundle: Bundle, checks: Checklist) -> None:
@@ -80,21 +85,22 @@ def verify_in_use(served: Path | None, bundle: Bundle, checks: Checklist) -> Non
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     """The tensors in a safetensors file, by name; FormatError for any other file."""
-    where, size = str(path), path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        begin = 8 + length
-        if size < 8 or length > min(size - 8, _MOST_HEADER):
-            raise FormatError(f"{where} is no safetensors file: it says that its header has {length} bytes")
-        header = parse_json(file.read(length), where=f"{where}: header")
-        if not isinstance(header, dict):
-            raise FormatError(f"{where} is no safetensors file: its header is no object")
-        places = {
-            name: from_json(_Place, place, where=f"{where}: {name}")
-            for name, place in header.items()
-            if name != _METADATA
-        }
-        return {name: _stored(file, place, begin, size, f"{where}: {name}") for name, place in places.items()}
+        return _tensors(file, path.stat().st_size, str(path))
+
+
+def _tensors(file: BinaryIO, size: int, where: str) -> dict[str, StoredTensor]:
+    length = int.from_bytes(file.read(8), "little")
+    begin = 8 + length
+    if size < 8 or length > min(size - 8, _MOST_HEADER):
+        raise FormatError(f"{where} is no safetensors file: it says that its header has {length} bytes")
+    header = parse_json(file.read(length), where=f"{where}: header")
+    if not isinstance(header, dict):
+        raise FormatError(f"{where} is no safetensors file: its header is no object")
+    places = {
+        name: from_json(_Place, place, where=f"{where}: {name}") for name, place in header.items() if name != _METADATA
+    }
+    return {name: _stored(file, place, begin, size, f"{where}: {name}") for name, place in places.items()}
 
 
 def _stored(file: BinaryIO, place: _Place, begin: int, size: int, where: str) -> StoredTensor:

@@ -26,17 +26,18 @@ from unlearnkit.shapes import As, Items, Limits
 class Ending(StrEnum):
     """How a request can end.
 
-    The model was trained again without the data; the data was shown to have had a negligible effect; no model in use
-    has any; or the request was refused.
+    The model was trained again without the data; the data was shown to have had a negligible effect; the weights were
+    corrected for it; no model in use has any; or the request was refused.
     """
 
     RETRAINED = "retrained"
     NEGLIGIBLE_EFFECT = "negligible-effect"
+    CORRECTED = "corrected"
     NO_DATA_HELD = "no-data-held"
     REFUSED = "refused"
 
 
-FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.NO_DATA_HELD)
+FULFILMENTS = (Ending.RETRAINED, Ending.NEGLIGIBLE_EFFECT, Ending.CORRECTED, Ending.NO_DATA_HELD)
 """The endings by which a request is met."""
 
 
@@ -157,6 +158,17 @@ class CertificateRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectionRules:
+    """How near a corrected model must be to the retrained one, to be served in its place.
+
+    tolerances: by probe, the largest difference between the two, in the probe's unit, that audits may leave open; none:
+    no corrected model is served.
+    """
+
+    tolerances: Mapping[ProbeName, Positive] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SigningRules:
     """Who may sign certificates: keys that have one of ``roles`` in the trust store, ``threshold`` different ones."""
 
@@ -179,6 +191,7 @@ class Policy:
         words: the only ones that requests may carry in the log.
         certificate: what a certificate must show to count.
         audit: what is retrained as evidence.
+        correction: how near a corrected model must be to the retrained one.
         signing: who may sign one.
         raw: the file that it was read from.
 
@@ -199,8 +212,14 @@ class Policy:
     words: Words = Words()
     certificate: CertificateRules = field(default_factory=CertificateRules)
     audit: AuditRules = field(default_factory=AuditRules)
+    correction: CorrectionRules = field(default_factory=CorrectionRules)
     signing: SigningRules = SigningRules()
     raw: Annotated[bytes, ELSEWHERE] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        probes = [name for name in self.certificate.probes if name not in self.correction.tolerances]
+        if self.correction.tolerances and probes:
+            raise ValueError(f"[correction.tolerances] has none for {', '.join(probes)}: how near must it be?")
 
     @classmethod
     def load(cls, source: str | Path) -> Policy:

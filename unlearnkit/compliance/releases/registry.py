@@ -15,6 +15,7 @@ from unlearnkit.compliance.log.clock import format_time, latest_day
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.releases.release import (
     Artefacts,
+    Corrects,
     Registered,
     ReleaseBody,
     ReleaseEvent,
@@ -31,7 +32,8 @@ class Release:
     """A release as the log tells it.
 
     index: of the entry that registered it. registered: the day from which it is in use. retired: the day from which it
-    is not. ended: the entry that says so. replaces, replaced_by: the releases before and after it, by id.
+    is not. ended: the entry that says so. replaces, replaced_by: the releases before and after it, by id. corrects:
+    what corrected weights were corrected from, and for whom.
     """
 
     name: str
@@ -43,6 +45,12 @@ class Release:
     replaced_by: str | None = None
     retired: date | None = None
     ended: int | None = None
+    corrects: Corrects | None = None
+
+    @property
+    def without(self) -> tuple[str, ...]:
+        """The people of its bundle whom its weights leave out."""
+        return () if self.corrects is None else self.corrects.without
 
     @property
     def id(self) -> str:
@@ -82,6 +90,12 @@ class Registry:
         for release in self.in_force:
             if release.artefacts == artefacts:
                 return release
+        same = (release for release in self.in_force if release.artefacts.bundle == artefacts.bundle)
+        if (made := next(same, None)) is not None:
+            raise RefusedError(
+                f"{made.id}, in force, is a corrected model: what its bundle says is about the trained one",
+                hint="`unlearnkit correct` leaves more people out; or train again",
+            )
         there = ", ".join(release.id for release in self.in_force) or "none"
         raise RefusedError(
             f"bundle {artefacts.bundle} is of no release in force: there are {there}",
@@ -122,7 +136,10 @@ class Registry:
             index=index,
             registered=body.on,
             replaces=body.replaces,
+            corrects=body.corrects,
         )
+        if body.corrects is not None:
+            self._require_corrected(made, body.corrects)
         if made.id in self.releases:
             known = self.releases[made.id]
             raise RefusedError(
@@ -136,6 +153,17 @@ class Registry:
             return (made,)
         before = self._in_force(body.replaces, "be replaced", body.on)
         return replace(before, retired=body.on, ended=index, replaced_by=made.id), made
+
+    def _require_corrected(self, made: Release, corrects: Corrects) -> None:
+        """Corrected weights come from a trained release, and have all of its artefacts but the model."""
+        trained = self.get(corrects.release)
+        if trained.corrects is not None:
+            raise RefusedError(
+                f"{trained.id} is itself a correction of {trained.corrects.release}",
+                hint="weights are always corrected from those that were trained",
+            )
+        if replace(made.artefacts, model=trained.artefacts.model) != trained.artefacts:
+            raise RefusedError(f"{made.id} is not a correction of {trained.id}: it is of another bundle")
 
     def _retire(self, index: int, body: Retired) -> Release:
         return replace(self._in_force(body.release, "be retired", body.on), retired=body.on, ended=index)

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL, UNITS
 from unlearnkit.names import KeyFingerprint, ReleaseId, Sha256, Version, Word
 from unlearnkit.records import Day, from_json
+from unlearnkit.shapes import Items
 
 
 class ReleaseEvent(StrEnum):
@@ -48,13 +49,29 @@ class Artefacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Corrects:
+    """That weights were not trained but corrected. release: that they were corrected from, a trained one.
+
+    certificate: that says so, by its digest. without: pseudonyms, sorted, of everybody whom they leave out.
+    """
+
+    release: ReleaseId
+    certificate: Sha256
+    without: Annotated[tuple[Sha256, ...], Items(least=1, in_order=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
-    """A model came into use. replaces: the release that it took the place of, which is used no more."""
+    """A model came into use. replaces: the release that it took the place of, which is used no more.
+
+    corrects: for corrected weights; the other artefacts are those of the trained ones then.
+    """
 
     name: Word
     version: Version
     artefacts: Artefacts
     replaces: ReleaseId | None = None
+    corrects: Corrects | None = None
     by: Word
     on: Day
 

@@ -5,6 +5,9 @@ Derived from the log and the list of units in a bundle; nothing is stored (docs/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.policy import Ending
 from unlearnkit.compliance.releases.registry import Release
@@ -47,9 +50,31 @@ def standing_set(register: Register, bundle: Bundle, *, before: int | None = Non
     return tuple(sorted(set(bundle.units) & answered(register, Ending.NEGLIGIBLE_EFFECT, before=before).keys()))
 
 
+def answered_without_retraining(register: Register, bundle: Bundle, *, before: int | None = None) -> tuple[str, ...]:
+    """The people in a bundle who stand, or for whom its weights were corrected: whom a correction must leave out.
+
+    Args:
+        register: All requests.
+        bundle: Of the release.
+        before: Only what was answered before this entry of the log; None: everything.
+
+    Returns:
+        Their pseudonyms, sorted.
+
+    Raises:
+        RefusedError: The pseudonyms in the bundle are made with another key than those of the requests.
+    """
+    require_same_key(register, bundle)
+    endings = (Ending.NEGLIGIBLE_EFFECT, Ending.CORRECTED)
+    found = {who for ending in endings for who in answered(register, ending, before=before)}
+    return tuple(sorted(found & set(bundle.units)))
+
+
 def require_bundle_of(release: Release, bundle: Bundle) -> None:
-    """VerificationError unless a bundle is the one that was registered."""
+    """VerificationError unless a bundle is the one that was registered, or from which a release was corrected."""
     found = Artefacts.of(bundle)
+    if release.corrects is not None:
+        found = replace(found, model=release.artefacts.model)
     if found != release.artefacts:
         raise VerificationError(
             f"this is not the bundle of {release.id}: its digest is {found.bundle}, the release's "
@@ -57,15 +82,18 @@ def require_bundle_of(release: Release, bundle: Bundle) -> None:
         )
 
 
-def require_kept_promises(register: Register, bundle: Bundle) -> None:
-    """RefusedError if a bundle's model holds data of somebody whose request was met by training again without it."""
-    promised = answered(register, Ending.RETRAINED)
+def require_kept_promises(register: Register, bundle: Bundle, *, without: Sequence[str] = ()) -> None:
+    """RefusedError if a model holds data of somebody whose request was met by one without it.
+
+    without: of the bundle's people, whom corrected weights leave out.
+    """
+    promised = answered(register, Ending.RETRAINED) | answered(register, Ending.CORRECTED)
     if promised:
         require_same_key(register, bundle)
-    broken = [promised[unit] for unit in bundle.units if unit in promised]
+    broken = [promised[unit] for unit in bundle.units if unit in promised.keys() - set(without)]
     if broken:
         raise RefusedError(
-            f"the model holds data of people who were told that it was trained again without: {', '.join(broken)}",
+            f"the model holds data of people who were told that one without them is in use: {', '.join(broken)}",
             hint="train it without them",
         )
 

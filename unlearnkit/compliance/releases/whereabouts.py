@@ -67,12 +67,15 @@ def people_of(root: Path, release: Release, register: Register) -> frozenset[str
 
 
 def listed_people(release: Release, raw: bytes) -> frozenset[str]:
-    """The pseudonyms in the list ``raw``; VerificationError unless it is the one that was registered."""
+    """The pseudonyms in the list ``raw`` whom the weights do not leave out.
+
+    VerificationError unless it is the list that was registered.
+    """
     if sha256_hex(raw) != release.artefacts.units:
         raise VerificationError(f"this is not the list of people of {release.id}: {sha256_hex(raw)[:16]}...")
     pseudonyms = parse_canonical(raw, where=UNITS)
     assert isinstance(pseudonyms, list)  # noqa: S101 - it is what a bundle that verified had
-    return frozenset(pseudonyms)
+    return frozenset(pseudonyms) - frozenset(release.without)
 
 
 def require_tellable(release: Release, register: Register) -> None:

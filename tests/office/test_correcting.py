@@ -1,0 +1,223 @@
+"""Corrected models in a workspace: certified, in use, verified by outsiders, and what the gate makes of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import unlearnkit as uk
+from tests.docs.namespace import small_recipe
+from tests.verifier.issuance import RULES, audited, policy_text
+from unlearnkit.canonical import sha256_hex
+from unlearnkit.compliance.log.entry import draft
+from unlearnkit.errors import DigestMismatchError, RefusedError, VerificationError
+from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
+from unlearnkit.verifier.correction import CORRECTION_ISSUED, correction_body, sign_correction
+
+BOTH = RULES.replace('["test_loss"]', '["test_loss", "own_loss"]').replace(
+    "test_loss = 20\n", "test_loss = 20\nown_loss = 20\n"
+)
+CORRECTION = "\n[correction.tolerances]\ntest_loss = 0.05\nown_loss = 0.5\n"
+
+
+def policy(rules: str = CORRECTION) -> bytes:
+    """Fourteen retrainings: five of one person, nine of two or three."""
+    text = policy_text(audited(BOTH)).decode()
+    return text.replace("\n[signing]", f"{rules}\n[signing]", 1).encode()
+
+
+@pytest.fixture(scope="module")
+def recipe() -> uk.Recipe:
+    return small_recipe()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, recipe) -> Path:
+    """A workspace with an audited release; tests work on copies."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "policy.toml").write_bytes(policy())
+    office = uk.Workspace.create(folder / "office", origin="example.com/log", policy="../policy.toml")
+    settings = {"signer": office.signer_key(), "seed": 0, "dtype": "float64", "progress": False}
+    solo = uk.Solo(degree=3, keep_weights=True)
+    bundle = uk.sketch(recipe, office.root / "bundle", reverse={}, solo=solo, **settings)
+    office.register(bundle, name="small", version="1")
+    office.audit(None, recipe, progress=False)
+    return folder
+
+
+@pytest.fixture
+def office(prepared, tmp_path, monkeypatch) -> uk.Workspace:
+    subprocess.run(["cp", "-a", f"{prepared}/.", str(tmp_path)], check=True)
+    monkeypatch.chdir(tmp_path / "office")
+    return uk.Workspace.find()
+
+
+def asked(office: uk.Workspace, *names: str) -> list[str]:
+    found = office.receive(names)
+    for request in found:
+        office.verify_identity(request, method="in-person")
+    return [request.id for request in found]
+
+
+def corrected(office: uk.Workspace, *names: str, out: str = "corrected.safetensors"):
+    return office.correct(asked(office, *names), out=out)
+
+
+def fulfil(office: uk.Workspace, made) -> list[str]:
+    asked = made.certificate.requests
+    return [office.fulfil(name, method="corrected", evidence=[made.path]).state for name in asked]
+
+
+def forged(office: uk.Workspace, certificate) -> Path:
+    """A certificate as its own issuer would sign and record it."""
+    with office.open_log().exclusive() as writer:
+        said = replace(certificate, index=writer.end.index)
+        raw = sign_correction(said, [office.signer_key()])
+        writer.record_many([draft(CORRECTION_ISSUED, correction_body(said, raw))])
+    office.checkpoint()
+    path = office.root / "forged.json"
+    path.write_bytes(CertificateFile(envelope=raw).to_bytes())
+    return path
+
+
+def test_the_weights_are_nearly_those_of_retraining_and_the_claims_hold(office, recipe):
+    made = corrected(office, "ann", "dan")
+    assert made.certificate.decision.outcome == "correct", made.certificate.decision.reasons
+    model = uk.retrain(recipe)
+    model.load_state_dict(load_file(made.model))
+    real = uk.retrain(recipe, delete=["ann", "dan"], dtype="float64").eval()
+    with torch.no_grad():
+        off = abs(float(recipe.probes["test_loss"](model.eval()) - recipe.probes["test_loss"](real)))
+    claims = {claim.probe: float(claim.epsilon) for claim in made.certificate.claims}
+    assert off <= claims["test_loss"] <= 0.05
+    assert {claim.content for claim in made.certificate.claims} == {"0.5"}
+
+
+def test_an_outsider_makes_the_same_weights_without_torch(office):
+    made = corrected(office, "ann", "dan")
+    code = (
+        "import sys, unlearnkit as uk\n"
+        f"found = uk.verify({str(made.path)!r}, bundle='bundle', log='audit', trust='trust.toml', "
+        f"evidence={[str(path) for path in Path('evidence').glob('*.json')]!r}, model={str(made.model)!r})\n"
+        "assert 'torch' not in sys.modules; print(*[check.name for check in found.checks])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert out[:3] == ["signature", "bundle", "log"]
+    assert {"weights", "audits"} <= set(out)
+    assert sha256_hex(made.model.read_bytes()) == made.certificate.model
+
+
+def test_another_model_is_not_taken_for_it(office):
+    made = corrected(office, "ann")
+    raw = bytearray(made.model.read_bytes())
+    raw[-1] ^= 1
+    made.model.write_bytes(raw)
+    with pytest.raises(DigestMismatchError, match="is not the corrected model: 1 of 4 tensors differ"):
+        office.verify(made.path, bundle="bundle", model=made.model)
+
+
+def test_it_comes_into_use_and_answers_those_who_asked(office):
+    made = corrected(office, "ann", "dan")
+    with pytest.raises(RefusedError, match=r"the corrected model of entry \d+ is not in use"):
+        fulfil(office, made)
+    release = office.register_correction(made.path, name="small", version="1.1")
+    assert (release.id, release.corrects.release, len(release.without)) == ("small@1.1", "small@1", 2)
+    assert [item.id for item in office.registry().in_force] == ["small@1.1"]
+    assert fulfil(office, made) == ["fulfilled", "fulfilled"]
+    assert office.standing("small@1.1").people == ()
+    office.verify(made.path, bundle="bundle")
+
+
+def test_later_requests_are_corrected_from_the_same_sketch_with_everybody_before(office, recipe):
+    first = corrected(office, "ann")
+    office.register_correction(first.path, name="small", version="1.1")
+    fulfil(office, first)
+    second = corrected(office, "dan", out="second.safetensors")
+    assert second.certificate.release == "small@1.1"
+    bundle = office.bundle_of("small@1")
+    np.testing.assert_array_equal(second.model.read_bytes(), bundle.correction(["ann", "dan"]).to_bytes())
+    release = office.register_correction(second.path, name="small", version="1.2")
+    assert release.corrects.release == "small@1"
+    fulfil(office, second)
+    office.verify(first.path, bundle="bundle")
+    office.verify(second.path, bundle="bundle")
+
+
+def test_the_effect_of_a_corrected_release_is_not_certified(office):
+    made = corrected(office, "ann")
+    office.register_correction(made.path, name="small", version="1.1")
+    (other,) = asked(office, "bob")
+    with pytest.raises(RefusedError, match=r"small@1\.1, in force, is a corrected model"):
+        office.certify([other])
+
+
+def test_who_was_promised_a_corrected_model_is_in_no_later_release(office, recipe):
+    made = corrected(office, "ann")
+    office.register_correction(made.path, name="small", version="1.1")
+    fulfil(office, made)
+    again = small_recipe(seed=5)
+    bundle = uk.sketch(again, office.root / "again", signer=office.signer_key(), seed=0, progress=False)
+    with pytest.raises(RefusedError, match=r"one without them is in use: R\d+"):
+        office.register(bundle, name="small", version="2", replaces="small@1.1")
+
+
+def test_what_no_audit_holds_is_insufficient_and_may_not_be_served(office):
+    made = corrected(office, "ann", "bob", "cleo", "dan")
+    assert (made.certificate.decision.outcome, made.certificate.decision.rule) == ("insufficient", "audit.strata")
+    with pytest.raises(RefusedError, match="may not be served"):
+        office.register_correction(made.path, name="small", version="1.1")
+
+
+@pytest.mark.parametrize(
+    ("rules", "rule"),
+    [
+        ("", "correction.tolerances"),
+        ("\n[correction.tolerances]\ntest_loss = 1e-9\nown_loss = 1\n", "correction.tolerances.test_loss"),
+    ],
+)
+def test_the_policy_decides_by_its_tolerances(office, rules, rule):
+    (office.root.parent / "policy.toml").write_bytes(policy(rules))
+    made = corrected(office, "ann")
+    assert (made.certificate.decision.outcome, made.certificate.decision.rule) == ("insufficient", rule)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "ab" * 32}, "its model is abab"),
+        ({"standing": ("cd" * 32,)}, "its standing set has 1 people"),
+        ({"explanation": "trust me"}, "of the series it says"),
+        ({"release": "small@9"}, "small@1 was in force"),
+        ({"by_coordinate": 3}, "of the series it says"),
+    ],
+)
+def test_an_issuer_who_says_something_else_is_caught(office, change, message):
+    path = forged(office, replace(corrected(office, "ann").certificate, **change))
+    with pytest.raises(VerificationError, match=message):
+        office.verify(path, bundle="bundle")
+
+
+def test_a_smaller_epsilon_is_caught(office):
+    said = corrected(office, "ann").certificate
+    claim = said.claims[0]
+    smaller = replace(claim, epsilon=f"{Decimal(claim.epsilon) / 2:f}")
+    path = forged(office, replace(said, claims=(smaller, *said.claims[1:])))
+    with pytest.raises(VerificationError, match="its epsilon of test_loss is"):
+        office.verify(path, bundle="bundle")
+
+
+def test_nothing_is_overwritten(office):
+    made = corrected(office, "ann")
+    before = made.model.read_bytes()
+    with pytest.raises(RefusedError, match="is there already"):
+        corrected(office, "dan")
+    assert made.model.read_bytes() == before
+    assert parse_certificate_file(made.path.read_bytes(), where="c").digest == made.digest
