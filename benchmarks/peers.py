@@ -23,11 +23,12 @@ from itertools import product
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, hessian
+from torch.func import functional_call, grad, jvp
 
 import unlearnkit as uk
 
 SHARDS = 5
+_ITERATIONS = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +62,7 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Curvature:
-    """The Hessian of the mean loss on all examples, found once."""
+    """The Hessian of the mean loss on all examples."""
 
     task: Task
 
@@ -92,12 +93,29 @@ class Curvature:
         """The trained weights in a row."""
         return torch.cat([p.ravel() for p in self.weights.values()])
 
-    @cached_property
-    def eigen(self) -> tuple[Tensor, Tensor]:
-        """Eigenvalues and eigenvectors."""
-        _ = self.model  # made outside the transforms
+    def solve(self, right: Tensor, damping: float) -> Tensor:
+        """``(H + damping)^-1 right`` by conjugate gradients, which end where the curvature is not positive."""
         everybody = torch.arange(len(self.task.recipe.dataset.parts[0]))
-        return torch.linalg.eigh(hessian(self.mean_loss)(self.flat, everybody))
+        _ = self.model  # made outside the transforms
+
+        def product(vector: Tensor) -> Tensor:
+            slope = grad(self.mean_loss)
+            found: Tensor = jvp(lambda flat: slope(flat, everybody), (self.flat,), (vector,))[1]
+            return found + damping * vector
+
+        found, residual = torch.zeros_like(right), right.clone()
+        direction = residual.clone()
+        for _ in range(_ITERATIONS):
+            image = product(direction)
+            curvature = direction @ image
+            if curvature <= 0 or residual.norm() < 1e-6 * right.norm():
+                break
+            step = residual @ residual / curvature
+            following = residual - step * image
+            found = found + step * direction
+            direction = following + (following @ following) / (residual @ residual) * direction
+            residual = following
+        return found
 
 
 def ascent(task: Task, rate: float, steps: int) -> nn.Module:
@@ -124,9 +142,8 @@ def fine_tuning(task: Task, rate: float, epochs: int) -> nn.Module:
 
 def newton(task: Task, curvature: Curvature, damping: float) -> nn.Module:
     """``theta + (H + damping)^-1 sum of the leaving gradients / staying examples``."""
-    values, vectors = curvature.eigen
     gradient = grad(curvature.mean_loss)(curvature.flat, task.leaving) * len(task.leaving) / len(task.staying)
-    step = vectors @ ((vectors.T @ gradient) / (values.clamp(min=0) + damping))
+    step = curvature.solve(gradient, damping)
     model = task.model()
     with torch.no_grad():
         parts = step.split([p.numel() for p in model.parameters()])

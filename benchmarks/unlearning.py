@@ -125,13 +125,13 @@ class Prepared:
 def prepare(bench: Bench, folder: Path) -> Prepared:
     """Says how long it takes."""
     recipe, start = bench.recipe, time.perf_counter()
-    solo = uk.Solo(3, keep_weights=True)
+    people = sorted({who for sets in bench.sets().values() for leaving in sets for who in leaving})
+    solo = uk.Solo(3, units=[recipe.unit_names[who] for who in people], keep_weights=True)
     bundle = uk.sketch(recipe, folder / "bundle", solo=solo, reverse={}, seed=0, device="cpu", progress=False)
-    print(f"\nSketch of all {len(recipe.unit_names)} people: {time.perf_counter() - start:.1f} s.", flush=True)
+    print(f"\nSketch of {len(people)} people's series: {time.perf_counter() - start:.1f} s.", flush=True)
     kept = loaded(recipe, {n: torch.from_numpy(a.copy()) for n, a in bundle.model_state().items()})
     everybody = torch.arange(len(recipe.unit_of_example))
     curvature = peers.Curvature(peers.Task(recipe, kept, everybody[:0], everybody))
-    _ = curvature.eigen
     return Prepared(recipe, bundle, kept, curvature, peers.Sharded(recipe))
 
 

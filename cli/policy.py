@@ -13,6 +13,7 @@ import click
 from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
+    from unlearnkit.compliance.policy.audits import AuditRules
     from unlearnkit.compliance.policy.deadlines import Deadline
     from unlearnkit.compliance.policy.policy import CertificateRules, Policy
 
@@ -218,6 +219,26 @@ class _Certificate:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Audit:
+    """What is retrained as evidence. strata: least, most and count of each."""
+
+    strata: tuple[tuple[int, int, int], ...]
+    content: str | None
+    confidence: str | None
+
+    @classmethod
+    def of(cls, rules: AuditRules) -> _Audit:
+        strata = tuple((stratum.least, stratum.most, stratum.count) for stratum in rules.strata)
+        return cls(strata=strata, content=_text(rules.content), confidence=_text(rules.confidence))
+
+    def __str__(self) -> str:
+        if not self.strata:
+            return "none planned"
+        sets = ", ".join(f"{count} of {least} to {most} people" for least, most, count in self.strata)
+        return f"{sets}; content {self.content} at confidence {self.confidence}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Signing:
     roles: tuple[str, ...]
@@ -240,6 +261,7 @@ class _Policy(Document):
     attested: tuple[str, ...]
     words: Mapping[str, tuple[str, ...]]
     certificate: _Certificate
+    audit: _Audit
     signing: _Signing
     text: str
 
@@ -257,6 +279,7 @@ class _Policy(Document):
             attested=policy.requests.attested,
             words=asdict(policy.words),
             certificate=_Certificate.of(policy.certificate),
+            audit=_Audit.of(policy.audit),
             signing=_Signing(policy.signing.roles, policy.signing.threshold),
             text=policy.text,
         )
@@ -321,6 +344,7 @@ def _render_check(policy: _Policy) -> Iterable[str]:
             ("directions", f"at least {rules.minimum_directions}"),
             ("ratio", f"at most {rules.largest_ratio}"),
             ("delta", f"at most {rules.largest_delta}, and {rules.delta_budget} for a bundle"),
+            ("audits", policy.audit),
             ("signed by", f"{signing.threshold} of {', '.join(signing.roles) or 'nobody'}"),
         ]
     )

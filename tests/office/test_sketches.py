@@ -45,6 +45,8 @@ def test_what_will_be_sketched_is_in_the_log_before_what_came_out_and_the_salt_f
     assert bundle.manifest.checkpoint == text
     assert bundle.manifest.salt == hashlib.sha256(made.digest.encode() + text.encode()).hexdigest()
     assert (office.log_path / "checkpoint").read_bytes().startswith(text.encode())  # it was published before
+    (found,) = [check.found for check in office.verify("bundle").checks if check.name == "directions"]
+    assert found.startswith("6, from the recipe and 3 entries of example.com/log")
 
 
 def test_the_same_call_goes_on_under_its_entry_and_records_nothing_twice(office):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearnkit.bundle import Bundle
+from unlearnkit.bundle import Bundle, Manifest
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin, verify_checkpoint
 from unlearnkit.compliance.log.proof import Proven, parse_proof, verify_proof
 from unlearnkit.compliance.log.reader import read_entries
@@ -143,7 +143,7 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     size = sum(file.size for file in manifest.files)
     checks.add("signature", f"signed by {', '.join(bundle.signers)}")
     checks.add("files", f"{len(manifest.files)} files, {size} bytes, and nothing else; each as signed and listed")
-    origin = "given explicitly: no certificate can rest on them" if manifest.is_explicit else "from recipe and salt"
+    origin = _origin(manifest)
     checks.add("directions", f"{manifest.direction_count}, {origin}; {manifest.informed.count} informed, orthonormal")
     probes = ", ".join(probe.name for probe in manifest.probes) or "none"
     checks.add("numbers", f"shapes, precision and degrees as the manifest says, all finite; probes: {probes}")
@@ -152,6 +152,14 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     verify_in_use(beside.model, bundle, checks)
     checks.leave_out("whether its numbers are those of its recipe, which training again tells")
     return bundle
+
+
+def _origin(manifest: Manifest) -> str:
+    """Where its directions say that they come from; the log tells whether it is so."""
+    if manifest.is_explicit:
+        return "given explicitly: no certificate can rest on them"
+    log, size, *_ = [*manifest.checkpoint.split("\n"), ""]
+    return f"from the recipe and {size} entries of {log}" if log else "from the recipe and a salt that somebody chose"
 
 
 def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
