@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[test]"
 	@touch $@
 
-demo: $(READY)  ## train, sketch, predict deletions, retrain for real, and compare
+demo: $(READY)  ## ten deletion requests, from the sketch to certificates, and the truth beside them
 	$(BIN)/unlearnkit demo
 
 # A process that runs out of tests takes some of another's.

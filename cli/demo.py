@@ -1,30 +1,30 @@
-"""``unlearnkit demo``: a deletion request, from the sketch of a model to a certificate that an outsider verifies."""
+"""``unlearnkit demo``: deletion requests, from the sketch of a model to certificates that an outsider verifies."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import click
-import numpy as np
 
-from .demo_story import DeletionRow, RequestRow, Scale, compare, handle, prepare
-from .output import Document, Output, pass_output
+from .demo_story import Answers, Scale, Stage, answer, prepare, report
+from .demo_truth import Truth, certificates, correction, exclusions, images, losses
+from .demo_views import RequestRow, Told, VerifiedRow, render
+from .output import Output, pass_output
 
 
 @click.command()
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Keep everything in this new directory.")
 @pass_output
 def demo(output: Output, path: Path | None) -> None:
-    """Train a classifier on digits that belong to 200 people, and handle deletion requests of some of them.
+    """Train a classifier on digits that belong to 200 people, and answer ten who ask for the deletion of their data.
 
-    Sketches and signs the training run; retrains for real, as evidence that the policy plans; receives requests;
-    certifies what each person's data did to the test loss, and to the loss on their own images; decides by the policy;
-    verifies the certificates with public keys alone; writes a report; and in the end retrains without each person to
-    see whether what was certified is so.
+    Sketches the training run along directions from the audit log, and signs it; retrains for real, as evidence that the
+    policy plans; receives requests; certifies what the data of all who ask did to the test loss, and to the loss on
+    their own images; answers those whom the model does not show; corrects the weights for one whom it remembers; trains
+    again without everybody, and certifies that the rest are excluded; verifies all certificates with public keys alone;
+    writes a report; and retrains without each set of people to see whether what was certified is so.
 
     \b
     Example:
@@ -37,73 +37,33 @@ def demo(output: Output, path: Path | None) -> None:
 
 def tell(root: Path, output: Output, scale: Scale) -> Told:
     """Let it all happen in a new directory ``root``."""
-    office = prepare(root, output, scale)
+    stage = prepare(root, output, scale)
+    answers, truth = answer(stage), Truth(stage)
+    report(stage, answers.effects["eight together"])
+    output.say("retraining without all of them, to see whether what was certified is so")
+    audit = stage.workspace.policy().audit
     return Told(
-        units=len(office.recipe.unit_names),
-        examples=len(office.recipe.unit_of_example),
-        base_test_loss=float(office.bundle.probe("test_loss").base),
-        requests=handle(office),
-        deletions=compare(office),
+        units=len(stage.recipe.unit_names),
+        examples=len(stage.recipe.unit_of_example),
+        base_test_loss=float(stage.bundle.probe("test_loss").base),
+        content=str(audit.content),
+        confidence=str(audit.confidence),
+        strata=tuple(f"{stratum.count} without {stratum}" for stratum in audit.strata),
+        tolerances={name: str(value) for name, value in stage.workspace.policy().certificate.tolerances.items()},
+        requests=tuple(_requests(stage, answers)),
+        certificates=tuple(certificates(stage, answers, truth)),
+        correction=correction(stage, answers, truth),
+        in_use=answers.in_use,
+        exclusions=tuple(exclusions(stage, answers, truth)),
+        verified=tuple(VerifiedRow.of(found) for found in answers.verified),
+        losses=tuple(losses(stage, truth)),
         kept=root,
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told(Document):
-    """The whole story. kept: where its files are, if they stay."""
-
-    schema: ClassVar[str] = "unlearnkit/demo/v3"
-
-    units: int
-    examples: int
-    base_test_loss: float
-    requests: tuple[RequestRow, ...]
-    deletions: tuple[DeletionRow, ...]
-    kept: Path | None
-
-
-def render(told: Told) -> Iterable[str]:
-    """The story for people."""
-    yield f"A classifier learned {told.examples} digits that belong to {told.units} people."
-    yield f"Its test loss is {told.base_test_loss:.6f}. Four of them ask for the deletion of their data:"
-    yield ""
-    yield from _render_requests(told.requests)
-    yield ""
-    yield "Verified with public keys alone, from the bundle, the log and the evidence:"
-    yield from (f"  {name}: {found}" for name, found in told.requests[0].checks)
-    yield ""
-    yield from _render_deletions(told.deletions)
-    if told.kept is not None:
-        yield ""
-        yield f"Everything is in {told.kept}: bundle, audit log, evidence, certificates, report.html."
-
-
-def _render_requests(requests: tuple[RequestRow, ...]) -> Iterable[str]:
-    heads = f"{'':<10} {'change, as certified':<26} {'really':>11}   {'inside':<6}  tolerated"
-    yield f"{'request':<8} {'images':>6}   {heads}"
-    for row in requests:
-        yield f"{row.request:<8} {row.images:>6}   {row.decision}"
-        for claim in row.claims:
-            claimed = f"{claim.change:+.6f} +- {claim.epsilon:.6f}"
-            inside = "yes" if claim.inside else "NO"
-            told = f"{claim.probe:<10} {claimed:<26} {claim.real:>+11.6f}   {inside:<6}  {claim.tolerance}"
-            yield f"{'':<15}   {told}"
-    kinds = ", ".join(sorted({claim.kind for row in requests for claim in row.claims}))
-    yield f"Claims are {kinds}: from real retrainings that the policy planned, of people drawn like those who ask."
-
-
-def _render_deletions(rows: tuple[DeletionRow, ...]) -> Iterable[str]:
-    yield "What the sketch predicts, and what retraining gives (mean size over 40 margins, and the test loss):"
-    yield ""
-    yield f"{'who leaves':<22} {'images':>6}   {'change of margins':>17} {'error of 1st':>12} {'and 2nd order':>13}"
-    for row in rows:
-        real, first, second = (row.margins[name] for name in ("real", "first", "second"))
-        yield f"{row.who:<22} {row.images:>6}   {real:>17.5f} {first:>12.5f} {second:>13.5f}"
-    yield ""
-    yield f"{'':<22} {'':>6}   {'change of loss':>17} {'1st order':>12} {'and 2nd order':>13}"
-    for row in rows:
-        real, first, second = (row.test_loss[name] for name in ("real", "first", "second"))
-        yield f"{row.who:<22} {row.images:>6}   {real:>+17.6f} {first:>+12.6f} {second:>+13.6f}"
-    yield ""
-    correlation = np.mean([row.rank_correlation for row in rows])
-    yield f"Rank correlation of predicted and real changes over the margins: {correlation:.3f} on average."
+def _requests(stage: Stage, answers: Answers) -> list[RequestRow]:
+    counts = images(stage)
+    return [
+        RequestRow(request=request.id, images=count, answer=answers.methods[request.id])
+        for request, count in zip(answers.requests, counts, strict=True)
+    ]

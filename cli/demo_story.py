@@ -1,9 +1,10 @@
-"""What happens in the demo: one workspace, one model, some people who leave, and somebody outside who checks."""
+"""What happens in the demo: one workspace, ten people who ask, two trainings, and somebody outside who checks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,17 +15,34 @@ from .output import Output
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
+    from unlearnkit.compliance.requests.register import Request
     from unlearnkit.office.certificates import Certified
+    from unlearnkit.office.clearing import CertifiedAbsence
+    from unlearnkit.office.correcting import CorrectedModel
     from unlearnkit.office.workspace import Workspace
+    from unlearnkit.sketching.settings import Reverse
     from unlearnkit.training.recipe import Recipe
-    from unlearnkit.verifier.certificate import Claim
-    from unlearnkit.verifier.checks import Check
+    from unlearnkit.verifier.examination import Verification
 
-# Who asks for deletion: by place among all people, from the one with most images downwards.
-ASKING = (3, 20, 60, 120)
-FLOAT32 = 1e-6  # evidence is retrained in float64, and the truth beside it in the precision of the sketch
-GROUP_SIZES = (5, 20)
-LIKED_DIGIT = 9
+SEED = 2027
+"""Draws who asks: of all 200 people, each as likely. It was set once, and not looked for."""
+
+FIRST, LATER = 8, 2
+"""So many people ask at first, and so many more on the same day."""
+
+OWN_LOSS = "own_loss"
+
+POLICY = "policy.toml"
+_BASE = "gdpr"
+_AUDIT = """[audit]
+content = 0.9
+confidence = 0.9
+strata = [
+  { least = 1, most = 1, count = 22 },
+  { least = 2, most = 10, count = 22 },
+]
+"""
+_LARGEST_RATIO = "largest_ratio = 2 "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,46 +56,8 @@ class Scale:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimRow:
-    """What is claimed of a probe, or of the person's own loss, and what is really so."""
-
-    probe: str
-    change: float
-    epsilon: float
-    kind: str
-    tolerance: str
-    real: float
-    inside: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRow:
-    """A request: what was certified of it, with what is really so, and each check of somebody outside."""
-
-    request: str
-    images: int
-    claims: tuple[ClaimRow, ...]
-    decision: str
-    checks: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeletionRow:
-    """Who leaves, and of each probe the real change, and what the first and the second order make of it.
-
-    Of the margins: mean sizes, of the change and of the two errors.
-    """
-
-    who: str
-    images: int
-    test_loss: Mapping[str, float]
-    margins: Mapping[str, float]
-    rank_correlation: float
-
-
-@dataclass(frozen=True, slots=True)
-class Office:
-    """Everything in one directory. evidence: the file of the retraining audit."""
+class Stage:
+    """A release in use with its audit. recipe: what was trained. evidence: the file of the audit."""
 
     scale: Scale
     workspace: Workspace
@@ -91,146 +71,229 @@ class Office:
         """The workspace's directory."""
         return self.workspace.root
 
+    def person(self, pseudonym: str) -> int:
+        """The position of somebody in the recipe."""
+        return self.bundle.units.index(pseudonym)
 
-def prepare(root: Path, output: Output, scale: Scale) -> Office:
-    """Make a workspace; train, sketch and sign; then retrain for real, without people drawn by the bundle's digest."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What became of those who asked. requests: of all ten. effects: certificates of the effect, by who they are about.
+
+    methods: how each request ended, by its id. corrected: the correction; in_use: whether it may be served.
+    retrained, second: the second training without all ten, and its sketch. exclusions: of those who were left to it.
+    verified: what somebody outside found of each certificate.
+    """
+
+    requests: tuple[Request, ...]
+    effects: Mapping[str, Certified]
+    methods: Mapping[str, str]
+    corrected: CorrectedModel
+    in_use: bool
+    retrained: Recipe
+    second: Bundle
+    exclusions: tuple[CertifiedAbsence, ...]
+    verified: tuple[Verification, ...]
+
+
+def policy_text() -> str:
+    """The packaged GDPR policy with fewer retrainings, of a smaller content, and two rules that are looser.
+
+    largest_ratio: under the packaged 1, no more than two of these people could stand, for the second order of this
+    example is as large as the first for a few people; what is claimed rests on retrainings of sets of that size, not on
+    the series. The tolerance of a correction in own losses is that of the packaged research policy.
+    """
+    from unlearnkit.compliance.policy.policy import Policy
+
+    before, rest = Policy.load(_BASE).text.split("[audit]\n", 1)
+    after = rest.split("\n]\n", 1)[1]
+    own, looser = (f"{OWN_LOSS} = {value}\n" for value in ("0.05", "0.2"))
+    before = _replaced(_replaced(before, f'name = "{_BASE}"', 'name = "demo"'), "largest_ratio = 1 ", _LARGEST_RATIO)
+    return before + _AUDIT + _replaced(after, own, looser)
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    if text.count(old) != 1:
+        raise AssertionError(f"the packaged policy has {text.count(old)} of {old!r}, expected one")
+    return text.replace(old, new)
+
+
+def prepare(root: Path, output: Output, scale: Scale) -> Stage:
+    """Make a workspace; train, sketch and sign, along directions from the log; then audit as the policy plans."""
     from unlearnkit.examples import digits
 
     import unlearnkit as uk
+    from unlearnkit.files import write_new
 
-    workspace = uk.Workspace.create(root, origin="demo.example/log", policy="research")
+    root.mkdir(parents=True, exist_ok=True)
+    write_new(root / POLICY, policy_text().encode())
+    workspace = uk.Workspace.create(root, origin="demo.example/log", policy=POLICY)
     make = partial(digits.recipe, epochs=scale.epochs)
     recipe, show = make(), output.progress
-    output.say(f"1. training once with reverse sweeps, and signing the sketch ({recipe.steps} steps)")
-    settings, first_order = uk.Reverse(rank=scale.rank, residual=scale.residual), uk.Reverse(rank=0, residual=0)
-    sweeps = dict.fromkeys(("test_loss", "margins"), settings) | {"own_loss": first_order}
-    bundle = workspace.sketch(recipe, root / "bundle", reverse=sweeps, progress=show)
-    release, plan = workspace.register(bundle, name="digits", version="1"), workspace.policy().audit
-    counts = " and ".join(f"{stratum.count} without {stratum} people" for stratum in plan.strata)
-    output.say(f"2. evidence, as the policy plans it and the log commits to it: real retrainings, {counts}")
+    output.say(
+        f"training once with reverse sweeps, the salt from the log, and signing the sketch ({recipe.steps} steps)"
+    )
+    sweeps = {"test_loss": uk.Reverse(rank=scale.rank, residual=scale.residual), OWN_LOSS: _first_order()}
+    solo = uk.Solo(degree=3, keep_weights=True)
+    bundle = workspace.sketch(recipe, root / "bundle", reverse=sweeps, solo=solo, progress=show)
+    release = workspace.register(bundle, name="digits", version="1")
+    output.say("auditing as the policy plans and the log commits to: real retrainings without people whom nobody chose")
     source = make if scale.processes > 1 else recipe
     audit = workspace.audit(release, source, workers=scale.processes, progress=show)
-    return Office(scale, workspace, recipe, bundle, audit.path, output)
+    return Stage(scale=scale, workspace=workspace, recipe=recipe, bundle=bundle, evidence=audit.path, output=output)
 
 
-def handle(office: Office) -> tuple[RequestRow, ...]:
-    """The requests of some people, from receipt to a certificate that somebody outside verifies."""
-    office.output.say(f"3. {len(ASKING)} people ask for the deletion of their data; a certificate for each")
-    people = [str(office.recipe.unit_names[i]) for i in _by_images(office.recipe)[list(ASKING)]]
-    requests = office.workspace.receive(people)
-    for request in requests:
-        office.workspace.acknowledge(request)
-    issued = [office.workspace.certify([request], evidence=[office.evidence]) for request in requests]
-    office.output.say("4. somebody outside verifies them, with public keys alone")
-    checks = [_verify(office, item) for item in issued]
-    _report(office, issued[0])
-    office.output.say("5. retraining without each of them, to see whether it is so")
-    return tuple(_row(office, *item) for item in zip(people, issued, checks, strict=True))
+def answer(stage: Stage) -> Answers:
+    """Ten requests, from receipt to certificates that somebody outside verifies."""
+    requests = _received(stage)
+    effects = _effects(stage, requests)
+    methods = _keep(stage, requests, effects)
+    corrected = _correct(stage, _most_remembered(effects["ten together"], requests, methods))
+    in_use = _serve(stage, corrected)
+    if in_use:
+        methods |= dict.fromkeys(corrected.certificate.requests, "corrected")
+    retrained = without(stage.recipe, people())
+    second, exclusions = _train_again(stage, retrained, [item for item in requests if item.id not in methods])
+    methods |= {item.certificate.requests[0]: "retrained" for item in exclusions}
+    issued = [*(item.path for item in effects.values()), corrected.path, *(item.path for item in exclusions)]
+    stage.workspace.checkpoint()
+    stage.output.say("somebody outside verifies every certificate, with public keys alone")
+    return Answers(
+        requests=tuple(requests),
+        effects=effects,
+        methods=methods,
+        corrected=corrected,
+        in_use=in_use,
+        retrained=retrained,
+        second=second,
+        exclusions=exclusions,
+        verified=tuple(_verify(stage, second, path) for path in issued),
+    )
 
 
-def _by_images(recipe: Recipe) -> np.ndarray:
-    """Units from the one with most images downwards."""
-    return np.argsort(-np.bincount(recipe.unit_of_example, minlength=len(recipe.unit_names)), kind="stable")
+def people() -> list[int]:
+    """The positions of those who ask, in order."""
+    from unlearnkit.examples import digits
+
+    drawn = np.random.default_rng(SEED).choice(digits.PEOPLE, FIRST + LATER, replace=False)
+    return [int(place) for place in drawn]
 
 
-def _verify(office: Office, issued: Certified) -> tuple[Check, ...]:
+def without(recipe: Recipe, places: Sequence[int]) -> Recipe:
+    """The same training without the examples of these people: other batches, too."""
+    import torch
+
+    stays = np.flatnonzero(~np.isin(recipe.unit_of_example, places))
+    units = [str(recipe.unit_names[unit]) for unit in recipe.unit_of_example[stays]]
+    return recipe.replace(data=tuple(part[torch.from_numpy(stays)] for part in recipe.data), units=units)
+
+
+def _first_order() -> Reverse:
+    import unlearnkit as uk
+
+    return uk.Reverse(rank=0, residual=0)
+
+
+def _received(stage: Stage) -> list[Request]:
+    stage.output.say(f"{FIRST} people ask for the deletion of their data, and {LATER} more")
+    requests = list(stage.workspace.receive([str(stage.recipe.unit_names[place]) for place in people()]))
+    return [stage.workspace.verify_identity(request, method="account-login") for request in requests]
+
+
+def _effects(stage: Stage, requests: Sequence[Request]) -> dict[str, Certified]:
+    """Of the first alone, of eight together, and of ten; nobody is answered yet."""
+    office, folder = stage.workspace, stage.workspace.certificates_path
+    folder.mkdir(exist_ok=True)
+    asked = {"one alone": requests[:1], "eight together": requests[:FIRST], "ten together": requests}
+    return {
+        title: office.certify(some, out=folder / f"{title.replace(' ', '-')}.json") for title, some in asked.items()
+    }
+
+
+def _keep(stage: Stage, requests: Sequence[Request], effects: dict[str, Certified]) -> dict[str, str]:
+    """Answer those of the eight whom the model does not show, by a certificate of them; returns how they ended."""
+    tolerance = stage.workspace.policy().certificate.tolerances[OWN_LOSS]
+    most = own_changes(effects["eight together"])
+    kept = [item for item in requests[:FIRST] if sum(most[item.subject]) <= tolerance]
+    if not kept:
+        return {}
+    issued = stage.workspace.certify(kept, out=stage.workspace.certificates_path / "kept-together.json")
+    effects["kept together"] = issued
+    if issued.certificate.decision.outcome != "keep":
+        return {}
+    for item in kept:
+        stage.workspace.fulfil(item, method="negligible-effect", evidence=[issued.path])
+    return dict.fromkeys((item.id for item in kept), "negligible-effect")
+
+
+def own_changes(issued: Certified) -> dict[str, tuple[Decimal, Decimal]]:
+    """Of each person who asks: how far their own loss moves, by prediction, and the error of that."""
+    claim = next(claim for claim in issued.certificate.claims if claim.people)
+    rows = zip(claim.people, claim.base, claim.predicted, claim.epsilon_each, strict=True)
+    return {who: (abs(Decimal(now) - Decimal(then)), Decimal(each)) for who, now, then, each in rows}
+
+
+def _most_remembered(issued: Certified, requests: Sequence[Request], methods: Mapping[str, str]) -> Request:
+    """Of those who are not answered, whom the model remembers most, by prediction."""
+    changes = own_changes(issued)
+    return max((item for item in requests if item.id not in methods), key=lambda item: changes[item.subject][0])
+
+
+def _correct(stage: Stage, request: Request) -> CorrectedModel:
+    stage.output.say("correcting the weights for the one whom the model remembers most")
+    return stage.workspace.correct([request], out=stage.root / "digits-1.1.safetensors")
+
+
+def _serve(stage: Stage, corrected: CorrectedModel) -> bool:
+    """Put the corrected weights into use, if the policy lets them be served; returns whether it does."""
+    if corrected.certificate.decision.outcome != "correct":
+        return False
+    stage.workspace.register_correction(corrected.path, name="digits", version="1.1")
+    for request in corrected.certificate.requests:
+        stage.workspace.fulfil(request, method="corrected", evidence=[corrected.path])
+    return True
+
+
+def _train_again(
+    stage: Stage, recipe: Recipe, requests: Sequence[Request]
+) -> tuple[Bundle, tuple[CertifiedAbsence, ...]]:
+    """Put a second release into use, and certify that it holds nobody of those who are still to be answered."""
+    office = stage.workspace
+    stage.output.say(f"training again without all {FIRST + LATER}, for {len(requests)} who are still to be answered")
+    sweeps = dict.fromkeys(("test_loss", OWN_LOSS), _first_order())
+    bundle = office.sketch(recipe, stage.root / "bundle-2", reverse=sweeps, progress=stage.output.progress)
+    (before,) = office.registry().in_force
+    office.register(bundle, name="digits", version="2", replaces=before)
+    issued = tuple(office.certify_absence([request]) for request in requests)
+    for made in issued:
+        office.fulfil(made.certificate.requests[0], method="retrained", evidence=[made.path])
+    return bundle, issued
+
+
+def _verify(stage: Stage, second: Bundle, path: Path) -> Verification:
     """What an auditor does who has the files and the trust store, and no secret."""
     import unlearnkit as uk
 
-    found = uk.verify(
-        issued.path,
-        bundle=office.bundle.path,
-        log=office.workspace.log_path,
-        trust=office.root / "trust.toml",
-        evidence=[office.evidence],
+    return uk.verify(
+        path,
+        bundle=stage.bundle.path,
+        bundles=[second.path],
+        log=stage.workspace.log_path,
+        trust=stage.root / "trust.toml",
+        evidence=[stage.evidence],
     )
-    return found.checks
 
 
-def _report(office: Office, issued: Certified) -> None:
+def report(stage: Stage, issued: Certified) -> None:
     """A page for people who do not read JSON."""
     from unlearnkit.files import write_atomic
     from unlearnkit.report import certificate_page
 
     page = certificate_page(
         issued.path,
-        bundle=office.bundle.path,
-        log=office.workspace.log_path,
-        trust=office.root / "trust.toml",
-        evidence=[office.evidence],
+        bundle=stage.bundle.path,
+        log=stage.workspace.log_path,
+        trust=stage.root / "trust.toml",
+        evidence=[stage.evidence],
     )
-    write_atomic(office.root / "report.html", page.html.encode())
-
-
-def _row(office: Office, person: str, issued: Certified, checks: tuple[Check, ...]) -> RequestRow:
-    real, unit = _retrained(office, [person]), office.recipe.unit_names.index(person)
-    return RequestRow(
-        request=issued.certificate.requests[0],
-        images=int(np.sum(office.recipe.unit_of_example == unit)),
-        claims=tuple(_claim_row(office, claim, real, unit) for claim in issued.certificate.claims),
-        decision=issued.certificate.decision.outcome,
-        checks=tuple((check.name, check.found) for check in checks),
-    )
-
-
-def _claim_row(office: Office, claim: Claim, real: Mapping[str, np.ndarray], unit: int) -> ClaimRow:
-    """unit: the position of who asks, whose own loss counts."""
-    base, predicted, epsilon = (float(text[0]) for text in (claim.base, claim.predicted, claim.epsilon))
-    found = float(real[claim.probe][unit] if claim.people else real[claim.probe])
-    return ClaimRow(
-        probe=claim.probe,
-        change=predicted - base,
-        epsilon=epsilon,
-        kind=claim.kind,
-        tolerance=str(office.workspace.policy().certificate.tolerances[claim.probe]),
-        real=found - base,
-        inside=abs(found - predicted) <= epsilon + FLOAT32,
-    )
-
-
-def compare(office: Office) -> tuple[DeletionRow, ...]:
-    """First order, second order and the truth, for single people and for groups, one of them coherent."""
-    names, random = office.recipe.unit_names, np.random.default_rng(0)
-    largest = _by_images(office.recipe)
-    groups = [(f"{size} people at random", random.choice(len(names), size, replace=False)) for size in GROUP_SIZES]
-    likers = [i for i, name in enumerate(names) if int(str(name)[-3:]) % 10 == LIKED_DIGIT]
-    cases: list[tuple[str, Iterable[int]]] = [
-        ("one person", largest[:1]),
-        ("another person", largest[3:4]),
-        *groups,
-        (f"all who like {LIKED_DIGIT}s", likers),
-    ]
-    return tuple(_compare(office, title, [str(names[i]) for i in units]) for title, units in cases)
-
-
-def _compare(office: Office, title: str, people: list[str]) -> DeletionRow:
-    from scipy.stats import spearmanr
-
-    real = _retrained(office, people)
-    units = [office.recipe.unit_names.index(name) for name in people]
-    loss_now, loss = _changes(office, "test_loss", people)
-    margins_now, margins = _changes(office, "margins", people)
-    lost, moved = real["test_loss"] - loss_now, real["margins"] - margins_now
-    sizes = {order: float(np.abs(predicted - moved).mean()) for order, predicted in margins.items()}
-    return DeletionRow(
-        who=title,
-        images=int(np.isin(office.recipe.unit_of_example, units).sum()),
-        test_loss={"real": float(lost), **{order: float(predicted) for order, predicted in loss.items()}},
-        margins={"real": float(np.abs(moved).mean()), **sizes},
-        rank_correlation=float(spearmanr(margins["second"], moved).statistic),
-    )
-
-
-def _changes(office: Office, probe: str, people: list[str]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A probe now, and its predicted change by the first order, and by the first and second."""
-    sketch = office.bundle.probe(probe)
-    orders = {"first": 1, "second": 2}
-    return sketch.base, {name: sketch.predict(people, degree=degree).change for name, degree in orders.items()}
-
-
-def _retrained(office: Office, people: list[str]) -> dict[str, np.ndarray]:
-    """The probes after a real retraining without these people, in the precision of the sketch."""
-    import unlearnkit as uk
-
-    model = uk.retrain(office.recipe, delete=people).eval()
-    return {name: probe(model).detach().numpy().astype(np.float64) for name, probe in office.recipe.probes.items()}
+    write_atomic(stage.root / "report.html", page.html.encode())

@@ -169,6 +169,29 @@ def test_who_was_promised_a_corrected_model_is_in_no_later_release(office, recip
         office.register(bundle, name="small", version="2", replaces="small@1.1")
 
 
+def test_who_was_in_a_corrected_model_is_excluded_by_a_new_training_which_outsiders_verify(office, recipe):
+    made = corrected(office, "ann")
+    office.register_correction(made.path, name="small", version="1.1")
+    fulfil(office, made)
+    (bob,) = asked(office, "bob")
+    stays = [i for i, unit in enumerate(recipe.unit_of_example) if recipe.unit_names[unit] not in ("ann", "bob")]
+    units = [recipe.unit_names[recipe.unit_of_example[i]] for i in stays]
+    again = recipe.replace(data=tuple(part[stays] for part in recipe.data), units=units)
+    new = uk.sketch(again, office.root / "again", signer=office.signer_key(), seed=0, progress=False)
+    office.register(new, name="small", version="2", replaces="small@1.1")
+    issued = office.certify_absence([bob])
+    assert issued.certificate.before.release == "small@1.1"
+    assert office.verify(issued.path).value.digest == issued.digest
+
+
+def test_who_is_in_no_corrected_model_is_absent_although_the_bundle_lists_them(office):
+    made = corrected(office, "ann")
+    office.register_correction(made.path, name="small", version="1.1")
+    fulfil(office, made)
+    issued = office.certify_absence(asked(office, "ann"), kind="absence")
+    assert office.verify(issued.path).value.digest == issued.digest
+
+
 def test_what_no_audit_holds_is_insufficient_and_may_not_be_served(office):
     made = corrected(office, "ann", "bob", "cleo", "dan")
     assert (made.certificate.decision.outcome, made.certificate.decision.rule) == ("insufficient", "audit.strata")

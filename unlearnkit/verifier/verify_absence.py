@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.clock import parse_time
@@ -84,7 +84,7 @@ def verify_absence(
     there = ", ".join(item.release for item in certificate.releases)
     checks.add("releases", f"in force then: {there}; their pseudonyms are made with the key of the requests")
     for item in certificate.looked:
-        _verify_list(certificate, item, beside.opened_as(item.artefacts.bundle))
+        _verify_list(certificate, item, beside.opened_as(item.artefacts.bundle), view)
     checks.add("people", f"{len(certificate.subjects)} of them are on none of the signed lists of these")
     if isinstance(certificate, Exclusion):
         _verify_exclusion(certificate, view)
@@ -155,9 +155,16 @@ def _verify_releases(certificate: Absence, view: LogView) -> None:
         )
 
 
-def _verify_list(certificate: Absence, item: Looked, bundle: Bundle) -> None:
-    _require(Artefacts.of(bundle) == item.artefacts, f"the bundle of {item.release} has other artefacts")
-    held = set(bundle.units) & set(certificate.subjects)
+def _verify_list(certificate: Absence, item: Looked, bundle: Bundle, view: LogView) -> None:
+    """A corrected release has the bundle it was corrected from, with a model of its own, and without some people."""
+    release = view.registry.releases.get(item.release)
+    if release is None:
+        raise VerificationError("the certificate is wrong: the log has no such releases")
+    found = Artefacts.of(bundle)
+    if release.corrects is not None:
+        found = replace(found, model=item.artefacts.model)
+    _require(found == item.artefacts, f"the bundle of {item.release} has other artefacts")
+    held = (set(bundle.units) - set(release.without)) & set(certificate.subjects)
     if isinstance(certificate, Exclusion) and item == certificate.before:
         missing = len(certificate.subjects) - len(held)
         _require(not missing, f"{item.release} held no data of {missing} of {len(certificate.subjects)} people")
