@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .demo_policy import OWN_LOSS, policy_text
 from .output import Output
 
 if TYPE_CHECKING:
@@ -30,19 +31,7 @@ SEED = 2027
 FIRST, LATER = 8, 2
 """So many people ask at first, and so many more on the same day."""
 
-OWN_LOSS = "own_loss"
-
 POLICY = "policy.toml"
-_BASE = "gdpr"
-_AUDIT = """[audit]
-content = 0.9
-confidence = 0.9
-strata = [
-  { least = 1, most = 1, count = 22 },
-  { least = 2, most = 10, count = 22 },
-]
-"""
-_LARGEST_RATIO = "largest_ratio = 2 "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,28 +83,6 @@ class Answers:
     second: Bundle
     exclusions: tuple[CertifiedAbsence, ...]
     verified: tuple[Verification, ...]
-
-
-def policy_text() -> str:
-    """The packaged GDPR policy with fewer retrainings, of a smaller content, and two rules that are looser.
-
-    largest_ratio: under the packaged 1, no more than two of these people could stand, for the second order of this
-    example is as large as the first for a few people; what is claimed rests on retrainings of sets of that size, not on
-    the series. The tolerance of a correction in own losses is that of the packaged research policy.
-    """
-    from unlearnkit.compliance.policy.policy import Policy
-
-    before, rest = Policy.load(_BASE).text.split("[audit]\n", 1)
-    after = rest.split("\n]\n", 1)[1]
-    own, looser = (f"{OWN_LOSS} = {value}\n" for value in ("0.05", "0.2"))
-    before = _replaced(_replaced(before, f'name = "{_BASE}"', 'name = "demo"'), "largest_ratio = 1 ", _LARGEST_RATIO)
-    return before + _AUDIT + _replaced(after, own, looser)
-
-
-def _replaced(text: str, old: str, new: str) -> str:
-    if text.count(old) != 1:
-        raise AssertionError(f"the packaged policy has {text.count(old)} of {old!r}, expected one")
-    return text.replace(old, new)
 
 
 def prepare(root: Path, output: Output, scale: Scale) -> Stage:
@@ -183,6 +150,8 @@ def without(recipe: Recipe, places: Sequence[int]) -> Recipe:
     """The same training without the examples of these people: other batches, too."""
     import torch
 
+    if not isinstance(recipe.data, tuple):
+        raise TypeError(f"the data of recipe {recipe.name} are a {type(recipe.data).__name__}, expected tensors")
     stays = np.flatnonzero(~np.isin(recipe.unit_of_example, places))
     units = [str(recipe.unit_names[unit]) for unit in recipe.unit_of_example[stays]]
     return recipe.replace(data=tuple(part[torch.from_numpy(stays)] for part in recipe.data), units=units)

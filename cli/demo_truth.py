@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .demo_story import OWN_LOSS, SEED, Answers, Stage, people
+from .demo_policy import OWN_LOSS
+from .demo_story import SEED, Answers, Stage, people
 
 if TYPE_CHECKING:
     from unlearnkit.verifier.certificate import Claim
@@ -96,11 +97,12 @@ class Truth:
 
     def without(self, places: Iterable[int]) -> Mapping[str, np.ndarray]:
         """Every probe after a training without the people at these positions."""
-        from unlearnkit.audit.retraining import retrained_probes
+        from unlearnkit.audit.retraining import one_thread, retrained_probes
 
         key = tuple(sorted(places))
         if key not in self._known:
-            self._known[key] = retrained_probes(self._stage.recipe, key, "cpu")
+            with one_thread():
+                self._known[key] = retrained_probes(self._stage.recipe, key, "cpu")
         return self._known[key]
 
 
@@ -207,7 +209,7 @@ def _claim_rows(
     found = np.ravel(real[claim.probe])
     if claim.people:
         found = found[[stage.person(who) for who in claim.people]]
-    whose = [ids[who] for who in claim.people] or [None]
+    whose: list[str | None] = [ids[who] for who in claim.people] or [None]
     numbers = zip(claim.base, claim.predicted, claim.epsilon, strict=True)
     rows = [_claim_row(claim, *row) for row in zip(whose, numbers, found.tolist(), strict=True)]
     yield from sorted(rows, key=lambda row: list(ids.values()).index(row.request) if row.request else 0)
@@ -232,4 +234,4 @@ def _claim_row(
 def images(stage: Stage) -> list[int]:
     """How many images each of the ten has."""
     counts = np.bincount(stage.recipe.unit_of_example, minlength=len(stage.recipe.unit_names))
-    return counts[people()].tolist()
+    return [int(counts[place]) for place in people()]

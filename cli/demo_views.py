@@ -85,9 +85,9 @@ def _audited(told: Told) -> Iterator[str]:
     yield "The audit"
     yield f"Real retrainings, planned before anybody asks and drawn by the log: {', '.join(told.strata)} people."
     share, sure = (round(100 * float(text)) for text in (told.content, told.confidence))
-    yield "The policy is the packaged one for the GDPR, but for fewer retrainings and a smaller share; for a largest ratio"
-    yield "of 2 instead of 1, under which hardly two of these people could stand together; and for a correction, which may"
-    yield "be off by 0.2 in own losses instead of 0.05."
+    yield "The policy is the packaged one for the GDPR, but for fewer retrainings and a smaller share of sets; for a"
+    yield "largest ratio of 2 instead of 1, under which about two of these people could stand together; and for a"
+    yield "correction, which may be off by 0.2 in own losses instead of 0.05."
     yield f"Promised: at least {share} % of sets drawn likewise are inside the claims on a probe, {sure} % sure."
 
 
@@ -167,8 +167,10 @@ def _counted(told: Told) -> Iterator[str]:
     ):
         whole = [all(inside) for row in some for inside in row.by_probe]
         inside = [claim.inside for row in some for claim in row.claims]
-        yield f"{sum(inside)} of {len(inside)} numbers, and {sum(whole)} of {len(whole)} probes whole, are inside, {title}."
-    yield "The promise is about whole probes of sets that are drawn. These sets share people, and are right or wrong together."
+        told_of = f"{sum(inside)} of {len(inside)} numbers, and {sum(whole)} of {len(whole)} whole probes"
+        yield f"{told_of}, are inside, {title}."
+    yield "The promise is about whole probes of sets that are drawn; these share people, and so they"
+    yield "are right or wrong together."
 
 
 def _groups(told: Told) -> Iterator[str]:

@@ -11,7 +11,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from scipy.stats import binom
 from unlearnkit.cli.demo import tell
-from unlearnkit.cli.demo_story import Scale, people, policy_text, without
+from unlearnkit.cli.demo_policy import policy_text
+from unlearnkit.cli.demo_story import Scale, people, without
 from unlearnkit.cli.demo_views import render
 from unlearnkit.cli.output import Output
 from unlearnkit.examples import digits
