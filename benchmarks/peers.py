@@ -15,7 +15,7 @@ Each takes the trained model, who leaves and who stays, and gives a model; its s
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
