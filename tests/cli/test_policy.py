@@ -38,7 +38,7 @@ def test_a_policy_is_shown_as_it_is_written_and_can_be_copied(name, tmp_path):
 def test_a_check_says_what_a_policy_allows():
     text = run("policy", "check", "gdpr")
     assert "respond       1 months, then the next working day (GDPR Art. 12(3))" in text
-    assert "accepts       retrained, negligible-effect, no-data-held, refused" in text
+    assert "accepts       retrained, negligible-effect, corrected, no-data-held, refused" in text
     assert "delta         at most 0.05, and 0.5 for a bundle" in text
     assert "audits        59 of 1 to 1 people, 59 of 2 to 4 people, 59 of 5 to 19 people; content 0.95" in text
     record = json.loads(run("--json", "policy", "check", "ccpa"))

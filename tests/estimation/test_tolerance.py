@@ -188,3 +188,12 @@ def test_a_stratum_has_sizes_in_order():
 
 def test_the_example_is_right():
     assert doctest.testmod(unlearnkit.estimation.tolerance, extraglobs={"np": np}).failed == 0
+
+
+@pytest.mark.parametrize(("content", "confidence"), [(0.9999999, 0.95), (0.9999999999999999, 0.95), (0.99999999, 0.5)])
+def test_any_content_says_how_many_retrainings_it_would_take(content, confidence):
+    """At once, and no fewer than needed: the logarithm of the law, where exact powers would take for ever."""
+    count = retrainings_needed(content, confidence)
+    assert count * np.log1p(-(1 - content)) <= np.log1p(-confidence)
+    with pytest.raises(EstimationError, match="carry no statement"):
+        tolerance_score(np.zeros(60), content, 0.95)

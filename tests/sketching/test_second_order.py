@@ -99,6 +99,27 @@ def test_the_low_rank_form_is_the_one_that_is_promised(low):
     np.testing.assert_allclose(second.value, form(sets(), np.array(form_of), probe), rtol=1e-6, atol=1e-10)
 
 
+def test_beside_series_of_units_alone_the_form_is_of_what_is_off_the_diagonal(tmp_path):
+    """Exact wherever one side lies in the span of a start, gradients first, and of what the Hessian makes of it."""
+    bundle = make(tmp_path / "bundle", reverse={"scalar": uk.Reverse(rank=2, residual=0)}, solo=uk.Solo(2))
+    h, gradient = hessian(scalar_probe)[0], unrolled.gradient(scalar_probe).numpy()
+    off = h - np.diag(np.diag(h))
+    start = np.linalg.qr(np.stack([gradient, random_rows(bundle, "range", 2).real[0]], axis=1))[0]
+    further = np.linalg.svd(off @ start - start @ (start.T @ off @ start))[0][:, :2]
+    known = np.linalg.qr(np.concatenate([start, further], axis=1))[0]
+    inside = known @ known.T
+    values, vectors = np.linalg.eigh(inside @ off + off @ inside - inside @ off @ inside)
+    largest = np.argsort(-np.abs(values))[:4]
+    expected = (vectors[:, largest] * values[largest]) @ vectors[:, largest].T
+    found = bundle.probe("scalar").reverse
+    np.testing.assert_allclose(
+        (found.vectors[0] * found.values[0]) @ found.vectors[0].T, expected, rtol=1e-6, atol=1e-10
+    )
+    whole = expected - np.diag(np.diag(expected)) + np.diag(np.diag(h))
+    second = bundle.probe("scalar").predict(sets()).terms[1]
+    np.testing.assert_allclose(second.value, form(sets(), whole[None], scalar_probe), rtol=1e-6, atol=1e-10)
+
+
 def test_the_residual_is_the_hessian_along_directions_of_its_own(low):
     psi = random_rows(low, "residual", 3)
     found = low.probe("probe").reverse
@@ -150,6 +171,7 @@ def test_pieces_change_nothing_beyond_rounding(low, in_pieces):
     """As many elements as fit go together, then as many directions; a complex one counts as two real ones."""
     bundle, names = in_pieces
     real = [f"probe-{stage}-0-6-{d}" for stage in ("range", "product") for d in ("0-1", "1-2")]
+    real = ["probe-gradient-0-6-0-0", *real]
     assert [name for name in names if "residual" not in name] == [*real, "scalar-gradient-0-1-0-0"]
     residual = [f"probe-residual-{e}-{d}" for e in ("0-3", "3-6") for d in ("0-1", "1-2", "2-3")]
     assert names[len(real) : -1] == residual
@@ -164,8 +186,8 @@ def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_bytes(in_pieces, t
     whole, names = in_pieces
     shutil.copy(whole.path.parent / "pseudonym.key", tmp_path)
     finished: list[str] = []
-    for stage in ("range", "product", "residual", "gradient"):
-        within = [f"-{stage}-" in name for name in names].index(True) + (stage != "gradient")  # that has a single piece
+    for stage in ("probe-range", "probe-product", "probe-residual", "scalar-gradient"):
+        within = [f"{stage}-" in name for name in names].index(True) + ("gradient" not in stage)  # a single piece
         with monkeypatch.context() as patch:
             if not finished:
                 patch.setattr(asked, "SWEEP_LANES", 6)

@@ -265,3 +265,44 @@ def test_own_losses_of_very_many_people_are_not_swept_by_default(monkeypatch):
     assert asked.Asked.of(r, *nothing).reverse == dict.fromkeys(PROBES, FIRST_ORDER)
     monkeypatch.setattr(asked, "MOST_SWEPT", N)
     assert asked.Asked.of(r, *nothing).reverse.keys() == {"probe", "scalar"}
+
+
+def many_people() -> uk.Recipe:
+    """Ten thousand people with one example each, and a line through them: three weights."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(10_000, 2, generator=generator, dtype=torch.float64)
+    y = x @ torch.tensor([1.0, -2.0], dtype=torch.float64) + torch.randn(
+        10_000, generator=generator, dtype=torch.float64
+    )
+    model = torch.nn.Linear(2, 1).double()
+    return uk.Recipe(
+        name="many people",
+        model=model,
+        loss=lambda m, batch: (m(batch[0]).squeeze(1) - batch[1]) ** 2,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        data=(x, y),
+        units=[f"p{i}" for i in range(10_000)],
+        epochs=1,
+        batch_size=500,
+        probes={"own_loss": uk.OwnLoss()},
+    )
+
+
+@pytest.mark.parametrize("informed", [3, 1])
+def test_own_losses_of_ten_thousand_people_are_predicted_by_informed_directions(tmp_path, informed):
+    """As many as there are weights leave nothing out; of fewer the stated error tells."""
+    r, people = many_people(), ["p7", "p4000", "p9999"]
+    bundle = sketched(r, tmp_path / "bundle", **{**CALL, "directions": 8, "degree": 1}, informed=informed)
+    assert bundle.manifest.reverse == ()
+    at = [r.unit_names.index(name) for name in people]
+    base = bundle.probe("own_loss").base[at]
+    true = np.empty(3)
+    for i, name in enumerate(people):
+        with torch.no_grad():
+            true[i] = r.probes["own_loss"](uk.retrain(r, [name]))[at[i]] - base[i]
+    found = [bundle.own_loss([name]) for name in people]
+    error = np.abs(np.concatenate([prediction.change for prediction in found]) - true)
+    stated = np.concatenate([prediction.standard_error for prediction in found])
+    exact = informed == 3
+    np.testing.assert_array_less(error, 0.01 * np.abs(true) if exact else 4 * stated)
+    assert ((stated < 1e-3 * np.abs(true)) if exact else (stated > 0)).all()

@@ -90,7 +90,7 @@ class SweptProbe:
     """A pinned probe that was sketched by reverse sweeps.
 
     rank: columns of the basis that the second order was found with. residual: directions for what that leaves out.
-    cubic: leading columns of the basis that the third order was found with.
+    cubic: leading directions of the second order that the third one was found with.
     """
 
     name: ProbeName

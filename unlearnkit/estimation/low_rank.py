@@ -8,6 +8,12 @@ products side by side; the range finder of Halko, Martinsson and Tropp 2011), an
     F C^+ F',  F = (I - QQ') H (I - QQ') V,  C = V' F,   Nystrom's form of the rest, from the products there are anyhow,
 
 and of that the eigenpairs with the largest eigenvalues are kept. Pure functions over arrays.
+
+Where the diagonals are known from elsewhere, forms are of what is beside them, whose leading part these would hide.
+Then V begins with the leading directions of the gradients, near which the leading vectors of the Hessians lie
+(`started_from`), and all of V belongs to Q: Nystrom's form is of little use there. Measured on the digits benchmark (40
+margins, 16 vectors, solo series; mean error of random | class deletions): V random, diagonal left in, 0.092 | 0.101;
+diagonal taken out 0.086 | 0.098; all of V in Q 0.070 | 0.097; V the leading gradients 0.067 | 0.090.
 """
 
 from __future__ import annotations
@@ -21,6 +27,10 @@ Array = np.ndarray[Any, Any]
 # Eigenvalues of Nystrom's C below this share of the largest are noise that its inverse would blow up. The Hessians are
 # indefinite, where Nystrom's form has no bound; measured on the digits benchmark, 0.1 to 0.3 is best, 0.01 harmful.
 _CUT = 0.1
+# Singular values of gradients below this share of the largest tell of no direction of their own.
+_LEAST = 1e-3
+# And of unit columns: below this, one of them is in the span of the others.
+_DEPENDENT = 1e-2
 
 
 def shared_basis(products: Array, rank: int) -> Array:
@@ -32,6 +42,31 @@ def shared_basis(products: Array, rank: int) -> Array:
     scaled = products / np.where(sizes > 0, sizes, 1)
     beside = scaled.transpose(1, 0, 2).reshape(products.shape[1], -1)
     return np.asarray(np.linalg.svd(beside, full_matrices=False)[0][:, :rank])
+
+
+def started_from(gradients: Array, vectors: Array) -> Array:
+    """V', orthonormal rows that begin with the leading directions of ``gradients`` ``[E, units]``, each counted alike.
+
+    vectors: random ones ``[p, units]``, which the rest of the p come from.
+    """
+    sizes = np.linalg.norm(gradients, axis=1, keepdims=True)
+    scaled = gradients / np.where(sizes > 0, sizes, 1)
+    values, rows = np.linalg.svd(scaled.astype(np.float64), full_matrices=False)[1:]
+    leading = rows[: len(vectors)][values[: len(vectors)] > _LEAST * max(values.max(initial=0), 1e-300)]
+    rest = vectors[: len(vectors) - len(leading)]
+    return np.asarray(np.linalg.qr(np.concatenate([leading, rest]).T)[0].T)
+
+
+def outside(products: Array, rows: Array) -> Array:
+    """``(I - V V')`` times products ``[elements, units, p]``, for orthonormal rows V': where a further basis lies."""
+    return np.asarray(products - rows.T @ (rows @ products))
+
+
+def widened(basis: Array, product: Array) -> tuple[Array, Array]:
+    """An orthonormal basis of what unit columns ``[units, k]`` span, and H times it, from ``product`` = H ``basis``."""
+    vectors, sizes, mixed = np.linalg.svd(basis.astype(np.float64), full_matrices=False)
+    kept = sizes > _DEPENDENT
+    return vectors[:, kept], product.astype(np.float64) @ (mixed[kept] / sizes[kept, None]).T
 
 
 def eigenpairs(basis: Array, product: Array, start: Array, started: Array, count: int) -> tuple[Array, Array]:

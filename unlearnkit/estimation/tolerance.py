@@ -28,6 +28,10 @@ from unlearnkit.errors import AssumptionError, EstimationError
 Array = np.ndarray[Any, Any]
 
 
+# More retrainings than this nobody does; exact powers of so many decimals would take for ever.
+_MOST = 100_000
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Stratum:
     """Deletions of ``least`` to ``most`` units."""
@@ -99,10 +103,14 @@ def tolerance_rank(count: int, content: float, confidence: float) -> int | None:
 def retrainings_needed(content: float, confidence: float) -> int:
     """The least N that carries the statement at all, with k = N: ``content^N <= 1 - confidence``.
 
-    59 for 0.95 and 0.95, 22 for 0.9 and 0.9, 299 for 0.99 and 0.95.
+    59 for 0.95 and 0.95, 22 for 0.9 and 0.9, 299 for 0.99 and 0.95. Far beyond what anybody retrains it is not worked
+    out to the last one.
     """
     share, doubt = _share("content", content), 1 - _share("confidence", confidence)
-    count = max(1, math.floor(math.log(doubt) / math.log(share)) - 1)
+    estimate = math.log(doubt) / math.log1p(-float(1 - share))
+    if estimate > _MOST:
+        return math.ceil(estimate * (1 + 1e-9))
+    count = max(1, math.floor(estimate) - 1)
     while share**count > doubt:
         count += 1
     return count

@@ -4,10 +4,11 @@
 The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory and a
 finished one can be kept. All elements go along the same directions, which costs little more than one of them alone:
 
-1. *range*: products of the Hessians with random real vectors, from which the shared basis ``Q`` is made;
+0. *gradient*: the first order, whose leading directions begin the range where diagonals are known;
+1. *range*: products of the Hessians with these and random real vectors, from which the shared basis ``Q`` is made;
 2. *product*: products with Q;
 3. *residual*: products with independent random complex directions, for the error of what the low rank leaves out;
-4. *cubic*: sweeps of degree two along Q's leading columns and their pairs, for the third order (section 10).
+4. *cubic*: sweeps of degree two along the leading directions that this gives, and their pairs, for the third order.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from unlearnkit.bundle import Directions, complex_numbers, random_directions
 from unlearnkit.bundle.manifest import eigenpairs_kept
 from unlearnkit.estimation.cubic import pair_directions, slices
-from unlearnkit.estimation.low_rank import eigenpairs, shared_basis
+from unlearnkit.estimation.low_rank import eigenpairs, outside, shared_basis, started_from, widened
 from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Reverse
@@ -85,8 +86,7 @@ class ReverseSketching:
     def sweeps(self, chunk: int) -> Iterator[Sweep]:
         """All the work, in an order that can be followed. chunk: elements times directions of one sweep, about."""
         settings = self.settings
-        if not settings.rank:
-            yield from self._stage("gradient", 0, chunk)
+        yield from self._stage("gradient", 0, chunk)
         yield from self._stage("range", settings.rank, chunk)
         yield from self._stage("product", settings.rank, chunk)
         yield from self._stage("residual", settings.residual, chunk // 2)  # complex directions are two real ones
@@ -123,12 +123,17 @@ class ReverseSketching:
 
 
 class Pieces:
-    """The pieces of one probe that are finished."""
+    """The pieces of one probe that are finished.
 
-    def __init__(self, sketching: ReverseSketching, start: Array) -> None:
-        elements, units, settings = sketching.elements, start.shape[1], sketching.settings
+    vectors: random ones, ``[rank, units]``. diagonal: of each Hessian, as far as it is known from elsewhere,
+    ``[elements, units]``; None: nowhere.
+    """
+
+    def __init__(self, sketching: ReverseSketching, vectors: Array, diagonal: Array | None) -> None:
+        elements, units, settings = sketching.elements, vectors.shape[1], sketching.settings
         self._precision = sketching.run.precision
-        self.start = start
+        self._vectors = vectors
+        self._diagonal = diagonal
         self._gradient = np.empty((elements, units))
         self._range = np.empty((elements, units, settings.rank), dtype=self._precision)
         self._product = np.empty_like(self._range)
@@ -139,34 +144,74 @@ class Pieces:
     def add(self, sweep: Sweep, piece: Piece) -> None:
         """Put a piece in its place."""
         elements, directions = slice(sweep.e0, sweep.e1), slice(sweep.d0, sweep.d1)
-        self._gradient[elements] = piece.gradient
-        if sweep.stage in ("residual", "cubic"):
+        if sweep.stage == "gradient":  # those of other stages are rounded otherwise
+            self._gradient[elements] = piece.gradient
+        elif sweep.stage in ("residual", "cubic"):
             (self._residual if sweep.stage == "residual" else self._cubic)[directions, elements] = piece.products
-        elif sweep.stage != "gradient":
+        else:
             place = self._range if sweep.stage == "range" else self._product
             place[elements, :, directions] = piece.products.transpose(1, 2, 0)
 
     @cached_property
+    def _start(self) -> tuple[Array, int]:
+        """The range's vectors as training goes along them, and how many belong to the basis. Takes the gradients."""
+        if self._diagonal is None:
+            return self._vectors.astype(self._precision), 0
+        return started_from(self._gradient, self._vectors).astype(self._precision), len(self._vectors)
+
+    @property
+    def start(self) -> Array:
+        """The vectors of the range, ``[rank, units]``."""
+        return self._start[0]
+
+    @cached_property
     def basis(self) -> Array:
         """The shared basis as training goes along it: ``[units, rank]``. Takes the whole range."""
-        return shared_basis(self._range, self._range.shape[2]).astype(self._precision)
+        products = np.stack([self._beside(e, self.start.T, found) for e, found in enumerate(self._range)])
+        further = outside(products, self.start[: self._inside])
+        return shared_basis(further, self._range.shape[2]).astype(self._precision)
+
+    @property
+    def _inside(self) -> int:
+        """How many vectors of the range belong to the basis: all where the diagonal is known, else none."""
+        return self._start[1]
+
+    def _beside(self, element: int, vectors: Array, products: Array) -> Array:
+        """Products of a Hessian without its diagonal, as far as that is known."""
+        return products if self._diagonal is None else products - self._diagonal[element][:, None] * vectors
+
+    @cached_property
+    def _eigenpairs(self) -> tuple[Array, Array]:
+        """Of each element: vectors ``[elements, units, count]`` and values ``[elements, count]``."""
+        elements, units = self._gradient.shape
+        count = eigenpairs_kept(self._range.shape[2], units)
+        vectors, values = np.zeros((elements, units, count)), np.zeros((elements, count))
+        for e in range(elements if count else 0):
+            vectors[e], values[e] = self._eigenpairs_of(e, count)
+        return vectors, values
+
+    def _eigenpairs_of(self, element: int, count: int) -> tuple[Array, Array]:
+        inside, start = self._inside, self.start.T
+        started = self._beside(element, start, self._range[element])
+        product = self._beside(element, self.basis, self._product[element])
+        columns = np.concatenate([start[:, :inside], self.basis], axis=1)
+        basis, product = widened(columns, np.concatenate([started[:, :inside], product], axis=1))
+        return eigenpairs(basis, product, start[:, inside:], started[:, inside:], count)
 
     @property
     def pairs(self) -> Array:
         """The directions of the cubic stage."""
         return pair_directions(self._leading)
 
-    @property
+    @cached_property
     def _leading(self) -> Array:
-        """The leading columns of the basis, as rows."""
-        return self.basis.T[: self._rank]
+        """The leading directions of all elements' second orders, as rows."""
+        vectors, values = self._eigenpairs
+        return shared_basis(vectors * values[:, None], self._rank).T.astype(self._precision)
 
-    def arrays(self, count: int) -> dict[str, Array]:
-        """Everything that ``ReverseSketch`` takes, with ``count`` eigenpairs of each Hessian."""
-        elements, units = self._gradient.shape
-        vectors, values = np.zeros((elements, units, count)), np.zeros((elements, count))
-        for e in range(elements if count else 0):
-            vectors[e], values[e] = eigenpairs(self.basis, self._product[e], self.start.T, self._range[e], count)
+    def arrays(self) -> dict[str, Array]:
+        """Everything that ``ReverseSketch`` takes."""
+        vectors, values = self._eigenpairs
         found = {"gradient": self._gradient, "vectors": vectors, "values": values, "residual": self._residual}
         if self._rank:
             found |= {"basis": self._leading, "cubic": slices(self._cubic, self._rank)}
@@ -174,15 +219,21 @@ class Pieces:
 
 
 def complete(
-    sketching: ReverseSketching, partial: PartialRun, name: str, keys: Keys, memory_budget: int, bar: tqdm[Any]
+    sketching: ReverseSketching,
+    partial: PartialRun,
+    name: str,
+    keys: Keys,
+    memory_budget: int,
+    bar: tqdm[Any],
+    diagonal: Array | None = None,
 ) -> dict[str, Array]:
     """Do the sweeps of probe ``name`` that are not on disk yet, and put all of them together.
 
-    keys: of the random vectors of the range and of the residual. bar: counts steps, forward and backward.
+    keys: of the random vectors of the range and of the residual. bar: counts steps, forward and backward. diagonal: see
+    `Pieces`.
     """
     units = len(sketching.run.recipe.unit_names)
-    start = random_directions(keys.range, 0, sketching.settings.rank, units).real
-    pieces = Pieces(sketching, start.astype(sketching.run.precision))
+    pieces = Pieces(sketching, random_directions(keys.range, 0, sketching.settings.rank, units).real, diagonal)
     for sweep in sketching.sweeps(partial.settings.lanes):
         stored = partial.load_piece("reverse", f"{name}-{sweep}")
         if stored is None:
@@ -193,7 +244,7 @@ def complete(
             complex_products = complex_numbers(products) if sweep.stage == "residual" else products
             piece = Piece(stored["gradient"], complex_products)
         pieces.add(sweep, piece)
-    return pieces.arrays(eigenpairs_kept(sketching.settings.rank, units))
+    return pieces.arrays()
 
 
 def _directions(sweep: Sweep, keys: Keys, pieces: Pieces) -> Array | None:

@@ -78,7 +78,7 @@ class Reverse:
         rank: columns of the basis for the second order, which takes twice as many products with each element's
             Hessian and keeps twice as many of its eigenpairs; 0: first order alone.
         residual: random directions for the error of the second order; 0: it is not known.
-        cubic: leading columns of the basis for the third order, which takes a degree-two sweep along each of them and
+        cubic: leading directions of the second order for the third one, which takes a degree-two sweep along each and
             each pair; its error is not known. 0: no third order.
 
     Example:

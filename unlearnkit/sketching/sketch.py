@@ -30,6 +30,7 @@ from unlearnkit.bundle import (
 )
 from unlearnkit.bundle.integrity import SIGNATURE
 from unlearnkit.bundle.manifest import ExplicitDirections, RandomDirections, RecipeText, SaltFromLog
+from unlearnkit.estimation import SoloSeries
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.sketching.asked import Asked, directions, settled
 from unlearnkit.sketching.forward import ForwardSketching
@@ -148,12 +149,27 @@ class _Found:
 def _found(
     sketching: ForwardSketching, partial: PartialRun, asked: Asked, memory: int, *, progress: bool | None
 ) -> _Found:
-    swept = _sweep(sketching, partial, asked.reverse, memory, progress=progress)
+    alone: SoloSketching | None = None
+    solo: dict[str, Array] = {}
+    if asked.solo is not None:  # first: its diagonals make low ranks better
+        alone = SoloSketching(sketching, asked.solo_units, partial, keep_weights=asked.solo.keep_weights)
+        solo = _solo(alone, progress=progress)
+    swept = _sweep(sketching, partial, asked, solo, memory, progress=progress)
     informed = _inform(sketching, partial, memory, progress=progress)
-    if asked.solo is None:
-        return _Found(swept, informed, {}, [])
-    alone = SoloSketching(sketching, asked.solo_units, partial, keep_weights=asked.solo.keep_weights)
-    return _Found(swept, informed, _solo(alone, progress=progress), alone.weight_files())
+    return _Found(swept, informed, solo, [] if alone is None else alone.weight_files())
+
+
+def _diagonal(asked: Asked, solo: Mapping[str, Array], name: str, elements: int) -> Array | None:
+    """Of each element's Hessian, ``[elements, units]``, as far as series along units alone tell; None: not at all."""
+    wanted = asked.solo_units
+    if wanted.degree < 2:
+        return None
+    places, series = np.array(wanted.units), solo[f"probes/{name}"].astype(np.float64)
+    if name == asked.recipe.own_loss:
+        found = SoloSeries(places, series, places)
+    else:
+        found = SoloSeries(places, series.reshape(len(places), wanted.degree, -1))
+    return 2 * found.beside(np.zeros((len(asked.recipe.unit_names), elements)), 2).T
 
 
 def _solo(work: SoloSketching, *, progress: bool | None) -> dict[str, Array]:
@@ -173,17 +189,18 @@ def _solo(work: SoloSketching, *, progress: bool | None) -> dict[str, Array]:
 def _sweep(
     sketching: ForwardSketching,
     partial: PartialRun,
-    reverse: Mapping[str, Reverse],
+    asked: Asked,
+    solo: Mapping[str, Array],
     memory: int,
     *,
     progress: bool | None,
 ) -> dict[str, dict[str, Array]]:
-    """The reverse sweeps of all probes that ask for them."""
+    """The reverse sweeps of all probes that ask for them. solo: what series along units alone are known."""
     run, settings = sketching.run, partial.settings
     recipe, salt = run.recipe, bytes.fromhex(settings.salt)
     bases = {name: base for name, (base, _) in partial.probes().items()}
     found = {}
-    for name, wanted in sorted(reverse.items()):
+    for name, wanted in sorted(asked.reverse.items()):
         work = ReverseSketching(run, recipe.probes[name], bases[name].shape, wanted)
         residual = Directions.random(
             recipe.digest, salt, wanted.residual, len(recipe.unit_names), settings.dtype, RESIDUAL
@@ -198,7 +215,8 @@ def _sweep(
             unit="step",
             desc=f"{recipe.name}: {name}, reverse",
         ) as bar:
-            found[name] = complete(work, partial, name, keys, memory, bar)
+            diagonal = _diagonal(asked, solo, name, work.elements)
+            found[name] = complete(work, partial, name, keys, memory, bar, diagonal)
     return found
 
 
