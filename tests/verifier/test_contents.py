@@ -125,10 +125,8 @@ def test_own_losses_take_the_differences_of_who_asks(tmp_path):
     )
     assert ("rounding" in plain.covers, "rounding" in made.covers) == (False, True)
     places = [next(i for i, unit in enumerate(UNITS) if KEY.pseudonym(unit) == person) for person in made.people]
-    sketch, own = (
-        office.bundle.probe("own_loss").of(np.array(places)),
-        found.differences("own_loss").of(np.array(places)),
-    )
+    elements = np.array(places)
+    sketch, own = office.bundle.probe("own_loss").of(elements), found.differences("own_loss").of(elements)
     without, covered = (sketch.bound(list(made.people), float(DELTA), rounding=item).epsilon for item in (None, own))
     grown = np.array(made.epsilon, float) - np.array(plain.epsilon, float)
     assert grown == pytest.approx(covered - without, abs=3e-6)  # six digits are written
@@ -160,6 +158,18 @@ def test_a_claim_that_names_no_replay_cannot_take_from_one(office):
     hidden = office.forge(issued(office, raw), with_claim(evidence=()))
     with pytest.raises(VerificationError, match=r"covers is .*'rounding'"):
         office.verify(hidden, evidence=[raw])
+
+
+def test_claims_do_not_name_a_replay_by_halves(tmp_path):
+    office = issuer(tmp_path, rules=rules("50"), count=16, own=True)
+    made = office.issue(office.request(), replay=read(office, raw := replay(office)))
+
+    def halved(certificate: Certificate) -> Certificate:
+        first, *others = certificate.claims
+        return replace(certificate, claims=(replace(first, evidence=()), *others))
+
+    with pytest.raises(VerificationError, match="test_loss: evidence is not the one that follows"):
+        office.verify(office.forge(made, halved), evidence=[raw])
 
 
 def test_claims_that_name_several_replays_are_refused(office):
