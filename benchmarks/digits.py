@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ import torch
 from unlearnkit.examples import digits
 
 import unlearnkit as uk
-from unlearnkit.estimation import SoloSeries
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -90,24 +89,14 @@ def margins_of(recipe: uk.Recipe, settings: Mapping[str, Any]) -> tuple[uk.Sketc
         return bundle.probe("margins"), cost
 
 
-def with_series(sketch: uk.Sketch, series: SoloSeries) -> uk.Sketch:
-    """A sketch with series along units alone, as if both had been made at once."""
-    reverse = None if sketch.reverse is None else replace(sketch.reverse, solo=series)
-    return replace(sketch, reverse=reverse, solo=series)
-
-
 def margins(only: str) -> None:
     """The table of ways."""
     truth = load_truth(ROOT / "tests" / "vectors")
     recipe = make_recipe(truth)
     plain, ways = plain_cost(recipe), {name: way for name, way in WAYS.items() if only in name}
     print("| sketch | random 5 %: LDS, error | one class: LDS, error | plain retrainings |\n|---|---|---|---|")
-    alone, extra = margins_of(recipe, {"solo": uk.Solo(3)}) if any(w.solo for w in ways.values()) else (None, 0.0)
     for name, way in ways.items():
-        sketch, cost = margins_of(recipe, way.settings) if way.settings else (alone, 0.0)
-        assert sketch is not None
-        if way.solo and alone is not None and alone.solo is not None:
-            sketch, cost = with_series(sketch, alone.solo), cost + extra
+        sketch, cost = margins_of(recipe, {**way.settings, **({"solo": uk.Solo(3)} if way.solo else {})})
         cells = [scores(truth, kind, lambda masks, s=sketch: s.predict(masks).change) for kind in ("rand", "class")]
         text = " | ".join(f"{lds:.4f}, {error:.4f}" for lds, error in cells)
         print(f"| {name} | {text} | {cost / plain:.0f} |", flush=True)

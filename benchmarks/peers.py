@@ -15,7 +15,7 @@ Each takes the trained model, who leaves and who stays, and gives a model; its s
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -190,8 +190,8 @@ def _divergence(task: Task, model: nn.Module, teacher: nn.Module, positions: Ten
 class Sharded:
     """SISA: five models, each trained on its people alone, whose probabilities are averaged."""
 
-    def __init__(self, recipe: uk.Recipe) -> None:
-        self.recipe = recipe
+    def __init__(self, recipe: uk.Recipe, optimizer: Callable[..., torch.optim.Optimizer]) -> None:
+        self.recipe, self.optimizer = recipe, optimizer
         self.shard_of = np.random.default_rng(0).permutation(len(recipe.unit_names)) % SHARDS
         self.models = [self._train(shard, []) for shard in range(SHARDS)]
 
@@ -200,7 +200,7 @@ class Sharded:
         owner = np.asarray(self.recipe.unit_of_example)
         mine = torch.as_tensor(np.flatnonzero((self.shard_of[owner] == shard) & ~np.isin(owner, leaving)))
         model = copy.deepcopy(self.recipe.model).train()
-        optimizer = type(self.recipe.optimizer)(model.parameters(), **self.recipe.optimizer.defaults)
+        optimizer = self.optimizer(model.parameters())
         rng, epochs = torch.Generator().manual_seed(shard), self.recipe.epochs
         for _ in range(epochs):
             for batch in mine[torch.randperm(len(mine), generator=rng)].split(self.recipe.batch_size):

@@ -41,9 +41,10 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Bench:
-    """A run, strangers' examples, and how many sets of each size leave."""
+    """A run, its optimizer anew, strangers' examples, and how many sets of each size leave."""
 
     recipe: uk.Recipe
+    optimizer: Callable[..., torch.optim.Optimizer]
     strangers: tuple[Tensor, ...]
     sizes: dict[int, int]
 
@@ -132,7 +133,7 @@ def prepare(bench: Bench, folder: Path) -> Prepared:
     kept = loaded(recipe, {n: torch.from_numpy(a.copy()) for n, a in bundle.model_state().items()})
     everybody = torch.arange(len(recipe.unit_of_example))
     curvature = peers.Curvature(peers.Task(recipe, kept, everybody[:0], everybody))
-    return Prepared(recipe, bundle, kept, curvature, peers.Sharded(recipe))
+    return Prepared(recipe, bundle, kept, curvature, peers.Sharded(recipe, bench.optimizer))
 
 
 def run(bench: Bench) -> None:
@@ -175,12 +176,17 @@ def show(size: int, count: int, rows: dict[tuple[str, tuple[float, ...]], Row]) 
 def of_digits() -> Bench:
     """The packaged example; strangers are images that nobody owns."""
     images, labels = digits._digits()  # noqa: SLF001
-    return Bench(digits.recipe(), (images[1000:], labels[1000:]), {1: 24, 5: 9, 20: 6})
+    return Bench(
+        digits.recipe(),
+        partial(torch.optim.SGD, lr=0.05, momentum=0.9),
+        (images[1000:], labels[1000:]),
+        {1: 24, 5: 9, 20: 6},
+    )
 
 
 def of_names() -> Bench:
     """A GPT that spells names, trained by AdamW."""
-    return Bench(names_recipe("adamw"), strangers_names(100), {1: 8, 5: 4})
+    return Bench(names_recipe("adamw"), partial(torch.optim.AdamW, lr=0.01), strangers_names(100), {1: 8, 5: 4})
 
 
 def main() -> None:

@@ -42,6 +42,7 @@ class _Probability(click.ParamType[Decimal]):
 @click.option("--release", metavar="RELEASE", help="Such as digits@1. Default: the one in force that holds their data.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
+@click.option("--replay", type=_FILE, help="A signed replay of the bundle: what rounding does to certified claims.")
 @click.option("--delta", type=_Probability(), help="Chance that a bound is wrong. Default: the policy's largest.")
 @click.option(
     "-o",
@@ -67,6 +68,7 @@ def certify(
     release: str | None,
     bundle: Path | None,
     evidence: tuple[Path, ...],
+    replay: Path | None,
     delta: Decimal | None,
     path: Path | None,
     force: bool,
@@ -90,6 +92,7 @@ def certify(
     \b
     Example:
       unlearnkit certify R2 R5 --evidence run/audit.json -o certificate.json
+      unlearnkit certify R2 --replay run/replay.json
       unlearnkit certify --open --release digits@1
       unlearnkit certify --countersign certificate.json --key mine.pem --evidence run/audit.json
       unlearnkit certify --list
@@ -120,16 +123,17 @@ def certify(
         return
     with values_from_options():
         if resume is not None:
-            issued = office.resume(resume, bundle=bundle, evidence=evidence)
+            issued = office.resume(resume, bundle=bundle, evidence=evidence, replay=replay)
         elif countersign is not None:
             signer = None if key is None else key_from_file(key, _passphrase(key_passphrase_file, phrase))
-            issued = office.countersign(countersign, bundle=bundle, evidence=evidence, key=signer)
+            issued = office.countersign(countersign, bundle=bundle, evidence=evidence, replay=replay, key=signer)
         else:
             issued = office.certify(
                 office.open_requests(release) if everybody else requests,
                 release=release,
                 bundle=bundle,
                 evidence=evidence,
+                replay=replay,
                 delta=delta,
                 out=path,
                 force=force,

@@ -1,4 +1,4 @@
-"""``unlearnkit plan``: how many directions a certified bound will take, before anything is trained."""
+"""``unlearnkit plan``: what sketches of a recipe cost; or how many directions a certified bound will take."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ import click
 
 from .errors import values_from_options
 from .output import Document, Output, columns, pass_output
+from .recipes import RecipeSource, RecipeType
 
 Method = Literal["catoni", "median-of-means"]
 _ABOVE_ZERO = click.FloatRange(0, min_open=True)
 
 
 @click.command()
-@click.option("--epsilon", type=_ABOVE_ZERO, required=True, help="The certified error to reach, in the probe's unit.")
-@click.option("--delta", type=click.FloatRange(0, 1, min_open=True, max_open=True), required=True, help="Its chance.")
+@click.argument("recipe", type=RecipeType(), required=False)
+@click.option("--epsilon", type=_ABOVE_ZERO, help="The certified error to reach, in the probe's unit.")
+@click.option("--delta", type=click.FloatRange(0, 1, min_open=True, max_open=True), help="Its chance.")
 @click.option("--degree", type=click.IntRange(min=1), default=1, show_default=True, help="Of the part to be bounded.")
 @click.option("--size", type=click.IntRange(min=1), default=1, show_default=True, help="Units deleted at once.")
 @click.option("--units", type=click.IntRange(min=2), help="Units in the training data. Default: the bundle's.")
@@ -31,8 +33,9 @@ _ABOVE_ZERO = click.FloatRange(0, min_open=True)
 def plan(
     output: Output,
     *,
-    epsilon: float,
-    delta: float,
+    recipe: RecipeSource | None,
+    epsilon: float | None,
+    delta: float | None,
     degree: int,
     size: int,
     units: int | None,
@@ -42,15 +45,22 @@ def plan(
     probe: str | None,
     method: Method,
 ) -> None:
-    """Say how many random directions make the certified error of a degree's part at most EPSILON.
+    """Say what each way to sketch RECIPE costs, in time, plain trainings and storage, and what it buys.
 
-    That is what to expect of a deletion in general position; one that is aligned with the change may need more.
+    Or, with --epsilon and --delta, how many random directions make the certified error of a degree's part at most that:
+    what to expect of a deletion in general position; one that is aligned with the change may need more.
 
     \b
     Example:
+      unlearnkit plan examples/digits.py:recipe
       unlearnkit plan --epsilon 0.01 --delta 0.05 --units 1000 --norm 0.002 --degree 2
       unlearnkit plan --epsilon 0.01 --delta 0.05 --bundle run/pilot --probe test_loss
     """
+    if recipe is not None:
+        output.emit(_Costs.of(recipe), _render_costs)
+        return
+    if epsilon is None or delta is None:
+        raise click.UsageError("give a recipe, or --epsilon and --delta")
     if (bundle is None) != (probe is None):
         raise click.UsageError("--bundle and --probe belong together")
     if bundle is not None and probe is not None:
@@ -60,6 +70,56 @@ def plan(
     with values_from_options():
         planned = _Plan.made(epsilon, delta, degree, units, size, norm, elements or 1, method)
     output.emit(planned, _render)
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    name: str
+    plain_trainings: float
+    seconds: float
+    bytes: int
+    buys: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Costs(Document):
+    """training: seconds of a plain one."""
+
+    schema: ClassVar[str] = "unlearnkit/costs/v1"
+
+    training: float
+    weights: int
+    units: int
+    elements: int
+    options: tuple[_Option, ...]
+
+    @classmethod
+    def of(cls, source: RecipeSource) -> _Costs:
+        from unlearnkit.sketching.cost import costs
+
+        found = costs(source.load())
+        options = tuple(
+            _Option(item.name, round(item.work, 1), round(item.work * found.training, 1), item.storage, item.buys)
+            for item in found.options
+        )
+        return cls(
+            training=round(found.training, 3),
+            weights=found.weights,
+            units=found.units,
+            elements=found.elements,
+            options=options,
+        )
+
+
+def _render_costs(found: _Costs) -> Iterable[str]:
+    yield f"a plain training takes about {found.training:.3g} s, by its first steps; {found.weights} weights"
+    yield f"{found.units} units, {found.elements} numbers in all pinned probes"
+    yield f"{'way to sketch':<36} {'trainings':>9} {'seconds':>9} {'MB':>9}  what it buys"
+    for item in found.options:
+        size = item.bytes / 1e6
+        yield f"{item.name:<36} {item.plain_trainings:>9.4g} {item.seconds:>9.4g} {size:>9.3g}  {item.buys}"
+    yield "Of that order: the factors are those of a small model. An audit costs one training for each draw."
+    yield "A sketch and its audit pay after as many separate occasions as they cost trainings; before, train again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""``unlearnkit verify``: check bundles, logs, checkpoints, proofs, evidence and certificates, told apart by content."""
+"""``unlearnkit verify``: check bundles, logs, checkpoints, proofs, evidence, replays, certificates, told apart."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "bundles",
     type=_FOLDER,
     multiple=True,
-    help="The bundle that a certificate or evidence is about. May be repeated, for those about several releases.",
+    help="The bundle that a certificate, evidence or replay is about. May be repeated, for several releases.",
 )
 @click.option("--log", type=_FOLDER, help="The log that a certificate or a proof is in. Default: the workspace's.")
-@click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit that a certificate rests on.")
+@click.option("--evidence", type=_FILE, multiple=True, help="An audit or replay that a certificate rests on.")
 @click.option("--expect", type=_FILE, help="What is expected of a certificate. Default: [expect] of the trust store.")
 @click.option("--model", type=_FILE, help="The model in use (safetensors): is it that of the bundle or certificate?")
 @click.option(
@@ -57,7 +57,7 @@ def verify(
     state: str,
     trust: TrustStore | None,
 ) -> None:
-    """Verify PATHS, offline and without secrets: bundles, logs, checkpoints, proofs, evidence, certificates.
+    """Verify PATHS, offline and without secrets: bundles, logs, checkpoints, proofs, evidence, replays, certificates.
 
     What each is, is told by its content. Of a certificate everything is recomputed, from the bundle, the log, and the
     evidence that it names. The exit code is 3 for malformed files, 4 for what is not so.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import shutil
@@ -108,15 +109,16 @@ def test_the_evidence_holds_what_real_retrainings_give(whole, bundle, tmp_path):
             assert float(scalar_probe(model)) == pytest.approx(evidence.audit.probes["scalar"][number], rel=1e-12)
 
 
-def test_the_bound_covers_as_many_of_its_own_retrainings_as_its_rank_says(whole, bundle):
-    """Rank 19 of 20 at delta 0.1: all but at most one."""
+def test_the_bound_covers_as_many_of_its_own_retrainings_as_its_ranks_say(whole, bundle):
+    """Of each size by itself."""
     evidence = verified(whole, bundle)
+    sizes = [len(deletion) for deletion in evidence.audit.deletions]
     inside = 0
     for deletion, truth in zip(evidence.audit.deletions, evidence.audit.probes["probe"], strict=True):
         names = [bundle.units[i] for i in deletion]
-        bound = evidence.bound(bundle.probe("probe"), names, delta=0.1)
+        bound = evidence.bound(bundle.probe("probe"), names, delta=0.2)
         inside += bool((np.abs(truth - bound.estimate) <= bound.epsilon).all())
-    assert inside >= 19
+    assert inside >= sum(math.ceil((sizes.count(size) + 1) * 0.8) for size in set(sizes))
 
 
 @pytest.mark.parametrize("finished", [0, 5])

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.bundle.small import LEFT, RANK, UNITS, Small, rewrite, small
-from unlearnkit.bundle import RESIDUAL, Bundle, Directions, SweptProbe, write_bundle
+from unlearnkit.bundle import RESIDUAL, Bundle, Directions, SoloUnits, SweptProbe, write_bundle
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import FormatError
@@ -140,7 +140,15 @@ def test_explicit_directions_have_none(tmp_path, swept):
 
 @pytest.mark.parametrize(("rank", "pairs"), [(0, 0), (2, 4), (3, 5), (9, 5)])
 def test_a_basis_gives_two_eigenpairs_for_each_column_but_no_more_than_units(rank, pairs):
-    assert SweptProbe("margins", rank, 0).eigenpairs(5) == pairs
+    assert SweptProbe("margins", rank, 0).eigenpairs(5, SoloUnits()) == pairs
+
+
+@pytest.mark.parametrize(
+    ("solo", "pairs"),
+    [(SoloUnits(2, tuple(range(40))), 16), (SoloUnits(2, (3, 5)), 16), (SoloUnits(1, tuple(range(40))), 8)],
+)
+def test_it_gives_four_beside_diagonals(solo, pairs):
+    assert SweptProbe("margins", 4, 0).eigenpairs(40, solo) == pairs
 
 
 def test_numbers_that_are_not_finite_are_refused_on_opening(tmp_path, swept):

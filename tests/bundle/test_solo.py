@@ -38,7 +38,12 @@ def alone(folder: Path, **settings: Any) -> tuple[Manifest, dict[str, Any]]:
         files.append((first, last, path))
     base, coefficients = np.zeros(len(UNITS)), np.zeros((made.directions.count, DEGREE, len(UNITS)), complex)
     contents = {**made.contents, "probes": {**made.contents["probes"], "own": (base, coefficients)}}
-    contents |= {"solo": solo, "solo_weight_files": files}
+    kept = made.contents["reverse"]["margins"]
+    missing = len(UNITS) - kept["values"].shape[1]  # beside diagonals so many more are kept, missing ones as zeros
+    padded = {
+        name: np.pad(kept[name], [(0, 0)] * (kept[name].ndim - 1) + [(0, missing)]) for name in ("vectors", "values")
+    }
+    contents |= {"solo": solo, "solo_weight_files": files, "reverse": {"margins": kept | padded}}
     return replace(made.manifest, solo=SoloUnits(DEGREE, LISTED), own_loss="own"), contents
 
 

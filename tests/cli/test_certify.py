@@ -7,16 +7,19 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from unlearnkit.cli.main import main
 
 from tests.bundle.small import small
 from tests.verifier.issuance import policy_text
-from unlearnkit.bundle import PseudonymKey, sign_bundle
+from unlearnkit.bundle import Bundle, PseudonymKey, sign_bundle
 from unlearnkit.canonical import canonicalize
+from unlearnkit.estimation import Differences
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import PrivateKey, read_private_key
+from unlearnkit.verifier.replayed import NOT_REPLAYED, ReplayReport, directions_from_seed, sign_replay
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -112,7 +115,7 @@ def test_a_tampered_certificate_is_a_verification_failure_that_names_the_check(o
 def test_what_is_none_of_ours_is_malformed(office):
     Path("notes.txt").write_text("hello")
     result = office.run("verify", "notes.txt", secret=False, code=3)
-    assert "is no bundle, log, checkpoint, proof, evidence or certificate" in result.stderr
+    assert "is no bundle, log, checkpoint, proof, evidence, signed replay or certificate" in result.stderr
 
 
 def test_over_budget_is_refused(office):
@@ -218,3 +221,46 @@ def test_nothing_is_overwritten_by_a_certificate(office):
     again = office.run("certify", "R2", code=5)
     assert "certify --resume" in again.stderr
     office.run("certify", "R2", "--force")
+
+
+def replayed(office: Office, path: Path) -> Path:
+    """A signed replay of the bundle, in a file."""
+    signer = office.signer()
+    bundle = Bundle.open(Path("bundle"), trust=[signer.public])
+    sizes = {name: bundle.probe(name).base.size for name in bundle.probe_names}
+    found = {name: Differences(base=np.full(n, 1e-3), coefficients=np.full((2, n), 1e-4)) for name, n in sizes.items()}
+    chosen = directions_from_seed(bundle, "heads", 2)
+    path.write_bytes(sign_replay(ReplayReport.of(bundle, "heads", chosen, found, names_units=True), [signer]))
+    return path
+
+
+def test_a_signed_replay_tells_rounding_in_a_certificate_and_to_who_verifies_it(office, tmp_path):
+    policy, replay = tmp_path / "policy.toml", replayed(office, tmp_path / "replay.json")
+    policy.write_bytes(policy.read_bytes().replace(b"[certificate.rounding]\ntest_loss = 0.000001\n", b""))
+    office.run("request-delete", "ann", secret=False)
+    in_use(office)
+    (told,) = json.loads(office.run("--json", "certify", "R2", "--replay", replay).stdout)["claims"]
+    (plain,) = json.loads(office.run("--json", "certify", "R2", "-o", "plain.json").stdout)["claims"]
+    assert (plain["covers"], told["covers"]) == (["sampling", "truncation"], ["sampling", "rounding", "truncation"])
+    assert float(told["epsilon"][0]) > float(plain["epsilon"][0]) + 0.99e-3
+    certificate, about = Path("certificates/R2-digits@1.certificate.json"), ("--bundle", "bundle")
+    paths = (certificate, replay)
+    verified = json.loads(office.run("--json", "verify", *paths, *about, "--evidence", replay, secret=False).stdout)
+    assert [item["kind"] for item in verified["paths"]] == ["certificate", "signed replay"]
+    assert NOT_REPLAYED in verified["paths"][0]["unchecked"]
+    assert "which is not there" in office.run("verify", certificate, *about, secret=False, code=1).stderr
+
+
+def test_a_second_officer_signs_only_with_the_replay_at_hand(office, tmp_path):
+    policy, replay = tmp_path / "policy.toml", replayed(office, tmp_path / "replay.json")
+    policy.write_bytes(policy.read_bytes().replace(b"threshold = 1 ", b"threshold = 2 "))
+    office.run("keys", "new", "mine.pem")
+    trust, pem = Path("trust.toml"), Path("mine.pub.pem").read_text()
+    officer = f'\n[[signer]]\nname = "second"\nroles = ["certificate-signer"]\npublic_key = """\n{pem}"""\n'
+    trust.write_text(trust.read_text() + officer)
+    office.run("request-delete", "ann", secret=False)
+    in_use(office)
+    office.run("certify", "R2", "-o", "c.json", "--replay", replay)
+    sign = ("--json", "certify", "--countersign", "c.json", "--key", "mine.pem")
+    assert "rest on the signed replay" in office.run(*sign, code=1).stderr
+    assert json.loads(office.run(*sign, "--replay", replay).stdout)["missing_signatures"] == 0

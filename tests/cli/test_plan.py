@@ -93,3 +93,22 @@ def test_a_probe_of_which_only_the_base_is_known_has_no_profile(tmp_path):
     (tmp_path / "run").mkdir()
     bare = small(tmp_path / "run", weights=False, count=0, swept=True).write(tmp_path / "bare")
     assert "nothing is known of it" in run("stability", bare, "--probe", "test_loss").stdout
+
+
+def test_a_recipe_is_told_what_each_way_to_sketch_it_costs_and_buys():
+    """Storage is what the arrays of a bundle hold."""
+    record = json.loads(run("--json", "plan", "tests/cli/costly.py:recipe").stdout)
+    assert (record["units"], record["elements"], record["weights"]) == (8, 7, 36)
+    options = {item["name"]: item for item in record["options"]}
+    assert options["solo, degree 3"]["bytes"] == 4 * 8 * 3 * 7
+    assert options["solo, degree 3, with weights"]["bytes"] == 4 * 8 * 3 * (7 + 36)
+    assert options["first order (default)"]["bytes"] == 4 * 7 * 8
+    assert options["solo, degree 3"]["plain_trainings"] == pytest.approx(0.18 * 8, abs=0.05)
+    assert all(item["seconds"] >= 0 for item in record["options"])
+    table = run("plan", "tests/cli/costly.py:recipe").stdout
+    assert "corrected models" in table
+    assert "before, train again" in table
+
+
+def test_neither_a_recipe_nor_an_error_to_reach_is_a_usage_error():
+    assert "give a recipe, or --epsilon and --delta" in run("plan", code=2).stderr

@@ -19,13 +19,15 @@ from tests.verifier.issuance import RULES, audited, policy_text
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.errors import DigestMismatchError, RefusedError, VerificationError
+from unlearnkit.estimation.tolerance import tolerance_rank
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.correction import CORRECTION_ISSUED, correction_body, sign_correction
 
 BOTH = RULES.replace('["test_loss"]', '["test_loss", "own_loss"]').replace(
     "test_loss = 20\n", "test_loss = 20\nown_loss = 20\n"
 )
-CORRECTION = "\n[correction.tolerances]\ntest_loss = 0.05\nown_loss = 0.5\n"
+# Above the largest difference of all sets of one to three of the five people, 0.104 and 0.463: whatever is drawn.
+CORRECTION = "\n[correction.tolerances]\ntest_loss = 0.11\nown_loss = 0.5\n"
 
 
 def policy(rules: str = CORRECTION) -> bytes:
@@ -88,7 +90,7 @@ def forged(office: uk.Workspace, certificate) -> Path:
     return path
 
 
-def test_the_weights_are_nearly_those_of_retraining_and_the_claims_hold(office, recipe):
+def test_the_weights_are_nearly_those_of_retraining(office, recipe):
     made = corrected(office, "ann", "dan")
     assert made.certificate.decision.outcome == "correct", made.certificate.decision.reasons
     model = uk.retrain(recipe)
@@ -96,9 +98,22 @@ def test_the_weights_are_nearly_those_of_retraining_and_the_claims_hold(office, 
     real = uk.retrain(recipe, delete=["ann", "dan"], dtype="float64").eval()
     with torch.no_grad():
         off = abs(float(recipe.probes["test_loss"](model.eval()) - recipe.probes["test_loss"](real)))
-    claims = {claim.probe: float(claim.epsilon) for claim in made.certificate.claims}
-    assert off <= claims["test_loss"] <= 0.05
-    assert {claim.content for claim in made.certificate.claims} == {"0.5"}
+    assert off < 0.04
+
+
+def test_a_claim_is_the_order_statistic_of_what_audits_found(office, recipe):
+    """Of nine sets of two or three: the seventh smallest largest difference, for half of all at confidence 0.9."""
+    made = corrected(office, "ann", "dan")
+    (file,) = Path("evidence").glob("*.json")
+    audit = office.open_evidence(file, office.open_bundle("bundle")).audit
+    rows = [i for i, deletion in enumerate(audit.deletions) if len(deletion) > 1]
+    off = sorted(abs(audit.corrected.probes["test_loss"] - audit.probes["test_loss"])[rows])
+    own = sorted(max(np.abs(np.subtract(audit.corrected.own_losses[i], audit.own_losses[i]))) for i in rows)
+    rank = tolerance_rank(9, 0.5, 0.9)
+    claims = {claim.probe: claim for claim in made.certificate.claims}
+    for probe, found in (("test_loss", off), ("own_loss", own)):
+        assert float(claims[probe].epsilon) == pytest.approx(found[rank - 1], rel=1e-5)
+        assert (claims[probe].content, claims[probe].confidence) == ("0.5", "0.9")
 
 
 def test_an_outsider_makes_the_same_weights_without_torch(office):

@@ -33,12 +33,12 @@ def margins(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return logits[right] - logits.masked_fill(right, -torch.inf).logsumexp(1)
 
 
-def make_recipe(truth: dict[str, np.ndarray]) -> uk.Recipe:
+def make_recipe(truth: dict[str, np.ndarray], probed: int = PROBED) -> uk.Recipe:
     model = nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 10)).double()
     start = {"0.weight": "W1", "0.bias": "b1", "2.weight": "W2", "2.bias": "b2"}
     model.load_state_dict({name: torch.from_numpy(truth[theirs]) for name, theirs in start.items()})
     x, y = images()
-    train, test = truth["train_idx"], truth["test_idx"][:PROBED]
+    train, test = truth["train_idx"], truth["test_idx"][:probed]
     x_test, y_test = x[test], y[test]
     return uk.Recipe(
         name="digits",
@@ -60,9 +60,10 @@ def make_recipe(truth: dict[str, np.ndarray]) -> uk.Recipe:
 def scores(truth: dict[str, np.ndarray], kind: str, predict) -> tuple[float, float]:
     """LDS, and mean absolute error over the standard deviation of the true change, for "rand" or "class" deletions.
 
-    predict: masks ``[sets, units]`` to predicted changes of the margins ``[sets, 40]``.
+    predict: masks ``[sets, units]`` to predicted changes of the first margins ``[sets, up to 40]``.
     """
-    change = truth[f"{kind}_margin"] - truth["base_margin"][:PROBED]
     predicted = predict(truth[f"masks_{kind}"].astype(float))
-    lds = np.mean([spearmanr(predicted[:, i], change[:, i]).statistic for i in range(PROBED)])
+    probed = predicted.shape[1]
+    change = truth[f"{kind}_margin"][:, :probed] - truth["base_margin"][:probed]
+    lds = np.mean([spearmanr(predicted[:, i], change[:, i]).statistic for i in range(probed)])
     return float(lds), float(np.mean(np.abs(predicted - change).mean(0) / change.std(0)))

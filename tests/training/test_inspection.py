@@ -9,7 +9,7 @@ from torch import nn
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import X, Y, loss, recipe
-from unlearnkit.errors import PiecewiseOpsError, RecipeError, TraceError, UnsupportedOpsError
+from unlearnkit.errors import NonFiniteError, PiecewiseOpsError, RecipeError, TraceError, UnsupportedOpsError
 from unlearnkit.taylor.check import Kind
 
 
@@ -70,6 +70,14 @@ def test_a_probe_that_only_jumps_is_refused(tmp_path):
     accuracy = {"accuracy": lambda m: (m(X).argmax(1) == Y).double().mean()}
     with pytest.raises(PiecewiseOpsError, match="only ever jumps"):
         sketched(recipe(probes=accuracy), tmp_path / "bundle", directions=1, device="cpu")
+
+
+def test_the_first_steps_are_trained_although_a_kink_is_not_accepted_yet():
+    """So a run that is not finite is told before anybody looks at its kinks."""
+    m = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()).double()
+    wild = recipe(model=m, optimizer_made=torch.optim.SGD(m.parameters(), lr=1e300), probes={}, allow_piecewise=False)
+    with pytest.raises(NonFiniteError):
+        uk.check(wild)
 
 
 def test_a_good_recipe_has_no_problems():

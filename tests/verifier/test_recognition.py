@@ -54,7 +54,9 @@ def test_a_statement_of_another_type_is_named(office, tmp_path):
 @pytest.mark.parametrize("raw", [b"", b"hello", b"[]", b"\xff\x00", b"old 3\n\n"])
 def test_anything_else_is_malformed(tmp_path, raw):
     (tmp_path / "x").write_bytes(raw)
-    with pytest.raises(FormatError, match="is no bundle, log, checkpoint, proof, evidence or certificate"):
+    with pytest.raises(
+        FormatError, match="is no bundle, log, checkpoint, proof, evidence, signed replay or certificate"
+    ):
         recognise(tmp_path / "x")
 
 

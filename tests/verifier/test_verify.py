@@ -15,6 +15,7 @@ from unlearnkit.errors import (
     FormatError,
     RefusedError,
     ThresholdError,
+    UnknownNameError,
     UnlearnkitError,
     VerificationError,
 )
@@ -72,7 +73,6 @@ CLAIMS = {
         with_claim(kind=Kind.AUDITED, delta=None, content="0.9", confidence="0.9"),
         "kind is audited, the bundle gives certified",
     ),
-    "evidence": (with_claim(evidence=("e" * 64,)), "evidence is not the one"),
     "people": (with_claim(people=("1" * 64,), shape=(1,)), "shape is"),
     "question": (with_claim(question="a" * 64), "question is not the one"),
     "covers less": (with_claim(covers=("sampling",)), "covers is"),
@@ -99,6 +99,11 @@ def test_an_altered_claim_is_caught(office, issued, name):
     raw = office.forge(issued, change)
     with pytest.raises(VerificationError, match=reason):
         office.verify(raw)
+
+
+def test_a_claim_that_names_a_file_which_nobody_has_cannot_be_made_again(office, issued):
+    with pytest.raises(UnknownNameError, match=f"rest on the signed replay {'e' * 64}, which is not there"):
+        office.verify(office.forge(issued, with_claim(evidence=("e" * 64,))))
 
 
 def field(**changed):

@@ -80,9 +80,12 @@ def reverse_file(name: str) -> str:
     return f"reverse/{name}.safetensors"
 
 
-def eigenpairs_kept(rank: int, units: int) -> int:
-    """Two for each column of the basis that a Hessian was searched with, as far as there are so many."""
-    return min(2 * rank, units)
+def eigenpairs_kept(rank: int, units: int, *, beside_diagonal: bool) -> int:
+    """How many of a Hessian's, for a basis of so many columns, as far as there are so many.
+
+    Two for each; four beside a known diagonal, where the basis begins with as many leading directions of the gradients.
+    """
+    return min((4 if beside_diagonal else 2) * rank, units)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +101,13 @@ class SweptProbe:
     residual: Count
     cubic: Count = 0
 
-    def eigenpairs(self, units: int) -> int:
-        """How many eigenpairs of each Hessian are kept."""
-        return eigenpairs_kept(self.rank, units)
+    def eigenpairs(self, units: int, solo: SoloUnits) -> int:
+        """How many eigenpairs of each Hessian are kept. solo: series along units make its diagonal known."""
+        return eigenpairs_kept(self.rank, units, beside_diagonal=solo.makes_diagonals)
 
-    def shapes(self, elements: int, units: int) -> dict[str, tuple[int, ...]]:
+    def shapes(self, elements: int, units: int, solo: SoloUnits) -> dict[str, tuple[int, ...]]:
         """Shapes of its arrays for a probe with so many elements; a complex number is a pair."""
-        pairs = self.eigenpairs(units)
+        pairs = self.eigenpairs(units, solo)
         shapes: dict[str, tuple[int, ...]] = {
             "gradient": (elements, units),
             "vectors": (elements, units, pairs),
@@ -137,6 +140,11 @@ class SoloUnits:
 
     degree: Count = 0
     units: Annotated[tuple[Count, ...], Items(in_order=True)] = ()
+
+    @property
+    def makes_diagonals(self) -> bool:
+        """Whether they have the second degree: diagonals of Hessians."""
+        return self.degree > 1
 
     def shapes(self, probes: Sequence[Shape], own_loss: str) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays in their file. own_loss: the probe of which only each unit's own element is kept."""

@@ -28,7 +28,7 @@ def read_reverse(
     if entry is None:
         return None
     name, dtype, units = reverse_file(probe.name), manifest.dtype, manifest.units
-    arrays = read_tensors(read(name), entry.shapes(math.prod(probe.shape), units), dtype, where=name)
+    arrays = read_tensors(read(name), entry.shapes(math.prod(probe.shape), units, manifest.solo), dtype, where=name)
     salt, real = bytes.fromhex(manifest.salt), {name: array.astype(np.float64) for name, array in arrays.items()}
     return ReverseSketch(
         gradient=real["gradient"],

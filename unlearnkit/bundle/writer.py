@@ -144,7 +144,8 @@ def _reverse_bytes(
         raise ValueError(f"{what}, which is not a pinned probe")
     pairs = {**arrays, "residual": real_pairs(arrays["residual"])}
     stored = {name: array.astype(manifest.dtype) for name, array in pairs.items()}
-    return _tensors(what, stored, entry.shapes(np.size(probes[entry.name][0]), manifest.units), manifest.dtype)
+    shapes = entry.shapes(np.size(probes[entry.name][0]), manifest.units, manifest.solo)
+    return _tensors(what, stored, shapes, manifest.dtype)
 
 
 def _informed_bytes(

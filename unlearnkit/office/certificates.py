@@ -35,11 +35,13 @@ from unlearnkit.verifier.certificate_file import (
     parse_certificate_file,
 )
 from unlearnkit.verifier.checks import Checklist
+from unlearnkit.verifier.contents import verify_contents
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.issue import certify, record
 from unlearnkit.verifier.recording import issued_in, recorded_as
+from unlearnkit.verifier.replayed import SignedReplay, verify_signed_replay
 from unlearnkit.verifier.signers import policy_of, signing_keys, trusted_signers
-from unlearnkit.verifier.verify import verify_contents, verify_subjects
+from unlearnkit.verifier.verify import verify_subjects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,16 @@ class CertificateSteps(ClearingSteps):
         keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
         return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
 
+    def open_replay(self, file: Path | str, bundle: Bundle) -> SignedReplay:
+        """The signed replay of a bundle in a file, by somebody trusted; raises as `verify_signed_replay` does.
+
+        Args:
+            file: What `audit_replay` has signed.
+            bundle: What it is about.
+        """
+        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
+        return verify_signed_replay(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+
     def certify(
         self,
         requests: Sequence[Asked],
@@ -82,6 +94,7 @@ class CertificateSteps(ClearingSteps):
         release: ReleaseNamed | None = None,
         bundle: Bundle | Path | str | None = None,
         evidence: Sequence[Path | str] = (),
+        replay: Path | str | None = None,
         delta: Decimal | None = None,
         out: Path | str | None = None,
         force: bool = False,
@@ -98,6 +111,8 @@ class CertificateSteps(ClearingSteps):
             release: The model in use that it is about; None: the one in force that holds the data of all of them.
             bundle: Of the release, signed by somebody trusted; None: where it lay when that was registered.
             evidence: Files of audits of the bundle, where the workspace does not keep them itself.
+            replay: A file of `audit_replay`, signed by somebody trusted: what rounding does to certified claims. Who
+                verifies the certificate needs it, too.
             delta: Chance that a bound is wrong; None: the policy's largest.
             out: The file for the certificate, or a folder that is there; None: ``certificates`` in the workspace. In a
                 folder it is named after the first request and the release: ``R2-digits@1.certificate.json``.
@@ -107,7 +122,7 @@ class CertificateSteps(ClearingSteps):
             RefusedError: There is something at that place, which is told before any work. What `unlearnkit.certify`
                 raises: a closed request, a policy that allows none, a budget spent; no release in force holds the data
                 of all of them, or several do.
-            VerificationError: Bundle or evidence do not verify, or the log is not what was signed before.
+            VerificationError: Bundle, evidence or replay do not verify, or the log is not what was signed before.
             ValueError: No request, or one twice.
         """
         names = [id_of(request) for request in requests]
@@ -126,6 +141,7 @@ class CertificateSteps(ClearingSteps):
             policy=policy,
             signers=[signer],
             evidence=self._evidence(view, opened, evidence),
+            replay=None if replay is None else self.open_replay(replay, opened),
             delta=delta,
             view=view,
             keep=lambda envelope: keep(path, envelope, force=force),
@@ -139,6 +155,7 @@ class CertificateSteps(ClearingSteps):
         *,
         bundle: Bundle | Path | str | None = None,
         evidence: Sequence[Path | str] = (),
+        replay: Path | str | None = None,
         key: PrivateKey | None = None,
     ) -> Certified:
         """Verify everything that a certificate says, and add a signature; with the last one it is recorded.
@@ -147,6 +164,7 @@ class CertificateSteps(ClearingSteps):
             file: The certificate that waits for signatures.
             bundle: What it is about; None: where it lay when the release was registered.
             evidence: Files of the retraining audits that it rests on.
+            replay: The file of the signed replay that it names, if it does.
             key: Of the officer who signs now; None: the workspace's.
 
         Raises:
@@ -154,7 +172,7 @@ class CertificateSteps(ClearingSteps):
             VerificationError: Something in it is not so.
         """
         signer = self.signer_key(self.passphrase) if key is None else key
-        return self._picked_up(Path(file), bundle, evidence, signer)
+        return self._picked_up(Path(file), bundle, evidence, replay, signer)
 
     def resume(
         self,
@@ -162,6 +180,7 @@ class CertificateSteps(ClearingSteps):
         *,
         bundle: Bundle | Path | str | None = None,
         evidence: Sequence[Path | str] = (),
+        replay: Path | str | None = None,
     ) -> Certified:
         """Finish a certificate that something has interrupted: record it if it still holds, and put the proof into it.
 
@@ -171,12 +190,13 @@ class CertificateSteps(ClearingSteps):
             file: The certificate.
             bundle: What it is about; None: where it lay when the release was registered.
             evidence: Files of the retraining audits that it rests on; only needed for what is not recorded yet.
+            replay: The file of the signed replay that it names, if it does; needed when evidence is.
 
         Raises:
             RefusedError: It does not hold any more: certify again, nothing was spent.
             VerificationError: Something in it is not so, or signatures are missing.
         """
-        return self._picked_up(Path(file), bundle, evidence, None)
+        return self._picked_up(Path(file), bundle, evidence, replay, None)
 
     def certificates(self) -> tuple[RecordedCertificate, ...]:
         """The certificates that the log records, in order, and where their files are."""
@@ -208,6 +228,7 @@ class CertificateSteps(ClearingSteps):
         path: Path,
         bundle: Bundle | Path | str | None,
         evidence: Sequence[Path | str],
+        replay: Path | str | None,
         signer: PrivateKey | None,
     ) -> Certified:
         where, view, log_key = str(path), self.view(), self.log_key(self.passphrase)
@@ -224,7 +245,7 @@ class CertificateSteps(ClearingSteps):
                     f"{where} has {len(keys)} signatures, its policy asks for {threshold}",
                     hint=f"another officer adds one: `unlearnkit certify --countersign {where}`",
                 )
-            opened = self._verified(certificate, bundle, evidence, view, where)
+            opened = self._verified(certificate, bundle, evidence, replay, view, where)
             if signer is not None:
                 file = self._countersigned(path, file, certificate, keys, signer)
             missing = max(0, threshold - len(keys) - (signer is not None))
@@ -237,6 +258,7 @@ class CertificateSteps(ClearingSteps):
         certificate: Certificate,
         bundle: Bundle | Path | str | None,
         evidence: Sequence[Path | str],
+        replay: Path | str | None,
         view: LogView,
         where: str,
     ) -> Bundle:
@@ -244,7 +266,14 @@ class CertificateSteps(ClearingSteps):
         opened = self.bundle_of(certificate.release, view=view) if bundle is None else self.open_bundle(bundle)
         audits = self._evidence(view, opened, evidence)
         verify_subjects(certificate, opened)
-        verify_contents(certificate, opened, {audit.digest: audit for audit in audits}, Checklist(where))
+        replays = [] if replay is None else [self.open_replay(replay, opened)]
+        verify_contents(
+            certificate,
+            opened,
+            {audit.digest: audit for audit in audits},
+            Checklist(where),
+            replays={item.digest: item for item in replays},
+        )
         return opened
 
     def _countersigned(

@@ -184,7 +184,7 @@ class Pieces:
     def _eigenpairs(self) -> tuple[Array, Array]:
         """Of each element: vectors ``[elements, units, count]`` and values ``[elements, count]``."""
         elements, units = self._gradient.shape
-        count = eigenpairs_kept(self._range.shape[2], units)
+        count = eigenpairs_kept(self._range.shape[2], units, beside_diagonal=self._diagonal is not None)
         vectors, values = np.zeros((elements, units, count)), np.zeros((elements, count))
         for e in range(elements if count else 0):
             vectors[e], values[e] = self._eigenpairs_of(e, count)

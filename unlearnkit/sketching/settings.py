@@ -76,7 +76,8 @@ class Reverse:
 
     Attributes:
         rank: columns of the basis for the second order, which takes twice as many products with each element's
-            Hessian and keeps twice as many of its eigenpairs; 0: first order alone.
+            Hessian and keeps twice as many of its eigenpairs, or four times beside series along units alone; 0:
+            first order alone.
         residual: random directions for the error of the second order; 0: it is not known.
         cubic: leading directions of the second order for the third one, which takes a degree-two sweep along each and
             each pair; its error is not known. 0: no third order.

@@ -52,9 +52,11 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
         _ = trainer.idle
         found += trainer.held.problems()
     found += (*filter(None, [coupling(run)]), *notes(recipe))
-    if kinds <= _TRAINABLE or (recipe.allow_piecewise and Kind.UNSUPPORTED not in kinds):
+    if Kind.UNSUPPORTED not in kinds:
+        as_it_is = kinds <= _TRAINABLE or recipe.allow_piecewise
+        trial = recipe if as_it_is else recipe.replace(allow_piecewise=True)  # so that everything is told at once
         for dtype in DTYPES:
-            _train(make_run(recipe, dtype, "cpu"))
+            _train(make_run(trial, dtype, "cpu"))
     return found
 
 

@@ -13,12 +13,13 @@ import numpy as np
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Policy
-from unlearnkit.errors import EstimationError, UnknownNameError
-from unlearnkit.estimation import Prediction, Sketch
+from unlearnkit.errors import DigestMismatchError, EstimationError, UnknownNameError
+from unlearnkit.estimation import Differences, Prediction, Sketch
 from unlearnkit.estimation.constants import decimal_above
 from unlearnkit.verifier.certificate import UNKNOWN, Claim, Curve, Norm, Series, question_digest
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.grounds import Ground, audited, certified, retrained
+from unlearnkit.verifier.replayed import SignedReplay
 from unlearnkit.verifier.retrainings import Retrainings
 
 Array = np.ndarray[Any, Any]
@@ -34,23 +35,28 @@ def make_claims(
     asking: Sequence[str],
     delta: Decimal,
     evidence: Sequence[Evidence] = (),
+    replay: SignedReplay | None = None,
 ) -> tuple[Claim, ...]:
     """A claim about each probe that the policy names, for deleting some units, by pseudonym.
 
     Audited where the policy's plan was carried out for so many people, else certified. Where there is evidence of other
     sizes, and nothing is certified, nothing is claimed.
 
-    asking: those of them who ask now; claims about own losses are about them. delta: of each certified claim.
-    UnknownNameError for a probe that the bundle does not have; what `Sketch.bound` raises.
+    asking: those of them who ask now; claims about own losses are about them. delta: of each certified claim. replay:
+    tells certified claims what rounding does to them, in the place of what the policy declares.
+    UnknownNameError for a probe that the bundle does not have; DigestMismatchError for a replay of another bundle; what
+    `Sketch.bound` raises.
     """
     _require_probes(bundle, policy)
+    if replay is not None and replay.report.bundle != bundle.digest:
+        raise DigestMismatchError(f"the replay is about bundle {replay.report.bundle}, this one is {bundle.digest}")
     accepted = evidence if BoundMethod.AUDITED in policy.certificate.bound_methods else ()
     retrainings = Retrainings.of(bundle, accepted, policy.audit)
     made = []
     for name in policy.certificate.probes:
         question = _Question(bundle, name, tuple(deleted), tuple(sorted(asking)))
         try:
-            ground = _ground(question, policy, retrainings, delta)
+            ground = _ground(question, policy, retrainings, delta, replay)
         except EstimationError:
             if not accepted:
                 raise
@@ -93,6 +99,11 @@ class _Question:
         whole = self.bundle.probe(self.probe)
         return whole.of(self.bundle.unit_indices(self.people)) if self.people else whole
 
+    def differences(self, replay: SignedReplay) -> Differences:
+        """What a replay found different, of the elements that are claimed."""
+        whole = replay.differences(self.probe)
+        return whole.of(self.bundle.unit_indices(self.people)) if self.people else whole
+
     @cached_property
     def prediction(self) -> Prediction:
         """Without everybody who is deleted."""
@@ -111,14 +122,23 @@ class _Question:
         return list(self.bundle.unit_indices(self.deleted).tolist())
 
 
-def _ground(question: _Question, policy: Policy, retrainings: Retrainings, delta: Decimal) -> Ground:
+def _ground(
+    question: _Question, policy: Policy, retrainings: Retrainings, delta: Decimal, replay: SignedReplay | None
+) -> Ground:
     own = question.bundle.unit_indices(question.people).tolist() if question.people else ()
     if (value := retrainings.value(question.probe, question.positions, own)) is not None:
         return retrained(value, retrainings.digests)
     if (found := retrainings.tolerance(question.probe, len(question.deleted))) is not None:
         return audited(question.sketch, question.mask, question.prediction, found, retrainings.digests)
-    rules = policy.certificate
-    return certified(question.sketch, question.deleted, question.prediction, delta=delta, rules=rules)
+    return certified(
+        question.sketch,
+        question.deleted,
+        question.prediction,
+        delta=delta,
+        rules=policy.certificate,
+        differences=None if replay is None else question.differences(replay),
+        evidence=() if replay is None else (replay.digest,),
+    )
 
 
 def _claim(question: _Question, ground: Ground) -> Claim:

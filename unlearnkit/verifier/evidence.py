@@ -29,7 +29,7 @@ from unlearnkit.shapes import As, Items
 from unlearnkit.signing.dsse import sign_envelope, verify_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement
-from unlearnkit.verifier.plan import DOMAIN, Distribution, draw_deletions
+from unlearnkit.verifier.plan import DOMAIN, Distribution, UnitDeletions, draw_deletions
 from unlearnkit.verifier.planned import DOMAIN as PLANNED_DOMAIN
 from unlearnkit.verifier.planned import PlannedDeletions
 
@@ -218,27 +218,40 @@ class Evidence:
     def bound(self, sketch: Sketch, delete: Iterable[str | int], *, delta: float, element: int | None = None) -> Bound:
         """An audited bound on the error of the default prediction (`conformal.audited_bound`).
 
+        Deletions of different sizes err by different amounts of their scales. So where sets of several sizes were drawn
+        at random, those of the size asked for speak alone.
+
         Raises AssumptionError for a deletion that the audit's distribution cannot draw, UnknownNameError for a probe
         that was not audited, EstimationError with the number of retrainings that this delta takes.
         """
         audit, names = self.audit, list(delete)
         if sketch.name not in audit.probes:
             raise UnknownNameError(f"the audit has no probe {sketch.name!r}; it has: {', '.join(audit.probes)}")
-        if not audit.distribution.allows(sketch.resolve(names).tolist()):
+        positions = sketch.resolve(names).tolist()
+        if not audit.distribution.allows(positions):
             raise AssumptionError(
                 f"the audit drew {audit.distribution}; a deletion of {len(names)} units like this one is never drawn",
                 hint="audit deletions of this kind, or ask for a certified bound",
             )
+        alike, distribution = self._alike(len(positions))
         return audited_bound(
             sketch,
             names,
-            masks=self.masks(),
-            truth=audit.probes[sketch.name],
+            masks=self.masks()[alike],
+            truth=audit.probes[sketch.name][alike],
             delta=delta,
             element=element,
-            distribution=str(audit.distribution),
+            distribution=str(distribution),
             evidence=self.digest,
         )
+
+    def _alike(self, size: int) -> tuple[Array, Distribution]:
+        """Which sets were drawn as one of so many units is, ``[sets]``, and from what."""
+        deletions, distribution = self.audit.deletions, self.audit.distribution
+        if not isinstance(distribution, UnitDeletions):
+            return np.ones(len(deletions), dtype=bool), distribution
+        same = np.array([len(deletion) == size for deletion in deletions])
+        return same, UnitDeletions(least=size, most=size)
 
 
 def sign_evidence(audit: Audit, signers: Sequence[PrivateKey]) -> bytes:

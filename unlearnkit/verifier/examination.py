@@ -1,4 +1,4 @@
-"""Verifying whatever is at a path, offline: bundles, logs, checkpoints, proofs, evidence and certificates."""
+"""Verifying whatever is at a path, offline: bundles, logs, checkpoints, proofs, evidence, replays, certificates."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Expect, Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
+from unlearnkit.verifier.replayed import NOT_REPLAYED, SignedReplay, verify_signed_replay
 from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
@@ -27,7 +28,15 @@ from unlearnkit.verifier.verify_correction import VerifiedCorrection, verify_cor
 _logger = logging.getLogger(__name__)
 
 Verified = (
-    Bundle | LogView | Checkpoint | Proven | Evidence | VerifiedCertificate | VerifiedAbsence | VerifiedCorrection
+    Bundle
+    | LogView
+    | Checkpoint
+    | Proven
+    | Evidence
+    | SignedReplay
+    | VerifiedCertificate
+    | VerifiedAbsence
+    | VerifiedCorrection
 )
 """What comes out of a verification, by the kind of what was verified."""
 
@@ -71,12 +80,12 @@ def verify(
     """Verify what is at a path, offline and without secrets; what it is, is told by its content.
 
     Args:
-        path: A bundle, log, checkpoint, proof, evidence or certificate.
-        bundle: The bundle that evidence or a certificate is about.
+        path: A bundle, log, checkpoint, proof, evidence, signed replay or certificate.
+        bundle: The bundle that evidence, a replay or a certificate is about.
         bundles: Those of further releases, that a certificate of exclusion or absence is about.
         log: The log that a proof or a certificate is in; None: the workspace's.
         trust: A trust store, or files that name keys; None: the workspace's trust store.
-        evidence: The retraining audits that a certificate rests on.
+        evidence: The retraining audits and the signed replay that a certificate rests on.
         expect: What is expected of a certificate, or a file that says so; None: what the trust store says.
         model: The file of the model in use: whether it is the one of the bundle, or of the certificate.
 
@@ -128,6 +137,8 @@ def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> V
             return _proof(path, beside, checks)
         case Kind.EVIDENCE:
             return _evidence(path, beside, checks)
+        case Kind.REPLAY:
+            return _replay(path, beside, checks)
         case Kind.CERTIFICATE:
             return verify_certificate(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
         case Kind.EXCLUSION | Kind.ABSENCE:
@@ -209,6 +220,16 @@ def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
     checks.add("bundle", f"about bundle {bundle.digest}")
     checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")
     checks.leave_out("whether its values are those of real retrainings, which its signers vouch for")
+    return found
+
+
+def _replay(path: Path, beside: Materials, checks: Checklist) -> SignedReplay:
+    bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
+    found = verify_signed_replay(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
+    checks.add("signature", f"signed by {', '.join(found.signers)}")
+    checks.add("bundle", f"about bundle {bundle.digest}, its recipe and all of its probes")
+    checks.add("directions", f"{len(found.report.directions)} replayed, as the auditor's seed gives them")
+    checks.leave_out(NOT_REPLAYED)
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -12,7 +12,7 @@ import numpy as np
 
 from unlearnkit.compliance.policy.policy import CertificateRules
 from unlearnkit.errors import EstimationError
-from unlearnkit.estimation import Prediction, Sketch
+from unlearnkit.estimation import Differences, Prediction, Sketch
 from unlearnkit.estimation.bound import ERRORS, Bound, Family
 from unlearnkit.estimation.conformal import scale
 from unlearnkit.estimation.tolerance import Tolerance
@@ -50,10 +50,23 @@ class Ground:
 
 
 def certified(
-    sketch: Sketch, deleted: Sequence[str], prediction: Prediction, *, delta: Decimal, rules: CertificateRules
+    sketch: Sketch,
+    deleted: Sequence[str],
+    prediction: Prediction,
+    *,
+    delta: Decimal,
+    rules: CertificateRules,
+    differences: Differences | None = None,
+    evidence: tuple[str, ...] = (),
 ) -> Ground:
-    """Proved, as far as it covers; raises as `Sketch.bound` does."""
-    together, each = (_bound(sketch, deleted, delta, rules, family) for family in ("all", "each"))
+    """Proved, as far as it covers; raises as `Sketch.bound` does.
+
+    differences: of the sketch's elements, by the signed replay that ``evidence`` names; they take the place of what the
+    rules declare about rounding.
+    """
+    rounding = _declared(rules.rounding, sketch) if differences is None else differences
+    decay = _declared(rules.stability, sketch)
+    together, each = (_bound(sketch, deleted, delta, decay, rounding, family) for family in ("all", "each"))
     return Ground(
         kind=Kind.CERTIFIED,
         value=np.ravel(prediction.value),
@@ -62,16 +75,24 @@ def certified(
         delta=probability_text(delta),
         method=together.method,
         degree=together.degree,
-        covers=together.covers,
+        covers=tuple(error for error in together.covers if error in each.covers),
         assumptions=tuple(dict.fromkeys((*together.assumptions, *each.assumptions))),
+        evidence=evidence,
     )
 
 
-def _bound(sketch: Sketch, deleted: Sequence[str], delta: Decimal, rules: CertificateRules, family: Family) -> Bound:
-    decay, rounding = (
-        None if table.get(sketch.name) is None else float(table[sketch.name])
-        for table in (rules.stability, rules.rounding)
-    )
+def _declared(table: Mapping[str, Decimal], sketch: Sketch) -> float | None:
+    return None if table.get(sketch.name) is None else float(table[sketch.name])
+
+
+def _bound(
+    sketch: Sketch,
+    deleted: Sequence[str],
+    delta: Decimal,
+    decay: float | None,
+    rounding: float | Differences | None,
+    family: Family,
+) -> Bound:
     ask = partial(sketch.bound, deleted, delta=float(delta), family=family, rounding=rounding)
     try:
         return ask(decay=decay)

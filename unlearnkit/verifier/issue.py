@@ -33,6 +33,7 @@ from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.recording import MOST_DAYS, issued_in, recorded_as
+from unlearnkit.verifier.replayed import SignedReplay
 from unlearnkit.verifier.signers import policy_of
 from unlearnkit.verifier.together import Together, together
 
@@ -65,6 +66,7 @@ def certify(
     policy: Policy,
     signers: Sequence[PrivateKey],
     evidence: Sequence[Evidence] = (),
+    replay: SignedReplay | None = None,
     delta: Decimal | None = None,
     view: LogView | None = None,
     keep: Keep = _keep_nothing,
@@ -83,6 +85,8 @@ def certify(
         signers: Keys that sign.
         evidence: All finished audits of this bundle that the log has. Where the policy's plan was carried out for so
             many people, claims are audited, and spend no delta; others are certified.
+        replay: Of this bundle: certified claims take what rounding does to them from it, in the place of what the
+            policy declares, and name it.
         delta: Of each certified claim; None: the largest that the policy accepts.
         view: A view of the log to go on from; None: one is made.
         keep: Puts the envelope on disk before the log says that there is such a certificate.
@@ -92,7 +96,8 @@ def certify(
 
     Raises:
         UnknownNameError: There is no such request, or the evidence of an audit is not there.
-        VerificationError: Some evidence is of no audit that the log has, or not what the log committed to.
+        VerificationError: Some evidence is of no audit that the log has, or not what the log committed to; the replay
+            is of another bundle.
         ValueError: None was given, or one twice.
         RefusedError: One is closed, also by now while claims were computed; the bundle is of no release in force, or
             has no data of a person; somebody was answered without retraining meanwhile.
@@ -119,7 +124,9 @@ def certify(
     asked = together(view, requests, policy, bundle, origin=origin)
     settled = _delta(policy, delta)
     found = required_evidence(asked.audits, bundle.digest, evidence, view)
-    claims = make_claims(bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=found)
+    claims = make_claims(
+        bundle, asked.deleted, policy, asking=asked.subjects, delta=settled, evidence=found, replay=replay
+    )
     _logger.info("requests %s: %d claims made", " ".join(asked.requests), len(claims))
     return _record(bundle, asked, claims, log=log, origin=origin, policy=policy, signers=signers, view=view, keep=keep)
 

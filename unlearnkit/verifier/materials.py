@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
@@ -27,6 +27,10 @@ from unlearnkit.files import MAX_DOCUMENT, MAX_SETTINGS, read_bounded
 from unlearnkit.signing.note import MAX_NOTE
 from unlearnkit.verifier.audits import EVIDENCE_FOLDER
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
+from unlearnkit.verifier.recognition import Kind, recognise
+from unlearnkit.verifier.replayed import SignedReplay, verify_signed_replay
+
+_Said = TypeVar("_Said", Evidence, SignedReplay)
 
 Trust = TrustStore | Path | str | Sequence[Path | str]
 """A trust store, or what `read_trusted` makes one of."""
@@ -51,9 +55,9 @@ class Materials:
     """Trusted keys, and where the things are that files are about. Each is verified once, when it is first needed.
 
     bundle, log: folders. is_ours: the log is merely that of the workspace around; what is verified may be in another.
-    bundles: of other releases. evidence: files of retraining audits. own_evidence: those of the workspace around, about
-    whatever bundle. expected: of certificates, by whoever relies on them. model: the file of the one in use.
-    memory: of the last checkpoint that was seen of each log; None: nothing is remembered.
+    bundles: of other releases. evidence: files of retraining audits and signed replays. own_evidence: those of the
+    workspace around, about whatever bundle. expected: of certificates, by whoever relies on them. model: the file of
+    the one in use. memory: of the last checkpoint that was seen of each log; None: nothing is remembered.
     """
 
     trust: TrustStore
@@ -69,6 +73,7 @@ class Materials:
     _bundles: dict[Path, Bundle] = field(default_factory=dict, init=False, repr=False, compare=False)
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _replays: dict[str, dict[str, SignedReplay]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _heads: dict[str, dict[int, Checkpoint]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -194,14 +199,25 @@ class Materials:
     def audits(self, bundle: Bundle) -> dict[str, Evidence]:
         """The evidence at hand about a bundle, by its digest; raises as `verify_evidence` does."""
         if bundle.digest not in self._audits:
-            keys = self.trust.keys(Role.CERTIFICATE_SIGNER)
-            ask = partial(verify_evidence, keys=keys, bundle=bundle)
-            found = [ask(read_bounded(file, MAX_DOCUMENT), where=str(file)) for file in self.evidence]
-            for file in self.own_evidence:
-                with suppress(DigestMismatchError):  # of another bundle
-                    found.append(ask(read_bounded(file, MAX_DOCUMENT), where=str(file)))
+            found = self._about(bundle, verify_evidence, replays=False)
             self._audits[bundle.digest] = {audit.digest: audit for audit in found}
         return self._audits[bundle.digest]
+
+    def replays(self, bundle: Bundle) -> dict[str, SignedReplay]:
+        """The signed replays among the evidence at hand, by digest; raises as `verify_signed_replay` does."""
+        if bundle.digest not in self._replays:
+            found = self._about(bundle, verify_signed_replay, replays=True)
+            self._replays[bundle.digest] = {replay.digest: replay for replay in found}
+        return self._replays[bundle.digest]
+
+    def _about(self, bundle: Bundle, ask: Callable[..., _Said], *, replays: bool) -> list[_Said]:
+        """What the files of evidence of one kind say; of the workspace's own, those about this bundle."""
+        keys, found = self.trust.keys(Role.CERTIFICATE_SIGNER), list[_Said]()
+        for file in (*self.evidence, *self.own_evidence):
+            if (recognise(file) is Kind.REPLAY) == replays:
+                with nullcontext() if file in self.evidence else suppress(DigestMismatchError):
+                    found.append(ask(read_bounded(file, MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle))
+        return found
 
 
 def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:

@@ -11,7 +11,7 @@ from unlearnkit.compliance.log.reader import LOG_FILE
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.dsse import parse_envelope
-from unlearnkit.verifier import absence, certificate, correction, evidence
+from unlearnkit.verifier import absence, certificate, correction, evidence, replayed
 from unlearnkit.verifier.certificate_file import is_certificate_file, parse_certificate_file
 
 
@@ -23,6 +23,7 @@ class Kind(StrEnum):
     CHECKPOINT = "checkpoint"
     PROOF = "proof"
     EVIDENCE = "evidence"
+    REPLAY = "signed replay"
     CERTIFICATE = "certificate"
     EXCLUSION = "exclusion certificate"
     ABSENCE = "absence certificate"
@@ -35,6 +36,7 @@ _SIGNATURES = "\n\n\N{EM DASH} ".encode()  # between the text of a signed note a
 _STATEMENTS = {
     certificate.PREDICATE_TYPE: Kind.CERTIFICATE,
     evidence.PREDICATE_TYPE: Kind.EVIDENCE,
+    replayed.PREDICATE_TYPE: Kind.REPLAY,
     absence.EXCLUSION_TYPE: Kind.EXCLUSION,
     absence.ABSENCE_TYPE: Kind.ABSENCE,
     correction.CORRECTION_TYPE: Kind.CORRECTION,

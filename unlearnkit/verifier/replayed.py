@@ -27,12 +27,16 @@ from unlearnkit.shapes import Items
 from unlearnkit.signing.dsse import sign_envelope, verify_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement, parse_statement
+from unlearnkit.verifier.certificate import Claim, Kind
 from unlearnkit.verifier.evidence import Array, FloatText
 
 PREDICATE_TYPE = "https://unlearnkit.dev/replay/v1"
 
 DOMAIN: Literal["unlearnkit/replay/v1"] = "unlearnkit/replay/v1"
 """Names how directions follow from an auditor's seed."""
+
+NOT_REPLAYED = "whether the replay was a real one, which its signers vouch for"
+"""What no verification of its file tells."""
 
 Numbers = tuple[FloatText, ...]
 
@@ -141,6 +145,24 @@ class SignedReplay:
                 return found.differences()
         known = ", ".join(found.name for found in self.report.probes)
         raise UnknownNameError(f"the replay has no probe {probe!r}; it has: {known}")
+
+
+def named_replay(claims: Iterable[Claim], given: Mapping[str, SignedReplay]) -> SignedReplay | None:
+    """The replay that certified claims rest on; None where they name none. given: those at hand, by digest.
+
+    Raises:
+        UnknownNameError: It is not at hand.
+        VerificationError: They name several: one certificate rests on one.
+    """
+    named = sorted({digest for claim in claims if claim.kind == Kind.CERTIFIED for digest in claim.evidence})
+    if len(named) > 1:
+        raise VerificationError(f"its certified claims name {len(named)} replays, expected one: {', '.join(named)}")
+    if missing := [digest for digest in named if digest not in given]:
+        raise UnknownNameError(
+            f"its certified claims rest on the signed replay {missing[0]}, which is not there",
+            hint="give its file: `verify --evidence FILE`, `certify --replay FILE`",
+        )
+    return given[named[0]] if named else None
 
 
 def pickable(bundle: Bundle) -> int:

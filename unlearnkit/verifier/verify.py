@@ -20,27 +20,23 @@ from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, ThresholdError, VerificationError
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
-from unlearnkit.verifier.agreement import disagreements
 from unlearnkit.verifier.asking import verify_origin, verify_release, verify_requests, verify_together, verify_union
-from unlearnkit.verifier.audits import all_of, logged_audits, verify_planned
-from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.audits import logged_audits, verify_planned
+from unlearnkit.verifier.certificate import Certificate, Kind
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
-from unlearnkit.verifier.claims import make_claims
-from unlearnkit.verifier.decision import decide
+from unlearnkit.verifier.contents import verify_contents
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.expected import leave_out_unexpected, verify_expected
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.origin import require_salt
 from unlearnkit.verifier.recording import issued_in, verify_by_proof, verify_in_log
+from unlearnkit.verifier.replayed import NOT_REPLAYED
 from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.signers import policy_of, trusted_signers
 
 # How far the clock of an issuer may be ahead of that of who verifies.
 _AHEAD = timedelta(hours=1)
-
-# Of a certificate without certified claims, where it decides nothing.
-_ANY_DELTA = Decimal("0.5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +128,7 @@ def verify_certificate(
         assert proven is not None  # noqa: S101 - else the view was needed
         entry = proven.entry
         _verify_alone(certificate, policy, checks, beside.sizes_seen(certificate.log))
-    verify_contents(certificate, bundle, beside.audits(bundle), checks)
+    verify_contents(certificate, bundle, beside.audits(bundle), checks, replays=beside.replays(bundle))
     _require(entry.time <= clock.utc_now() + _AHEAD, f"it was recorded {entry.time}, which is in the future")
     if beside.expected is not None:
         verify_expected(
@@ -143,21 +139,6 @@ def verify_certificate(
     leave_out_unexpected(beside.expected, policy, bundle, checks)
     _leave_out(checks, certificate, view, beside.quorum)
     return replace(verified, checks=checks.passed, unchecked=checks.unchecked)
-
-
-def verify_contents(
-    certificate: Certificate, bundle: Bundle, audits: Mapping[str, Evidence], checks: Checklist
-) -> None:
-    """Check what follows from the bundle and the evidence alone, wherever the certificate is recorded.
-
-    Raises:
-        VerificationError: The first thing that is not so.
-    """
-    policy = policy_of(certificate, "certificate")
-    _verify_claims(certificate, policy, bundle, audits)
-    checks.add("numbers", f"{len(certificate.claims)} claims, made again from the bundle, agree")
-    _verify_decision(certificate, policy)
-    checks.add("decision", f"policy {policy.name} decides {certificate.decision.outcome}")
 
 
 def _verify_beside_log(
@@ -214,8 +195,11 @@ def _short(signers: tuple[str, ...]) -> str:
 def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None, quorum: int) -> None:
     """What takes more than these files."""
     checks.leave_out("whether the bundle's numbers are those of its recipe, which training again tells")
-    if any(claim.evidence for claim in certificate.claims):
+    resting = {claim.kind == Kind.CERTIFIED for claim in certificate.claims if claim.evidence}
+    if False in resting:
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
+    if True in resting:
+        checks.leave_out(NOT_REPLAYED)
     if not quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
     if view is not None and view.unsigned:
@@ -268,32 +252,6 @@ def _verify_audits(certificate: Certificate, audits: Mapping[str, Evidence], vie
     for audit in certificate.audits:
         if audit.evidence is not None and audit.evidence in audits:
             verify_planned(audits[audit.evidence], view)
-
-
-def _verify_claims(certificate: Certificate, policy: Policy, bundle: Bundle, audits: Mapping[str, Evidence]) -> None:
-    again = make_claims(
-        bundle,
-        certificate.deleted,
-        policy,
-        asking=certificate.subjects,
-        delta=next((Decimal(claim.delta) for claim in certificate.claims if claim.delta is not None), _ANY_DELTA),
-        evidence=all_of(certificate.audits, bundle.digest, audits),
-    )
-    said, found = ([claim.probe for claim in claims] for claims in (certificate.claims, again))
-    _require(said == found, f"it claims something of {said}, the policy names the probes {found}")
-    for claim, made in zip(certificate.claims, again, strict=True):
-        for difference in disagreements(claim, made):
-            raise VerificationError(f"{claim.probe}: {difference}")
-
-
-def _verify_decision(certificate: Certificate, policy: Policy) -> None:
-    people, directions = len(certificate.deleted), certificate.directions
-    decision = decide(certificate.claims, policy, people=people, directions=directions)
-    _require(
-        certificate.decision == decision,
-        f"it decides {certificate.decision.outcome} by {certificate.decision.rule}, "
-        f"the policy decides {decision.outcome} by {decision.rule}",
-    )
 
 
 def _require(holds: object, message: str) -> None:

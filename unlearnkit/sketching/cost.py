@@ -1,0 +1,134 @@
+"""What sketches of a recipe cost, before anything is sketched: work, storage, and what each buys.
+
+Work is counted in plain trainings of the same recipe, by factors that were measured on the digits example
+(``benchmarks/README.md``); storage follows from shapes. On other models and machines the factors are of that order.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from unlearnkit.training.probes import probe_function
+from unlearnkit.training.recipe import Recipe
+from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.run import make_run, own_precision
+from unlearnkit.training.state import constant_of
+
+# Plain trainings: of the whole first order; a Hessian product of one element; a direction to degree two; an informed
+# direction; a person's series to degree two and three.
+_FIRST, _PRODUCT, _DIRECTION, _INFORMED = 11.0, 0.06, 0.35, 0.375
+_ALONE = {2: 0.12, 3: 0.18}
+_RANK, _DIRECTIONS, _COUNT = 64, 256, 128
+_TIMED = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One way to sketch. work: in plain trainings. storage: bytes beside the trained model. buys: in words."""
+
+    name: str
+    work: float
+    storage: int
+    buys: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """Of a recipe. training: seconds of a plain one, extrapolated from its first steps. elements: of all probes."""
+
+    training: float
+    weights: int
+    units: int
+    elements: int
+    options: tuple[Option, ...]
+
+
+def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
+    """Time some plain steps, and say what each way to sketch would cost.
+
+    Args:
+        recipe: the training run.
+        device: None takes a GPU when there is one.
+
+    Returns:
+        Seconds of a plain training, and the options, the cheapest first.
+
+    Raises:
+        RecipeError: the recipe cannot be run.
+
+    """
+    run = make_run(recipe, own_precision(recipe), device)
+    initial = run.initial_weights()
+    weights, units = sum(tensor.numel() for tensor in initial.values()), len(recipe.unit_names)
+    with torch.no_grad(), run.random_numbers(recipe.steps):
+        sizes = {
+            name: constant_of(probe_function(run, name, probe)(dict(initial), run.fixed)).numel()
+            for name, probe in recipe.probes.items()
+        }
+    elements = sum(sizes.values())
+    kept = sum(1 if name == recipe.own_loss else size for name, size in sizes.items())
+    options = (
+        Option(
+            name="first order (default)",
+            work=_FIRST,
+            storage=4 * elements * units,
+            buys="every person's first-order effect on the pinned probes, exactly",
+        ),
+        Option(
+            name=f"reverse, rank {_RANK}, a probe's element",
+            work=2 * _RANK * _PRODUCT,
+            storage=4 * units * 2 * _RANK,
+            buys="the second order of sets, and its certified error",
+        ),
+        *(
+            Option(
+                name=f"solo, degree {degree}",
+                work=factor * units,
+                storage=4 * units * degree * kept,
+                buys=f"each person alone to degree {degree}, exactly; own losses; diagonals",
+            )
+            for degree, factor in _ALONE.items()
+        ),
+        Option(
+            name="solo, degree 3, with weights",
+            work=_ALONE[3] * units,
+            storage=4 * units * 3 * (kept + weights),
+            buys="corrected models",
+        ),
+        Option(
+            name=f"informed, {_COUNT}",
+            work=_INFORMED * min(_COUNT, units),
+            storage=4 * min(_COUNT, units) * (weights + elements),
+            buys="probes that nobody named, and corrected models for many people, at first order",
+        ),
+        Option(
+            name=f"forward, {_DIRECTIONS} directions, degree 2",
+            work=_DIRECTION * _DIRECTIONS,
+            storage=8 * _DIRECTIONS * 2 * elements,
+            buys="certified errors from random directions; coherent deletions",
+        ),
+    )
+    training = _seconds(recipe, device)
+    return Costs(
+        training=training,
+        weights=weights,
+        units=units,
+        elements=elements,
+        options=tuple(sorted(options, key=lambda option: option.work)),
+    )
+
+
+def _seconds(recipe: Recipe, device: str | torch.device | None) -> float:
+    """Of a plain training, from the fastest of its first steps: others warm up, or wait."""
+    run = make_run(recipe, own_precision(recipe), device)
+    loop = PlainLoop(run, recipe.weights_of([], 1.0))
+    taken = []
+    for step in range(min(_TIMED, recipe.steps)):
+        start = time.perf_counter()
+        loop.backward(step)
+        loop.update(step)
+        taken.append(time.perf_counter() - start)
+    return min(taken) * recipe.steps
