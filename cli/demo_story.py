@@ -148,13 +148,11 @@ def people() -> list[int]:
 
 def without(recipe: Recipe, places: Sequence[int]) -> Recipe:
     """The same training without the examples of these people: other batches, too."""
-    import torch
-
     if not isinstance(recipe.data, tuple):
         raise TypeError(f"the data of recipe {recipe.name} are a {type(recipe.data).__name__}, expected tensors")
     stays = np.flatnonzero(~np.isin(recipe.unit_of_example, places))
     units = [str(recipe.unit_names[unit]) for unit in recipe.unit_of_example[stays]]
-    return recipe.replace(data=tuple(part[torch.from_numpy(stays)] for part in recipe.data), units=units)
+    return recipe.replace(data=tuple(part[stays.tolist()] for part in recipe.data), units=units)
 
 
 def _first_order() -> Reverse:

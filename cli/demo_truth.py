@@ -150,13 +150,12 @@ def correction(stage: Stage, answers: Answers, truth: Truth) -> CertificateRow:
 
 def exclusions(stage: Stage, answers: Answers, truth: Truth) -> Iterator[ExclusionRow]:
     """Of everybody who was left to the second training: what the models give away of them."""
-    import torch
+    from safetensors.torch import load_file
 
     from unlearnkit.audit.corrected import probes_at
 
     place_of = dict(zip((request.id for request in answers.requests), people(), strict=True))
-    state = answers.second.model_state()
-    weights = {name: torch.from_numpy(np.asarray(value, dtype=np.float64)) for name, value in state.items()}
+    weights = {name: value.double() for name, value in load_file(answers.second.path / "model.safetensors").items()}
     second = probes_at(stage.recipe, weights, "cpu")[OWN_LOSS]
     kept, real = stage.bundle.probe(OWN_LOSS).base, truth.without(people())[OWN_LOSS]
     for issued in answers.exclusions:
