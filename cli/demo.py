@@ -30,7 +30,9 @@ def demo(output: Output, path: Path | None) -> None:
     Example:
       unlearnkit demo -o run/demo
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    from unlearnkit.audit.retraining import one_thread
+
+    with tempfile.TemporaryDirectory() as scratch, one_thread():  # so small a model waits for its threads
         told = tell(path or Path(scratch) / "demo", output, Scale())
         output.emit(replace(told, kept=path), render)
 
