@@ -332,7 +332,7 @@ def test_a_bundle_without_random_directions_has_the_rest_replayed(tmp_path, sett
 def test_eigenpairs_that_were_fitted_to_the_residual_directions_are_found(tmp_path):
     """Across all residual directions nothing shows of what is added here; all products in the bundle are true.
 
-    Of three directions the alarm begins at 6,000 times what they leave out: so at a rank that leaves out next to nothing.
+    With three directions the alarm begins at 6,000 times what they leave out: so at a rank that leaves out little.
     """
     settings = {"directions": 0, "reverse": {"scalar": uk.Reverse(rank=6, residual=3)}, "dtype": "float64"}
     bundle = sketched(recipe(), tmp_path / "bundle", **(CALL | settings))
