@@ -83,7 +83,7 @@ def verify(
         memory=_memory(state),
     )
     found = [examine(path, beside) for path in paths]
-    if model and not any(item.kind in (None, Kind.BUNDLE, Kind.CERTIFICATE) for item in found):
+    if model and not any(item.kind in (None, Kind.BUNDLE, Kind.CERTIFICATE, Kind.CORRECTION) for item in found):
         raise click.UsageError("--model takes a bundle or a certificate: whose model could it be?")
     failures = [item.error for item in found if isinstance(item, Failure)]
     output.emit(_Verified(verified=not failures, paths=tuple(map(_Path.of, found))), _render)

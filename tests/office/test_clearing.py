@@ -10,7 +10,8 @@ import unlearnkit as uk
 from tests.bundle.small import UNITS, small
 from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
-from unlearnkit.errors import RefusedError, UnknownNameError
+from unlearnkit.compliance.policy.expectations import Expectations
+from unlearnkit.errors import RefusedError, ThresholdError, UnknownNameError, VerificationError
 from unlearnkit.office.clearing import CertificateKind
 from unlearnkit.verifier.absence import sign_absence
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
@@ -48,6 +49,20 @@ def retrain(office: uk.Workspace, version: str = "2", *, units=WITHOUT_ANN, repl
     office.register(made, name="digits", version=version, replaces=replaces)
 
 
+def test_what_is_expected_of_a_certificate_is_expected_of_these_too(office):
+    path = office.certify_absence(["R4"]).path
+    said = "\n".join(office.verify(path).unchecked)
+    assert f"SHA-256 {office.policy().digest}, is one that should decide" in said
+    assert "others are shown the same log" in said
+    met = Expectations(policies=(office.policy().digest,), threshold=1, most_days=1)
+    found = uk.verify(path, expect=met)
+    assert "expectations" in [check.name for check in found.checks]
+    assert "should decide" not in "\n".join(found.unchecked)
+    for expected in (Expectations(policies=("0" * 64,)), Expectations(threshold=2), Expectations(witnesses=1)):
+        with pytest.raises(VerificationError):
+            uk.verify(path, expect=expected)
+
+
 def fulfil(office: uk.Workspace, request: str, method: str, *files: Path) -> str:
     return office.fulfil(request, method=method, evidence=files).state
 
@@ -71,6 +86,19 @@ def test_who_was_left_out_of_a_new_training_is_answered_by_a_certificate_of_excl
     assert fulfil(office, "R2", "retrained", issued.path) == "fulfilled"
     with pytest.raises(RefusedError, match="one without them is in use: R2"):
         office.register(bundle(office, "back", bias=9.0), name="letters", version="1")
+
+
+def test_one_officer_alone_clears_nobody_where_the_policy_asks_for_two(tmp_path, monkeypatch):
+    (tmp_path / "policy.toml").write_bytes(policy_text().replace(b"threshold = 1 ", b"threshold = 2 "))
+    made = uk.Workspace.create(tmp_path / "office", origin="example.com/log", policy="../policy.toml")
+    monkeypatch.chdir(made.root)
+    (request,) = made.receive(["stranger"])
+    made.register(bundle(made, "first"), name="digits", version="1")
+    before = len(made.view())
+    with pytest.raises(ThresholdError, match=r"absence or exclusion has too few trusted signatures: got 1, .* for 2"):
+        made.certify_absence([request])
+    assert len(made.view()) == before
+    assert not list(made.certificates_path.glob("*"))
 
 
 def test_who_is_in_no_model_is_answered_by_a_certificate_of_absence(office):

@@ -15,25 +15,14 @@ from safetensors.torch import load_file
 
 import unlearnkit as uk
 from tests.docs.namespace import small_recipe
-from tests.verifier.issuance import RULES, audited, policy_text
+from tests.office.corrections import policy, prepare
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import draft
-from unlearnkit.errors import DigestMismatchError, RefusedError, VerificationError
+from unlearnkit.compliance.policy.expectations import Expectations
+from unlearnkit.errors import DigestMismatchError, RefusedError, ThresholdError, VerificationError
 from unlearnkit.estimation.tolerance import tolerance_rank
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.correction import CORRECTION_ISSUED, correction_body, sign_correction
-
-BOTH = RULES.replace('["test_loss"]', '["test_loss", "own_loss"]').replace(
-    "test_loss = 20\n", "test_loss = 20\nown_loss = 20\n"
-)
-# Above the largest difference of all sets of one to three of the five people, 0.104 and 0.463: whatever is drawn.
-CORRECTION = "\n[correction.tolerances]\ntest_loss = 0.11\nown_loss = 0.5\n"
-
-
-def policy(rules: str = CORRECTION) -> bytes:
-    """Fourteen retrainings: five of one person, nine of two or three."""
-    text = policy_text(audited(BOTH)).decode()
-    return text.replace("\n[signing]", f"{rules}\n[signing]", 1).encode()
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +34,7 @@ def recipe() -> uk.Recipe:
 def prepared(tmp_path_factory, recipe) -> Path:
     """A workspace with an audited release; tests work on copies."""
     folder = tmp_path_factory.mktemp("prepared")
-    (folder / "policy.toml").write_bytes(policy())
-    office = uk.Workspace.create(folder / "office", origin="example.com/log", policy="../policy.toml")
-    settings = {"signer": office.signer_key(), "seed": 0, "dtype": "float64", "progress": False}
-    solo = uk.Solo(degree=3, keep_weights=True)
-    bundle = uk.sketch(recipe, office.root / "bundle", reverse={}, solo=solo, **settings)
-    office.register(bundle, name="small", version="1")
-    office.audit(None, recipe, progress=False)
+    prepare(folder, recipe)
     return folder
 
 
@@ -250,6 +233,45 @@ def test_a_smaller_epsilon_is_caught(office):
     path = forged(office, replace(said, claims=(smaller, *said.claims[1:])))
     with pytest.raises(VerificationError, match="its epsilon of test_loss is"):
         office.verify(path, bundle="bundle")
+
+
+def test_one_officer_alone_corrects_nothing_where_the_policy_asks_for_two(office):
+    (office.root.parent / "policy.toml").write_bytes(policy().replace(b"threshold = 1 ", b"threshold = 2 "))
+    requests = asked(office, "ann")
+    before = len(office.view())
+    with pytest.raises(ThresholdError, match=r"a correction certificate has too few trusted signatures: got 1, .* 2"):
+        office.correct(requests, out="corrected.safetensors")
+    assert len(office.view()) == before
+    assert not Path("corrected.safetensors").exists()
+    assert not list(office.certificates_path.glob("*"))
+
+
+def test_a_certificate_that_one_signed_where_two_should_is_caught(office):
+    made = corrected(office, "ann").certificate
+    path = forged(office, replace(made, policy=made.policy.replace("threshold = 1 ", "threshold = 2 ")))
+    with pytest.raises(ThresholdError, match="got 1, its policy asks for 2"):
+        office.verify(path, bundle="bundle")
+
+
+@pytest.mark.parametrize(
+    ("expected", "reason"),
+    [
+        (Expectations(policies=("0" * 64,)), "which is not listed"),
+        (Expectations(threshold=2), "as is expected of it, has too few"),
+        (Expectations(tolerances={"test_loss": Decimal("0.1")}), "tolerates a change of test_loss by 0.11, not 0.1"),
+        (Expectations(tolerances={"accuracy": Decimal(1)}), "a change of accuracy by None"),
+        (Expectations(salt="log"), "chosen by somebody"),
+    ],
+)
+def test_what_is_expected_of_a_certificate_is_expected_of_a_correction(office, expected, reason):
+    made = corrected(office, "ann")
+    met = Expectations(policies=(office.policy().digest,), threshold=1, tolerances={"test_loss": Decimal("0.11")})
+    assert "expectations" in [check.name for check in uk.verify(made.path, bundle="bundle", expect=met).checks]
+    said = "\n".join(office.verify(made.path, bundle="bundle").unchecked)
+    for what in ("is one that should decide", "as its own policy says", "picked from many", "too old", "the same log"):
+        assert what in said
+    with pytest.raises(VerificationError, match=reason):
+        uk.verify(made.path, bundle="bundle", expect=expected)
 
 
 def test_nothing_is_overwritten(office):

@@ -29,7 +29,7 @@ from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.signing.dsse import countersign_envelope
 from unlearnkit.signing.keys import PrivateKey, PublicKey
-from unlearnkit.verifier.certificate import Certificate
+from unlearnkit.verifier.certificate import Certificate, parse_certificate
 from unlearnkit.verifier.certificate_file import (
     CertificateFile,
     parse_certificate_file,
@@ -233,7 +233,7 @@ class CertificateSteps(ClearingSteps):
     ) -> Certified:
         where, view, log_key = str(path), self.view(), self.log_key(self.passphrase)
         file = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
-        certificate, keys = trusted_signers(file, self.trust(), where=where)
+        certificate, keys = trusted_signers(file.envelope, self.trust(), where=where, parse=parse_certificate)
         threshold = policy_of(certificate, where).signing.threshold
         if certificate.log != self.origin:
             raise RefusedError(f"{where} is for the log {certificate.log}, this workspace has {self.origin}")

@@ -24,7 +24,7 @@ class Checklist:
     """
 
     def __init__(self, about: str) -> None:
-        self._about = about
+        self.about = about
         self._passed: list[Check] = []
         self._unchecked: list[str] = []
         self._since = time.perf_counter()
@@ -42,7 +42,7 @@ class Checklist:
     def add(self, name: str, found: str) -> None:
         """A check has passed."""
         now = time.perf_counter()
-        _logger.info("%s: %s: %s (%.2f s)", self._about, name, found, now - self._since)
+        _logger.info("%s: %s: %s (%.2f s)", self.about, name, found, now - self._since)
         self._passed.append(Check(name, found))
         self._since = now
 

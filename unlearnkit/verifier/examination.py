@@ -19,6 +19,7 @@ from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Expect, Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
+from unlearnkit.verifier.recording import leave_out_log
 from unlearnkit.verifier.replayed import NOT_REPLAYED, SignedReplay, verify_signed_replay
 from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
@@ -180,9 +181,7 @@ def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
     checks.add("checkpoint", f"{checkpoint.size} entries signed by {checkpoint.origin}")
     checks.add("chain", f"{len(view)} entries, each continues the one before")
     checks.add("requests", f"{len(view.register.requests)} requests, every step legal")
-    if view.unsigned:
-        checks.leave_out(f"who vouches for the last {view.unsigned} entries: no checkpoint has them yet")
-    _leave_out_others(beside, checks)
+    leave_out_log(checks, view, beside.quorum)
     return view
 
 
@@ -193,7 +192,7 @@ def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
     beside.seen(found)
     checks.add("checkpoint", f"{found.size} entries, root {found.root.hex()}, signed by {found.origin}")
     checks.leave_out("the entries that it signs")
-    _leave_out_others(beside, checks)
+    leave_out_log(checks, None, beside.quorum)
     return found
 
 
@@ -209,7 +208,7 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
     checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
     checks.add("inclusion", f"entry {found.entry.index}, a {found.entry.type}, is one of them")
     checks.leave_out("every other entry of the log")
-    _leave_out_others(beside, checks)
+    leave_out_log(checks, None, beside.quorum)
     return found
 
 
@@ -231,8 +230,3 @@ def _replay(path: Path, beside: Materials, checks: Checklist) -> SignedReplay:
     checks.add("directions", f"{len(found.report.directions)} replayed, as the auditor's seed gives them")
     checks.leave_out(NOT_REPLAYED)
     return found
-
-
-def _leave_out_others(beside: Materials, checks: Checklist) -> None:
-    if not beside.quorum:
-        checks.leave_out("whether others are shown the same log, which witnesses would tell")

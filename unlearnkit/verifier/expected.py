@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Policy
@@ -12,52 +15,74 @@ from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.errors import VerificationError
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.checks import Checklist
+
+# How far the clock of an issuer may be ahead of that of who verifies.
+_AHEAD = timedelta(hours=1)
 
 
 def verify_expected(
-    expected: Expectations,
-    file: CertificateFile,
+    expected: Expectations | None,
+    envelope: bytes,
     policy: Policy,
-    bundle: Bundle,
     *,
     trust: TrustStore,
     recorded: datetime,
-    now: datetime,
+    checks: Checklist,
+    tolerances: Mapping[str, Decimal] | None = None,
+    bundle: Bundle | None = None,
 ) -> None:
-    """Hold a certificate against what is expected of it.
+    """Hold a certificate against what is expected of it, and list what nobody expects anything of.
 
     Args:
-        expected: By whoever relies on it.
-        file: The certificate.
+        expected: By whoever relies on it; None: nothing.
+        envelope: Of the certificate.
         policy: That it carries.
-        bundle: That it is about.
         trust: Which roles signers have.
         recorded: When its entry was.
-        now: The present.
+        checks: Filled in.
+        tolerances: By probe, what the policy decided by; None: by no number.
+        bundle: Whose numbers it rests on, if it rests on any.
 
     Raises:
-        VerificationError: The first thing that is not as expected; ThresholdError for too few signatures.
+        VerificationError: The first thing that is not as expected, or it is from the future; ThresholdError for too few
+            signatures.
     """
+    now = clock.utc_now()
+    if recorded > now + _AHEAD:
+        raise VerificationError(f"the certificate is wrong: it was recorded {recorded}, which is in the future")
+    if expected is not None:
+        _verify_signed(expected, envelope, policy, trust)
+        if tolerances is not None:
+            _verify_tolerances(expected, policy, tolerances)
+        if expected.salt and bundle is not None:
+            from_log = bundle.manifest.checkpoint
+            _require(from_log, "the salt of its bundle was chosen by somebody, not taken from a log")
+        if expected.most_days:
+            age = now - recorded
+            _require(age <= timedelta(days=expected.most_days), f"it was recorded {recorded}, {age.days} days ago")
+        checks.add("expectations", f"as expected: {expected}")
+    _leave_out(expected or Expectations(), policy, bundle, checks)
+
+
+def _verify_signed(expected: Expectations, envelope: bytes, policy: Policy, trust: TrustStore) -> None:
+    """By a policy that may decide, and by enough people."""
     if expected.policies:
         _require(
             policy.digest in expected.policies, f"its policy {policy.name} is {policy.digest}, which is not listed"
         )
-    for probe, most in sorted(expected.tolerances.items()):
-        said = policy.certificate.tolerances.get(probe) if probe in policy.certificate.probes else None
-        _require(said is not None and said <= most, f"its policy tolerates a change of {probe} by {said}, not {most}")
-    if expected.audit.strata:
-        verify_audits(expected.audit, policy.audit)
     if expected.threshold:
         keys = [key for role in expected.roles for key in trust.keys(role)]
         where = "the certificate, as is expected of it,"
-        verify_envelope(file.envelope, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=expected.threshold)
-    if expected.salt:
-        _require(bundle.manifest.checkpoint, "the salt of its bundle was chosen by somebody, not taken from a log")
-    if expected.most_days:
-        age = now - recorded
-        _require(age <= timedelta(days=expected.most_days), f"it was recorded {recorded}, {age.days} days ago")
+        verify_envelope(envelope, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=expected.threshold)
+
+
+def _verify_tolerances(expected: Expectations, policy: Policy, tolerances: Mapping[str, Decimal]) -> None:
+    for probe, most in sorted(expected.tolerances.items()):
+        said = tolerances.get(probe)
+        _require(said is not None and said <= most, f"its policy tolerates a change of {probe} by {said}, not {most}")
+    if expected.audit.strata:
+        verify_audits(expected.audit, policy.audit)
 
 
 def verify_audits(expected: AuditRules, planned: AuditRules) -> None:
@@ -74,15 +99,14 @@ def verify_audits(expected: AuditRules, planned: AuditRules) -> None:
         _require(said is not None and said >= least, f"its policy asks for a {name} of {said}, not {least}")
 
 
-def leave_out_unexpected(expected: Expectations | None, policy: Policy, bundle: Bundle, checks: Checklist) -> None:
+def _leave_out(said: Expectations, policy: Policy, bundle: Bundle | None, checks: Checklist) -> None:
     """Say what nobody expects anything of, and what is believed because of that."""
-    said = expected or Expectations()
     how = "--expect says what you expect"
     if not said.policies:
         checks.leave_out(f"whether policy {policy.name}, SHA-256 {policy.digest}, is one that should decide: {how}")
     if not said.threshold:
         checks.leave_out(f"whether {policy.signing.threshold} signatures are enough, as its own policy says: {how}")
-    if not said.salt and not bundle.manifest.checkpoint:
+    if not said.salt and bundle is not None and not bundle.manifest.checkpoint:
         checks.leave_out(f"whether the bundle's salt was picked from many, for somebody chose it: {how}")
     if not said.most_days:
         checks.leave_out(f"whether it is too old: {how}")

@@ -16,6 +16,7 @@ from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.verifier.absence import Absence, Exclusion, Looked, clearing_body, entry_type, sign_absence
+from unlearnkit.verifier.signers import NOT_COUNTERSIGNED, require_threshold
 from unlearnkit.verifier.together import certifiable
 
 
@@ -54,11 +55,13 @@ def certify_absence(
         keep: Puts the file on disk, before the log says that it is there.
 
     Raises:
+        ThresholdError: The policy asks for more signatures than there are keys.
         RefusedError: One is closed; somebody is in a release in force, or was not in ``before``; nothing took the place
             of that, or it was not trained anew; no release is in force; who is in one cannot be told.
         UnknownNameError: There is no such request; a list of people is not at hand.
         PolicyError: A request is under another policy.
     """
+    require_threshold(policy, signers, where="a certificate of absence or exclusion", hint=NOT_COUNTERSIGNED)
     with log.exclusive() as writer:
         register = view.up_to(writer.end).register
         asked = sorted((certifiable(register, name, policy) for name in requests), key=lambda item: item.steps[0].index)

@@ -30,6 +30,7 @@ from unlearnkit.verifier.correction import (
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.nearness import decide_correction, nearness
 from unlearnkit.verifier.retrainings import Retrainings
+from unlearnkit.verifier.signers import NOT_COUNTERSIGNED, require_threshold
 from unlearnkit.verifier.together import certifiable
 
 
@@ -85,11 +86,13 @@ def correct(
         keep: Puts the envelope and the weights on disk, before the log says that they are there.
 
     Raises:
+        ThresholdError: The policy asks for more signatures than there are keys.
         RefusedError: One is closed, or not in the bundle; it is of no release in force; it keeps no series of weights,
             or they diverge for so many people; somebody was answered meanwhile.
         UnknownNameError: There is no such request, or the evidence of an audit is not at hand.
         PolicyError: A request is under another policy.
     """
+    require_threshold(policy, signers, where="a correction certificate", hint=NOT_COUNTERSIGNED)
     asked = leaving(view, requests, policy, bundle)
     if not bundle.corrects:
         raise RefusedError(

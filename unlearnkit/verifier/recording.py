@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from typing import Any, Protocol
 
 from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
@@ -14,9 +15,14 @@ from unlearnkit.errors import VerificationError
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates, log_body
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile
+from unlearnkit.verifier.checks import Checklist
+from unlearnkit.verifier.materials import Materials
 
 MOST_DAYS = 30
 """So long, at most, a certificate waits for the signatures that it lacks, and for its entry."""
+
+# Between making a certificate that names its place and recording it, under the lock of the log.
+_AT_ONCE = timedelta(seconds=60)
 
 
 def issued_in(view: LogView) -> list[Issued]:
@@ -76,6 +82,65 @@ def proven_entry(file: CertificateFile, origin: str, trust: TrustStore, *, quoru
     return verify_proof(proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=quorum)
 
 
+class Placed(Protocol):
+    """A certificate that names the place of the entry that records it."""
+
+    @property
+    def log(self) -> str:
+        """The name of the log."""
+
+    @property
+    def index(self) -> int:
+        """Of the entry."""
+
+    @property
+    def issued(self) -> str:
+        """When it was signed."""
+
+
+def verify_in_place(
+    file: CertificateFile,
+    certificate: Placed,
+    *,
+    kind: str,
+    body: Mapping[str, Any],
+    beside: Materials,
+    checks: Checklist,
+) -> tuple[Entry, LogView]:
+    """The entry that records a certificate where that says, under the log's checkpoint, and the log.
+
+    kind, body: of the entry, as they follow from the certificate. checks: filled in.
+
+    Raises:
+        VerificationError: Something else is there, or is not signed yet; or the entry kept with it is another one.
+        UnknownNameError: The log is not at hand.
+    """
+    proven = proven_entry(file, certificate.log, beside.trust, quorum=beside.quorum, where=checks.about)
+    if proven is not None:
+        beside.seen(proven.checkpoint)
+    view, index = beside.view(origin=certificate.log), certificate.index
+    size = 0 if view.signed is None else view.signed.checkpoint.size
+    _require(index < size, f"its entry {index} is not under the log's checkpoint, of size {size}")
+    entry = view.entry(index)
+    _require(entry.type == kind, f"entry {index} of the log is a {entry.type}, not a {kind}")
+    _require(entry.body == body, f"entry {index} of the log records another certificate")
+    elapsed = entry.time - parse_time(certificate.issued, where="issued")
+    is_soon = timedelta(0) <= elapsed <= _AT_ONCE
+    _require(is_soon, f"it says it was issued {certificate.issued}, the log says {entry.time}")
+    _require(proven is None or proven.entry == entry, "the entry that is kept with it is another one")
+    checks.add("log", f"entry {index} of {certificate.log} records this certificate")
+    leave_out_log(checks, view, beside.quorum)
+    return entry, view
+
+
+def leave_out_log(checks: Checklist, view: LogView | None, quorum: int) -> None:
+    """What a log does not tell of itself. view: None where a proof was enough. quorum: of witnesses."""
+    if not quorum:
+        checks.leave_out("whether others are shown the same log, which witnesses would tell")
+    if view is not None and view.unsigned:
+        checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
+
+
 def _verify_entry(entry: Entry, file: CertificateFile, certificate: Certificate) -> None:
     """The entry records these very bytes, not before they were signed and not long after."""
     if entry.type != CERTIFICATE_ISSUED:
@@ -87,3 +152,8 @@ def _verify_entry(entry: Entry, file: CertificateFile, certificate: Certificate)
         raise VerificationError(
             f"the certificate is wrong: it says it was issued {certificate.issued}, the log recorded it {entry.time}"
         )
+
+
+def _require(holds: object, message: str) -> None:
+    if not holds:
+        raise VerificationError(f"the certificate is wrong: {message}")

@@ -8,35 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import PolicyError, ThresholdError, VerificationError
+from unlearnkit.errors import PolicyError, VerificationError
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
 from unlearnkit.verifier.asking import verify_origin, verify_release, verify_requests, verify_together, verify_union
 from unlearnkit.verifier.audits import logged_audits, verify_planned
-from unlearnkit.verifier.certificate import Certificate, Kind
+from unlearnkit.verifier.certificate import Certificate, Kind, parse_certificate
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.contents import verify_contents
 from unlearnkit.verifier.evidence import Evidence
-from unlearnkit.verifier.expected import leave_out_unexpected, verify_expected
+from unlearnkit.verifier.expected import verify_expected
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.origin import require_salt
-from unlearnkit.verifier.recording import issued_in, verify_by_proof, verify_in_log
+from unlearnkit.verifier.recording import issued_in, leave_out_log, verify_by_proof, verify_in_log
 from unlearnkit.verifier.replayed import NOT_REPLAYED
 from unlearnkit.verifier.served import verify_in_use
-from unlearnkit.verifier.signers import policy_of, trusted_signers
-
-# How far the clock of an issuer may be ahead of that of who verifies.
-_AHEAD = timedelta(hours=1)
+from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +67,9 @@ def verify_signed_certificate(
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
-    certificate, keys = trusted_signers(file, trust, where=where)
-    threshold = policy_of(certificate, where).signing.threshold
-    if len(keys) < threshold:
-        raise ThresholdError(
-            f"{where} has too few trusted signatures: got {len(keys)}, its policy asks for {threshold}",
-            hint="`unlearnkit certify --countersign FILE` adds one",
-        )
+    certificate, keys = trusted_signers(file.envelope, trust, where=where, parse=parse_certificate)
+    hint = "`unlearnkit certify --countersign FILE` adds one"
+    require_threshold(policy_of(certificate, where), keys, where=where, hint=hint)
     signers = tuple(key.key_id for key in keys)
     checks.add("signature", f"signed by {_short(signers)}")
     return VerifiedCertificate(
@@ -129,14 +120,17 @@ def verify_certificate(
         entry = proven.entry
         _verify_alone(certificate, policy, checks, beside.sizes_seen(certificate.log))
     verify_contents(certificate, bundle, beside.audits(bundle), checks, replays=beside.replays(bundle))
-    _require(entry.time <= clock.utc_now() + _AHEAD, f"it was recorded {entry.time}, which is in the future")
-    if beside.expected is not None:
-        verify_expected(
-            beside.expected, file, policy, bundle, trust=beside.trust, recorded=entry.time, now=clock.utc_now()
-        )
-        checks.add("expectations", f"as expected: {beside.expected}")
+    verify_expected(
+        beside.expected,
+        file.envelope,
+        policy,
+        trust=beside.trust,
+        recorded=entry.time,
+        checks=checks,
+        tolerances={probe: policy.certificate.tolerances[probe] for probe in policy.certificate.probes},
+        bundle=bundle,
+    )
     verify_in_use(beside.model, bundle, checks)
-    leave_out_unexpected(beside.expected, policy, bundle, checks)
     _leave_out(checks, certificate, view, beside.quorum)
     return replace(verified, checks=checks.passed, unchecked=checks.unchecked)
 
@@ -200,10 +194,7 @@ def _leave_out(checks: Checklist, certificate: Certificate, view: LogView | None
         checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
     if True in resting:
         checks.leave_out(NOT_REPLAYED)
-    if not quorum:
-        checks.leave_out("whether others are shown the same log, which witnesses would tell")
-    if view is not None and view.unsigned:
-        checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
+    leave_out_log(checks, view, quorum)
 
 
 def verify_subjects(certificate: Certificate, bundle: Bundle) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from unlearnkit.bundle import Bundle
-from unlearnkit.compliance.log.clock import parse_time
-from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.policy.policy import Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.requests.register import CLOSING, Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, VerificationError
-from unlearnkit.signing.dsse import verify_envelope
-from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.absence import (
     ABSENCE_TYPE,
     EXCLUSION_TYPE,
@@ -27,22 +23,25 @@ from unlearnkit.verifier.absence import (
 )
 from unlearnkit.verifier.certificate_file import parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
+from unlearnkit.verifier.expected import verify_expected
 from unlearnkit.verifier.issue_absence import require_trained_anew
 from unlearnkit.verifier.materials import Materials
-from unlearnkit.verifier.recording import proven_entry
-
-# Between making a certificate and recording it, under the lock of the log.
-_MOST_SECONDS = 60
+from unlearnkit.verifier.recording import verify_in_place
+from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedAbsence:
-    """A certificate of absence or exclusion that was verified. digest: SHA-256 of the envelope. signers: key ids."""
+    """A certificate of absence or exclusion that was verified. digest: SHA-256 of the envelope. signers: key ids.
+
+    unchecked: what nobody looked at, in words.
+    """
 
     certificate: Absence
     digest: str
     signers: tuple[str, ...]
     checks: tuple[Check, ...]
+    unchecked: tuple[str, ...]
 
 
 def verify_absence(
@@ -66,13 +65,8 @@ def verify_absence(
     file = parse_certificate_file(raw, where=where)
     certificate, signers = signed_absence(file.envelope, beside.trust, exclusion=exclusion, where=where)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
-    proven = proven_entry(file, certificate.log, beside.trust, quorum=beside.quorum, where=where)
-    if proven is not None:
-        beside.seen(proven.checkpoint)
-    view = beside.view(origin=certificate.log)
-    entry = _verify_logged(certificate, file.envelope, view)
-    _require(proven is None or proven.entry == entry, "the entry that is kept with it is another one")
-    checks.add("log", f"entry {certificate.index} of {certificate.log} records this certificate")
+    kind, body = entry_type(certificate), clearing_body(certificate, file.envelope)
+    entry, view = verify_in_place(file, certificate, kind=kind, body=body, beside=beside, checks=checks)
     for name in certificate.requests:
         _verify_request(certificate, name, view.register)
     _require(
@@ -90,8 +84,16 @@ def verify_absence(
         _verify_exclusion(certificate, view)
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
         checks.add("exclusion", f"they were in {left}, trained by another recipe")
+    policy = policy_of(certificate, where)
+    verify_expected(beside.expected, file.envelope, policy, trust=beside.trust, recorded=entry.time, checks=checks)
     checks.leave_out("whether data of theirs is listed under other names, which who signed the bundles vouches for")
-    return VerifiedAbsence(certificate=certificate, digest=file.digest, signers=signers, checks=checks.passed)
+    return VerifiedAbsence(
+        certificate=certificate,
+        digest=file.digest,
+        signers=signers,
+        checks=checks.passed,
+        unchecked=checks.unchecked,
+    )
 
 
 def signed_absence(raw: bytes, trust: TrustStore, *, exclusion: bool, where: str) -> tuple[Absence, tuple[str, ...]]:
@@ -100,27 +102,10 @@ def signed_absence(raw: bytes, trust: TrustStore, *, exclusion: bool, where: str
     Raises SignatureError, ThresholdError, FormatError.
     """
     kind = EXCLUSION_TYPE if exclusion else ABSENCE_TYPE
-    known = verify_envelope(
-        raw, where=where, payload_type=PAYLOAD_TYPE, keys=trust.keys(Role.CERTIFICATE_SIGNER), threshold=1
-    )
-    certificate = parse_absence(known.payload, where=where, predicate_type=kind)
-    rules = parse_policy(certificate.policy.encode(), where=f"{where}: policy").signing
-    allowed = [key for role in rules.roles for key in trust.keys(role)]
-    signed = verify_envelope(raw, where=where, payload_type=PAYLOAD_TYPE, keys=allowed, threshold=rules.threshold)
-    return certificate, tuple(key.key_id for key in signed.keys)
-
-
-def _verify_logged(certificate: Absence, raw: bytes, view: LogView) -> Entry:
-    size = 0 if view.signed is None else view.signed.checkpoint.size
-    index = certificate.index
-    _require(index < size, f"its entry {index} is not under the log's checkpoint, of size {size}")
-    entry = view.entry(index)
-    kind = entry_type(certificate)
-    _require(entry.type == kind, f"entry {index} of the log is a {entry.type}, not a {kind}")
-    _require(entry.body == clearing_body(certificate, raw), f"entry {index} of the log records another certificate")
-    elapsed = (entry.time - parse_time(certificate.issued, where="issued")).total_seconds()
-    _require(0 <= elapsed <= _MOST_SECONDS, f"it says it was issued {certificate.issued}, the log says {entry.time}")
-    return entry
+    parse = partial(parse_absence, predicate_type=kind)
+    certificate, keys = trusted_signers(raw, trust, where=where, parse=parse)
+    require_threshold(policy_of(certificate, where), keys, where=where)
+    return certificate, tuple(key.key_id for key in keys)
 
 
 def _verify_request(certificate: Absence, name: str, register: Register) -> None:

@@ -11,15 +11,10 @@ from pathlib import Path
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
-from unlearnkit.compliance.log.clock import parse_time
-from unlearnkit.compliance.log.entry import Entry
-from unlearnkit.compliance.policy.policy import Policy, Role, parse_policy
-from unlearnkit.compliance.policy.trust import TrustStore
+from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.standing import answered_without_retraining
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
-from unlearnkit.signing.dsse import verify_envelope
-from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.asking import verify_requests
 from unlearnkit.verifier.audits import logged_audits, required_evidence
 from unlearnkit.verifier.certificate_file import parse_certificate_file
@@ -31,16 +26,14 @@ from unlearnkit.verifier.correction import (
     parse_correction,
 )
 from unlearnkit.verifier.evidence import Evidence
+from unlearnkit.verifier.expected import verify_expected
 from unlearnkit.verifier.issue_correction import corrected_from, ratio_text
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.nearness import decide_correction, nearness
-from unlearnkit.verifier.recording import proven_entry
+from unlearnkit.verifier.recording import verify_in_place
 from unlearnkit.verifier.retrainings import Retrainings
 from unlearnkit.verifier.served import verify_weights
-from unlearnkit.verifier.signers import signing_keys
-
-# Between making a certificate and recording it, under the lock of the log.
-_MOST_SECONDS = 60
+from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +68,14 @@ def verify_correction(
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
-    certificate, signers = _signed(file.envelope, where, beside.trust)
+    certificate, keys = trusted_signers(file.envelope, beside.trust, where=where, parse=parse_correction)
+    policy, signers = policy_of(certificate, where), tuple(key.key_id for key in keys)
+    require_threshold(policy, keys, where=where)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
-    bundle, policy = beside.opened_for(certificate.bundle), _policy(certificate, where)
+    bundle = beside.opened_for(certificate.bundle)
     checks.add("bundle", f"signed by {', '.join(s[:16] for s in bundle.signers)}; every file agrees")
-    proven = proven_entry(file, certificate.log, beside.trust, quorum=beside.quorum, where=where)
-    if proven is not None:
-        beside.seen(proven.checkpoint)
-    view = beside.view(origin=certificate.log)
-    entry = _verify_logged(certificate, file.envelope, view)
-    _require(proven is None or proven.entry == entry, "the entry that is kept with it is another one")
-    checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
+    body = correction_body(certificate, file.envelope)
+    entry, view = verify_in_place(file, certificate, kind=CORRECTION_ISSUED, body=body, beside=beside, checks=checks)
     verify_requests(certificate, policy, view.register, index=entry.index)
     checks.add("request", f"request {', '.join(certificate.requests)} asks for the deletion of whose data is left out")
     _verify_leaving(certificate, bundle, view)
@@ -97,6 +87,16 @@ def verify_correction(
         "audits",
         f"{len(certificate.claims)} claims follow from the evidence; policy {policy.name} decides "
         f"{certificate.decision.outcome}",
+    )
+    verify_expected(
+        beside.expected,
+        file.envelope,
+        policy,
+        trust=beside.trust,
+        recorded=entry.time,
+        checks=checks,
+        tolerances=policy.correction.tolerances,
+        bundle=bundle,
     )
     if beside.model is None:
         checks.leave_out("whether the model in use is the corrected one: --model says which file it is")
@@ -110,33 +110,6 @@ def verify_correction(
         checks=checks.passed,
         unchecked=checks.unchecked,
     )
-
-
-def _signed(raw: bytes, where: str, trust: TrustStore) -> tuple[CorrectionCertificate, tuple[str, ...]]:
-    """The certificate, signed by those whom the policy in it asks for."""
-    keys = trust.keys(Role.CERTIFICATE_SIGNER)
-    known = verify_envelope(raw, where=where, payload_type=PAYLOAD_TYPE, keys=keys, threshold=1)
-    certificate = parse_correction(known.payload, where=where)
-    policy = _policy(certificate, where)
-    allowed, threshold = signing_keys(policy, trust), policy.signing.threshold
-    signed = verify_envelope(raw, where=where, payload_type=PAYLOAD_TYPE, keys=allowed, threshold=threshold)
-    return certificate, tuple(key.key_id for key in signed.keys)
-
-
-def _policy(certificate: CorrectionCertificate, where: str) -> Policy:
-    return parse_policy(certificate.policy.encode(), where=f"{where}: policy")
-
-
-def _verify_logged(certificate: CorrectionCertificate, raw: bytes, view: LogView) -> Entry:
-    size = 0 if view.signed is None else view.signed.checkpoint.size
-    index = certificate.index
-    _require(index < size, f"its entry {index} is not under the log's checkpoint, of size {size}")
-    entry = view.entry(index)
-    _require(entry.type == CORRECTION_ISSUED, f"entry {index} of the log is a {entry.type}")
-    _require(entry.body == correction_body(certificate, raw), f"entry {index} of the log records another certificate")
-    elapsed = (entry.time - parse_time(certificate.issued, where="issued")).total_seconds()
-    _require(0 <= elapsed <= _MOST_SECONDS, f"it says it was issued {certificate.issued}, the log says {entry.time}")
-    return entry
 
 
 def _verify_leaving(certificate: CorrectionCertificate, bundle: Bundle, view: LogView) -> None:
