@@ -18,6 +18,7 @@ from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
     from unlearnkit.office.certificates import Certified
+    from unlearnkit.office.workspace import Workspace
     from unlearnkit.verifier.certificate import Claim
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -98,7 +99,6 @@ def certify(
       unlearnkit certify --list
     """
     import unlearnkit as uk
-    from unlearnkit.verifier.recognition import Kind, recognise
 
     from .trust import key_from_file
 
@@ -109,8 +109,8 @@ def certify(
     if listing:
         output.emit(Certificates.of(office.certificates()), render_certificates)
         return
-    if resume is not None and recognise(resume) in (Kind.EXCLUSION, Kind.ABSENCE):
-        output.emit(Cleared.of(office.resume_absence(resume)), render_cleared)
+    if resume is not None:
+        _resume(output, office, resume, bundle=bundle, evidence=evidence, replay=replay)
         return
     if kind is None:
         kind = office.kind_of(requests) if requests and not release and not bundle else "effect"
@@ -122,9 +122,7 @@ def certify(
         output.emit(Cleared.of(cleared), render_cleared)
         return
     with values_from_options():
-        if resume is not None:
-            issued = office.resume(resume, bundle=bundle, evidence=evidence, replay=replay)
-        elif countersign is not None:
+        if countersign is not None:
             signer = None if key is None else key_from_file(key, _passphrase(key_passphrase_file, phrase))
             issued = office.countersign(countersign, bundle=bundle, evidence=evidence, replay=replay, key=signer)
         else:
@@ -140,6 +138,30 @@ def certify(
             )
     output.say(_told(issued))
     output.emit(_Issued.of(issued), _render)
+
+
+def _resume(
+    output: Output,
+    office: Workspace,
+    file: Path,
+    *,
+    bundle: Path | None,
+    evidence: tuple[Path, ...],
+    replay: Path | None,
+) -> None:
+    """Finish a certificate of whatever kind."""
+    from unlearnkit.verifier.recognition import Kind, recognise
+
+    kind = recognise(file)
+    if kind in (Kind.EXCLUSION, Kind.ABSENCE):
+        output.emit(Cleared.of(office.resume_absence(file)), render_cleared)
+    elif kind is Kind.CORRECTION:
+        output.emit(Certificates.of([office.resume_correction(file)]), render_certificates)
+    else:
+        with values_from_options():
+            issued = office.resume(file, bundle=bundle, evidence=evidence, replay=replay)
+        output.say(_told(issued))
+        output.emit(_Issued.of(issued), _render)
 
 
 def _passphrase(file: Path | None, otherwise: bytes | None) -> bytes | None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from unlearnkit.compliance.requests.steps import Received, Step
     from unlearnkit.compliance.view import LogView
     from unlearnkit.verifier.account import Issued
+    from unlearnkit.verifier.correction import LoggedCorrection
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class _Due:
 class RequestView:
     """A request as the commands print it; days are counted from today. signed: a checkpoint covers all of it.
 
-    certificates: of it, the newest last: what was decided, and the release.
+    certificates: of the effect and of correction, the newest last: what was decided, and the release.
     """
 
     id: str
@@ -52,7 +53,9 @@ class RequestView:
     certificates: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: Request, view: LogView, today: date, certificates: Sequence[Issued] = ()) -> Self:
+    def of(
+        cls, request: Request, view: LogView, today: date, certificates: Sequence[Issued | LoggedCorrection] = ()
+    ) -> Self:
         """What the log says of a request; one that is a duplicate is closed when the other is."""
         due, said = request.next_due, received_body(request)
         return cls(

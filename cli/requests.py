@@ -93,13 +93,13 @@ def show(output: Output, *, request: str) -> None:
       unlearnkit requests show R2
     """
     import unlearnkit as uk
-    from unlearnkit.verifier.account import CERTIFICATE_ISSUED, issued_certificates
+    from unlearnkit.office.cases import cases
 
     office = uk.Workspace.find()
     view = office.view()
-    found, issued = view.register.get(request), issued_certificates(view.of_type(CERTIFICATE_ISSUED))
-    certificates = [item for item in issued if request in item.requests]
-    output.emit(OneRequest.of(found, view, office.today, certificates), render_one)
+    found = view.register.get(request)
+    case = next(case for case in cases(view, office.today) if case.request is found)
+    output.emit(OneRequest.of(found, view, office.today, case.certificates), render_one)
 
 
 @requests.command()
@@ -211,7 +211,7 @@ def refuse(
 @chosen
 @click.option(
     "--method",
-    type=click.Choice(["retrained", "negligible-effect", "no-data-held"]),
+    type=click.Choice(["retrained", "negligible-effect", "corrected", "no-data-held"]),
     required=True,
     help="How it was met.",
 )
@@ -235,14 +235,15 @@ def fulfil(
     """Record that REQUEST was fulfilled, and the person told.
 
     Needs the certificates that show it. negligible-effect: of the effect, the newest of each release in force that
-    holds the person's data, with nobody else answered without retraining since. retrained: of exclusion. no-data-held:
-    of absence. A document of another kind is an attestation: it counts only where the policy says so, and is recorded
-    and listed as one.
+    holds the person's data, with nobody else answered without retraining since. retrained: of exclusion. corrected: of
+    correction, once the corrected model is in use. no-data-held: of absence. A document of another kind is an
+    attestation: it counts only where the policy says so, and is recorded and listed as one.
 
     \b
     Example:
       unlearnkit requests fulfil R2 --method negligible-effect --evidence R2.certificate.json
       unlearnkit requests fulfil R5 --method retrained --evidence certificates/R5.exclusion.json
+      unlearnkit requests fulfil R7 --method corrected --evidence certificates/R7-digits@1.correction.json
     """
     each(
         output,

@@ -18,17 +18,24 @@ from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.requests.register import CLOSING, Request
 from unlearnkit.compliance.requests.steps import Event, Received
 from unlearnkit.compliance.view import LogView
+from unlearnkit.office.recorded import cleared_in, corrections_in
 from unlearnkit.records import read_day
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates
+from unlearnkit.verifier.account import Issued
+from unlearnkit.verifier.correction import LoggedCorrection
+from unlearnkit.verifier.recording import issued_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A request on a day. is_closed: it, or what it is a duplicate of. certificates: of it, the newest last."""
+    """A request on a day. is_closed: it, or what it is a duplicate of.
+
+    certificates: of the effect and of correction, the newest last. is_cleared: there is one of exclusion or absence.
+    """
 
     request: Request
     is_closed: bool
-    certificates: tuple[Issued, ...]
+    certificates: tuple[Issued | LoggedCorrection, ...]
+    is_cleared: bool
     today: date
 
     @property
@@ -67,16 +74,19 @@ class Case:
 
 def cases(view: LogView, today: date) -> tuple[Case, ...]:
     """All requests of a log, in the order in which they came."""
-    by_request: defaultdict[str, list[Issued]] = defaultdict(list)
-    for issued in issued_certificates(view.of_type(CERTIFICATE_ISSUED)):
+    by_request: defaultdict[str, list[Issued | LoggedCorrection]] = defaultdict(list)
+    found: list[Issued | LoggedCorrection] = [*issued_in(view), *corrections_in(view)]
+    for issued in sorted(found, key=lambda item: item.index):
         for name in issued.requests:
             by_request[name].append(issued)
+    cleared = {name for item in cleared_in(view) for name in item.requests}
     register = view.register
     return tuple(
         Case(
             request=request,
             is_closed=register.original(request).is_closed,
             certificates=tuple(by_request[request.id]),
+            is_cleared=request.id in cleared,
             today=today,
         )
         for request in register.requests.values()
@@ -88,7 +98,7 @@ _FLAGS: Mapping[str, Callable[[Case], bool]] = {
     "closed": lambda case: case.is_closed,
     "overdue": lambda case: case.is_overdue,
     "late": lambda case: case.is_overdue or case.was_answered_late,
-    "uncertified": lambda case: not case.certificates,
+    "uncertified": lambda case: not (case.certificates or case.is_cleared),
 }
 _WORDS: Mapping[str, Callable[[Case], Iterable[str | None]]] = {
     "state": lambda case: (case.state,),

@@ -14,6 +14,7 @@ from unlearnkit.compliance.releases.whereabouts import People, people_of
 from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.office.filing import FOLDER, finish, first_of, keep, require_free
 from unlearnkit.office.recorded import recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, release_id
@@ -105,6 +106,7 @@ class ClearingSteps(ReleaseSteps):
             force: Replace a certificate that is there.
 
         Raises:
+            ThresholdError: The policy asks for more than one signature.
             RefusedError: There is something at that place. One of them is in a release in force, or was not in the one
                 before; that was not replaced by one trained anew; who is in a release cannot be told; a request is
                 closed.
@@ -144,17 +146,23 @@ class ClearingSteps(ReleaseSteps):
                 made again.
             VerificationError: Nobody trusted signed it.
         """
-        path, view, where = Path(file), self.view(), str(file)
-        kept = parse_certificate_file(path.read_bytes(), where=where)
+        path, where = Path(file), str(file)
+        kept = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
         exclusion = recognise(path) is Kind.EXCLUSION
         certificate, _ = signed_absence(kept.envelope, self.trust(), exclusion=exclusion, where=where)
+        entry = self._proved_again(path, kept)
+        return CertifiedAbsence(certificate=certificate, digest=kept.digest, path=path, entry=entry)
+
+    def _proved_again(self, path: Path, kept: CertificateFile) -> Entry:
+        """Put the proof into the file of a certificate that the log records; RefusedError if it does not."""
+        view = self.view()
         known = recorded_certificates(view, self.certificates_path)
         index = next((item.index for item in known if item.digest == kept.digest), None)
         if index is None:
-            raise RefusedError(f"the log does not record {where}", hint="certify again; --force replaces the file")
+            raise RefusedError(f"the log does not record {path}", hint="make it again; --force replaces the file")
         entry = view.entry(index)
         finish(path, kept, entry, log=self.open_log(), key=self.log_key(self.passphrase), view=view)
-        return CertifiedAbsence(certificate=certificate, digest=kept.digest, path=path, entry=entry)
+        return entry
 
     def _before(
         self, view: LogView, names: Sequence[str], kind: CertificateKind | None, before: ReleaseNamed | None

@@ -20,12 +20,14 @@ from unlearnkit.estimation import Prediction
 from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_new
 from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.office.filing import finish, first_of, keep, require_free
+from unlearnkit.office.recorded import RecordedCertificate, corrections_in
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Outcome
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
-from unlearnkit.verifier.correction import CORRECTION_ISSUED, CorrectionCertificate, parse_logged_correction
+from unlearnkit.verifier.correction import CorrectionCertificate, parse_correction
 from unlearnkit.verifier.issue_correction import correct
+from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,14 +75,16 @@ class CorrectionSteps(CertificateSteps):
             force: Replace a certificate that is there.
 
         Raises:
+            ThresholdError: The policy asks for more than one signature.
             RefusedError: Something is at one of the places. The bundle keeps no series of weights, or they diverge for
                 so many people; a request is closed; no release in force holds the data of all of them.
             UnknownNameError: There is no such request, or the bundle or evidence is not at hand.
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        found = self._meant(names, release)
-        bundle, view, log, target = self.bundle_of(found), self.view(), self.open_log(), Path(out)
+        view, log, target = self.view(), self.open_log(), Path(out)
+        found = self._meant(names, release, view)
+        bundle = self.bundle_of(found, view=view)
         path = self.certificates_path if certificate is None else Path(certificate)
         if certificate is None or path.is_dir():
             path /= f"{first_of(names)}-{found.id}.correction.json"
@@ -114,6 +118,26 @@ class CorrectionSteps(CertificateSteps):
             predictions=_predictions(bundle, made.certificate),
         )
 
+    def resume_correction(self, file: Path | str) -> RecordedCertificate:
+        """Put the proof into the file of a correction certificate, which something has interrupted.
+
+        Args:
+            file: The certificate.
+
+        Raises:
+            RefusedError: The log does not record it: it names the place that its entry was to have, so weights and
+                certificate have to be made again.
+            VerificationError: Too few who are trusted signed it.
+        """
+        path, where = Path(file), str(file)
+        kept = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
+        said, keys = trusted_signers(kept.envelope, self.trust(), where=where, parse=parse_correction)
+        require_threshold(policy_of(said, where), keys, where=where)
+        index = self._proved_again(path, kept).index
+        return RecordedCertificate(
+            index=index, kind="correction", requests=said.requests, digest=kept.digest, path=path, is_proved=True
+        )
+
     def register_correction(
         self,
         certificate: Path | str,
@@ -141,15 +165,14 @@ class CorrectionSteps(CertificateSteps):
         where = str(certificate)
         file = parse_certificate_file(read_bounded(Path(certificate), MAX_DOCUMENT), where=where)
         view = self.view()
-        logged = [parse_logged_correction(entry.index, entry.body) for entry in view.of_type(CORRECTION_ISSUED)]
-        said = next((item for item in logged if item.certificate == file.digest), None)
+        said = next((item for item in corrections_in(view) if item.certificate == file.digest), None)
         if said is None:
             raise RefusedError(f"the log records no correction certificate like {where}", hint="`unlearnkit correct`")
         if said.decision != Outcome.CORRECT:
             raise RefusedError(f"{where} decided {said.decision}: these weights may not be served")
         before = view.registry.get(said.release)
         trained = before if before.corrects is None else view.registry.get(before.corrects.release)
-        bundle = self.bundle_of(trained)
+        bundle = self.bundle_of(trained, view=view)
         if sha256_hex(bundle.correction(said.without).to_bytes()) != said.model:
             raise VerificationError(f"the bundle of {trained.id} does not give the weights of {where}")
         body = Registered(
@@ -168,11 +191,11 @@ class CorrectionSteps(CertificateSteps):
 
         return self._record_release(body, prepare)
 
-    def _meant(self, names: Sequence[str], release: ReleaseNamed | None) -> Release:
+    def _meant(self, names: Sequence[str], release: ReleaseNamed | None, view: LogView) -> Release:
         """The release that is corrected."""
         if release is None:
-            return only(self.holding(names), of=f"in force hold all of {', '.join(names)}")
-        return self.registry().get(release_id(release))
+            return only(self.holding(names, view=view), of=f"in force hold all of {', '.join(names)}")
+        return view.registry.get(release_id(release))
 
 
 def _predictions(bundle: Bundle, certificate: CorrectionCertificate) -> dict[str, Prediction]:

@@ -214,7 +214,8 @@ class RequestSteps(WorkspaceFiles):
         Args:
             request: Which.
             method: How it was met: "negligible-effect", which a certificate of the effect shows, of each release in
-                force that holds their data; "retrained", which one of exclusion shows; "no-data-held", one of absence.
+                force that holds their data; "retrained", which one of exclusion shows; "corrected", one of correction,
+                once the corrected model is in use; "no-data-held", one of absence.
             evidence: These certificates, as files; where the policy accepts an attestation, a document instead.
             records: How many examples were deleted.
             notified: Who else was told: words of the policy.
