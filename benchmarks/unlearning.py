@@ -175,7 +175,7 @@ def show(size: int, count: int, rows: dict[tuple[str, tuple[float, ...]], Row]) 
 
 def of_digits() -> Bench:
     """The packaged example; strangers are images that nobody owns."""
-    images, labels = digits._digits()  # noqa: SLF001
+    images, labels = digits.digits()
     return Bench(
         digits.recipe(),
         partial(torch.optim.SGD, lr=0.05, momentum=0.9),

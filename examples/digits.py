@@ -27,7 +27,7 @@ def recipe(epochs: int = 10) -> uk.Recipe:
 
     Probes: the test loss, 40 margins, and for each person the loss on their own images.
     """
-    return _recipe("digits", owners(_digits()[1][:TRAINING_IMAGES].numpy()), epochs)
+    return _recipe("digits", owners(digits()[1][:TRAINING_IMAGES].numpy()), epochs)
 
 
 def images_as_units() -> uk.Recipe:
@@ -36,7 +36,7 @@ def images_as_units() -> uk.Recipe:
 
 
 def _recipe(name: str, units: list[str], epochs: int) -> uk.Recipe:
-    images, labels = _digits()
+    images, labels = digits()
     train, test = slice(TRAINING_IMAGES), slice(TRAINING_IMAGES, TRAINING_IMAGES + TEST_IMAGES)
     some = slice(TRAINING_IMAGES, TRAINING_IMAGES + MARGIN_IMAGES)
     model = _classifier()
@@ -80,7 +80,7 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.masked_fill(~right, 0).sum(1) - logits.masked_fill(right, -torch.inf).logsumexp(1)
 
 
-def _digits() -> tuple[Tensor, Tensor]:
+def digits() -> tuple[Tensor, Tensor]:
     """All 1797 images as numbers from 0 to 1, ``[1797, 64]``, and their digits, in a fixed random order."""
     from sklearn.datasets import load_digits  # noqa: PLC0415  a recipe may be read where scikit-learn is missing
 

@@ -40,7 +40,7 @@ def retrain_many(recipe: uk.Recipe, masks: np.ndarray) -> dict[str, np.ndarray]:
 def _test_images() -> tuple[torch.Tensor, torch.Tensor]:
     from unlearnkit.examples import digits
 
-    images, labels = digits._digits()
+    images, labels = digits.digits()
     test = slice(digits.TRAINING_IMAGES, digits.TRAINING_IMAGES + digits.TEST_IMAGES)
     return images[test].double(), labels[test]
 
