@@ -134,7 +134,6 @@ def test_one_that_was_never_recorded_is_recorded_if_it_still_holds(office, tmp_p
     assert "is closed: it was withdrawn" in refused.output
 
 
-
 def test_another_model_in_use_is_told(office):
     made = json.loads(run("--json", "correct", *asked(), "-o", "new.safetensors"))
     other = fails("verify", made["certificate"], "--bundle", "bundle", "--model", "bundle/model.safetensors")
@@ -152,7 +151,16 @@ def test_requests_or_all_open_ones_but_not_both(office):
 def test_where_two_have_to_sign_one_corrects_nothing(office):
     (office.parent / "policy.toml").write_bytes(policy().replace(b"threshold = 1 ", b"threshold = 2 "))
     name = uk.Workspace.find().receive(["bob"])[0].id
-    refused = fails("correct", name, "-o", "new.safetensors")
-    assert refused.exit_code == 4
-    assert "a correction certificate has too few trusted signatures: got 1, its policy asks for 2" in refused.output
-    assert not Path("new.safetensors").exists()
+    run("keys", "new", "mine.pem")
+    trust, pem = Path("trust.toml"), Path("mine.pub.pem").read_text()
+    officer = f'\n[[signer]]\nname = "second"\nroles = ["certificate-signer"]\npublic_key = """\n{pem}"""\n'
+    trust.write_text(trust.read_text() + officer)
+    begun = json.loads(run("--json", "correct", name, "-o", "new.safetensors"))
+    assert (begun["missing_signatures"], begun["entry"]) == (1, None)
+    refused = fails("release", "add", begun["certificate"], "--name", "small", "--version", "1.1")
+    assert "the log records no correction certificate" in refused.output
+    assert "its policy asks for 2" in fails("verify", begun["certificate"], "--bundle", "bundle").output
+    sign = ("certify", "--countersign", begun["certificate"], "--key", "mine.pem")
+    done = json.loads(run("--json", *sign))
+    assert (done["missing_signatures"], done["model"]) == (0, begun["sha256"])
+    run("verify", begun["certificate"], "--bundle", "bundle", "--model", "new.safetensors")
