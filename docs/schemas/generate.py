@@ -21,6 +21,7 @@ from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
 from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
+from unlearnkit.compliance.requests.receipt import Receipt
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
 from unlearnkit.compliance.requests.steps import BODIES
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
@@ -47,6 +48,7 @@ RECORDS = {
     "absence": Absence,
     "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
+    "receipt": Receipt,
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
