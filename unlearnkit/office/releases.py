@@ -13,7 +13,7 @@ import numpy as np
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
-from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
+from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Role
 from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
@@ -258,6 +258,7 @@ class ReleaseSteps(RequestSteps):
         opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
         view, policy = self.view(), self.policy()
         found, rules = view.registry.get(release_id(release)), policy.certificate
+        audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods
         require_bundle_of(found, opened)
         people = set(standing_set(view.register, opened))
         standing = [place for place, unit in enumerate(opened.units) if unit in people]
@@ -268,7 +269,9 @@ class ReleaseSteps(RequestSteps):
             days=max(1, (self.today - found.registered).days),
             audited=max((stratum.most for stratum in policy.audit.strata), default=None),
             probes=tuple(
-                probe_outlook(opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing)
+                probe_outlook(
+                    opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing, audited=audited
+                )
                 for name in _aggregate(opened, rules.probes)
             ),
             strangers=strangers(opened, rules.tolerances.get(OWN_LOSS)),
