@@ -124,7 +124,7 @@ def test_a_corrected_folder_is_loaded_as_the_model_without_somebody(tmp_path):
     made.train()
     recipe = uk.Recipe.from_trainer(made, units=OWNERS)
     made.model.save_pretrained(tmp_path / "served")
-    solo = uk.Solo(1, keep_weights=True)
+    solo = uk.Solo(1, units=["person-0"], keep_weights=True)
     bundle = uk.sketch(recipe, tmp_path / "bundle", solo=solo, seed=0, dtype="float32", device="cpu", progress=False)
     correction = bundle.correction(["person-0"])
     writer(tmp_path / "new", tmp_path / "served", bundle.manifest.tied)(correction.to_bytes())
