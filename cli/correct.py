@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 import numpy as np
 
+from .certificate_views import recorded
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, number, pass_output
@@ -74,7 +75,7 @@ def correct(
         made = office.correct(
             asked, out=path, release=release, evidence=evidence, certificate=certificate, like=like, force=force
         )
-    output.say(f"Recorded as entry {made.entry.index}; the proof is in the certificate.")
+    output.say(recorded(made.path, made.entry, made.missing))
     output.emit(_Corrected.of(made), _render)
 
 
@@ -113,7 +114,8 @@ class _Corrected(Document):
     series: str
     explanation: str
     predictions: tuple[_Predicted, ...]
-    entry: int
+    missing_signatures: int
+    entry: int | None
 
     @classmethod
     def of(cls, made: CorrectedModel) -> _Corrected:
@@ -131,7 +133,8 @@ class _Corrected(Document):
             predictions=tuple(
                 _Predicted(probe=name, base=found.base, value=found.value) for name, found in made.predictions.items()
             ),
-            entry=made.entry.index,
+            missing_signatures=made.missing,
+            entry=None if made.entry is None else made.entry.index,
         )
 
 
@@ -153,6 +156,6 @@ def _render(made: _Corrected) -> Iterable[str]:
             ("weights", made.model),
             ("sha256", made.sha256 if is_safetensors(made.model) else f"{made.sha256}, of the same as safetensors"),
             ("certificate", made.certificate),
-            ("log entry", made.entry),
+            ("log entry", "none yet" if made.entry is None else made.entry),
         ]
     )

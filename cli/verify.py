@@ -1,4 +1,4 @@
-"""``unlearnkit verify``: check bundles, logs, checkpoints, proofs, evidence, replays, certificates, told apart."""
+"""``unlearnkit verify``: check bundles, logs, checkpoints, proofs, receipts, evidence, certificates, told apart."""
 
 from __future__ import annotations
 
@@ -61,10 +61,11 @@ def verify(
     state: str,
     trust: TrustStore | None,
 ) -> None:
-    """Verify PATHS, offline and without secrets: bundles, logs, checkpoints, proofs, evidence, replays, certificates.
+    """Verify PATHS, offline and without secrets: bundles, logs, evidence, certificates, receipts of requests.
 
-    What each is, is told by its content. Of a certificate everything is recomputed, from the bundle, the log, and the
-    evidence that it names. The exit code is 3 for malformed files, 4 for what is not so.
+    Checkpoints, proofs and replays, too; what each is, is told by its content. A receipt needs the log's public key
+    alone. Of a certificate everything is recomputed, from the bundle, the log, and the evidence that it names. The exit
+    code is 3 for malformed files, 4 for what is not so.
 
     \b
     Example:
