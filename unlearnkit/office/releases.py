@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unlearnkit.bundle import Bundle
+from unlearnkit.bundle import Bundle, PseudonymKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Role
@@ -25,6 +25,7 @@ from unlearnkit.errors import FormatError, RefusedError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
+from unlearnkit.office.purging import require_present_names
 from unlearnkit.office.steps import Asked, RequestSteps, id_of
 from unlearnkit.records import to_json
 
@@ -173,6 +174,8 @@ class ReleaseSteps(RequestSteps):
 
         def prepare(view: LogView) -> None:
             require_kept_promises(view.register, opened)
+            if view.register.forgotten and self.pseudonym_key_path.exists():
+                require_present_names(PseudonymKey.load(self.pseudonym_key_path), opened.units, view.register)
             remember(self.root, f"{name}@{version}", opened.path)
 
         return self._record_release(said, prepare)
