@@ -13,6 +13,7 @@ from .intake import import_requests, mention_strangers
 from .letter import letter
 from .options import BY, ON
 from .output import Output, pass_output
+from .purge import purge
 from .receipt import mention_receipts, receipt
 from .request_views import OneRequest, render_one
 from .seeing import list_requests, summary
@@ -80,7 +81,7 @@ def requests() -> None:
     """Deletion requests: what is due, and each step from receipt to the answer."""
 
 
-for command in (import_requests, list_requests, summary, letter, receipt):
+for command in (import_requests, list_requests, summary, letter, receipt, purge):
     requests.add_command(command)
 
 

@@ -36,7 +36,11 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--log", type=_FOLDER, help="The log that a certificate or a proof is in. Default: the workspace's.")
 @click.option("--evidence", type=_FILE, multiple=True, help="An audit or replay that a certificate rests on.")
 @click.option("--expect", type=_FILE, help="What is expected of a certificate. Default: [expect] of the trust store.")
-@click.option("--model", type=_FILE, help="The model in use (safetensors): is it that of the bundle or certificate?")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True),
+    help="The model in use (safetensors, .pt, or a Hugging Face folder): is it that of the bundle or certificate?",
+)
 @click.option(
     "--state",
     default="",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.bundle.pseudonym import KeptPseudonyms
 from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
@@ -23,7 +24,7 @@ from unlearnkit.compliance.releases.release import RELEASE_BODIES
 from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
 from unlearnkit.compliance.requests.receipt import Receipt
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
-from unlearnkit.compliance.requests.steps import BODIES
+from unlearnkit.compliance.requests.steps import BODIES, PURGED, Purged
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
 from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absence, Cleared, Exclusion
@@ -49,6 +50,7 @@ RECORDS = {
     "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
     "receipt": Receipt,
+    "pseudonyms": KeptPseudonyms,
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
@@ -61,6 +63,7 @@ ENTRY_BODIES: dict[str, type] = {
     TAIL_SET_ASIDE: SetAside,
     ENTRY_SET_ASIDE: EntrySetAside,
     REPAIRED: Repaired,
+    PURGED: Purged,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
     **{event.value: kind for event, kind in SKETCH_BODIES.items()},

@@ -141,6 +141,22 @@ def test_another_model_in_use_is_told(office):
     assert "is not the corrected model" in other.output
 
 
+def test_weights_for_torch_and_for_hugging_face_are_verified_as_they_are(office):
+    Path("served").mkdir()
+    shutil.copy("bundle/model.safetensors", "served")
+    Path("served/config.json").write_text("{}")
+    first, second = asked()
+    for name, out, more in ((first, "new.pt", ()), (second, "new", ("--like", "served"))):
+        lines = run("correct", name, "-o", out, *more).splitlines()
+        told = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in lines}
+        assert told["sha256"].endswith(", of the same as safetensors")
+        said = run("verify", told["certificate"], "--bundle", "bundle", "--model", out)
+        assert f"ok    model in use: {out} has the very 4 tensors of the corrected model" in said
+        other = fails("verify", told["certificate"], "--bundle", "bundle", "--model", "served")
+        assert (other.exit_code, "is not the corrected model" in other.output) == (4, True)
+    assert Path("new/config.json").read_text() == "{}"
+
+
 def test_requests_or_all_open_ones_but_not_both(office):
     for given in ((), (*asked(), "--open")):
         refused = fails("correct", *given, "-o", "new.safetensors")

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 import unlearnkit as uk
 from tests.docs.namespace import small_recipe
-from tests.office.corrections import policy, prepare
+from tests.office.corrections import asked, policy, prepare
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.policy.expectations import Expectations
@@ -46,13 +46,6 @@ def office(prepared, tmp_path, monkeypatch) -> uk.Workspace:
     subprocess.run(["cp", "-a", f"{prepared}/.", str(tmp_path)], check=True)
     monkeypatch.chdir(tmp_path / "office")
     return uk.Workspace.find()
-
-
-def asked(office: uk.Workspace, *names: str) -> list[str]:
-    found = office.receive(names)
-    for request in found:
-        office.verify_identity(request, method="in-person")
-    return [request.id for request in found]
 
 
 def corrected(office: uk.Workspace, *names: str, out: str = "corrected.safetensors"):

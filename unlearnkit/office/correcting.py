@@ -17,11 +17,12 @@ from unlearnkit.compliance.releases.whereabouts import remember
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, VerificationError
 from unlearnkit.estimation import Prediction
-from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_new
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.office.filing import finish, first_of, keep, require_free
 from unlearnkit.office.recorded import corrections_in
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
+from unlearnkit.office.serving import require_place, writer
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Outcome
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
@@ -33,7 +34,8 @@ from unlearnkit.verifier.issue_correction import correct
 class CorrectedModel:
     """Weights without some people, and the certificate of them.
 
-    digest: SHA-256 of the certificate's envelope, by which the log knows it. path: of its file. model: of the weights.
+    digest: SHA-256 of the certificate's envelope, by which the log knows it. path: of its file. model: of the weights,
+    a file or a folder.
     missing: so many signatures more the policy asks for; until they are there, it is not recorded.
     predictions: of the bundle's probes without the same people, by name; own losses: of all of them.
     """
@@ -59,6 +61,7 @@ class CorrectionSteps(CertificateSteps):
         release: ReleaseNamed | None = None,
         evidence: Sequence[Path | str] = (),
         certificate: Path | str | None = None,
+        like: Path | str | None = None,
         force: bool = False,
     ) -> CorrectedModel:
         """Write the weights that the sketch predicts without those who made some requests, and certify them.
@@ -69,11 +72,13 @@ class CorrectionSteps(CertificateSteps):
 
         Args:
             requests: Requests, or their ids.
-            out: The file for the weights (safetensors), which is not there yet.
+            out: The file for the weights, which is not there yet: ``.pt``, ``.pth`` and ``.bin`` are a state dict for
+                torch, every other name is safetensors.
             release: The model in use that they take the place of; None: the one that holds the data of all of them.
             evidence: Files of audits of the bundle, where the workspace does not keep them itself.
             certificate: Its file, or a folder; None: ``certificates`` in the workspace. In a folder it is named after
                 the first request and the release: ``R2-digits@1.correction.json``.
+            like: The Hugging Face folder of the model before: then ``out`` becomes such a folder, with its other files.
             force: Replace a certificate that is there.
 
         Raises:
@@ -90,11 +95,12 @@ class CorrectionSteps(CertificateSteps):
         if certificate is None or path.is_dir():
             path /= f"{first_of(names)}-{found.id}.correction.json"
         require_free(path, force=force)
-        if target.exists() or not target.parent.is_dir():
-            raise RefusedError(f"{target} is there already, or in no folder", hint="give another name: -o")
+        original = None if like is None else Path(like)
+        require_place(target, original)
+        write = writer(target, original, bundle.manifest.tied)
 
         def kept(envelope: bytes, weights: bytes) -> None:
-            write_new(target, weights)
+            write(weights)
             keep(path, envelope, force=force)
 
         made = correct(

@@ -19,11 +19,13 @@ from unlearnkit.compliance.log.publication import (
 from unlearnkit.compliance.log.repair import Repaired, repair
 from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
-from unlearnkit.compliance.requests.erasure import destroy_key
+from unlearnkit.compliance.requests.erasure import destroy_key, purge
 from unlearnkit.compliance.requests.receipt import make_receipts
+from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
 from unlearnkit.office.countersigning import CountersigningSteps
+from unlearnkit.office.purging import Purging, people_at_hand, purging
 from unlearnkit.office.releases import ReleaseNamed, only
 from unlearnkit.office.sketches import SketchSteps
 from unlearnkit.office.steps import Asked, id_of
@@ -151,6 +153,33 @@ class Workspace(CountersigningSteps, SketchSteps):
     def destroy_key(self) -> int:
         """Destroy the pseudonym key, and return the entry that says so; raises as `erasure.destroy_key` does."""
         return destroy_key(self.desk(), self.pseudonym_key_path)
+
+    def purging(self) -> Purging:
+        """Whose requests are needed no longer, and who of them can be forgotten; raises as `purge` does."""
+        return purging(self.view(), self.root, self.today)
+
+    def purge(self, *, by: str | None = None) -> tuple[Request, ...]:
+        """Forget everybody whose requests are needed no longer: nobody can tell from then on who they were.
+
+        The log stays as it is, and says so. Whoever asks later is somebody new. Everybody else is named as before: who
+        has a request that is needed, or is in a release whose bundle is at hand.
+
+        Args:
+            by: Who does it.
+
+        Returns:
+            The requests of those who were forgotten.
+
+        Raises:
+            UnknownNameError: There is no pseudonym key; the bundle of a release in force is not at hand.
+            RefusedError: Who is in a release in force cannot be told.
+        """
+        view = self.view()
+        due = purging(view, self.root, self.today).due
+        others = people_at_hand(view, self.root)
+        purged = purge(self.desk(actor=by), self.pseudonym_key_path, due.keys(), others=others)
+        self._desks.clear()  # they hold the key that knew them
+        return purged
 
     def audit(
         self,

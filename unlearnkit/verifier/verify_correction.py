@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
@@ -92,7 +91,8 @@ def verify_correction(
     if beside.model is None:
         checks.leave_out("whether the model in use is the corrected one: --model says which file it is")
     else:
-        checks.add("model in use", verify_weights(Path(beside.model), weights, what="the corrected model"))
+        said = verify_weights(beside.model, weights, what="the corrected model", tied=bundle.manifest.tied)
+        checks.add("model in use", said)
     checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
     return VerifiedCorrection(
         certificate=certificate,
