@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -67,7 +67,7 @@ def _known(row: Size) -> bool:
     return math.isfinite(row.high)
 
 
-def _plot(path: Path, probe: str, rows: list[Size]) -> None:
+def _plot(path: Path, probe: str, rows: Sequence[Size]) -> None:
     """What is not bounded from above ends at its estimate."""
     from unlearnkit.files import write_new
     from unlearnkit.report import stability_figure

@@ -21,7 +21,7 @@ from .digits import TRAINING_IMAGES, digits, margins, owners
 from .question import Answers, ask, command
 
 
-def recipe(images: int = 300, epochs: int = 4) -> uk.Recipe:
+def recipe(images: int = 150, epochs: int = 3) -> uk.Recipe:
     """Train on the first images; the probe is the margin of one unseen image, the least sure of fifty."""
     pictures, labels = digits()
     pictures = pictures.reshape(-1, 1, 8, 8)
@@ -29,8 +29,8 @@ def recipe(images: int = 300, epochs: int = 4) -> uk.Recipe:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.AvgPool2d(2),
-            nn.Conv2d(8, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.AvgPool2d(2),
+            nn.Conv2d(1, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.SiLU(), nn.AvgPool2d(2),
+            nn.Conv2d(6, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.SiLU(), nn.AvgPool2d(2),
             nn.Flatten(), nn.Linear(32, 10),
         )  # fmt: skip
     return uk.Recipe(
@@ -41,13 +41,13 @@ def recipe(images: int = 300, epochs: int = 4) -> uk.Recipe:
         data=(pictures[:images], labels[:images]),
         units=owners(labels.numpy())[:images],
         epochs=epochs,
-        batch_size=50,
+        batch_size=25,
         probes={"margins": lambda model: margins(model(pictures[unseen]), labels[unseen])},
     )
 
 
 def _answers(*, small: bool) -> Iterator[tuple[str, Answers]]:
-    asked = recipe(images=100, epochs=1) if small else recipe()
+    asked = recipe(images=50, epochs=1) if small else recipe()
     with torch.no_grad():
         unsure = int(asked.probes["margins"](uk.retrain(asked, device="cpu")).abs().argmin())
     busy = [str(unit) for unit, _ in Counter(asked.units).most_common(4)]

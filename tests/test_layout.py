@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
-    "errors", "canonical", "names", "shapes", "records", "files", "signing", "estimation", "bundle", "compliance.log",
+    "errors", "canonical", "names", "notebook", "shapes", "records", "files", "signing", "estimation", "bundle",
+    "compliance.log",
     "compliance.policy", "compliance.requests", "compliance.releases", "compliance.view", "compliance.workspace",
     "verifier", "taylor", "training", "sketching", "audit", "report", "office", "examples", "cli",
 ]  # fmt: skip

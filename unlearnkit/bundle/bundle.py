@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnkit.bundle.contents import contents_table
 from unlearnkit.bundle.correction import CorrectedState, Correcting, Correction, as_state_dict
 from unlearnkit.bundle.directions import Directions, direction_key, salt_from_checkpoint
 from unlearnkit.bundle.fit import require_fit
@@ -123,6 +124,9 @@ class Bundle:
     def __repr__(self) -> str:
         count, units = self.manifest.direction_count, self.manifest.units
         return f"Bundle({str(self.path)!r}, {units=}, directions={count}, degree={self.manifest.degree})"
+
+    def _repr_html_(self) -> str:
+        return contents_table(self.manifest, path=str(self.path), signers=self.signers)
 
     def _verify_contents(self) -> None:
         """Shapes, precision and finiteness of everything that predictions rest on, and the origin of the directions."""

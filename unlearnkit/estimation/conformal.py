@@ -18,7 +18,8 @@ import numpy as np
 from unlearnkit.errors import EstimationError
 from unlearnkit.estimation.bound import ERRORS, Bound
 from unlearnkit.estimation.convergence import DIVERGING
-from unlearnkit.estimation.prediction import Prediction, Sketch
+from unlearnkit.estimation.prediction import Prediction
+from unlearnkit.estimation.sketch import Sketch
 
 Array = np.ndarray[Any, Any]
 

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from unlearnkit.estimation.constants import outward, retained_share
+from unlearnkit.notebook import html_table
 
 Array = np.ndarray[Any, Any]
 
 DELTA = 0.05
 """Chance that one interval is wrong."""
+
+BELOW = "Root mean square over the probe's numbers; at least and at most: certified, each row but for 5 %."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +66,25 @@ class Size:
     high: float
 
 
-def profile(sizes: Sequence[Sizes | None]) -> list[Size]:
-    """A row for each degree that something is known of. sizes: of the degrees 1, 2, ..."""
+class Profile(tuple[Size, ...]):
+    """A row for each degree that something is known of."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        rows = [(str(row.degree), row.norm, row.low, row.high) for row in self]
+        return html_table("Size of each degree", ("degree", "norm", "at least", "at most"), rows, below=BELOW)
+
+
+def profile(sizes: Sequence[Sizes | None]) -> Profile:
+    """Of the degrees 1, 2, ..."""
     rows = []
     for degree, found in enumerate(sizes, start=1):
         if found is not None:
             mean = Sizes(squared=np.mean(found.squared, keepdims=True), kurtosis=found.kurtosis, count=found.count)
             low, norm, high = (float(x.item()) for x in (mean.below(DELTA / 2), mean.norm, mean.above(DELTA / 2)))
             rows.append(Size(degree, norm, low, high))
-    return rows
+    return Profile(rows)
 
 
 def objection(this: Sizes | None, following: Sizes | None, degree: int, decay: float) -> str | None:

@@ -33,6 +33,7 @@ from unlearnkit.compliance.requests.steps import (
 from unlearnkit.compliance.requests.trail import Trail
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.names import NAMES, KeyFingerprint, NamesVersion
+from unlearnkit.notebook import html_table
 from unlearnkit.records import from_json
 
 KEY_CREATED, KEY_DESTROYED = "pseudonym-key-created", "pseudonym-key-destroyed"
@@ -136,6 +137,20 @@ class Register:
         self.end = START
         """The place after the last entry that was replayed."""
         self._latest: dict[str, str] = {}  # by subject, the last request that is no duplicate
+
+    def _repr_html_(self) -> str:
+        header = ("request", "state", "received", "next due", "policy")
+        rows = [
+            (
+                request.id,
+                request.state,
+                request.received.isoformat(),
+                "" if request.next_due is None else request.next_due.day.isoformat(),
+                request.policy_digest[:16],
+            )
+            for request in self.requests.values()
+        ]
+        return html_table(f"{len(rows)} requests", header, rows)
 
     def replay(self, entries: Iterable[Entry]) -> Register:
         """`apply` entries that were recorded, and return this register.
