@@ -10,7 +10,7 @@ import unlearnkit as uk
 from tests.bundle.small import UNITS, small
 from tests.verifier.issuance import RULES, policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.errors import RefusedError
 
 POLICY = policy_text(RULES.replace("delta_budget = 0.12", "delta_budget = 0.9"))

@@ -11,14 +11,14 @@ from pathlib import Path
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.whereabouts import People, people_of
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.office.filing import FOLDER, finish, first_of, keep, require_free
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.recorded import recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, release_id
-from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.absence import Absence, Exclusion
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.issue_absence import certify_absence, held_before
@@ -126,7 +126,7 @@ class ClearingSteps(ReleaseSteps):
             people=self._people(view),
             log=log,
             origin=self.origin,
-            policy=self.policy(),
+            policy=self.policy_of(names),
             signers=[signer],
             view=view,
             keep=partial(keep, path, force=force),

@@ -20,9 +20,9 @@ from unlearnkit.estimation import Prediction
 from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_new
 from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.office.filing import finish, first_of, keep, require_free
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.recorded import RecordedCertificate, corrections_in
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
-from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Outcome
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.correction import CorrectionCertificate, parse_correction
@@ -101,7 +101,7 @@ class CorrectionSteps(CertificateSteps):
             names,
             log=log,
             origin=self.origin,
-            policy=self.policy(),
+            policy=self.policy_of(names),
             signers=[signer],
             evidence=self._evidence(view, bundle, evidence),
             view=view,

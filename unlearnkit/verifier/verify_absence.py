@@ -8,7 +8,7 @@ from functools import partial
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.release import Artefacts
-from unlearnkit.compliance.requests.register import CLOSING, Register
+from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, VerificationError
 from unlearnkit.verifier.absence import (
@@ -118,9 +118,8 @@ def _verify_request(certificate: Absence, name: str, register: Register) -> None
         request.policy_digest == certificate.policy_digest,
         f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
-    for step in register.original(request).steps:
-        is_before = step.event in CLOSING and step.index < certificate.index
-        _require(not is_before, f"request {name} was {step.event.state} before it, with entry {step.index}")
+    if step := register.original(request).closed_with(before=certificate.index):
+        _require(None, f"request {name} was {step.event.state} before it, with entry {step.index}")
 
 
 def _verify_releases(certificate: Absence, view: LogView) -> None:
