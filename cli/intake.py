@@ -41,7 +41,7 @@ def import_requests(
     expect_known: bool,
     actor: str | None,
 ) -> None:
-    """Record the deletion requests in FILE, all together or none of them, the earliest first.
+    """Record the deletion requests in FILE, all together or none of them.
 
     A table (CSV, UTF-8 or UTF-16) has a header with the columns subject, received (YYYY-MM-DD), source, reference and
     jurisdiction, in any order; only the first has to be there. A JSON document is as fides or OpenDSR have it.

@@ -14,7 +14,7 @@ from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.whereabouts import people_of
 from unlearnkit.compliance.requests.desk import Desk
-from unlearnkit.compliance.requests.intake import Intake, checked, read_intake
+from unlearnkit.compliance.requests.intake import Intake, checked, in_order, read_intake
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import Fulfilled, Shown
@@ -137,14 +137,13 @@ class RequestIntake(WorkspaceFiles):
         return checked(found, self.policies(), today=self.today, jurisdiction=jurisdiction)
 
     def take_in(self, intake: Intake, *, by: str | None = None) -> tuple[Request, ...]:
-        """Record the requests that `read_intake` found to be good, all together or none, the earliest first.
+        """Record the requests that `read_intake` found to be good, all together or none; a person's earliest first.
 
         Example:
             made = office.take_in(office.read_intake("requests.csv").require_whole("requests.csv"))
         """
         desk = self._at_desk(by, with_key=True)
-        arrivals = sorted(intake.arrivals, key=lambda item: item.received or self.today)
-        return tuple(desk.receive_all(arrivals))
+        return tuple(desk.receive_all(in_order(intake.arrivals, today=self.today)))
 
     def strangers(self, subjects: Sequence[str]) -> tuple[int, ...]:
         """Which of these people are in no release in force, by their place in the list.

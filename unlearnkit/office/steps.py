@@ -49,7 +49,7 @@ class RequestSteps(RequestIntake):
             on: The day.
             by: Who corrected it.
         """
-        return self._at_desk(by).correct(id_of(request), received=received, source=source, on=on)
+        return self._at_desk(by).correct_receipt(id_of(request), received=received, source=source, on=on)
 
     def ask_identity(self, request: Asked, *, on: date | None = None, by: str | None = None) -> Request:
         """The person was asked to show who they are."""
@@ -69,7 +69,7 @@ class RequestSteps(RequestIntake):
 
     def resume_clock(self, request: Asked, *, on: date | None = None, by: str | None = None) -> Request:
         """The clock runs on from that day on: so many days later the answer is due."""
-        return self._at_desk(by).resume(id_of(request), on=on)
+        return self._at_desk(by).resume_clock(id_of(request), on=on)
 
     def extend(self, request: Asked, *, reason: str, on: date | None = None, by: str | None = None) -> Request:
         """The person was told, in time and with the reason, a word of the policy, that it takes longer."""

@@ -154,9 +154,9 @@ def test_a_clock_that_stood_still_runs_on_by_so_many_days(office, clock):
     paused = desk.pause("R1", reason="identity-in-doubt", on=date(2025, 2, 22))
     assert (paused.state, paused.next_due) == ("paused", None)
     clock.time += timedelta(days=1)
-    resumed = desk.resume("R1")
+    resumed = desk.resume_clock("R1")
     assert (resumed.paused, resumed.respond.day) == (12, date(2025, 4, 1))  # 20 March and twelve days
     assert desk.pause("R1", reason="identity-in-doubt").is_paused
     clock.time += timedelta(days=4)
-    assert desk.resume("R1").respond.day == date(2025, 4, 7)  # sixteen days: 5 April is a Saturday
+    assert desk.resume_clock("R1").respond.day == date(2025, 4, 7)  # sixteen days: 5 April is a Saturday
     assert desk.extend("R1", reason="complexity").respond.day == date(2025, 6, 5)  # 20 May and sixteen days

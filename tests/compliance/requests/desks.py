@@ -46,11 +46,13 @@ def raw(log: AuditLog) -> bytes:
 STEPS = {
     "acknowledge": lambda desk, name: desk.acknowledge(name),
     "assign": lambda desk, name: desk.assign(name, to="privacy-officer"),
-    "correct": lambda desk, name: desk.correct(name, received=desk.register().get(name).received - timedelta(days=1)),
+    "correct": lambda desk, name: desk.correct_receipt(
+        name, received=desk.register().get(name).received - timedelta(days=1)
+    ),
     "ask identity": lambda desk, name: desk.ask_identity(name),
     "fail identity": lambda desk, name: desk.fail_identity(name, method="in-person"),
     "pause": lambda desk, name: desk.pause(name, reason="identity-in-doubt"),
-    "resume": lambda desk, name: desk.resume(name),
+    "resume": lambda desk, name: desk.resume_clock(name),
     "verify": lambda desk, name: desk.verify_identity(name, method="in-person"),
     "extend": lambda desk, name: desk.extend(name, reason="complexity"),
     "assess": lambda desk, name: desk.assess(name, decision="fulfil"),

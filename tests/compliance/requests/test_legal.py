@@ -30,19 +30,19 @@ def desk(log):
 
 def test_a_receipt_is_corrected_and_what_is_due_follows_while_both_stay_recorded(desk):
     desk.receive(["ann"], source="email", on=date(2024, 3, 4))  # a year too early
-    right = desk.correct("R1", received=date(2025, 3, 4), source="letter")
+    right = desk.correct_receipt("R1", received=date(2025, 3, 4), source="letter")
     assert (right.received, right.source, right.state) == (date(2025, 3, 4), "letter", "received")
     assert right.respond.day == date(2025, 4, 4)
     assert right.steps[0].on == date(2024, 3, 4)
     assert desk.acknowledge("R1", on=date(2025, 3, 4)).state == "acknowledged"
     with pytest.raises(RefusedError, match="it was acknowledged on 2025-03-04, before 2025-03-05"):
-        desk.correct("R1", received=date(2025, 3, 5))
+        desk.correct_receipt("R1", received=date(2025, 3, 5))
     with pytest.raises(RefusedError, match="nothing of it is other than it was"):
-        desk.correct("R1", source="letter")
+        desk.correct_receipt("R1", source="letter")
     with pytest.raises(PolicyError, match="does not list 'pigeon'"):
-        desk.correct("R1", source="pigeon")
+        desk.correct_receipt("R1", source="pigeon")
     with pytest.raises(ValueError, match="a day in the future"):
-        desk.correct("R1", received=date(2025, 3, 6))
+        desk.correct_receipt("R1", received=date(2025, 3, 6))
 
 
 def test_what_was_recorded_by_mistake_takes_no_duplicate_with_it(log, desk):
@@ -147,7 +147,7 @@ def test_while_the_clock_stands_still_nothing_is_decided(desk):
         with pytest.raises(RefusedError, match=r"R1 cannot become .*: it is paused") as caught:
             attempt()
         assert caught.value.hint == "`unlearnkit requests resume`"
-    assert desk.resume("R1").next_due == desk.register().get("R1").respond
+    assert desk.resume_clock("R1").next_due == desk.register().get("R1").respond
 
 
 def test_steps_together_are_decided_under_one_lock_and_a_refused_one_is_left_out(desk, log, monkeypatch):

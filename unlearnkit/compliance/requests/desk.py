@@ -82,7 +82,7 @@ class Desk(Counter):
         """Somebody works on it from now on: a word of the policy's actors."""
         return self._step(Event.ASSIGNED, request, on, lambda asked: {"to": asked.word("actors", to)})
 
-    def correct(
+    def correct_receipt(
         self, request: str, *, received: date | None = None, source: str | None = None, on: date | None = None
     ) -> Request:
         """It was received on another day, or in another way, than was recorded. None: that was right."""
@@ -114,7 +114,7 @@ class Desk(Counter):
         """The clock stands still from that day on, for a reason that the law knows."""
         return self._step(Event.PAUSED, request, on, lambda asked: {"reason": asked.word("pause_reasons", reason)})
 
-    def resume(self, request: str, *, on: date | None = None) -> Request:
+    def resume_clock(self, request: str, *, on: date | None = None) -> Request:
         """The clock runs on from that day on."""
         return self._step(
             Event.RESUMED, request, on, lambda asked: {"respond": resumed_due(asked.policy, asked.request, asked.on)}

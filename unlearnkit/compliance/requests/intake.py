@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
@@ -113,6 +114,14 @@ def checked(intake: Intake, policies: Policies, *, today: date, jurisdiction: st
         except (ValueError, PolicyError) as err:
             bad.append(Problem(arrival.row, str(err)))
     return Intake(tuple(good), tuple(sorted(bad, key=lambda problem: problem.row)))
+
+
+def in_order(arrivals: Sequence[Arrival], *, today: date) -> tuple[Arrival, ...]:
+    """The order of the file, but that of one person the earliest comes first: whose day counts, the others follow."""
+    of_each: defaultdict[str, deque[Arrival]] = defaultdict(deque)
+    for arrival in sorted(arrivals, key=lambda item: item.received or today):
+        of_each[checked_name(arrival.subject)].append(arrival)
+    return tuple(of_each[checked_name(arrival.subject)].popleft() for arrival in arrivals)
 
 
 def _checked(arrival: Arrival, policies: Policies, today: date) -> Arrival:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -265,10 +265,6 @@ class Step:
     def on(self) -> date:
         """The day it happened, which may be before it was recorded."""
         return self.body.on
-
-    def days_late(self, timezone: tzinfo = UTC) -> int:
-        """How many days after it happened it was recorded; in a place where days begin and end with ``timezone``."""
-        return max(0, (self.time.astimezone(timezone).date() - self.on).days)
 
 
 def parse_body(event: Event, body: Mapping[str, Any], *, where: str) -> Body:
