@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unlearnkit.bundle import Bundle
+from unlearnkit.bundle import Bundle, PseudonymKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
@@ -26,6 +26,7 @@ from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
 from unlearnkit.office.intake import Asked, id_of
+from unlearnkit.office.purging import require_present_names
 from unlearnkit.office.steps import RequestSteps
 from unlearnkit.records import to_json
 
@@ -174,6 +175,8 @@ class ReleaseSteps(RequestSteps):
 
         def prepare(view: LogView) -> None:
             require_kept_promises(view.register, opened)
+            if view.register.forgotten and self.pseudonym_key_path.exists():
+                require_present_names(PseudonymKey.load(self.pseudonym_key_path), opened.units, view.register)
             remember(self.root, f"{name}@{version}", opened.path)
 
         return self._record_release(said, prepare)

@@ -130,6 +130,7 @@ class Counter:
             received.append((key.pseudonym(checked_name(item.subject)), jurisdiction, members))
         self._policies.keep(used)
         with self.deciding() as record:
+            self._require_present(key)
             ids = []
             for subject, jurisdiction, members in received:
                 linked = {**members, **self._register.links(subject, jurisdiction)}
@@ -201,6 +202,15 @@ class Counter:
             f"the pseudonym key was destroyed, as entry {destroyed} of the log says: nobody can be named any more",
             hint="make a new workspace for new requests; those in this log can be worked on by their ids",
         )
+
+    def _require_present(self, key: PseudonymKey) -> None:
+        """Refuse a key that knows people who were forgotten: it would name newer people otherwise than others do."""
+        last = next(reversed(self._register.forgotten), None)
+        if last is not None and not key.unknown([last]):
+            raise RefusedError(
+                f"the pseudonym key still knows people who were forgotten with entry {self._register.forgotten[last]}",
+                hint="`unlearnkit requests purge --due` finishes what was interrupted",
+            )
 
 
 def _reference(key: PseudonymKey, number: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, tzinfo
@@ -23,12 +23,14 @@ from unlearnkit.compliance.requests.clocks import (
 from unlearnkit.compliance.requests.counter import Counter
 from unlearnkit.compliance.requests.legal import check_legal
 from unlearnkit.compliance.requests.request import Request
-from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Fulfilled, Shown
+from unlearnkit.compliance.requests.steps import BODIES, PURGED, Body, Event, Fulfilled, Purged, Shown
 from unlearnkit.errors import RefusedError
 from unlearnkit.names import REQUEST_ID
 
 Gate = Callable[[Request, Fulfilled, Position, Policy], Shown]
 """By what evidence it is shown that a request was met; raises if it is not. The log up to a place counts."""
+
+_MOST_PURGED = 2000  # requests in one entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,21 @@ class Desk(Counter):
         """They have confirmed that they did."""
         return self._step(Event.RECIPIENT_CONFIRMED, request, on, lambda asked: _recipient(asked, recipient))
 
+    def forget(self, subjects: Collection[str]) -> tuple[Request, ...]:
+        """Record that these people are forgotten, whose requests are needed no longer; then the key has to be replaced.
+
+        Returns their requests. RefusedError if one of them is needed still.
+        """
+        by, today = self._policies.default.require_word("actors", self._actor), self.today
+        with self.deciding() as record:
+            theirs: dict[str, list[str]] = {name: [] for name in subjects}
+            for request in self._register.requests.values():
+                if request.subject in theirs:
+                    theirs[request.subject].append(request.id)
+            for some in _batches(theirs.values()):
+                record(PURGED, Purged(requests=tuple(some), by=by, on=today))
+        return tuple(self._register.get(name) for names in theirs.values() for name in names)
+
     def _step(self, event: Event, name: str, on: date | None, members: _Members) -> Request:
         make: Callable[..., Body] = BODIES[event]
         with self.deciding() as record:
@@ -237,6 +254,18 @@ class Desk(Counter):
 
     def _policy_of(self, request: Request) -> Policy:
         return self._policies.received_under(request.policy_digest)
+
+
+def _batches(groups: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+    """Groups, whole, in lists that are short enough for an entry each."""
+    batch: list[str] = []
+    for group in groups:
+        if batch and len(batch) + len(group) > _MOST_PURGED:
+            yield batch
+            batch = []
+        batch = [*batch, *group]
+    if batch:
+        yield batch
 
 
 def _method(asked: _Asked, method: str) -> Mapping[str, object]:

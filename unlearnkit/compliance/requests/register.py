@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from unlearnkit.compliance.log.clock import format_time, latest_day
@@ -16,14 +16,14 @@ from unlearnkit.compliance.log.entry import START, Entry, advance
 from unlearnkit.compliance.policy.policy import MISTAKE
 from unlearnkit.compliance.requests.legal import check_legal
 from unlearnkit.compliance.requests.request import Request
-from unlearnkit.compliance.requests.steps import Acted, Event, Received, Step, Withdrawn, parse_body
+from unlearnkit.compliance.requests.steps import PURGED, Acted, Event, Purged, Received, Step, Withdrawn, parse_body
 from unlearnkit.compliance.requests.trail import Trail
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.names import NAMES, KeyFingerprint, NamesVersion
 from unlearnkit.records import from_json
 
 KEY_CREATED, KEY_DESTROYED = "pseudonym-key-created", "pseudonym-key-destroyed"
-_RESERVED = ("request-", "pseudonym-key-")
+_RESERVED = ("request-", "requests-", "pseudonym-key-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Register:
         """Fingerprint of the pseudonym key that all requests are under, destroyed or not; None before it was made."""
         self.key_destroyed: int | None = None
         """The entry that says that the pseudonym key was destroyed."""
+        self.forgotten: dict[str, int] = {}
+        """Pseudonyms of people whom the pseudonym key has forgotten, in order, with the entries that say so."""
         self.end = START
         """The place after the last entry that was replayed."""
         self._latest: dict[tuple[str, str | None], str] = {}  # by subject and law, the last that is no duplicate
@@ -76,6 +78,9 @@ class Register:
         """
         if kind in (KEY_CREATED, KEY_DESTROYED):
             self._apply_key(index, kind, body)
+            return None
+        if kind == PURGED:
+            self._forget(index, body, time)
             return None
         if kind not in set(Event):
             if kind.startswith(_RESERVED):
@@ -130,9 +135,40 @@ class Register:
                 f"requests cannot be recorded under pseudonym key {body.key}{destroyed}; in force: {self.key}",
                 hint="pseudonyms under another key would hide duplicates; use the workspace's key, or a new workspace",
             )
+        if body.subject in self.forgotten:
+            raise RefusedError(
+                f"entry {index} is about somebody who was forgotten with entry {self.forgotten[body.subject]}",
+                hint="the pseudonym key is an older copy: use the one that the workspace has now",
+            )
         links = self.links(body.subject, body.jurisdiction)
         if links != {n: link for n in ("duplicate_of", "follows") if (link := getattr(body, n)) is not None}:
             raise RefusedError(f"entry {index} must be linked to the other requests of its subject: expected {links}")
+
+    def needed_until(self) -> dict[str, date]:
+        """By subject, the last day on which their requests are needed; far away while one of them is open."""
+        found: dict[str, date] = {}
+        for request in self.requests.values():
+            if not request.duplicate_of:
+                found[request.subject] = max(found.get(request.subject, date.min), request.needed_until)
+        return found
+
+    def _forget(self, index: int, body: Mapping[str, Any], time: datetime) -> None:
+        said = from_json(Purged, body, where=f"entry {index}: {PURGED}")
+        if said.on > latest_day(time):
+            raise RefusedError(f"purged on a day in the future: got {said.on}, recorded {format_time(time)}")
+        named = set(said.requests)
+        subjects = {self.get(name).subject for name in said.requests}
+        needed = self.needed_until()
+        for request in self.requests.values():
+            if request.subject in subjects and request.id not in named:
+                raise RefusedError(f"entry {index} forgets a person, but not their request {request.id}")
+        for name in said.requests:
+            subject = self.requests[name].subject
+            if subject in self.forgotten:
+                raise RefusedError(f"{name} was purged before, with entry {self.forgotten[subject]}")
+            if said.on <= needed[subject]:
+                raise RefusedError(f"{name} cannot be purged: {_why_needed(needed[subject])}")
+        self.forgotten |= dict.fromkeys(sorted(subjects), index)
 
     def _step(self, step: Step, body: Acted) -> Request:
         request = self.get(body.request)
@@ -162,3 +198,7 @@ class Register:
         self.key = key if kind == KEY_CREATED else None
         self.request_key = key
         self.key_destroyed = index if kind == KEY_DESTROYED else None
+
+
+def _why_needed(until: date) -> str:
+    return "the person has an open request" if until == date.max else f"its record is needed until {until}"

@@ -19,9 +19,11 @@ from unlearnkit.compliance.requests.steps import (
     Received,
     RecipientConfirmed,
     RecipientTold,
+    Refused,
     Resumed,
     Shown,
     Step,
+    Withdrawn,
 )
 from unlearnkit.compliance.requests.trail import Trail
 
@@ -124,6 +126,14 @@ class Request:
     def unconfirmed(self) -> tuple[str, ...]:
         """The kinds of recipients that were told and have not confirmed."""
         return tuple(name for name in self.told if name not in self.confirmed)
+
+    @property
+    def needed_until(self) -> date:
+        """The last day on which its record is needed; far away while it is open."""
+        if not self.is_closed:
+            return date.max
+        bodies = (self.latest[event].body for event in CLOSING if event in self.latest)
+        return max(body.retain_until for body in bodies if isinstance(body, Refused | Fulfilled | Withdrawn))
 
     def last(self, event: Event) -> Step | None:
         """The last step of this kind."""
