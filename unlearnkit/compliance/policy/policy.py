@@ -303,14 +303,35 @@ class Policy:
         return (*([self.jurisdiction] if self.jurisdiction else []), *self.places)
 
     def deadline(self, name: str, jurisdiction: str | None = None) -> Deadline | None:
-        """A deadline in a jurisdiction: that place's own, or else the policy's; None if neither has one."""
+        """A deadline, as a place has it, or else the policy.
+
+        Args:
+            name: of `Deadlines`, such as "respond".
+            jurisdiction: where; None: as the policy has it.
+
+        Returns:
+            The deadline; None if neither has one.
+
+        """
         place = self.places.get(jurisdiction or "")
         own: Mapping[str, Deadline] = {} if place is None else dict(place.deadlines.items())
         found: Deadline | None = own.get(name, getattr(self.deadlines, name))
         return found
 
     def require_deadline(self, name: str, jurisdiction: str | None = None) -> Deadline:
-        """`deadline`, but PolicyError if there is none."""
+        """`deadline`, where there has to be one.
+
+        Args:
+            name: of `Deadlines`, such as "respond".
+            jurisdiction: where; None: as the policy has it.
+
+        Returns:
+            The deadline.
+
+        Raises:
+            PolicyError: there is none.
+
+        """
         deadline = self.deadline(name, jurisdiction)
         if deadline is None:
             raise PolicyError(f"policy {self.name} has no deadline {name!r}", hint=f"add [deadlines.{name}] to it")
