@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import Role
@@ -74,8 +75,9 @@ class CertificateSteps(ClearingSteps):
             file: The evidence.
             bundle: What it is about.
         """
-        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+        raw = read_bounded(Path(file), MAX_DOCUMENT)
+        keys = self.trust_in(sha256_hex(raw)).keys(Role.CERTIFICATE_SIGNER)
+        return verify_evidence(raw, where=str(file), keys=keys, bundle=bundle)
 
     def open_replay(self, file: Path | str, bundle: Bundle) -> SignedReplay:
         """The signed replay of a bundle in a file, by somebody trusted; raises as `verify_signed_replay` does.
@@ -84,8 +86,9 @@ class CertificateSteps(ClearingSteps):
             file: What `audit_replay` has signed.
             bundle: What it is about.
         """
-        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_signed_replay(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+        raw = read_bounded(Path(file), MAX_DOCUMENT)
+        keys = self.trust_in(sha256_hex(raw)).keys(Role.CERTIFICATE_SIGNER)
+        return verify_signed_replay(raw, where=str(file), keys=keys, bundle=bundle)
 
     def certify(
         self,
@@ -233,7 +236,8 @@ class CertificateSteps(ClearingSteps):
     ) -> Certified:
         where, view, log_key = str(path), self.view(), self.log_key(self.passphrase)
         file = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
-        certificate, keys = trusted_signers(file.envelope, self.trust(), where=where, parse=parse_certificate)
+        trust = self.trust_in(file.digest, view)
+        certificate, keys = trusted_signers(file.envelope, trust, where=where, parse=parse_certificate)
         threshold = policy_of(certificate, where).signing.threshold
         if certificate.log != self.origin:
             raise RefusedError(f"{where} is for the log {certificate.log}, this workspace has {self.origin}")

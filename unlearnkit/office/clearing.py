@@ -149,7 +149,7 @@ class ClearingSteps(ReleaseSteps):
         path, where = Path(file), str(file)
         kept = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
         exclusion = recognise(path) is Kind.EXCLUSION
-        certificate, _ = signed_absence(kept.envelope, self.trust(), exclusion=exclusion, where=where)
+        certificate, _ = signed_absence(kept.envelope, self.trust_in(kept.digest), exclusion=exclusion, where=where)
         entry = self._proved_again(path, kept)
         return CertifiedAbsence(certificate=certificate, digest=kept.digest, path=path, entry=entry)
 

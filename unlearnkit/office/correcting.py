@@ -131,7 +131,7 @@ class CorrectionSteps(CertificateSteps):
         """
         path, where = Path(file), str(file)
         kept = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
-        said, keys = trusted_signers(kept.envelope, self.trust(), where=where, parse=parse_correction)
+        said, keys = trusted_signers(kept.envelope, self.trust_in(kept.digest), where=where, parse=parse_correction)
         require_threshold(policy_of(said, where), keys, where=where)
         index = self._proved_again(path, kept).index
         return RecordedCertificate(

@@ -23,6 +23,7 @@ from unlearnkit.compliance.requests.erasure import destroy_key
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
 from unlearnkit.office.correcting import CorrectionSteps
+from unlearnkit.office.keys import KeySteps
 from unlearnkit.office.releases import ReleaseNamed, only
 from unlearnkit.office.sketches import SketchSteps
 from unlearnkit.verifier.examination import Verification, verify
@@ -40,7 +41,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(CorrectionSteps, SketchSteps):
+class Workspace(CorrectionSteps, SketchSteps, KeySteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:

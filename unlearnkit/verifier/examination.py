@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from unlearnkit.bundle import Bundle, Manifest
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin, verify_checkpoint
 from unlearnkit.compliance.log.proof import Proven, parse_proof, verify_proof
 from unlearnkit.compliance.log.reader import read_entries
-from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
@@ -126,6 +126,13 @@ def examine(path: Path, beside: Materials) -> Verification | Failure:
     return Verification(path=path, kind=kind, value=value, checks=checks.passed, unchecked=checks.unchecked)
 
 
+def _require_counting(beside: Materials) -> None:
+    """By the log, where one was given that is trusted: it says which keys were revoked, and when things were there."""
+    if beside.log is not None and not beside.is_ours:
+        with suppress(UnknownNameError):
+            beside.require_counting(beside.view())
+
+
 def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> Verified:  # noqa: PLR0911  one a kind
     match kind:
         case Kind.BUNDLE:
@@ -146,7 +153,7 @@ def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> V
             raw, exclusion = read_bounded(path, MAX_DOCUMENT), kind is Kind.EXCLUSION
             return verify_absence(raw, where=str(path), exclusion=exclusion, beside=beside, checks=checks)
         case Kind.CORRECTION:
-            return verify_correction(path.read_bytes(), where=str(path), beside=beside, checks=checks)
+            return verify_correction(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
 
 
 def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
@@ -162,6 +169,7 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     for first, last, tensors in bundle.weight_sketches():
         checks.add("weights", f"{len(tensors)} along directions {first} to {last}")
     verify_in_use(beside.model, bundle, checks)
+    _require_counting(beside)
     checks.leave_out("whether its numbers are those of its recipe, which training again tells")
     return bundle
 
@@ -213,8 +221,9 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
 
 
 def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
-    bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
-    found = verify_evidence(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
+    bundle = beside.opened()
+    found = beside.ask(path, bundle, verify_evidence)
+    _require_counting(beside)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}")
     checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")
@@ -223,8 +232,9 @@ def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
 
 
 def _replay(path: Path, beside: Materials, checks: Checklist) -> SignedReplay:
-    bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
-    found = verify_signed_replay(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
+    bundle = beside.opened()
+    found = beside.ask(path, bundle, verify_signed_replay)
+    _require_counting(beside)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}, its recipe and all of its probes")
     checks.add("directions", f"{len(found.report.directions)} replayed, as the auditor's seed gives them")

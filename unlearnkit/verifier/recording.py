@@ -9,7 +9,6 @@ from typing import Any, Protocol
 from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.proof import Proven, verify_proof
-from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import VerificationError
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates, log_body
@@ -58,28 +57,30 @@ def verify_in_log(file: CertificateFile, certificate: Certificate, view: LogView
     return entry
 
 
-def verify_by_proof(
-    file: CertificateFile, certificate: Certificate, trust: TrustStore, *, quorum: int, where: str
-) -> Proven | None:
-    """What the proof beside a certificate shows; None where there is none. quorum: of witnesses.
+def verify_by_proof(file: CertificateFile, certificate: Certificate, beside: Materials, *, where: str) -> Proven | None:
+    """What the proof beside a certificate shows; None where there is none.
 
     Raises:
         VerificationError: The proof is of another entry or log, or a trusted key did not sign that log.
         UnknownNameError: Nobody is trusted to keep such a log.
     """
-    proven = proven_entry(file, certificate.log, trust, quorum=quorum, where=where)
+    proven = proven_entry(file, certificate.log, beside, where=where)
     if proven is not None:
         _verify_entry(proven.entry, file, certificate)
     return proven
 
 
-def proven_entry(file: CertificateFile, origin: str, trust: TrustStore, *, quorum: int, where: str) -> Proven | None:
-    """The entry that is kept with a certificate, in the log of that name; raises as `verify_by_proof` does."""
+def proven_entry(file: CertificateFile, origin: str, beside: Materials, *, where: str) -> Proven | None:
+    """The entry that is kept with a certificate, in the log of that name; raises as `verify_by_proof` does.
+
+    A key of the log that has ended is enough where the log is at hand, which is then held to what that key signed.
+    """
     if file.recorded is None:
         return None
     line, proof = file.recorded
-    key = trust.log(origin)
-    return verify_proof(proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=quorum)
+    key, witnesses = beside.trust.log(origin), beside.trust.witnesses
+    known = key.ever if beside.has_log(origin) else key
+    return verify_proof(proof, where=f"{where}: proof", line=line, log=known, witnesses=witnesses, quorum=beside.quorum)
 
 
 class Placed(Protocol):
@@ -115,7 +116,7 @@ def verify_in_place(
         VerificationError: Something else is there, or is not signed yet; or the entry kept with it is another one.
         UnknownNameError: The log is not at hand.
     """
-    proven = proven_entry(file, certificate.log, beside.trust, quorum=beside.quorum, where=checks.about)
+    proven = proven_entry(file, certificate.log, beside, where=checks.about)
     if proven is not None:
         beside.seen(proven.checkpoint)
     view, index = beside.view(origin=certificate.log), certificate.index

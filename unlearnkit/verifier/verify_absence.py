@@ -63,7 +63,10 @@ def verify_absence(
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
-    certificate, signers = signed_absence(file.envelope, beside.trust, exclusion=exclusion, where=where)
+    verify_signatures = partial(signed_absence, file.envelope, exclusion=exclusion, where=where)
+    beside.recorded([file.digest], file.time)
+    certificate, signers = beside.signed(file.digest, verify_signatures)
+    beside.recorded([item.artefacts.bundle for item in certificate.looked], file.time)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
     kind, body = entry_type(certificate), clearing_body(certificate, file.envelope)
     entry, view = verify_in_place(file, certificate, kind=kind, body=body, beside=beside, checks=checks)
@@ -84,8 +87,10 @@ def verify_absence(
         _verify_exclusion(certificate, view)
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
         checks.add("exclusion", f"they were in {left}, trained by another recipe")
-    policy = policy_of(certificate, where)
-    verify_expected(beside.expected, file.envelope, policy, trust=beside.trust, recorded=entry.time, checks=checks)
+    policy, trust = policy_of(certificate, where), beside.trust_beside(view, file.digest)
+    verify_signatures(trust)
+    beside.require_counting(view)
+    verify_expected(beside.expected, file.envelope, policy, trust=trust, recorded=entry.time, checks=checks)
     checks.leave_out("whether data of theirs is listed under other names, which who signed the bundles vouches for")
     return VerifiedAbsence(
         certificate=certificate,
