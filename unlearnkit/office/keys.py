@@ -15,7 +15,7 @@ from unlearnkit.compliance.policy.trust import Signer
 from unlearnkit.compliance.policy.trust_text import with_end, with_key
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError
-from unlearnkit.files import MAX_SETTINGS, PUBLIC_MODE, fsync_directory, read_bounded, write_atomic
+from unlearnkit.files import MAX_SETTINGS, PUBLIC_MODE, fsync_directory, read_bounded, read_private, write_atomic
 from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.records import to_json
 from unlearnkit.signing.keys import (
@@ -81,6 +81,7 @@ class KeySteps(CertificateSteps):
             self._edit_trust(with_key(self._trust_text(), signer, where=str(self.trust_path)))
         self._put_in_place(name, old, new)
         publish_checkpoint(self.open_log(), self.log_key(self.passphrase))
+        self._next(name).unlink(missing_ok=True)  # as long as it is there, the rotation goes on
         kept = self.key_before(name, old)
         return RotatedKey(name=name, key=old.key_id, successor=new.key_id, kept=kept if kept.exists() else None)
 
@@ -111,12 +112,11 @@ class KeySteps(CertificateSteps):
             )
         view, log = self.view(), self.open_log()
         with log.exclusive() as writer:
+            if since is not None and since > writer.now():
+                raise ValueError(f"a time in the future: got {since}, it is {writer.now()}")
             ended = view.up_to(writer.end).keyring.revoked().get(found.key_id)
             if ended is None or (since is not None and since < ended):
-                now = writer.begin_second()
-                if since is not None and since > now:
-                    raise ValueError(f"a time in the future: got {since}, it is {now}")
-                ended = since or now
+                ended = since or writer.begin_second()
                 said = KeyRevoked(key=found.key_id, since=ended, reason=reason, by=self._who(None))
                 writer.record_many([draft(KEY_REVOKED, to_json(said))])
         self._edit_trust(with_end(self._trust_text(), found.key_id, ended, where=str(self.trust_path)))
@@ -127,7 +127,7 @@ class KeySteps(CertificateSteps):
         """The key that shall be the next, on disk."""
         if to is not None or (name == SIGNER and self.sign):
             return self._new_commanded(name, to)
-        file = self.keys_path / f"{name}.next.pem"
+        file = self._next(name)
         if not file.exists():
             write_private_key(file, PrivateKey.generate(_ALGORITHMS[name]), passphrase=self.passphrase)
         return read_private_key(file, passphrase=self.passphrase).public
@@ -138,6 +138,10 @@ class KeySteps(CertificateSteps):
         if name != SIGNER or to.algorithm is not Algorithm.P256:
             raise RefusedError(f"only a signer's key can be another's, of P-256: got {to!r} for the {name}")
         return to
+
+    def _next(self, name: str) -> Path:
+        """Where the new private key is until everything else is done."""
+        return self.keys_path / f"{name}.next.pem"
 
     def _record_rotation(self, name: str, new: PublicKey, view: LogView) -> PublicKey:
         """Record that the new key takes the place of the one in use; gives that one."""
@@ -151,13 +155,15 @@ class KeySteps(CertificateSteps):
         return old.public
 
     def _put_in_place(self, name: str, old: PublicKey, new: PublicKey) -> None:
-        """Rename the files, the old private key first; what a crash left done is not done again."""
-        keys, following = self.keys_path, self.keys_path / f"{name}.next.pem"
+        """The old private key goes aside first; what a crash left done is done again, and comes to the same."""
+        keys, following, before = self.keys_path, self._next(name), self.key_before(name, old)
         current = keys / f"{name}.pem"
-        if current.exists() and not self.key_before(name, old).exists():
-            current.rename(self.key_before(name, old))
+        if current.exists() and not before.exists():
+            before.hardlink_to(current)
         if following.exists():
-            following.rename(current)
+            write_atomic(current, read_private(following))
+        else:
+            current.unlink(missing_ok=True)
         if name == LOG:
             write_atomic(keys / "log.vkey", f"{note_key(self.origin, new).vkey}\n".encode(), mode=PUBLIC_MODE)
         else:

@@ -224,9 +224,9 @@ def verify_note(
     return VerifiedNote(note.unverified_text, cosignatures, tuple(key.public for key in own))
 
 
-def _retired(log: NoteKey, found: Collection[tuple[str, bytes]]) -> str | None:
+def _retired(log: NoteKey, found: Collection[tuple[str, bytes]]) -> str:
     if not any(_identity(key) in found for key in log.retired):
-        return None
+        return "if the log has a new key since, who keeps it gives you its vkey"
     return "it is signed with a key that has ended: such a one counts only for what its log has under a newer key"
 
 
