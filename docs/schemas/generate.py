@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.bundle.pseudonym import KeptPseudonyms
 from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
@@ -22,8 +23,9 @@ from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
 from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
+from unlearnkit.compliance.requests.receipt import Receipt
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
-from unlearnkit.compliance.requests.steps import BODIES
+from unlearnkit.compliance.requests.steps import BODIES, PURGED, Purged
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
 from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absence, Cleared, Exclusion
@@ -49,6 +51,8 @@ RECORDS = {
     "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
     "key-rotation": Succession,
+    "receipt": Receipt,
+    "pseudonyms": KeptPseudonyms,
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
@@ -62,6 +66,7 @@ ENTRY_BODIES: dict[str, type] = {
     ENTRY_SET_ASIDE: EntrySetAside,
     REPAIRED: Repaired,
     **KEY_BODIES,
+    PURGED: Purged,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
     **{event.value: kind for event, kind in SKETCH_BODIES.items()},

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.names import normal_name
-from unlearnkit.training.adapters.transformers import settings_of
+from unlearnkit.training.adapters import lightning, transformers
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
 from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
@@ -172,7 +172,38 @@ class Recipe:
             >>> uk.Recipe.from_trainer(trainer, units=owners)  # doctest: +SKIP
 
         """
-        return cls(**({"name": "trainer", "units": units} | settings_of(trainer, loss) | settings))
+        return cls(**({"name": "trainer", "units": units} | transformers.settings_of(trainer, loss) | settings))
+
+    @classmethod
+    def from_lightning(
+        cls,
+        trainer: Any,  # noqa: ANN401  lightning is no dependency
+        *,
+        loss: Loss,
+        units: Sequence[str | int | None],
+        **settings: Any,  # noqa: ANN401  any other setting
+    ) -> Recipe:
+        """The run of a ``lightning.Trainer`` that has trained with ``callbacks=[recorder.lightning_callback()]``.
+
+        Args:
+            trainer: after ``trainer.fit(module)``. The module as it was at the start, its data and collator, optimizer,
+                rates, clipping and accumulation are read.
+            loss: ``loss(module, batch) -> [B]``: one loss for each example, whose mean ``training_step`` returned,
+                which is compared on the first batch.
+            units: who owns each example of its data.
+            settings: any other settings of a recipe: ``name``, ``probes``.
+
+        Returns:
+            The recipe.
+
+        Raises:
+            RecipeError: with everything of the Trainer's run that cannot be repeated.
+
+        Example:
+            >>> uk.Recipe.from_lightning(trainer, loss=losses, units=owners)  # doctest: +SKIP
+
+        """
+        return cls(**({"name": "trainer", "units": units} | lightning.settings_of(trainer, loss) | settings))
 
     @cached_property
     def runs(self) -> dict[object, Any]:
@@ -344,6 +375,7 @@ class Recipe:
         """Settings that most runs do without, where this one has them."""
         asked = {
             "recorded": self.recording and self.recording.digest,
+            "accumulate": self.recording and self.recording.accumulate,
             "collate_fn": self.collate_fn and function_digest(self.collate_fn),
             "reduction": self.reduction if self.reduction != "mean" else None,
             "clip_grad_norm": self.clip_grad_norm,

@@ -13,6 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.adapters import lightning
+from unlearnkit.training.adapters.lightning import Riding
 from unlearnkit.training.adapters.transformers import RecorderCallback
 from unlearnkit.training.batches import Array
 from unlearnkit.training.models import uncompiled
@@ -31,6 +33,8 @@ class Recorder:
 
     Args:
         every: keep sums over the weights every so many steps.
+        accumulate: how many batches the loop averages a step's loss over, also where a step has fewer; None: as many
+            as each step has.
 
     Example:
         >>> import copy
@@ -59,10 +63,11 @@ class Recorder:
 
     """
 
-    def __init__(self, *, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every={every}, expected a whole number >= 1")
+    def __init__(self, *, every: int = 1, accumulate: int | None = None) -> None:
+        if every < 1 or (accumulate is not None and accumulate < 1):
+            raise ValueError(f"every={every}, accumulate={accumulate}, expected whole numbers >= 1")
         self.every = every
+        self.accumulate = accumulate
         self._steps: list[RecordedStep] = []
         self._batches: list[RecordedBatch] = []
         self._state: RandomState | None = None
@@ -140,10 +145,25 @@ class Recorder:
         """
         return RecorderCallback(self)
 
+    def lightning_callback(self) -> Riding:
+        """A callback for ``lightning.Trainer``, after which `Recipe.from_lightning` repeats its run.
+
+        Returns:
+            A ``lightning.Callback``.
+
+        Raises:
+            RecipeError: Lightning is not imported.
+
+        Example:
+            >>> trainer = lightning.Trainer(callbacks=[uk.Recorder().lightning_callback()])  # doctest: +SKIP
+
+        """
+        return lightning.callback(self)
+
     @property
     def recording(self) -> Recording:
         """What was recorded up to the last step."""
-        return Recording(tuple(self._steps))
+        return Recording(tuple(self._steps), self.accumulate)
 
 
 class RecordedLoader:
@@ -157,7 +177,6 @@ class RecordedLoader:
         tell(self._telling, self._drawn)
 
     def __iter__(self) -> Iterator[Any]:
-        self._drawn.clear()
         for batch in self._telling:
             self.recorder.batch(self._drawn.popleft())
             yield batch

@@ -43,9 +43,13 @@ class RecordedStep:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A training run as it was."""
+    """A training run as it was.
+
+    accumulate: how many batches the loss of each batch was averaged over; None: as many as its step has.
+    """
 
     steps: tuple[RecordedStep, ...]
+    accumulate: int | None = None
 
     @cached_property
     def parts(self) -> Steps:
