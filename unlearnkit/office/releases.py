@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from unlearnkit.bundle import Bundle, PseudonymKey
+from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
-from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
+from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Role
+from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
@@ -105,9 +108,17 @@ class ReleaseSteps(RequestSteps):
             err.hint = err.hint or REPAIR
             raise
 
+    def trust_in(self, digest: str, view: LogView | None = None) -> TrustStore:
+        """Whose signatures count on what has this digest: now, or when the log recorded it. view: if it was read."""
+        store = self.trust()
+        return (view or self.view()).trusted(store, digest) if store.has_ended else store
+
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
-        trusted = self.trust().keys(Role.SKETCH_SIGNER)
+        place = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+        manifest = place / MANIFEST
+        digest = file_sha256_hex(manifest) if manifest.is_file() else ""
+        trusted = self.trust_in(digest).keys(Role.SKETCH_SIGNER)
         if isinstance(bundle, Bundle):
             if {key.key_id for key in trusted} & set(bundle.signers):
                 return bundle
@@ -261,6 +272,7 @@ class ReleaseSteps(RequestSteps):
         opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
         view, policy = self.view(), self.policy()
         found, rules = view.registry.get(release_id(release)), policy.certificate
+        audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods
         require_bundle_of(found, opened)
         people = set(standing_set(view.register, opened))
         standing = [place for place, unit in enumerate(opened.units) if unit in people]
@@ -271,7 +283,9 @@ class ReleaseSteps(RequestSteps):
             days=max(1, (self.today - found.registered).days),
             audited=max((stratum.most for stratum in policy.audit.strata), default=None),
             probes=tuple(
-                probe_outlook(opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing)
+                probe_outlook(
+                    opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing, audited=audited
+                )
                 for name in _aggregate(opened, rules.probes)
             ),
             strangers=strangers(opened, rules.tolerances.get(OWN_LOSS)),

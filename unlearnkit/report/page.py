@@ -76,7 +76,9 @@ def certificate_page(
         raise ValueError("--log and --evidence take --bundle: numbers are recomputed from that")
     store = trust_at_hand(trust)
     if store is not None:
-        found = verify_signed_certificate(raw, where=where, trust=store)
+        digest = parse_certificate_file(raw, where=where).digest
+        signed = partial(verify_signed_certificate, raw, where=where)
+        found = Materials.at_hand(trust=store).signed(digest, lambda trust: signed(trust=trust))
         return _page(file, raw, found.certificate, Verified.SIGNATURE, found)
     envelope = parse_envelope(parse_certificate_file(raw, where=where).envelope, where=where)
     certificate = parse_certificate(envelope.unverified_payload, where=where)
