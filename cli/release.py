@@ -12,10 +12,12 @@ from .options import BY, ON
 from .output import Output, pass_output
 from .release_list import ListedRelease, ListedReleases, render_listed
 from .release_views import (
+    CardView,
     OneRelease,
     OutlookView,
     Releases,
     ReleaseView,
+    render_card,
     render_outlook,
     render_release,
     render_releases,
@@ -112,6 +114,28 @@ def show(output: Output, *, release: str, bundle: Path | None) -> None:
     found = view.registry.get(release)
     standing = office.standing(found, bundle) if bundle or is_at_hand(office.root, found) else None
     output.emit(OneRelease.of_release(found, view, standing), render_release)
+
+
+@release.command()
+@click.argument("release")
+@click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
+@click.option("-o", "--output", "path", type=click.Path(path_type=Path), help="Write it to this new file.")
+@pass_output
+def card(output: Output, *, release: str, bundle: Path | None, path: Path | None) -> None:
+    """Write a section for RELEASE's model card, in Markdown: what was sketched, what it keeps of people, how they ask.
+
+    \b
+    Example:
+      unlearnkit release card digits@1 -o people.md
+    """
+    import unlearnkit as uk
+    from unlearnkit.files import write_new
+    from unlearnkit.office.card import model_card
+
+    text = model_card(uk.Workspace.find(), release, bundle)
+    if path is not None:
+        write_new(path, text.encode())
+    output.emit(CardView(release=release, path=path, markdown=text), render_card)
 
 
 @release.command()

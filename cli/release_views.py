@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from .output import UNSIGNED, Document, columns, number
@@ -81,6 +82,25 @@ class Releases(Document):
     schema: ClassVar[str] = "unlearnkit/releases/v1"
 
     releases: tuple[ReleaseView, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardView(Document):
+    """The section of a model card. path: where it was written, if anywhere."""
+
+    schema: ClassVar[str] = "unlearnkit/model-card/v1"
+
+    release: str
+    path: Path | None
+    markdown: str
+
+
+def render_card(card: CardView) -> Iterator[str]:
+    """The section itself, or where it is."""
+    if card.path is None:
+        yield from card.markdown.splitlines()
+    else:
+        yield f"card of {card.release}: {card.path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ def recipe(clients: int = CLIENTS, epochs: int = 4) -> uk.Recipe:
         name="adapter",
         model=model,
         loss=name_losses,
-        optimizer=torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0, momentum=0.9),
+        optimizer=torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.3, momentum=0.9),
         data=encode(names),
         units=[f"client-{i % clients:02d}" for i in range(len(names))],
         epochs=epochs,

@@ -92,7 +92,7 @@ def ask(
         reverse = (
             {}
             if _is_own(recipe, probe)
-            else {probe: uk.Reverse(rank=min(rank, len(recipe.unit_names) // 4), residual=0)}
+            else {probe: uk.Reverse(rank=min(rank, len(recipe.unit_names) // 2), residual=0)}
         )
         bundle = uk.sketch(recipe, Path(folder) / "bundle", reverse=reverse, solo=uk.Solo(degree=3), dtype=dtype)
         sketched = time.perf_counter()

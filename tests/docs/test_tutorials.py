@@ -8,7 +8,7 @@ from tests.docs.tutorial import TUTORIALS, blocks, run
 from unlearnkit.taylor.rules.registry import SMOOTH
 
 # Audit somebody goes on in the folder of Answer a request.
-CHAINS = [("adopt-your-run",), ("answer-a-request", "audit-somebody"), ("extend-the-engine",)]
+CHAINS = [("adopt-your-run",), ("answer-a-request", "audit-somebody"), ("extend-the-engine",), ("pipelines",)]
 
 
 @pytest.mark.parametrize("chain", CHAINS, ids=" ".join)

@@ -56,7 +56,7 @@ def page(certificate: CorrectionCertificate, verified=Verified.EVERYTHING, check
 
 
 def test_with_the_workspace_around_it_everything_is_verified_and_every_check_is_shown(office, made):
-    found = certificate_page(office / "ann.json", bundle=office / "bundle", evidence=audits(office))
+    found = certificate_page(office / "ann.json", bundle=office / "bundle")
     assert found.extent is Verified.EVERYTHING
     text = read(found.html).text
     assert "Near enough to a model trained without them" in text
@@ -69,15 +69,11 @@ def test_with_the_workspace_around_it_everything_is_verified_and_every_check_is_
         assert claim.epsilon in text
 
 
-def audits(office: Path) -> list[Path]:
-    return sorted((office / "audits").rglob("*.json"))
-
-
 def test_what_does_not_verify_gets_no_page(office, tmp_path):
     torn = tmp_path / "torn.json"
     torn.write_bytes((office / "ann.json").read_bytes().replace(b"small", b"smell", 1))
     with pytest.raises(UnlearnkitError):
-        certificate_page(torn, bundle=office / "bundle", evidence=audits(office))
+        certificate_page(torn, bundle=office / "bundle")
 
 
 def test_without_a_key_it_says_that_anybody_could_have_written_it_and_that_nothing_was_deleted(

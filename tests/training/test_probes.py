@@ -10,7 +10,7 @@ from torch import nn
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import X, Y, recipe
-from unlearnkit.errors import PiecewiseOpsError
+from unlearnkit.errors import NonFiniteError, PiecewiseOpsError
 
 TARGETS = torch.linspace(-1, 1, 12, dtype=torch.float64)
 PROBES = {
@@ -114,3 +114,12 @@ def test_labels_are_left_as_they_are(tmp_path):
         probes={"rows": lambda m: m(Y)},
     )
     assert sketched(r, tmp_path / "bundle", **CALL).probe("rows").base.shape == (12, 3)
+
+
+@pytest.mark.parametrize("solo", [None, uk.Solo(degree=3)])
+def test_a_probe_whose_series_overflows_is_refused_by_name_before_anything_is_written(tmp_path, solo):
+    probes = {"steep": lambda m: (1e6 * (m(X)[0, 0] - m(X)[0, 0].detach()) + 80).exp()}  # 5e34, steeply
+    settings = {"directions": 0 if solo else 2, "degree": 3, "dtype": "float32", "seed": 0, "solo": solo}
+    with pytest.raises(NonFiniteError, match=r"probe 'steep': a Taylor coefficient of degree \d is not finite"):
+        sketched(recipe(probes=probes), tmp_path / "bundle", progress=False, **settings)
+    assert not (tmp_path / "bundle").exists()

@@ -38,7 +38,7 @@ class Outcome:
 
     def tail(self, weight: str) -> Array:
         """A weight's coefficients, ``[directions, degree, *S]``."""
-        return coefficients(self.weights[weight], self.degree, self.directions)[1]
+        return coefficients(self.weights[weight], self.degree, self.directions, of=f"weight {weight!r}")[1]
 
 
 class ForwardSketching:
@@ -104,7 +104,8 @@ class ForwardSketching:
         weights, probes = train(directions, progress), {}
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
-                probes[name] = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+                found = function(weights, self.run.fixed)
+                probes[name] = coefficients(found, self.degree, len(directions), of=f"probe {name!r}")
             if beside_plain:
                 verify_probe(self.run, name, weights, probes[name][0])
         return Outcome(weights, probes, self.degree, len(directions))

@@ -66,7 +66,7 @@ class SoloSketching:
         rows[torch.arange(last - first), torch.from_numpy(positions)] = 1
         weights = self.forward.trainer.train(rows, lambda _: progress(last - first))
         if self.keep_weights:
-            tails = {name: self._tail(leaf, last - first) for name, leaf in weights.items()}
+            tails = {name: self._tail(leaf, last - first, f"weight {name!r}") for name, leaf in weights.items()}
             self._partial.store_solo_weights(first, last, tails)
         return {f"probes/{name}": self._probe(name, weights, positions) for name in self.forward.probes}
 
@@ -75,13 +75,13 @@ class SoloSketching:
         run, function = self.forward.run, self.forward.probes[name]
         with torch.no_grad(), run.random_numbers(run.recipe.steps):
             if isinstance(function, OwnLossFunction):
-                tails = self._tail(function(weights, run.fixed, positions), len(positions))
+                tails = self._tail(function(weights, run.fixed, positions), len(positions), f"probe {name!r}")
                 return np.ascontiguousarray(tails[np.arange(len(positions)), :, np.arange(len(positions))])
-            return self._tail(function(weights, run.fixed), len(positions))
+            return self._tail(function(weights, run.fixed), len(positions), f"probe {name!r}")
 
-    def _tail(self, leaf: Leaf, units: int) -> Array:
+    def _tail(self, leaf: Leaf, units: int, of: str) -> Array:
         """Real coefficients ``[units, degree, *S]``."""
-        return np.ascontiguousarray(coefficients(leaf, self.wanted.degree, units)[1].real)
+        return np.ascontiguousarray(coefficients(leaf, self.wanted.degree, units, of=of)[1].real)
 
 
 def _name(first: int, last: int) -> str:

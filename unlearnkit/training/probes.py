@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlearnkit.errors import RecipeError
+from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.check import Problem
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.interpreter import Interpreter
@@ -114,9 +114,18 @@ def probe_value(
     raise RecipeError(f"probe {name!r} returned {found}, expected a tensor of real numbers", hint=_RESULT)
 
 
-def coefficients(result: Jet | Tensor, degree: int, directions: int) -> tuple[Array, Array]:
-    """What a bundle stores of a probe: base ``[*P]`` and coefficients ``[directions, degree, *P]``."""
+def coefficients(result: Jet | Tensor, degree: int, directions: int, *, of: str) -> tuple[Array, Array]:
+    """What a bundle stores of a probe: base ``[*P]`` and coefficients ``[directions, degree, *P]``.
+
+    of: what it is, for the NonFiniteError where a coefficient is not finite.
+    """
     if not isinstance(result, Jet):  # the probe does not depend on any trained weight
         base: Array = result.detach().cpu().numpy()
         return base, np.zeros((directions, degree, *base.shape), dtype=np.result_type(base, np.complex64))
-    return result.constant.detach().cpu().numpy(), result.tail.detach().transpose(0, 1).contiguous().cpu().numpy()
+    tail = result.tail.detach()
+    if not bool(tail.isfinite().all()):
+        (broken, *_), *_ = (~tail.isfinite()).nonzero().tolist()
+        message = f"{of}: a Taylor coefficient of degree {broken + 1} is not finite, though training's all are"
+        hint = "lower the learning rate or the degree, or use float64"
+        raise NonFiniteError(message, step=None, node=of, where="the trained model", hint=hint)
+    return result.constant.detach().cpu().numpy(), tail.transpose(0, 1).contiguous().cpu().numpy()
