@@ -22,6 +22,7 @@ IDS = torch.randint(9, (4, 5), generator=GENERATOR)
 WEIGHTS = torch.rand(4, 5, generator=GENERATOR, dtype=torch.float64)
 CUBE = torch.randn(2, 3, 3, generator=GENERATOR, dtype=torch.float64)
 OFFSETS = torch.tensor([0, 3, 3, 11])
+LAST = torch.tensor([0, 3, 3, 20])
 CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {
     "normalize": (F.normalize, (A,), {}),
     "normalize a zero": (F.normalize, (A * 0,), {"eps": 1e-3}),
@@ -40,6 +41,10 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {
     "largest of bags": (F.embedding_bag, (IDS, TABLE), {"mode": "max"}),
     "bags by offsets": (F.embedding_bag, (IDS.flatten(), TABLE, OFFSETS), {}),
     "sums of bags by offsets": (F.embedding_bag, (IDS.flatten(), TABLE, OFFSETS), {"mode": "sum"}),
+    "bags with the last offset": (F.embedding_bag, (IDS.flatten(), TABLE, LAST), {"include_last_offset": True}),
+    "largest of bags with padding": (F.embedding_bag, (IDS, TABLE), {"mode": "max", "padding_idx": int(IDS[0, 0])}),
+    "largest by offsets": (F.embedding_bag, (IDS.flatten(), TABLE, OFFSETS), {"mode": "max"}),
+    "bags by frequency": (F.embedding_bag, (IDS, TABLE), {"scale_grad_by_freq": True, "mode": "sum"}),
     "cross entropy": (F.binary_cross_entropy_with_logits, (A, B.sigmoid()), {"pos_weight": B[0].exp()}),
 }
 
@@ -96,15 +101,20 @@ class Recommender(nn.Module):
         return F.normalize(hidden) - torch.cdist(hidden, self.users.weight)[:, :3]
 
 
+def losses(m: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return F.cross_entropy(m(batch[0]), batch[1], reduction="none")
+
+
 def test_a_run_with_all_of_it_compiled_is_sketched_as_it_is(tmp_path):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Recommender().double()
+    model.last = torch.compile(model.last, backend="eager")
     ids = torch.randint(9, (12, 5), generator=torch.Generator().manual_seed(1))
     recipe = uk.Recipe(
         name="recommender",
         model=torch.compile(model, backend="eager"),
-        loss=lambda m, batch: F.cross_entropy(m(batch[0]), batch[1], reduction="none"),
+        loss=torch.compile(losses, backend="eager"),
         optimizer=torch.optim.SGD(model.parameters(), lr=0.2),
         data=(ids, ids[:, 1] % 3),
         units=[i // 3 for i in range(12)],

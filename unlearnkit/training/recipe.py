@@ -129,6 +129,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", uncompiled(self.model))
+        object.__setattr__(self, "loss", uncompiled(self.loss))
         verify_settings(vars(self))
         verify_model(self.model)
         verify_function(self.loss, "loss")
@@ -141,7 +142,8 @@ class Recipe:
         copies = copy.deepcopy((self.model, self.optimizer, self.lr_schedule))
         for name, own in zip(("model", "optimizer", "lr_schedule"), copies, strict=True):
             object.__setattr__(self, name, own)
-        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
+        probes = {name: uncompiled(probe) for name, probe in self.probes.items()}
+        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in probes.items()}
         object.__setattr__(self, "probes", bound)
 
     @classmethod

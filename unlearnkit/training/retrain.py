@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from unlearnkit.training.models import uncompiled_inside
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Run, make_run, own_precision
 
@@ -73,7 +74,8 @@ class PlainLoop:
         """Leave the gradient of a step in the parameters."""
         self._optimizer.zero_grad()
         for batch in self.run.batches(step):
-            with torch.enable_grad(), self.run.random_numbers(step, batch.number), sdpa_kernel(SDPBackend.MATH):
+            as_traced = sdpa_kernel(SDPBackend.MATH), uncompiled_inside()
+            with torch.enable_grad(), self.run.random_numbers(step, batch.number), as_traced[0], as_traced[1]:
                 w = self._downweights[batch.units]
                 loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
                 loss.backward()  # type: ignore[no-untyped-call]
