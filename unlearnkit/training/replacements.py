@@ -137,6 +137,7 @@ def _changed_inside(module: Any, *, smooth: bool) -> Iterator[tuple[str, str]]: 
 def _without_spectral_norm(module: nn.Module) -> None:
     for name, parts in list(getattr(module, "parametrizations", {}).items()):
         if any(type(part).__name__ == "_SpectralNorm" for part in parts):
+            parts.eval()  # or it would improve its singular vectors once more
             # Torch takes it off the class, which a copied module shares with the original.
             module.__class__ = type(type(module).__name__, type(module).__bases__, dict(vars(type(module))))
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
