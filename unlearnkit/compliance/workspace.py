@@ -36,6 +36,7 @@ from unlearnkit.signing.command import commanded_key
 from unlearnkit.signing.keys import (
     Algorithm,
     PrivateKey,
+    PublicKey,
     read_private_key,
     read_public_key,
     write_private_key,
@@ -210,6 +211,11 @@ class WorkspaceFiles:
             )
         return found
 
+    @property
+    def sign(self) -> tuple[str, ...]:
+        """The command that signs in the place of keys/signer.pem; empty: none does."""
+        return self._stored().sign
+
     def _stored(self) -> Settings:
         file = self.root / FILE_NAME
         return read_toml(Settings, read_bounded(file, MAX_SETTINGS), where=str(file))
@@ -230,23 +236,42 @@ class WorkspaceFiles:
         _logger.info("policy %s (%s, SHA-256 %s)", policy.name, self.policy_source, policy.digest)
         return policy
 
+    @property
+    def trust_path(self) -> Path:
+        """The file of the trust store."""
+        return self.root / _TRUST
+
     def trust(self) -> TrustStore:
         """The trust store."""
-        return read_trusted([self.root / _TRUST])
+        return read_trusted([self.trust_path])
 
     def log_public_key(self) -> NoteKey:
         """What the log's checkpoints are verified with: the key under its name in the trust store."""
         return self.trust().log(self.origin)
 
     def log_key(self, passphrase: bytes | None = None) -> LogKey:
-        """What the log's checkpoints are signed with."""
-        return LogKey(self.origin, read_private_key(self.root / _KEYS / "log.pem", passphrase=passphrase))
+        """What the log's checkpoints are signed with: its key, and those before it that count still and are there."""
+        private = read_private_key(self.keys_path / "log.pem", passphrase=passphrase)
+        known = self.log_public_key()
+        others = tuple(key for key in (known, *known.others) if key.public != private.public)
+        files = [file for key in others if (file := self.key_before("log", key.public)).exists()]
+        before = tuple(read_private_key(file, passphrase=passphrase) for file in files)
+        return LogKey(self.origin, private, before, others, known.retired)
+
+    @property
+    def keys_path(self) -> Path:
+        """The directory of the keys."""
+        return self.root / _KEYS
+
+    def key_before(self, name: str, public: PublicKey) -> Path:
+        """Where a private key is kept after another took its place. name: "log" or "signer"."""
+        return self.keys_path / f"{name}-{public.key_id[:16]}.pem"
 
     def signer_key(self, passphrase: bytes | None = None) -> PrivateKey:
         """What bundles, evidence and certificates are signed with: a key in a file, or what ``sign`` runs."""
-        if command := self._stored().sign:
-            return commanded_key(command, read_public_key(self.root / _KEYS / "signer.pub.pem"))
-        return read_private_key(self.root / _KEYS / "signer.pem", passphrase=passphrase)
+        if command := self.sign:
+            return commanded_key(command, read_public_key(self.keys_path / "signer.pub.pem"))
+        return read_private_key(self.keys_path / "signer.pem", passphrase=passphrase)
 
     def open_log(self) -> AuditLog:
         """The audit log, ready for recording."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import require_bundle_of
@@ -49,8 +50,9 @@ class CertificateSteps(ClearingSteps):
             file: The evidence.
             bundle: What it is about.
         """
-        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+        raw = read_bounded(Path(file), MAX_DOCUMENT)
+        keys = self.trust_in(sha256_hex(raw)).keys(Role.CERTIFICATE_SIGNER)
+        return verify_evidence(raw, where=str(file), keys=keys, bundle=bundle)
 
     def open_replay(self, file: Path | str, bundle: Bundle) -> SignedReplay:
         """The signed replay of a bundle in a file, by somebody trusted; raises as `verify_signed_replay` does.
@@ -59,8 +61,9 @@ class CertificateSteps(ClearingSteps):
             file: What `audit_replay` has signed.
             bundle: What it is about.
         """
-        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_signed_replay(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+        raw = read_bounded(Path(file), MAX_DOCUMENT)
+        keys = self.trust_in(sha256_hex(raw)).keys(Role.CERTIFICATE_SIGNER)
+        return verify_signed_replay(raw, where=str(file), keys=keys, bundle=bundle)
 
     def certify(
         self,

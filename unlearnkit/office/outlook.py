@@ -11,7 +11,7 @@ from pathlib import Path
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.work import sketch_work
 from unlearnkit.compliance.policy.deadlines import due
-from unlearnkit.compliance.policy.policy import OWN_LOSS, Policy
+from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Policy
 from unlearnkit.compliance.releases.outlook import (
     ProbeOutlook,
     Strangers,
@@ -123,6 +123,7 @@ class OutlookSteps(CountersigningSteps):
         require_bundle_of(found, opened)
         people = set(standing_set(view.register, opened)) - set(found.without)
         standing = [place for place, unit in enumerate(opened.units) if unit in people]
+        audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods
         aggregates = aggregate(opened, rules.probes) if found.corrects is None else []
         gone = answered_without_retraining(view.register, opened)
         evidence = [self.open_evidence(file, opened) for file in evidence_files(self.root, view, opened)]
@@ -133,7 +134,9 @@ class OutlookSteps(CountersigningSteps):
             days=max(1, (self.today - found.registered).days),
             audited=max((stratum.most for stratum in policy.audit.strata), default=None),
             probes=tuple(
-                probe_outlook(opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing)
+                probe_outlook(
+                    opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing, audited=audited
+                )
                 for name in aggregates
             ),
             strangers=strangers(opened, rules.tolerances.get(OWN_LOSS)),

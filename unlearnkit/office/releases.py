@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from unlearnkit.bundle import Bundle, PseudonymKey
+from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
+from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.outlook import Strangers, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
@@ -82,9 +85,17 @@ class ReleaseSteps(RequestSteps):
             err.hint = err.hint or REPAIR
             raise
 
+    def trust_in(self, digest: str, view: LogView | None = None) -> TrustStore:
+        """Whose signatures count on what has this digest: now, or when the log recorded it. view: if it was read."""
+        store = self.trust()
+        return (view or self.view()).trusted(store, digest) if store.has_ended else store
+
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
-        trusted = self.trust().keys(Role.SKETCH_SIGNER)
+        place = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+        manifest = place / MANIFEST
+        digest = file_sha256_hex(manifest) if manifest.is_file() else ""
+        trusted = self.trust_in(digest).keys(Role.SKETCH_SIGNER)
         if isinstance(bundle, Bundle):
             if {key.key_id for key in trusted} & set(bundle.signers):
                 return bundle

@@ -24,6 +24,7 @@ from unlearnkit.compliance.requests.receipt import make_receipts
 from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
+from unlearnkit.office.keys import KeySteps
 from unlearnkit.office.outlook import OutlookSteps
 from unlearnkit.office.purging import Purging, people_at_hand, purging
 from unlearnkit.office.releases import ReleaseNamed, only
@@ -44,7 +45,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(OutlookSteps, SketchSteps):
+class Workspace(OutlookSteps, SketchSteps, KeySteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:

@@ -102,7 +102,7 @@ class JetFunction:
     @property
     def resolution(self) -> float:
         """The machine epsilon of the coarsest real numbers that were computed with so far."""
-        return max(i.resolution() for kept in self._interpreters.values() for i in kept)
+        return max((i.resolution() for kept in self._interpreters.values() for i in kept), default=0.0)
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
