@@ -8,8 +8,8 @@ Membership: 60 people corrected one by one; how often a loss threshold ranks an 
 
 Certificates: an office under the packaged GDPR policy, but that it audits 1, 2 to 4, 5 to 19 and 20 to 40 people. In
 each of three orders, 60 people ask; the k-th certificate is about the first k of them, and its claims are held against
-real retraining without these (`tests/examples/many.py`). Another process, without torch, verifies every one beside the file
-of its weights, and refuses the file with a bit changed, the file of the certificate before, and another bundle.
+real retraining without these (`tests/examples/many.py`). Another process, without torch, verifies every one beside the
+file of its weights, and refuses the file with a bit changed, the file of the certificate before, and another bundle.
 """
 
 from __future__ import annotations
