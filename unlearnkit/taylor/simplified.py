@@ -16,7 +16,6 @@ from unlearnkit.taylor.draws import is_random
 aten = torch.ops.aten
 
 _VIEWS = (aten.view.default, aten._unsafe_view.default, aten.expand.default)  # noqa: SLF001
-_HANDED_ON = (aten.alias.default, aten.detach.default)
 
 
 def simplify(graph: fx.Graph) -> None:
@@ -35,8 +34,6 @@ def simplify(graph: fx.Graph) -> None:
 
 def _unchanged(node: fx.Node) -> fx.Node | None:
     """The input that a node only hands on."""
-    if node.target in _HANDED_ON:
-        return _input(node)
     if node.target in _VIEWS and (source := _input(node)) is not None and _layout(source) == _layout(node):
         return source
     return None
