@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import unlearnkit as uk
 
@@ -93,14 +94,20 @@ class Curvature:
         """The trained weights in a row."""
         return torch.cat([p.ravel() for p in self.weights.values()])
 
+    def slope(self, positions: Tensor) -> Tensor:
+        """The gradient of the mean loss of some examples."""
+        _ = self.model  # made outside the transforms, here and in `solve`, which comes after
+        found: Tensor = grad(self.mean_loss)(self.flat, positions)
+        return found
+
     def solve(self, right: Tensor, damping: float) -> Tensor:
         """``(H + damping)^-1 right`` by conjugate gradients, which end where the curvature is not positive."""
         everybody = torch.arange(len(self.task.recipe.dataset.parts[0]))
-        _ = self.model  # made outside the transforms
 
         def product(vector: Tensor) -> Tensor:
             slope = grad(self.mean_loss)
-            found: Tensor = jvp(lambda flat: slope(flat, everybody), (self.flat,), (vector,))[1]
+            with sdpa_kernel(SDPBackend.MATH):  # the fused ones have no second derivative
+                found: Tensor = jvp(lambda flat: slope(flat, everybody), (self.flat,), (vector,))[1]
             return found + damping * vector
 
         found, residual = torch.zeros_like(right), right.clone()
@@ -142,7 +149,7 @@ def fine_tuning(task: Task, rate: float, epochs: int) -> nn.Module:
 
 def newton(task: Task, curvature: Curvature, damping: float) -> nn.Module:
     """``theta + (H + damping)^-1 sum of the leaving gradients / staying examples``."""
-    gradient = grad(curvature.mean_loss)(curvature.flat, task.leaving) * len(task.leaving) / len(task.staying)
+    gradient = curvature.slope(task.leaving) * len(task.leaving) / len(task.staying)
     step = curvature.solve(gradient, damping)
     model = task.model()
     with torch.no_grad():

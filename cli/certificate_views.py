@@ -1,4 +1,4 @@
-"""How the certificates of a log are listed."""
+"""How the certificates of a log are listed, and what one still lacks is told."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from .output import Document
+from .output import Document, columns
 
 if TYPE_CHECKING:
+    from unlearnkit.compliance.log.entry import Entry
+    from unlearnkit.office.certified import Certified
     from unlearnkit.office.recorded import RecordedCertificate
+    from unlearnkit.verifier.correction import CorrectionCertificate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,3 +67,60 @@ def _place(row: _Row) -> str:
             "`unlearnkit certify --resume COPY` gives any copy of it its proof"
         )
     return str(row.path) if row.proved else f"{row.path}  WITHOUT PROOF: `unlearnkit certify --resume {row.path}`"
+
+
+def recorded(path: Path, entry: Entry | None, missing: int) -> str:
+    """Which entry records a certificate, or what is missing until one does."""
+    if entry is not None:
+        return f"Recorded as entry {entry.index}; the proof is in {path}."
+    more = "1 more signature is" if missing == 1 else f"{missing} more signatures are"
+    return f"Not recorded: {more} missing; 'unlearnkit certify --countersign {path}' adds one."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correcting(Document):
+    """A certificate of correction. sha256: of its envelope. model: SHA-256 of the weights that it is about."""
+
+    schema: ClassVar[str] = "unlearnkit/certify-correction/v1"
+
+    path: Path
+    sha256: str
+    model: str
+    release: str
+    requests: tuple[str, ...]
+    people: int
+    decision: str
+    missing_signatures: int
+    entry: int | None
+
+    @classmethod
+    def of(cls, issued: Certified[CorrectionCertificate]) -> Self:
+        """What was picked up."""
+        said = issued.certificate
+        return cls(
+            path=issued.path,
+            sha256=issued.digest,
+            model=said.model,
+            release=said.release,
+            requests=said.requests,
+            people=len(said.without),
+            decision=said.decision.outcome,
+            missing_signatures=issued.missing,
+            entry=None if issued.entry is None else issued.entry.index,
+        )
+
+
+def render_correcting(issued: Correcting) -> Iterable[str]:
+    """The decision first."""
+    yield issued.decision
+    yield from columns(
+        [
+            ("corrected from", issued.release),
+            ("requests", " ".join(issued.requests)),
+            ("people", f"{issued.people}, with those answered without retraining before"),
+            ("weights", f"sha256 {issued.model}"),
+            ("certificate", issued.path),
+            ("sha256", issued.sha256),
+            ("log entry", "none yet" if issued.entry is None else issued.entry),
+        ]
+    )

@@ -6,20 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from .certificate_views import Certificates, render_certificates
+from .certificate_views import Certificates, Correcting, recorded, render_certificates, render_correcting
 from .clearing_views import Cleared, render_cleared
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
-    from unlearnkit.office.certificates import Certified
-    from unlearnkit.office.workspace import Workspace
-    from unlearnkit.verifier.certificate import Claim
+    from unlearnkit.office.certified import Certified
+    from unlearnkit.verifier.certificate import Certificate, Claim
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -85,7 +84,8 @@ def certify(
     One certificate is about all of them together, and about everybody who was answered without retraining before.
     The certificate is signed, recorded in the log, and covered by a new checkpoint; its file holds the proof of that.
     A certificate spends delta from the bundle's budget; asking the same again spends nothing. Where the policy asks
-    for several signatures, nothing is recorded or spent before the last one.
+    for several signatures, nothing is recorded or spent before the last one; --countersign takes certificates of
+    every kind, those of 'unlearnkit correct', too.
 
     Of people whose data no release in force holds, exclusion is certified, if they were in one that was replaced, and
     otherwise absence.
@@ -109,71 +109,44 @@ def certify(
     if listing:
         output.emit(Certificates.of(office.certificates()), render_certificates)
         return
+    beside: dict[str, Any] = {"bundle": bundle, "evidence": evidence, "replay": replay}
     if resume is not None:
-        _resume(output, office, resume, bundle=bundle, evidence=evidence, replay=replay)
+        with values_from_options():
+            _tell(output, office.resume(resume, **beside))
+        return
+    if countersign is not None:
+        signer = None if key is None else key_from_file(key, _passphrase(key_passphrase_file, phrase))
+        with values_from_options():
+            _tell(output, office.countersign(countersign, **beside, key=signer))
         return
     if kind is None:
         kind = office.kind_of(requests) if requests and not release and not bundle else "effect"
     if kind != "effect":
         asked = [request.id for request in office.open_of_kind(kind)] if everybody else requests
         with values_from_options():
-            cleared = office.certify_absence(asked, kind=kind, before=release, out=path, force=force)
-        output.say(f"Recorded as entry {cleared.entry.index}; the proof is in the file.")
-        output.emit(Cleared.of(cleared), render_cleared)
+            _tell(output, office.certify_absence(asked, kind=kind, before=release, out=path, force=force))
         return
+    asking = office.open_requests(release) if everybody else requests
     with values_from_options():
-        if countersign is not None:
-            signer = None if key is None else key_from_file(key, _passphrase(key_passphrase_file, phrase))
-            issued = office.countersign(countersign, bundle=bundle, evidence=evidence, replay=replay, key=signer)
-        else:
-            issued = office.certify(
-                office.open_requests(release) if everybody else requests,
-                release=release,
-                bundle=bundle,
-                evidence=evidence,
-                replay=replay,
-                delta=delta,
-                out=path,
-                force=force,
-            )
-    output.say(_told(issued))
-    output.emit(_Issued.of(issued), _render)
+        _tell(output, office.certify(asking, release=release, **beside, delta=delta, out=path, force=force))
 
 
-def _resume(
-    output: Output,
-    office: Workspace,
-    file: Path,
-    *,
-    bundle: Path | None,
-    evidence: tuple[Path, ...],
-    replay: Path | None,
-) -> None:
-    """Finish a certificate of whatever kind."""
-    from unlearnkit.verifier.recognition import Kind, recognise
-
-    kind = recognise(file)
-    if kind in (Kind.EXCLUSION, Kind.ABSENCE):
-        output.emit(Cleared.of(office.resume_absence(file)), render_cleared)
-    elif kind is Kind.CORRECTION:
-        output.emit(Certificates.of([office.resume_correction(file)]), render_certificates)
-    else:
-        with values_from_options():
-            issued = office.resume(file, bundle=bundle, evidence=evidence, replay=replay)
-        output.say(_told(issued))
-        output.emit(_Issued.of(issued), _render)
+def _tell(output: Output, issued: Certified[Any]) -> None:
+    """A certificate of whatever kind."""
+    output.say(recorded(issued.path, issued.entry, issued.missing))
+    match issued.kind:
+        case "effect":
+            output.emit(_Issued.of(issued), _render)
+        case "correction":
+            output.emit(Correcting.of(issued), render_correcting)
+        case _:
+            output.emit(Cleared.of(issued), render_cleared)
 
 
 def _passphrase(file: Path | None, otherwise: bytes | None) -> bytes | None:
     from unlearnkit.signing.passphrase import passphrase_from_file
 
     return otherwise if file is None else passphrase_from_file(file)
-
-
-def _told(issued: Certified) -> str:
-    if issued.entry is not None:
-        return f"Recorded as entry {issued.entry.index}; the proof is in the file."
-    return f"Not recorded: {issued.missing} more signatures are missing; --countersign {issued.path} adds one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +225,7 @@ class _Issued(Document):
     entry: int | None
 
     @classmethod
-    def of(cls, issued: Certified) -> _Issued:
+    def of(cls, issued: Certified[Certificate]) -> _Issued:
         certificate, decision = issued.certificate, issued.certificate.decision
         return cls(
             path=issued.path,

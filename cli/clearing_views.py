@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from .output import Document, columns
 
 if TYPE_CHECKING:
-    from unlearnkit.office.clearing import CertifiedAbsence
+    from unlearnkit.office.certified import Certified
+    from unlearnkit.verifier.absence import Absence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +27,11 @@ class Cleared(Document):
     releases: tuple[str, ...]
     before: str | None
     after: str | None
-    entry: int
+    missing_signatures: int
+    entry: int | None
 
     @classmethod
-    def of(cls, issued: CertifiedAbsence) -> Self:
+    def of(cls, issued: Certified[Absence]) -> Self:
         """What was issued."""
         from unlearnkit.verifier.absence import Exclusion
 
@@ -43,7 +45,8 @@ class Cleared(Document):
             releases=tuple(item.release for item in made.releases),
             before=left[0],
             after=left[1],
-            entry=issued.entry.index,
+            missing_signatures=issued.missing,
+            entry=None if issued.entry is None else issued.entry.index,
         )
 
 
@@ -58,6 +61,6 @@ def render_cleared(issued: Cleared) -> Iterable[str]:
             ("replaced by", issued.after),
             ("certificate", issued.path),
             ("sha256", issued.sha256),
-            ("log entry", issued.entry),
+            ("log entry", "none yet" if issued.entry is None else issued.entry),
         ]
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 import numpy as np
 
+from .certificate_views import recorded
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, number, pass_output
@@ -29,6 +30,11 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option(
     "--certificate", type=click.Path(path_type=Path), help="Its file. Default: named after the first request."
 )
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A Hugging Face folder: write another, with its other files.",
+)
 @click.option("--force", is_flag=True, help="Replace a certificate that is there.")
 @passphrase_options
 @pass_output
@@ -41,19 +47,23 @@ def correct(
     evidence: tuple[Path, ...],
     path: Path,
     certificate: Path | None,
+    like: Path | None,
     force: bool,
     passphrase: PassphraseSource,
 ) -> None:
     """Write the weights that the sketch predicts without the data of whoever made REQUESTS, and certify them.
 
     Always from the trained weights, for everybody who asks and everybody who was answered without retraining before.
-    The file is safetensors, the same bytes wherever they are made; how near the model is to one trained without these
-    people is what audits of the release have shown. `unlearnkit release add CERTIFICATE` records that it is in use.
+    The file is safetensors; with the ending .pt, .pth or .bin a state dict for torch; with --like a folder as Hugging
+    Face's save_pretrained writes it. The same bytes wherever they are made; how near the model is to one trained
+    without these people is what audits of the release have shown. `unlearnkit release add CERTIFICATE` records that
+    it is in use, `unlearnkit verify CERTIFICATE --model` looks whether it is.
 
     \b
     Example:
       unlearnkit correct R2 R5 --release digits@1 -o digits-1.1.safetensors
-      unlearnkit correct --open -o digits-1.1.safetensors
+      unlearnkit correct --open -o digits-1.1.pt
+      unlearnkit correct --open -o served-1.1 --like served
     """
     import unlearnkit as uk
 
@@ -62,8 +72,10 @@ def correct(
         raise click.UsageError("give requests, or --open")
     asked = [request.id for request in office.open_requests(release)] if everybody else requests
     with values_from_options():
-        made = office.correct(asked, out=path, release=release, evidence=evidence, certificate=certificate, force=force)
-    output.say(f"Recorded as entry {made.entry.index}; the proof is in the certificate.")
+        made = office.correct(
+            asked, out=path, release=release, evidence=evidence, certificate=certificate, like=like, force=force
+        )
+    output.say(recorded(made.path, made.entry, made.missing))
     output.emit(_Corrected.of(made), _render)
 
 
@@ -102,7 +114,8 @@ class _Corrected(Document):
     series: str
     explanation: str
     predictions: tuple[_Predicted, ...]
-    entry: int
+    missing_signatures: int
+    entry: int | None
 
     @classmethod
     def of(cls, made: CorrectedModel) -> _Corrected:
@@ -120,12 +133,15 @@ class _Corrected(Document):
             predictions=tuple(
                 _Predicted(probe=name, base=found.base, value=found.value) for name, found in made.predictions.items()
             ),
-            entry=made.entry.index,
+            missing_signatures=made.missing,
+            entry=None if made.entry is None else made.entry.index,
         )
 
 
 def _render(made: _Corrected) -> Iterable[str]:
     """The decision first."""
+    from unlearnkit.office.serving import is_safetensors
+
     yield f"{made.decision.outcome} (by {made.decision.rule})"
     yield from made.decision.reasons
     for prediction in made.predictions:
@@ -138,8 +154,8 @@ def _render(made: _Corrected) -> Iterable[str]:
             ("people", f"{made.people}, with those answered without retraining before"),
             ("series", made.series),
             ("weights", made.model),
-            ("sha256", made.sha256),
+            ("sha256", made.sha256 if is_safetensors(made.model) else f"{made.sha256}, of the same as safetensors"),
             ("certificate", made.certificate),
-            ("log entry", made.entry),
+            ("log entry", "none yet" if made.entry is None else made.entry),
         ]
     )

@@ -17,12 +17,13 @@ from .output import Output
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
     from unlearnkit.compliance.requests.register import Request
-    from unlearnkit.office.certificates import Certified
-    from unlearnkit.office.clearing import CertifiedAbsence
+    from unlearnkit.office.certified import Certified
     from unlearnkit.office.correcting import CorrectedModel
     from unlearnkit.office.workspace import Workspace
     from unlearnkit.sketching.settings import Reverse
     from unlearnkit.training.recipe import Recipe
+    from unlearnkit.verifier.absence import Absence
+    from unlearnkit.verifier.certificate import Certificate
     from unlearnkit.verifier.examination import Verification
 
 SEED = 2027
@@ -75,13 +76,13 @@ class Answers:
     """
 
     requests: tuple[Request, ...]
-    effects: Mapping[str, Certified]
+    effects: Mapping[str, Certified[Certificate]]
     methods: Mapping[str, str]
     corrected: CorrectedModel
     in_use: bool
     retrained: Recipe
     second: Bundle
-    exclusions: tuple[CertifiedAbsence, ...]
+    exclusions: tuple[Certified[Absence], ...]
     verified: tuple[Verification, ...]
 
 
@@ -167,7 +168,7 @@ def _received(stage: Stage) -> list[Request]:
     return [stage.workspace.verify_identity(request, method="account-login") for request in requests]
 
 
-def _effects(stage: Stage, requests: Sequence[Request]) -> dict[str, Certified]:
+def _effects(stage: Stage, requests: Sequence[Request]) -> dict[str, Certified[Certificate]]:
     """Of the first alone, of eight together, and of ten; nobody is answered yet."""
     office, folder = stage.workspace, stage.workspace.certificates_path
     folder.mkdir(exist_ok=True)
@@ -177,7 +178,7 @@ def _effects(stage: Stage, requests: Sequence[Request]) -> dict[str, Certified]:
     }
 
 
-def _keep(stage: Stage, requests: Sequence[Request], effects: dict[str, Certified]) -> dict[str, str]:
+def _keep(stage: Stage, requests: Sequence[Request], effects: dict[str, Certified[Certificate]]) -> dict[str, str]:
     """Answer those of the eight whom the model does not show, by a certificate of them; returns how they ended."""
     tolerance = stage.workspace.policy().certificate.tolerances[OWN_LOSS]
     most = own_changes(effects["eight together"])
@@ -193,14 +194,16 @@ def _keep(stage: Stage, requests: Sequence[Request], effects: dict[str, Certifie
     return dict.fromkeys((item.id for item in kept), "negligible-effect")
 
 
-def own_changes(issued: Certified) -> dict[str, tuple[Decimal, Decimal]]:
+def own_changes(issued: Certified[Certificate]) -> dict[str, tuple[Decimal, Decimal]]:
     """Of each person who asks: how far their own loss moves, by prediction, and the error of that."""
     claim = next(claim for claim in issued.certificate.claims if claim.people)
     rows = zip(claim.people, claim.base, claim.predicted, claim.epsilon_each, strict=True)
     return {who: (abs(Decimal(now) - Decimal(then)), Decimal(each)) for who, now, then, each in rows}
 
 
-def _most_remembered(issued: Certified, requests: Sequence[Request], methods: Mapping[str, str]) -> Request:
+def _most_remembered(
+    issued: Certified[Certificate], requests: Sequence[Request], methods: Mapping[str, str]
+) -> Request:
     """Of those who are not answered, whom the model remembers most, by prediction."""
     changes = own_changes(issued)
     return max((item for item in requests if item.id not in methods), key=lambda item: changes[item.subject][0])
@@ -223,7 +226,7 @@ def _serve(stage: Stage, corrected: CorrectedModel) -> bool:
 
 def _train_again(
     stage: Stage, recipe: Recipe, requests: Sequence[Request]
-) -> tuple[Bundle, tuple[CertifiedAbsence, ...]]:
+) -> tuple[Bundle, tuple[Certified[Absence], ...]]:
     """Put a second release into use, and certify that it holds nobody of those who are still to be answered."""
     office = stage.workspace
     stage.output.say(f"training again without all {FIRST + LATER}, for {len(requests)} who are still to be answered")
@@ -251,7 +254,7 @@ def _verify(stage: Stage, second: Bundle, path: Path) -> Verification:
     )
 
 
-def report(stage: Stage, issued: Certified) -> None:
+def report(stage: Stage, issued: Certified[Certificate]) -> None:
     """A page for people who do not read JSON."""
     from unlearnkit.files import write_atomic
     from unlearnkit.report import certificate_page

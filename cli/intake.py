@@ -12,6 +12,7 @@ import click
 from .errors import values_from_options
 from .options import BY
 from .output import Document, Output, pass_output
+from .receipt import mention_receipts
 
 if TYPE_CHECKING:
     from unlearnkit.office.workspace import Workspace
@@ -62,6 +63,7 @@ def import_requests(
         dry_run=dry_run,
     )
     output.emit(found, _render)
+    mention_receipts(output, found.recorded)
 
 
 def mention_strangers(

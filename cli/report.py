@@ -54,8 +54,8 @@ def report(
     what is spent.
 
     With --bundle, --log and trusted keys everything is verified and recomputed first, as 'unlearnkit verify' does; with
-    trusted keys alone, the signatures are; without, the page says that it is UNVERIFIED. One of exclusion or absence is
-    verified with the bundles of the workspace. What does not verify gets no page.
+    trusted keys alone, the signatures are; without, the page says that it is UNVERIFIED. One of exclusion, absence
+    or correction is verified with the bundles of the workspace. What does not verify gets no page.
 
     \b
     Example:

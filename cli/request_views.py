@@ -33,6 +33,8 @@ class _Due:
 class RequestView:
     """A request as the commands print it; days are counted from today. signed: a checkpoint covers all of it.
 
+    forgotten: the entry that says that nobody can tell any more whose it was.
+
     certificates: of the effect and of correction, the newest last: what was decided, and the release.
     """
 
@@ -50,6 +52,7 @@ class RequestView:
     duplicates: tuple[str, ...]
     steps: tuple[Mapping[str, object], ...]
     signed: bool
+    forgotten: int | None
     certificates: tuple[str, ...]
 
     @classmethod
@@ -73,6 +76,7 @@ class RequestView:
             duplicates=tuple(request.duplicates),
             steps=tuple(_step(step) for step in request.steps),
             signed=view.covers(request.steps[-1].index),
+            forgotten=view.register.forgotten.get(request.subject),
             certificates=tuple(f"{item.decision} {item.release}" for item in certificates),
         )
 
@@ -84,6 +88,7 @@ class RequestView:
             str(self.due or ""),
             *(f"{name} {other}" for name, other in links.items() if other),
             *(f"certified: {text}" for text in self.certificates[-1:]),
+            "" if self.forgotten is None else f"(forgotten with entry {self.forgotten})",
             "" if self.signed else f"({UNSIGNED})",
         ]
         return "  ".join(part for part in parts if part)

@@ -13,6 +13,8 @@ from .intake import import_requests, mention_strangers
 from .letter import letter
 from .options import BY, ON
 from .output import Output, pass_output
+from .purge import purge
+from .receipt import mention_receipts, receipt
 from .request_views import OneRequest, render_one
 from .seeing import list_requests, summary
 from .selection import Chosen, chosen, each, emit
@@ -71,6 +73,7 @@ def request_delete(
         mention_strangers(output, office, names, refuse=expect_known)
         made = office.receive(names, source=source, on=on, reference=reference, by=actor)
     emit(output, office, made)
+    mention_receipts(output, [request.id for request in made])
 
 
 @click.group()
@@ -78,7 +81,7 @@ def requests() -> None:
     """Deletion requests: what is due, and each step from receipt to the answer."""
 
 
-for command in (import_requests, list_requests, summary, letter):
+for command in (import_requests, list_requests, summary, letter, receipt, purge):
     requests.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""``unlearnkit verify``: check bundles, logs, checkpoints, proofs, evidence, replays, certificates, told apart."""
+"""``unlearnkit verify``: check bundles, logs, checkpoints, proofs, receipts, evidence, certificates, told apart."""
 
 from __future__ import annotations
 
@@ -36,7 +36,11 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--log", type=_FOLDER, help="The log that a certificate or a proof is in. Default: the workspace's.")
 @click.option("--evidence", type=_FILE, multiple=True, help="An audit or replay that a certificate rests on.")
 @click.option("--expect", type=_FILE, help="What is expected of a certificate. Default: [expect] of the trust store.")
-@click.option("--model", type=_FILE, help="The model in use (safetensors): is it that of the bundle or certificate?")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, exists=True),
+    help="The model in use (safetensors, .pt, or a Hugging Face folder): is it that of the bundle or certificate?",
+)
 @click.option(
     "--state",
     default="",
@@ -57,10 +61,11 @@ def verify(
     state: str,
     trust: TrustStore | None,
 ) -> None:
-    """Verify PATHS, offline and without secrets: bundles, logs, checkpoints, proofs, evidence, replays, certificates.
+    """Verify PATHS, offline and without secrets: bundles, logs, evidence, certificates, receipts of requests.
 
-    What each is, is told by its content. Of a certificate everything is recomputed, from the bundle, the log, and the
-    evidence that it names. The exit code is 3 for malformed files, 4 for what is not so.
+    Checkpoints, proofs and replays, too; what each is, is told by its content. A receipt needs the log's public key
+    alone. Of a certificate everything is recomputed, from the bundle, the log, and the evidence that it names. The exit
+    code is 3 for malformed files, 4 for what is not so.
 
     \b
     Example:

@@ -87,8 +87,8 @@ def require_regular(path: Path) -> None:
         pass
 
 
-def read_private(path: Path) -> bytes:
-    """A short file with a secret.
+def read_private(path: Path, *, most: int = MAX_SECRET) -> bytes:
+    """A file of at most ``most`` bytes with a secret.
 
     RefusedError if group or others may read or write it, or if somebody else owns it: then it is a secret no longer.
     """
@@ -105,7 +105,7 @@ def read_private(path: Path) -> bytes:
                 f"{path} belongs to somebody else: got user {status.st_uid}, expected {os.geteuid()}",
                 hint="make a key of your own",
             )
-    return read_bounded(path, MAX_SECRET)
+    return read_bounded(path, most)
 
 
 def make_private_folder(path: Path) -> None:

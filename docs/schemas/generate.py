@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.bundle.pseudonym import KeptPseudonyms
 from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.compliance.log.aside import TAIL_SET_ASIDE, SetAside
 from unlearnkit.compliance.log.entry import Entry
@@ -21,8 +22,9 @@ from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
 from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
+from unlearnkit.compliance.requests.receipt import Receipt
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
-from unlearnkit.compliance.requests.steps import BODIES
+from unlearnkit.compliance.requests.steps import BODIES, PURGED, Purged
 from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
 from unlearnkit.records import json_schema
 from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absence, Cleared, Exclusion
@@ -47,6 +49,8 @@ RECORDS = {
     "absence": Absence,
     "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
+    "receipt": Receipt,
+    "pseudonyms": KeptPseudonyms,
 }
 ENTRY_BODIES: dict[str, type] = {
     CREATED: WorkspaceCreated,
@@ -59,6 +63,7 @@ ENTRY_BODIES: dict[str, type] = {
     TAIL_SET_ASIDE: SetAside,
     ENTRY_SET_ASIDE: EntrySetAside,
     REPAIRED: Repaired,
+    PURGED: Purged,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},
     **{event.value: kind for event, kind in SKETCH_BODIES.items()},

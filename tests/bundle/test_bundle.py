@@ -77,7 +77,7 @@ def test_the_key_that_is_given_goes_before_the_one_beside_the_bundle(path):
 
 
 def test_a_key_that_only_its_owner_can_read_keeps_nobody_from_asking_by_pseudonym(path, monkeypatch):
-    def refuse(_):
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(unlearnkit.bundle.pseudonym, "read_private", refuse)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
 
 import pytest
 
@@ -12,17 +14,28 @@ from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
 SECRET = bytes(range(32))
 
 
-def hmac_by_hand(key: bytes, message: bytes) -> str:
+def hmac_by_hand(key: bytes, message: bytes) -> bytes:
     """RFC 2104 section 2, for a key shorter than the block of 64 bytes."""
     inner = bytes(b ^ 0x36 for b in key.ljust(64, b"\0"))
     outer = bytes(b ^ 0x5C for b in key.ljust(64, b"\0"))
-    return hashlib.sha256(outer + hashlib.sha256(inner + message).digest()).hexdigest()
+    return hashlib.sha256(outer + hashlib.sha256(inner + message).digest()).digest()
+
+
+def openssl_by_hand(key: bytes, plain: bytes) -> bytes:
+    return subprocess.run(
+        ["openssl", "enc", "-aes-256-cbc", "-nopad", "-K", key.hex(), "-iv", "00" * 16],
+        input=plain,
+        capture_output=True,
+        check=True,
+    ).stdout
 
 
 @pytest.mark.parametrize("name", ["", "user-17", "Zoë", 17, -3])
-def test_a_pseudonym_is_an_hmac_with_a_domain(name):
-    expected = hmac_by_hand(SECRET, b"unlearnkit/pseudonym/v1\0" + str(name).encode())
-    assert PseudonymKey(SECRET).pseudonym(name) == expected
+def test_a_pseudonym_is_the_tag_of_a_name_enciphered(name):
+    domain = b"unlearnkit/pseudonym/v1\0"
+    tags, fresh = (hmac_by_hand(SECRET, domain + what) for what in (b"tags", b"fresh"))
+    tag = hmac_by_hand(tags, domain + str(name).encode())[:24]
+    assert PseudonymKey(SECRET).pseudonym(name) == openssl_by_hand(fresh, tag + bytes(8)).hex()
 
 
 def test_a_number_is_the_same_unit_as_its_text():
@@ -119,3 +132,62 @@ def test_a_bundle_in_a_workspace_uses_the_workspaces_key(tmp_path):
     path.parent.mkdir()
     PseudonymKey(bytes(32)).save(path)
     assert PseudonymKey.for_bundle(bundle).pseudonym("a") == PseudonymKey(bytes(32)).pseudonym("a")
+
+
+NAMES = ["ann", "ben", "cleo", "dan"]
+
+
+def test_whom_a_key_keeps_is_named_as_before_and_everybody_else_anew():
+    before = PseudonymKey(SECRET)
+    after = before.keeping([before.pseudonym(name) for name in ("ben", "cleo")])
+    assert [after.pseudonym(name) == before.pseudonym(name) for name in NAMES] == [False, True, True, False]
+    assert after.fingerprint == before.fingerprint
+    assert after.pseudonym("ann") == after.pseudonym("ann")
+    assert after.unknown([before.pseudonym(name) for name in NAMES]) == [
+        before.pseudonym("ann"),
+        before.pseudonym("dan"),
+    ]
+    assert after.unknown([after.pseudonym(name) for name in NAMES]) == []
+
+
+def test_a_key_forgets_again_and_again():
+    key = PseudonymKey(SECRET)
+    first = {name: key.pseudonym(name) for name in NAMES}
+    second = key.keeping([first[name] for name in NAMES[1:]])
+    newcomer = second.pseudonym("eve")
+    third = second.keeping([first["cleo"], newcomer, "0" * 64])
+    assert [third.pseudonym(name) == first[name] for name in NAMES] == [False, False, True, False]
+    assert third.pseudonym("eve") == newcomer
+    assert third.pseudonym("dan") not in (first["dan"], second.pseudonym("dan"))
+
+
+def test_nothing_in_the_new_file_or_on_the_place_of_the_old_one_leads_to_who_was_forgotten(tmp_path):
+    """Every secret in the new file, tried as every secret that made a pseudonym, gives another one for the name."""
+    file, kept = tmp_path / "pseudonym.key", tmp_path / "same-inode"
+    key = PseudonymKey(SECRET)
+    key.save(file)
+    kept.hardlink_to(file)
+    key.keeping([key.pseudonym("ben")]).replace(file)
+    assert kept.read_bytes() == bytes(65)
+    assert file.stat().st_mode & 0o777 == 0o600
+    stored = json.loads(file.read_bytes())
+    assert stored.keys() == {"fresh", "kept", "schema", "tags"}
+    assert key.pseudonym("ann") not in file.read_text()
+    domain = b"unlearnkit/pseudonym/v1\0"
+    for tags in (stored["tags"], stored["fresh"]):
+        tag = hmac_by_hand(bytes.fromhex(tags), domain + b"ann")[:24]
+        assert tag.hex() not in stored["kept"]
+        for fresh in (stored["tags"], stored["fresh"], SECRET.hex()):
+            assert openssl_by_hand(bytes.fromhex(fresh), tag + bytes(8)).hex() != key.pseudonym("ann")
+
+
+def test_a_key_that_forgot_is_read_again_as_it_was_written(tmp_path):
+    key = PseudonymKey(SECRET)
+    after = key.keeping([key.pseudonym("ben")])
+    after.save(tmp_path / "key")
+    again = PseudonymKey.load(tmp_path / "key")
+    assert [again.pseudonym(name) for name in NAMES] == [after.pseudonym(name) for name in NAMES]
+    assert again.keeping([key.pseudonym("ben")]).pseudonym("ben") == key.pseudonym("ben")
+    (tmp_path / "key").write_bytes((tmp_path / "key").read_bytes().replace(b'"kept"', b'"kept_"'))
+    with pytest.raises(FormatError):
+        PseudonymKey.load(tmp_path / "key")

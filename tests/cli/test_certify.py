@@ -115,7 +115,7 @@ def test_a_tampered_certificate_is_a_verification_failure_that_names_the_check(o
 def test_what_is_none_of_ours_is_malformed(office):
     Path("notes.txt").write_text("hello")
     result = office.run("verify", "notes.txt", secret=False, code=3)
-    assert "is no bundle, log, checkpoint, proof, evidence, signed replay or certificate" in result.stderr
+    assert "is no bundle, log, checkpoint, proof, evidence, signed replay, receipt or certificate" in result.stderr
 
 
 def test_over_budget_is_refused(office):

@@ -108,21 +108,30 @@ def test_an_interrupted_one_gets_its_proof_later(office):
     path.write_bytes(CertificateFile(envelope=parse_certificate_file(whole, where="c").envelope).to_bytes())
     assert "WITHOUT PROOF" in run("certify", "--list")
     told = run("certify", "--resume", path)
-    assert told.startswith(f"{made['entry']}  correction of {' '.join(asked())}  ")
+    assert told.startswith("correct\n")
+    for row in (f"requests        {' '.join(asked())}\n", f"log entry       {made['entry']}\n"):
+        assert row in told
     assert "WITHOUT PROOF" not in run("certify", "--list")
     assert parse_certificate_file(path.read_bytes(), where="c").entry is not None
     assert run("verify", path, "--bundle", "bundle").startswith("VERIFIED")
 
 
-def test_one_that_was_never_recorded_is_not_finished(office, tmp_path):
+def test_one_that_was_never_recorded_is_recorded_if_it_still_holds(office, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(office, other)
     made = json.loads(run("--json", "correct", *asked(), "-o", "new.safetensors"))
     shutil.copy(made["certificate"], other / "lost.json")
     os.chdir(other)
+    withdraw = uk.Workspace.find().policy().words.withdrawal_reasons[0]
+    shutil.copytree(other, tmp_path / "third")
+    told = json.loads(run("--json", "certify", "--resume", "lost.json"))
+    assert (told["schema"], told["entry"]) == ("unlearnkit/certify-correction/v1", made["entry"])
+    assert run("verify", "lost.json", "--bundle", "bundle").startswith("VERIFIED")
+    os.chdir(tmp_path / "third")
+    run("requests", "withdraw", asked()[0], "--reason", withdraw)
     refused = fails("certify", "--resume", "lost.json")
     assert refused.exit_code == 5
-    assert "the log does not record lost.json" in refused.output
+    assert "is closed: it was withdrawn" in refused.output
 
 
 def test_another_model_in_use_is_told(office):
@@ -130,6 +139,22 @@ def test_another_model_in_use_is_told(office):
     other = fails("verify", made["certificate"], "--bundle", "bundle", "--model", "bundle/model.safetensors")
     assert other.exit_code == 4
     assert "is not the corrected model" in other.output
+
+
+def test_weights_for_torch_and_for_hugging_face_are_verified_as_they_are(office):
+    Path("served").mkdir()
+    shutil.copy("bundle/model.safetensors", "served")
+    Path("served/config.json").write_text("{}")
+    first, second = asked()
+    for name, out, more in ((first, "new.pt", ()), (second, "new", ("--like", "served"))):
+        lines = run("correct", name, "-o", out, *more).splitlines()
+        told = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in lines}
+        assert told["sha256"].endswith(", of the same as safetensors")
+        said = run("verify", told["certificate"], "--bundle", "bundle", "--model", out)
+        assert f"ok    model in use: {out} has the very 4 tensors of the corrected model" in said
+        other = fails("verify", told["certificate"], "--bundle", "bundle", "--model", "served")
+        assert (other.exit_code, "is not the corrected model" in other.output) == (4, True)
+    assert Path("new/config.json").read_text() == "{}"
 
 
 def test_requests_or_all_open_ones_but_not_both(office):
@@ -142,7 +167,16 @@ def test_requests_or_all_open_ones_but_not_both(office):
 def test_where_two_have_to_sign_one_corrects_nothing(office):
     (office.parent / "policy.toml").write_bytes(policy().replace(b"threshold = 1 ", b"threshold = 2 "))
     name = uk.Workspace.find().receive(["bob"])[0].id
-    refused = fails("correct", name, "-o", "new.safetensors")
-    assert refused.exit_code == 4
-    assert "a correction certificate has too few trusted signatures: got 1, its policy asks for 2" in refused.output
-    assert not Path("new.safetensors").exists()
+    run("keys", "new", "mine.pem")
+    trust, pem = Path("trust.toml"), Path("mine.pub.pem").read_text()
+    officer = f'\n[[signer]]\nname = "second"\nroles = ["certificate-signer"]\npublic_key = """\n{pem}"""\n'
+    trust.write_text(trust.read_text() + officer)
+    begun = json.loads(run("--json", "correct", name, "-o", "new.safetensors"))
+    assert (begun["missing_signatures"], begun["entry"]) == (1, None)
+    refused = fails("release", "add", begun["certificate"], "--name", "small", "--version", "1.1")
+    assert "the log records no correction certificate" in refused.output
+    assert "its policy asks for 2" in fails("verify", begun["certificate"], "--bundle", "bundle").output
+    sign = ("certify", "--countersign", begun["certificate"], "--key", "mine.pem")
+    done = json.loads(run("--json", *sign))
+    assert (done["missing_signatures"], done["model"]) == (0, begun["sha256"])
+    run("verify", begun["certificate"], "--bundle", "bundle", "--model", "new.safetensors")

@@ -29,3 +29,11 @@ def prepare(folder: Path, recipe: uk.Recipe) -> None:
     bundle = uk.sketch(recipe, office.root / "bundle", reverse={}, solo=solo, **settings)
     office.register(bundle, name="small", version="1")
     office.audit(None, recipe, progress=False)
+
+
+def asked(office: uk.Workspace, *names: str) -> list[str]:
+    """Requests of these people, whose identity is known."""
+    found = office.receive(names)
+    for request in found:
+        office.verify_identity(request, method="in-person")
+    return [request.id for request in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,16 @@ from tests.bundle.small import UNITS, small
 from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
 from unlearnkit.compliance.policy.expectations import Expectations
+from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.policy.trust import Signer, format_trust
 from unlearnkit.errors import RefusedError, ThresholdError, UnknownNameError, VerificationError
 from unlearnkit.office.clearing import CertificateKind
+from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.absence import sign_absence
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.examination import Kind
+from unlearnkit.verifier.materials import Materials
+from unlearnkit.verifier.verify_absence import verify_absence
 
 WITHOUT_ANN = ["eve", *UNITS[1:]]
 
@@ -88,17 +94,66 @@ def test_who_was_left_out_of_a_new_training_is_answered_by_a_certificate_of_excl
         office.register(bundle(office, "back", bias=9.0), name="letters", version="1")
 
 
-def test_one_officer_alone_clears_nobody_where_the_policy_asks_for_two(tmp_path, monkeypatch):
-    (tmp_path / "policy.toml").write_bytes(policy_text().replace(b"threshold = 1 ", b"threshold = 2 "))
-    made = uk.Workspace.create(tmp_path / "office", origin="example.com/log", policy="../policy.toml")
-    monkeypatch.chdir(made.root)
-    (request,) = made.receive(["stranger"])
-    made.register(bundle(made, "first"), name="digits", version="1")
-    before = len(made.view())
-    with pytest.raises(ThresholdError, match=r"absence or exclusion has too few trusted signatures: got 1, .* for 2"):
-        made.certify_absence([request])
-    assert len(made.view()) == before
-    assert not list(made.certificates_path.glob("*"))
+@pytest.fixture
+def pair(office) -> tuple[uk.Workspace, PrivateKey, list[str]]:
+    """The policy asks for two signatures: the office's and this key's. Ann and another stranger ask under it."""
+    (office.root.parent / "policy.toml").write_bytes(policy_text().replace(b"threshold = 1 ", b"threshold = 2 "))
+    second, trust = PrivateKey.generate(Algorithm.P256), office.trust()
+    signer = Signer("second officer", (Role.CERTIFICATE_SIGNER,), second.public)
+    (office.root / "trust.toml").write_text(format_trust(replace(trust, signers=(*trust.signers, signer))))
+    for name in ("R2", "R4"):
+        office.withdraw(name, reason="requested-by-person")
+    asked = office.receive(["ann", "another stranger"])
+    for request in asked:
+        office.verify_identity(request, method="in-person")
+    return office, second, [request.id for request in asked]
+
+
+def test_one_officer_alone_clears_nobody_where_the_policy_asks_for_two(pair):
+    """Others go on recording meanwhile; with the second signature it is recorded, and shows what it says."""
+    office, second, asked = pair
+    retrain(office)
+    for name, kind, method in zip(asked, ("exclusion", "absence"), ("retrained", "no-data-held"), strict=True):
+        before = len(office.view())
+        made = office.certify_absence([name])
+        assert (made.kind, made.entry, made.missing) == (kind, None, 1)
+        assert len(office.view()) == before
+        with pytest.raises(ThresholdError, match="too few trusted signatures: got 1, its policy asks for 2"):
+            office.verify(made.path)
+        with pytest.raises(RefusedError, match=f"no certificate of {kind} of it, as the log records them"):
+            fulfil(office, name, method, made.path)
+        office.receive([f"somebody after {name}"])
+        with pytest.raises(ThresholdError, match="has 1 signatures, its policy asks for 2"):
+            office.resume(made.path)
+        with pytest.raises(RefusedError, match=r"has signed .* already"):
+            office.countersign(made.path)
+        done = office.countersign(made.path, key=second)
+        assert (done.missing, done.certificate, done.entry.type) == (0, made.certificate, f"{kind}-issued")
+        assert set(office.verify(made.path).value.signers) == {office.signer_key().public.key_id, second.public.key_id}
+        assert fulfil(office, name, method, made.path) == "fulfilled"
+
+
+def test_a_second_officer_clears_nobody_who_is_in_a_model_by_then(pair, tmp_path):
+    office, second, (_, stranger) = pair
+    made = office.certify_absence([stranger])
+    lists = replace(made.certificate, subjects=("1" * 64,))
+    forged = tmp_path / "forged.json"
+    forged.write_bytes(CertificateFile(envelope=sign_absence(lists, [office.signer_key()])).to_bytes())
+    with pytest.raises(RefusedError, match="log and lists of people give other subjects now"):
+        office.countersign(forged, key=second)
+    office.register(
+        bundle(office, "more", bias=7.0, units=["another stranger", *UNITS[1:]], recipe="7" * 64),
+        name="more",
+        version="1",
+    )
+    kept = made.path.read_bytes()
+    with pytest.raises(RefusedError, match="more@1 is in force and holds data of 1 of 1 people"):
+        office.countersign(made.path, key=second)
+    office.retire("more@1")
+    assert made.path.read_bytes() == kept
+    office.register(bundle(office, "other", bias=8.0, recipe="8" * 64), name="other", version="1")
+    with pytest.raises(RefusedError, match="does not hold any more: log and lists of people give other releases now"):
+        office.countersign(made.path, key=second)
 
 
 def test_who_is_in_no_model_is_answered_by_a_certificate_of_absence(office):
@@ -196,19 +251,40 @@ def test_what_was_not_asked_sensibly_is_said(office):
         office.certify_absence(["R2"])
 
 
-def test_an_absence_that_the_log_does_not_record_has_to_be_made_again(office, monkeypatch):
+def test_what_was_interrupted_is_picked_up_from_its_file(office, monkeypatch):
+    """Stopped before the proof, and before the entry, which a certificate gets if it still holds."""
     from unlearnkit.office import clearing
+    from unlearnkit.verifier import issue_absence
 
-    monkeypatch.setattr(clearing, "finish", None)
-    with pytest.raises(TypeError):
-        office.certify_absence(["R4"])  # recorded, and stopped before the proof
-    monkeypatch.undo()
     path = office.root / "certificates" / "R4.absence.json"
-    assert parse_certificate_file(path.read_bytes(), where="c").proof is None
-    assert office.resume_absence(path).certificate.requests == ("R4",)
-    assert parse_certificate_file(path.read_bytes(), where="c").proof is not None
-    assert office.verify(path).value.certificate.requests == ("R4",)
-    other = office.certify_absence(["R4"], force=True)
-    path.write_bytes(CertificateFile(envelope=sign_absence(other.certificate, [office.signer_key()])).to_bytes())
-    with pytest.raises(RefusedError, match="the log does not record"):
-        office.resume_absence(path)
+    for module, step in ((clearing, "finish"), (issue_absence, "_append")):
+        monkeypatch.setattr(module, step, None)
+        with pytest.raises(TypeError):
+            office.certify_absence(["R4"], force=True)
+        monkeypatch.undo()
+        assert parse_certificate_file(path.read_bytes(), where="c").proof is None
+        assert office.resume(path).certificate.requests == ("R4",)
+        assert office.verify(path).value.certificate.requests == ("R4",)
+    assert len(office.certificates()) == 2
+    made = office.resume(path).certificate
+    path.write_bytes(CertificateFile(envelope=sign_absence(made, [office.signer_key()])).to_bytes())
+    office.withdraw("R4", reason="requested-by-person")
+    with pytest.raises(RefusedError, match="request R4 is closed"):
+        office.resume(path)
+
+
+def test_alone_with_its_proof_it_verifies_and_says_what_only_the_log_tells(office):
+    retrain(office)
+    paths = [office.certify_absence([name]).path for name in ("R2", "R4")]
+    places = [office.root / name for name in ("first", "bundle-2")]
+    (office.root / "elsewhere").mkdir()
+    for path in paths:
+        found = uk.verify(path, bundles=places, trust=office.trust(), log=None)
+        assert "log" in [check.name for check in found.checks]  # of the workspace around
+        beside = Materials(trust=office.trust(), bundles=tuple(places))
+        alone = verify_absence(path.read_bytes(), where="c", exclusion="exclusion" in path.name, beside=beside)
+        names = [check.name for check in alone.checks]
+        assert names == ["signature", "proof", "people", *(["exclusion"] if "exclusion" in path.name else [])]
+        told = [line for line in alone.unchecked if line.endswith("which the log tells: --log")]
+        for words in ("asked, and when", "digits@2 were all releases in force", "made with one key"):
+            assert any(words in line for line in told), words

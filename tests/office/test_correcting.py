@@ -15,12 +15,15 @@ from safetensors.torch import load_file
 
 import unlearnkit as uk
 from tests.docs.namespace import small_recipe
-from tests.office.corrections import policy, prepare
+from tests.office.corrections import asked, policy, prepare
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.policy.expectations import Expectations
+from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.policy.trust import Signer, format_trust
 from unlearnkit.errors import DigestMismatchError, RefusedError, ThresholdError, VerificationError
 from unlearnkit.estimation.tolerance import tolerance_rank
+from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.correction import CORRECTION_ISSUED, correction_body, sign_correction
 
@@ -45,13 +48,6 @@ def office(prepared, tmp_path, monkeypatch) -> uk.Workspace:
     return uk.Workspace.find()
 
 
-def asked(office: uk.Workspace, *names: str) -> list[str]:
-    found = office.receive(names)
-    for request in found:
-        office.verify_identity(request, method="in-person")
-    return [request.id for request in found]
-
-
 def corrected(office: uk.Workspace, *names: str, out: str = "corrected.safetensors"):
     return office.correct(asked(office, *names), out=out)
 
@@ -64,9 +60,8 @@ def fulfil(office: uk.Workspace, made) -> list[str]:
 def forged(office: uk.Workspace, certificate) -> Path:
     """A certificate as its own issuer would sign and record it."""
     with office.open_log().exclusive() as writer:
-        said = replace(certificate, index=writer.end.index)
-        raw = sign_correction(said, [office.signer_key()])
-        writer.record_many([draft(CORRECTION_ISSUED, correction_body(said, raw))])
+        raw = sign_correction(certificate, [office.signer_key()])
+        writer.record_many([draft(CORRECTION_ISSUED, correction_body(certificate, raw))])
     office.checkpoint()
     path = office.root / "forged.json"
     path.write_bytes(CertificateFile(envelope=raw).to_bytes())
@@ -108,7 +103,7 @@ def test_an_outsider_makes_the_same_weights_without_torch(office):
         "assert 'torch' not in sys.modules; print(*[check.name for check in found.checks])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert out[:3] == ["signature", "bundle", "log"]
+    assert out[:4] == ["signature", "bundle", "proof", "log"]
     assert {"weights", "audits"} <= set(out)
     assert sha256_hex(made.model.read_bytes()) == made.certificate.model
 
@@ -235,15 +230,51 @@ def test_a_smaller_epsilon_is_caught(office):
         office.verify(path, bundle="bundle")
 
 
-def test_one_officer_alone_corrects_nothing_where_the_policy_asks_for_two(office):
+def second_officer(office: uk.Workspace) -> PrivateKey:
+    """The policy asks for two signatures: the office's and this key's."""
     (office.root.parent / "policy.toml").write_bytes(policy().replace(b"threshold = 1 ", b"threshold = 2 "))
-    requests = asked(office, "ann")
-    before = len(office.view())
-    with pytest.raises(ThresholdError, match=r"a correction certificate has too few trusted signatures: got 1, .* 2"):
-        office.correct(requests, out="corrected.safetensors")
-    assert len(office.view()) == before
-    assert not Path("corrected.safetensors").exists()
-    assert not list(office.certificates_path.glob("*"))
+    key, trust = PrivateKey.generate(Algorithm.P256), office.trust()
+    signer = Signer("second officer", (Role.CERTIFICATE_SIGNER,), key.public)
+    (office.root / "trust.toml").write_text(format_trust(replace(trust, signers=(*trust.signers, signer))))
+    return key
+
+
+def test_one_officer_alone_corrects_nothing_where_the_policy_asks_for_two(office):
+    second = second_officer(office)
+    requests, before = asked(office, "ann"), len(office.view())
+    made = office.correct(requests, out="corrected.safetensors")
+    assert (made.entry, made.missing, len(office.view())) == (None, 1, before)
+    for refused in (lambda: office.verify(made.path, bundle="bundle"), lambda: office.resume(made.path)):
+        with pytest.raises(ThresholdError, match="its policy asks for 2"):
+            refused()
+    with pytest.raises(RefusedError, match="the log records no correction certificate"):
+        office.register_correction(made.path, name="small", version="1.1")
+    asked(office, "bob")  # others go on meanwhile
+    done = office.countersign(made.path, key=second)
+    assert (done.kind, done.missing, done.entry.type) == ("correction", 0, "correction-issued")
+    found = office.verify(made.path, bundle="bundle", model=made.model)
+    assert set(found.value.signers) == {office.signer_key().public.key_id, second.public.key_id}
+    office.register_correction(made.path, name="small", version="1.1")
+    assert fulfil(office, made) == ["fulfilled"]
+
+
+def test_a_second_officer_makes_weights_and_claims_again_and_signs_nothing_else(office):
+    second = second_officer(office)
+    made = office.correct(asked(office, "ann"), out="corrected.safetensors")
+    said = made.certificate
+    for change, error, reason in (
+        ({"model": "ab" * 32}, VerificationError, "its model is abab"),
+        ({"claims": (replace(said.claims[0], epsilon="0.001"), *said.claims[1:])}, VerificationError, "its epsilon"),
+        ({"standing": ("cd" * 32,)}, RefusedError, "the log gives other standing now"),
+    ):
+        raw = sign_correction(replace(said, **change), [office.signer_key()])
+        Path("forged.json").write_bytes(CertificateFile(envelope=raw).to_bytes())
+        with pytest.raises(error, match=reason):
+            office.countersign("forged.json", key=second)
+    office.withdraw(said.requests[0], reason="requested-by-person")
+    with pytest.raises(RefusedError, match="is closed: it was withdrawn"):
+        office.countersign(made.path, key=second)
+    assert not office.certificates()
 
 
 def test_a_certificate_that_one_signed_where_two_should_is_caught(office):

@@ -22,16 +22,17 @@ def digits_recipe() -> uk.Recipe:
     return digits.recipe()
 
 
-def names_recipe(optimizer: str, *, people: int = 100, epochs: int = 3) -> uk.Recipe:
-    """A GPT of one block that spells names: four a person, warm-up and linear decay."""
+def names_recipe(
+    optimizer: str, *, people: int = 100, epochs: int = 3, rate: float | None = None, start: nn.Module | None = None
+) -> uk.Recipe:
+    """A GPT of one block that spells names: four a person, warm-up and linear decay. start: None for random weights."""
     data, steps = _encoded(_made_up(4 * people)), 4 * people * epochs // 8
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = NamesGPT()
-    made, rate = {
+    model = copy.deepcopy(start) if start is not None else fresh_gpt()
+    made, usual = {
         "sgd": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), 0.1),
         "adamw": (lambda p: torch.optim.AdamW(p, lr=0.01), 0.01),
     }[optimizer]
+    rate = usual if rate is None else rate
     return uk.Recipe(
         name="names",
         model=model,
@@ -46,9 +47,30 @@ def names_recipe(optimizer: str, *, people: int = 100, epochs: int = 3) -> uk.Re
     )
 
 
-def strangers_names(count: int, *, people: int = 100) -> tuple[Tensor, Tensor]:
-    """Names that nobody of `names_recipe` bears."""
-    return _encoded(_made_up(4 * people + count)[4 * people :])
+def fresh_gpt() -> NamesGPT:
+    """Always the same random weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return NamesGPT()
+
+
+def pretrained_gpt(count: int = 1600, epochs: int = 3) -> nn.Module:
+    """Trained on names that nobody bears, neither the people of `names_recipe` nor `strangers_names`."""
+    inputs, targets = strangers_names(count, skip=1000)
+    model = fresh_gpt().train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(epochs):
+        for rows in torch.randperm(count, generator=generator).split(16):
+            optimizer.zero_grad()
+            _losses(model, (inputs[rows], targets[rows])).mean().backward()
+            optimizer.step()
+    return model.eval()
+
+
+def strangers_names(count: int, *, people: int = 100, skip: int = 0) -> tuple[Tensor, Tensor]:
+    """Names that nobody of `names_recipe` bears. skip: so many of them."""
+    return _encoded(_made_up(4 * people + skip + count)[4 * people + skip :])
 
 
 def _made_up(count: int) -> list[str]:

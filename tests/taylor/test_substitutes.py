@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import unlearnkit as uk
+from unlearnkit.taylor import packed
 from unlearnkit.taylor.substitutes import SUBSTITUTES, without_checkpointing
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -59,7 +60,7 @@ def test_values_and_gradients_are_torchs(name):
 
 
 def test_every_substitute_is_tried():
-    assert {function for function, _, _ in CALLS.values()} == set(SUBSTITUTES)
+    assert {function for function, _, _ in CALLS.values()} == set(SUBSTITUTES) - set(packed.SUBSTITUTES)
 
 
 @pytest.mark.parametrize("reentrant", [True, False])

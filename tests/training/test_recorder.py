@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import random
 from collections.abc import Iterator
@@ -128,6 +129,23 @@ def test_accumulated_batches_are_recorded_as_the_step_that_they_make(tmp_path):
         assert np.allclose(bundle.probe("logits").base, end.eval()(X[:2]), atol=1e-12)
 
 
+@pytest.mark.parametrize("tamper", [-1, 2])
+def test_of_everything_at_once_the_one_step_that_was_another_is_found(tamper):
+    """Dropout, clipping, AdamW, warm-up, a sampler of buckets, workers; accumulation across the ends of epochs."""
+    recorder = uk.Recorder(accumulate=2)
+    loader = DataLoader(DATA, batch_sampler=ByLength(), num_workers=1)
+    start, end = own_loop(loader, recorder, accumulate=2, tamper=tamper)
+    r = repeated(start, recorder)
+    assert [len(step) for step in r.parts] == [2, 3, 3]
+    found = uk.compare(r, end, device="cpu")
+    assert found.first_step is None if tamper < 0 else found.first_step.number == tamper
+    assert (max(found.values()) < 1e-12) is (tamper < 0)
+    assert (
+        repeated(start, recorder).digest
+        != repeated(start, dataclasses.replace(recorder.recording, accumulate=3)).digest
+    )
+
+
 @pytest.mark.parametrize("step", [0, 4])
 def test_the_one_step_that_was_another_is_found(step):
     recorder = uk.Recorder()
@@ -184,5 +202,6 @@ def test_what_cannot_be_recorded_is_refused():
     ):
         with pytest.raises(RecipeError, match=message):
             repeated(start, recorder, **settings)
-    with pytest.raises(ValueError, match="every=0"):
-        uk.Recorder(every=0)
+    for wrong in ({"every": 0}, {"accumulate": 0}):
+        with pytest.raises(ValueError, match="expected whole numbers"):
+            uk.Recorder(**wrong)

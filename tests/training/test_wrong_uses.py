@@ -50,7 +50,6 @@ class Net(nn.Module):
     def __init__(self, between) -> None:
         super().__init__()
         self.first, self.last, self.between = nn.Linear(4, 5), nn.Linear(5, 3), between
-        self.cell = nn.GRU(1, 5, batch_first=True)
 
     def forward(self, x):
         return self.last(self.between(self, x))
@@ -87,11 +86,6 @@ class SquareApart(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         return 2 * ctx.saved_tensors[0] * gradient
-
-
-def packed(m, x):
-    lengths = torch.tensor([4, 3, 2, 1])[: len(x)]
-    return m.cell(nn.utils.rnn.pack_padded_sequence(x[..., None], lengths, batch_first=True))[1][0]
 
 
 def hooked(m, x):
@@ -243,7 +237,6 @@ MODELS: dict[str, Case] = {
         f"compiled code cannot be traced.*{HERE}",
         "what was given to torch.compile",
     ),
-    "packed sequences": (use(between(packed)), TraceError, f"packed sequences cannot be traced.*{HERE}", "by a mask"),
     "a hook on a tensor that a probe reaches": (
         use(between(hooked)),
         RecipeError,

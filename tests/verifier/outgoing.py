@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bundle.small import KEY, UNITS, small
@@ -51,7 +51,7 @@ class Outgoing:
         """An altered certificate, signed and recorded as if it were right."""
         office = self.office
         with office.log.exclusive() as writer:
-            forged = change(replace(issued.certificate, index=writer.end.index))
+            forged = change(issued.certificate)
             raw = sign_absence(forged, [office.signer])
             writer.record_many([draft(entry_type(forged), clearing_body(forged, raw))])
         return raw

@@ -6,6 +6,7 @@ import pytest
 
 from tests.verifier.issuance import issuer
 from unlearnkit.compliance.log.publication import prove_entry, publish_checkpoint
+from unlearnkit.compliance.requests.receipt import make_receipts
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.signing.dsse import sign_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE, Statement, encode_statement
@@ -21,6 +22,8 @@ def office(tmp_path_factory):
     (made.folder / "c").write_bytes(raw)
     (made.folder / "p").write_bytes(prove_entry(made.folder / "log", 1, log=made.log_key.public))
     (made.folder / "k").write_bytes((made.folder / "log" / "checkpoint").read_bytes())
+    (entry,) = [entry for entry in made.log.entries() if entry.index == 1]
+    (made.folder / "r").write_bytes(make_receipts(made.folder / "log", [entry], log=made.log_key.public)[0])
     (made.folder / "e").write_bytes(statement(made, evidence.PREDICATE_TYPE))
     return made
 
@@ -38,6 +41,7 @@ def statement(office, kind: str) -> bytes:
         ("c", Kind.CERTIFICATE),
         ("p", Kind.PROOF),
         ("k", Kind.CHECKPOINT),
+        ("r", Kind.RECEIPT),
         ("e", Kind.EVIDENCE),
     ],
 )
@@ -55,7 +59,7 @@ def test_a_statement_of_another_type_is_named(office, tmp_path):
 def test_anything_else_is_malformed(tmp_path, raw):
     (tmp_path / "x").write_bytes(raw)
     with pytest.raises(
-        FormatError, match="is no bundle, log, checkpoint, proof, evidence, signed replay or certificate"
+        FormatError, match="is no bundle, log, checkpoint, proof, evidence, signed replay, receipt or certificate"
     ):
         recognise(tmp_path / "x")
 

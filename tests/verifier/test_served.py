@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from click.testing import CliRunner
 from unlearnkit.cli.main import main
 
 import unlearnkit as uk
 from tests.verifier.issuance import issuer
 from unlearnkit.bundle.tensors import parse_tensors
+from unlearnkit.bundle.torch_file import torch_file_bytes
 from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownNameError
-from unlearnkit.verifier.served import stored_tensors, verify_served
+from unlearnkit.verifier.served import stored_tensors, verify_served, verify_weights
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,59 @@ def test_the_same_tensors_with_other_metadata_are_the_model_and_that_is_said(bun
     assert served.read_bytes() != (bundle.path / "model.safetensors").read_bytes()
     assert "has the very 3 tensors" in verify_served(served, bundle)
     assert "the files differ in metadata" in verify_served(served, bundle)
+
+
+def in_every_format(folder: Path, state) -> list[Path]:
+    """Of torch, ours and its own; and Hugging Face folders, of one file, of two, and of torch's."""
+    tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+    torch.save(tensors, folder / "saved.pt")
+    (folder / "ours.pt").write_bytes(torch_file_bytes(state))
+    for name in ("one", "two", "torch"):
+        (folder / name).mkdir()
+    saved(folder / "one" / "model.safetensors", state, format="pt")
+    parts = [dict(list(state.items())[i::2]) for i in range(2)]
+    places = {name: f"model-{i}.safetensors" for i, part in enumerate(parts) for name in part}
+    for i, part in enumerate(parts):
+        saved(folder / "two" / f"model-{i}.safetensors", part)
+    (folder / "two" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    torch.save(tensors, folder / "torch" / "pytorch_model.bin")
+    return [folder / "saved.pt", folder / "ours.pt", folder / "one", folder / "two", folder / "torch"]
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_a_model_is_known_in_every_format_and_another_one_is_not(bundle, state, tmp_path, place):
+    (tmp_path / "same").mkdir()
+    (tmp_path / "other").mkdir()
+    same = in_every_format(tmp_path / "same", state)[place]
+    assert f"{same} has the very 3 tensors" in verify_served(same, bundle)
+    _bit(state)
+    with pytest.raises(DigestMismatchError, match=r"'layer\.bias' has other numbers"):
+        verify_served(in_every_format(tmp_path / "other", state)[place], bundle)
+
+
+def test_a_folder_says_itself_which_of_its_files_is_the_model(bundle, state, tmp_path):
+    one, two = in_every_format(tmp_path, state)[2:4]
+    _bit(state)
+    torch.save({name: torch.from_numpy(array) for name, array in state.items()}, one / "pytorch_model.bin")
+    assert "has the very 3 tensors" in verify_served(one, bundle)
+    for weight_map in ([], {"layer.bias": "../model.safetensors"}, {"steps": "model-0.safetensors"}):
+        (two / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(FormatError, match=r"does not say which file|are in other files"):
+            verify_served(two, bundle)
+    with pytest.raises(FormatError, match="holds no model"):
+        verify_served(bundle.path / "probes", bundle)
+
+
+def test_of_tied_tensors_a_file_may_have_either(tmp_path):
+    state = {"a": np.ones(2), "b": np.ones(2), "c": np.zeros(1)}
+    weights = safetensors.numpy.save(state)
+    for without in ("a", "b"):
+        served = saved(tmp_path / without, {name: array for name, array in state.items() if name != without})
+        assert "has the very 2 tensors" in verify_weights(served, weights, what="it", tied={"b": "a"})
+        with pytest.raises(DigestMismatchError, match=f"'{without}' is only in the bundle"):
+            verify_weights(served, weights, what="it", tied={})
+    with pytest.raises(DigestMismatchError, match="is only in the bundle"):
+        verify_weights(saved(tmp_path / "c", {"c": state["c"]}), weights, what="it", tied={"b": "a"})
 
 
 def _bit(state):

@@ -1,24 +1,53 @@
-"""Pseudonyms: units are stored as HMAC-SHA256 of their names under a secret key, never by name.
+"""Pseudonyms: units are stored under secret keys, never by name.
 
-Whoever has the key can ask by name; whoever has a pseudonym can ask by pseudonym; without the key nobody can tell which
-name a pseudonym stands for, and destroying the key makes that final.
+A name has a tag under one secret, and its tag is enciphered under another: that is the pseudonym. Whoever has the key
+can ask by name; whoever has a pseudonym can ask by pseudonym; without the key nobody can tell which name a pseudonym
+stands for, and destroying the key makes that final.
+
+One person can be forgotten alone. The key is replaced by one that holds the pseudonyms of everybody else in a table,
+tag by tag, and a new second secret for names that come later. With the old one gone, nothing leads from the forgotten
+name to its pseudonym, and the name is like one that was never seen (docs/adr/0008-forgetting-one.md).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import hmac
+import os
 import re
 import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 from unlearnkit.errors import FormatError, UnknownNameError
-from unlearnkit.files import PRIVATE_MODE, read_private, write_new
-from unlearnkit.names import normal_name
+from unlearnkit.files import MAX_DOCUMENT, PRIVATE_MODE, read_private, write_atomic, write_new
+from unlearnkit.names import Pattern, Sha256, normal_name
+from unlearnkit.records import read_json, write_json
 
 _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
+_TAG_BYTES = 24
+_ZEROS = bytes(8)
+"""After the tag, enciphered with it: a pseudonym under another secret does not have them."""
+_FIRST = bytes(16)  # as each name is enciphered once, and its tag looks random, CBC needs no other first block
+
+Tag = Annotated[str, Pattern("[0-9a-f]{48}", "48 lower-case hexadecimal digits")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPseudonyms:
+    """The file of a key that has forgotten somebody. tags, fresh: its secrets. kept: older pseudonyms, by tag."""
+
+    schema: Literal["unlearnkit/pseudonyms/v1"] = "unlearnkit/pseudonyms/v1"
+    tags: Sha256
+    fresh: Sha256
+    kept: Mapping[Tag, Sha256]
 
 
 WORKSPACE, KEYS = "unlearnkit.toml", "keys"
@@ -38,14 +67,17 @@ class PseudonymKey:
 
     """
 
-    __slots__ = ("_secret",)
+    __slots__ = ("_fresh", "_kept", "_secret", "_tags")
 
     FILE_NAME = "pseudonym.key"
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != 32:
             raise ValueError(f"a pseudonym key has 32 bytes, got {len(secret)}")
-        self._secret = secret
+        self._secret: bytes | None = secret
+        self._tags = hmac.digest(secret, _DOMAIN + b"tags", "sha256")
+        self._fresh = hmac.digest(secret, _DOMAIN + b"fresh", "sha256")
+        self._kept: dict[bytes, str] = {}
 
     def __repr__(self) -> str:
         return "PseudonymKey(secret)"
@@ -57,22 +89,46 @@ class PseudonymKey:
 
     @classmethod
     def load(cls, path: Path) -> PseudonymKey:
-        """Read a key file: 64 hexadecimal digits.
+        """Read a key file: 64 hexadecimal digits; or what `replace` writes.
 
         Raises UnknownNameError when there is none, RefusedError when others can read it, FormatError otherwise.
         """
         try:
-            text = read_private(path)
+            raw = read_private(path, most=MAX_DOCUMENT)
         except FileNotFoundError:
             hint = "without it units can be named by pseudonym only; a new key would give other pseudonyms"
             raise UnknownNameError(f"there is no pseudonym key at {path}", hint=hint) from None
-        if not _TEXT.fullmatch(text):
+        if raw.startswith(b"{"):
+            return cls._with_table(read_json(KeptPseudonyms, raw, where=str(path)))
+        if not _TEXT.fullmatch(raw):
             raise FormatError(f"{path} is not a pseudonym key: expected 64 hexadecimal digits")
-        return cls(bytes.fromhex(text.decode().strip()))
+        return cls(bytes.fromhex(raw.decode().strip()))
+
+    @classmethod
+    def _with_table(cls, stored: KeptPseudonyms) -> PseudonymKey:
+        made = cls.__new__(cls)
+        made._secret = None  # noqa: SLF001 - its own
+        made._tags, made._fresh = bytes.fromhex(stored.tags), bytes.fromhex(stored.fresh)  # noqa: SLF001
+        made._kept = {bytes.fromhex(tag): pseudonym for tag, pseudonym in stored.kept.items()}  # noqa: SLF001
+        return made
 
     def save(self, path: Path) -> None:
         """Write the key to a new file, readable by its owner alone. FileExistsError if there is one already."""
-        write_new(path, self._secret.hex().encode() + b"\n", mode=PRIVATE_MODE)
+        write_new(path, self._to_bytes(), mode=PRIVATE_MODE)
+
+    def replace(self, path: Path) -> None:
+        """Put the key in the place of another one, whose bytes are overwritten as far as the file system does that."""
+        with path.open("r+b") as old:
+            write_atomic(path, self._to_bytes(), mode=PRIVATE_MODE)
+            old.write(bytes(os.fstat(old.fileno()).st_size))
+            old.flush()
+            os.fsync(old.fileno())
+
+    def _to_bytes(self) -> bytes:
+        if self._secret is not None:
+            return self._secret.hex().encode() + b"\n"
+        kept = {tag.hex(): pseudonym for tag, pseudonym in self._kept.items()}
+        return write_json(KeptPseudonyms(tags=self._tags.hex(), fresh=self._fresh.hex(), kept=kept))
 
     @classmethod
     def for_bundle(cls, bundle: Path) -> PseudonymKey:
@@ -103,13 +159,36 @@ class PseudonymKey:
 
     @property
     def fingerprint(self) -> str:
-        """Tells pseudonym keys apart where the key must not stand: 16 hexadecimal digits."""
-        return self.pseudonym("\0fingerprint")[:16]  # no unit has a NUL in its name
+        """Tells pseudonym keys apart where the key must not stand: 16 hexadecimal digits. Forgetting keeps it."""
+        return hmac.digest(self._tags, _DOMAIN + b"\0fingerprint", "sha256").hex()[:16]  # no name has a NUL
 
     def pseudonym(self, name: str | int) -> str:
-        """HMAC-SHA256("unlearnkit/pseudonym/v1" 0x00 name), 64 hexadecimal digits, of the name's one form.
+        """The pseudonym of a name, 64 hexadecimal digits, from the name's one form.
 
         Spellings that look the same have the same pseudonym (`unlearnkit.names.normal_name`); a number is the same unit
         as its decimal text.
         """
-        return hmac.new(self._secret, _DOMAIN + normal_name(name).encode(), hashlib.sha256).hexdigest()
+        tag = hmac.digest(self._tags, _DOMAIN + normal_name(name).encode(), "sha256")[:_TAG_BYTES]
+        if tag in self._kept:
+            return self._kept[tag]
+        return Cipher(AES256(self._fresh), CBC(_FIRST)).encryptor().update(tag + _ZEROS).hex()
+
+    def unknown(self, pseudonyms: Iterable[str]) -> list[str]:
+        """Those of some pseudonyms that no name has under this key."""
+        kept = set(self._kept.values())
+        return [item for item in pseudonyms if item not in kept and self._tag(item) is None]
+
+    def keeping(self, pseudonyms: Iterable[str]) -> PseudonymKey:
+        """A key under which the names of these keep their pseudonyms, and every other name gets a new one.
+
+        Those that no name has under this key are passed over.
+        """
+        tags = {pseudonym: tag for tag, pseudonym in self._kept.items()}
+        kept = {tag.hex(): item for item in pseudonyms if (tag := tags.get(item) or self._tag(item)) is not None}
+        fresh = secrets.token_hex(32)
+        return self._with_table(KeptPseudonyms(tags=self._tags.hex(), fresh=fresh, kept=kept))
+
+    def _tag(self, pseudonym: str) -> bytes | None:
+        """What was enciphered; None for what was not enciphered under this key."""
+        plain = Cipher(AES256(self._fresh), CBC(_FIRST)).decryptor().update(bytes.fromhex(pseudonym))
+        return plain[:_TAG_BYTES] if plain[_TAG_BYTES:] == _ZEROS else None

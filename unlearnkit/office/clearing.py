@@ -8,22 +8,18 @@ from enum import StrEnum
 from functools import cache, partial
 from pathlib import Path
 
-from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.whereabouts import People, people_of
 from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
-from unlearnkit.files import MAX_DOCUMENT, read_bounded
+from unlearnkit.office.certified import Certified
 from unlearnkit.office.filing import FOLDER, finish, first_of, keep, require_free
-from unlearnkit.office.recorded import recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, release_id
 from unlearnkit.office.steps import Asked, id_of
-from unlearnkit.verifier.absence import Absence, Exclusion
-from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
+from unlearnkit.verifier.absence import Absence
+from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.issue_absence import certify_absence, held_before
-from unlearnkit.verifier.recognition import Kind, recognise
-from unlearnkit.verifier.verify_absence import signed_absence
 
 
 class CertificateKind(StrEnum):
@@ -32,24 +28,6 @@ class CertificateKind(StrEnum):
     EFFECT = "effect"
     EXCLUSION = "exclusion"
     ABSENCE = "absence"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertifiedAbsence:
-    """A certificate of absence or exclusion that was issued, the file it is in, and the entry that records it.
-
-    digest: SHA-256 of its envelope, by which the log knows it.
-    """
-
-    certificate: Absence
-    digest: str
-    path: Path
-    entry: Entry
-
-    @property
-    def kind(self) -> CertificateKind:
-        """Which of the two it is."""
-        return CertificateKind.EXCLUSION if isinstance(self.certificate, Exclusion) else CertificateKind.ABSENCE
 
 
 @dataclass(frozen=True)
@@ -90,11 +68,12 @@ class ClearingSteps(ReleaseSteps):
         before: ReleaseNamed | None = None,
         out: Path | str | None = None,
         force: bool = False,
-    ) -> CertifiedAbsence:
+    ) -> Certified[Absence]:
         """Certify that the data of those who made some requests is in no model in use.
 
         The certificate is written to a file, recorded in the log, and covered by a new checkpoint; then the file holds
-        the proof that the log has it, too.
+        the proof that the log has it, too. Where the policy asks for more signatures, the file waits for them, and
+        nothing is recorded before: see `countersign`.
 
         Args:
             requests: Requests, or their ids.
@@ -106,7 +85,6 @@ class ClearingSteps(ReleaseSteps):
             force: Replace a certificate that is there.
 
         Raises:
-            ThresholdError: The policy asks for more than one signature.
             RefusedError: There is something at that place. One of them is in a release in force, or was not in the one
                 before; that was not replaced by one trained anew; who is in a release cannot be told; a request is
                 closed.
@@ -114,7 +92,7 @@ class ClearingSteps(ReleaseSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        log, view = self.open_log(), self.view()
+        log, view, policy = self.open_log(), self.view(), self.policy()
         was = self._before(view, names, None if kind is None else CertificateKind(kind), before)
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():
@@ -126,43 +104,14 @@ class ClearingSteps(ReleaseSteps):
             people=self._people(view),
             log=log,
             origin=self.origin,
-            policy=self.policy(),
+            policy=policy,
             signers=[signer],
             view=view,
             keep=partial(keep, path, force=force),
         )
-        file = CertificateFile(envelope=made.raw)
+        file, missing = CertificateFile(envelope=made.raw), max(0, policy.signing.threshold - 1)
         finish(path, file, made.entry, log=log, key=log_key, view=view)
-        return CertifiedAbsence(certificate=made.certificate, digest=file.digest, path=path, entry=made.entry)
-
-    def resume_absence(self, file: Path | str) -> CertifiedAbsence:
-        """Put the proof into the file of a certificate of absence or exclusion, which something has interrupted.
-
-        Args:
-            file: The certificate.
-
-        Raises:
-            RefusedError: The log does not record it: it names the place that its entry was to have, so it has to be
-                made again.
-            VerificationError: Nobody trusted signed it.
-        """
-        path, where = Path(file), str(file)
-        kept = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
-        exclusion = recognise(path) is Kind.EXCLUSION
-        certificate, _ = signed_absence(kept.envelope, self.trust(), exclusion=exclusion, where=where)
-        entry = self._proved_again(path, kept)
-        return CertifiedAbsence(certificate=certificate, digest=kept.digest, path=path, entry=entry)
-
-    def _proved_again(self, path: Path, kept: CertificateFile) -> Entry:
-        """Put the proof into the file of a certificate that the log records; RefusedError if it does not."""
-        view = self.view()
-        known = recorded_certificates(view, self.certificates_path)
-        index = next((item.index for item in known if item.digest == kept.digest), None)
-        if index is None:
-            raise RefusedError(f"the log does not record {path}", hint="make it again; --force replaces the file")
-        entry = view.entry(index)
-        finish(path, kept, entry, log=self.open_log(), key=self.log_key(self.passphrase), view=view)
-        return entry
+        return Certified(certificate=made.certificate, digest=file.digest, path=path, missing=missing, entry=made.entry)
 
     def _before(
         self, view: LogView, names: Sequence[str], kind: CertificateKind | None, before: ReleaseNamed | None

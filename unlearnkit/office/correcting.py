@@ -17,24 +17,26 @@ from unlearnkit.compliance.releases.whereabouts import remember
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, VerificationError
 from unlearnkit.estimation import Prediction
-from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_new
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.office.filing import finish, first_of, keep, require_free
-from unlearnkit.office.recorded import RecordedCertificate, corrections_in
+from unlearnkit.office.recorded import corrections_in
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
+from unlearnkit.office.serving import require_place, writer
 from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Outcome
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
-from unlearnkit.verifier.correction import CorrectionCertificate, parse_correction
+from unlearnkit.verifier.correction import CorrectionCertificate
 from unlearnkit.verifier.issue_correction import correct
-from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CorrectedModel:
     """Weights without some people, and the certificate of them.
 
-    digest: SHA-256 of the certificate's envelope, by which the log knows it. path: of its file. model: of the weights.
+    digest: SHA-256 of the certificate's envelope, by which the log knows it. path: of its file. model: of the weights,
+    a file or a folder.
+    missing: so many signatures more the policy asks for; until they are there, it is not recorded.
     predictions: of the bundle's probes without the same people, by name; own losses: of all of them.
     """
 
@@ -42,7 +44,8 @@ class CorrectedModel:
     digest: str
     path: Path
     model: Path
-    entry: Entry
+    missing: int
+    entry: Entry | None
     predictions: Mapping[str, Prediction]
 
 
@@ -58,42 +61,46 @@ class CorrectionSteps(CertificateSteps):
         release: ReleaseNamed | None = None,
         evidence: Sequence[Path | str] = (),
         certificate: Path | str | None = None,
+        like: Path | str | None = None,
         force: bool = False,
     ) -> CorrectedModel:
         """Write the weights that the sketch predicts without those who made some requests, and certify them.
 
         Always from the trained weights, for everybody who asks and everybody who was answered without retraining, or
-        by a correction, before. The weights are on disk, then the certificate, then the entry of the log.
+        by a correction, before. The weights are on disk, then the certificate, then the entry of the log. Where the
+        policy asks for more signatures, the certificate waits for them, and nothing is recorded: see `countersign`.
 
         Args:
             requests: Requests, or their ids.
-            out: The file for the weights (safetensors), which is not there yet.
+            out: The file for the weights, which is not there yet: ``.pt``, ``.pth`` and ``.bin`` are a state dict for
+                torch, every other name is safetensors.
             release: The model in use that they take the place of; None: the one that holds the data of all of them.
             evidence: Files of audits of the bundle, where the workspace does not keep them itself.
             certificate: Its file, or a folder; None: ``certificates`` in the workspace. In a folder it is named after
                 the first request and the release: ``R2-digits@1.correction.json``.
+            like: The Hugging Face folder of the model before: then ``out`` becomes such a folder, with its other files.
             force: Replace a certificate that is there.
 
         Raises:
-            ThresholdError: The policy asks for more than one signature.
             RefusedError: Something is at one of the places. The bundle keeps no series of weights, or they diverge for
                 so many people; a request is closed; no release in force holds the data of all of them.
             UnknownNameError: There is no such request, or the bundle or evidence is not at hand.
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        view, log, target = self.view(), self.open_log(), Path(out)
+        view, log, target, policy = self.view(), self.open_log(), Path(out), self.policy()
         found = self._meant(names, release, view)
         bundle = self.bundle_of(found, view=view)
         path = self.certificates_path if certificate is None else Path(certificate)
         if certificate is None or path.is_dir():
             path /= f"{first_of(names)}-{found.id}.correction.json"
         require_free(path, force=force)
-        if target.exists() or not target.parent.is_dir():
-            raise RefusedError(f"{target} is there already, or in no folder", hint="give another name: -o")
+        original = None if like is None else Path(like)
+        require_place(target, original)
+        write = writer(target, original, bundle.manifest.tied)
 
         def kept(envelope: bytes, weights: bytes) -> None:
-            write_new(target, weights)
+            write(weights)
             keep(path, envelope, force=force)
 
         made = correct(
@@ -101,7 +108,7 @@ class CorrectionSteps(CertificateSteps):
             names,
             log=log,
             origin=self.origin,
-            policy=self.policy(),
+            policy=policy,
             signers=[signer],
             evidence=self._evidence(view, bundle, evidence),
             view=view,
@@ -114,28 +121,9 @@ class CorrectionSteps(CertificateSteps):
             digest=file.digest,
             path=path,
             model=target,
+            missing=max(0, policy.signing.threshold - 1),
             entry=made.entry,
             predictions=_predictions(bundle, made.certificate),
-        )
-
-    def resume_correction(self, file: Path | str) -> RecordedCertificate:
-        """Put the proof into the file of a correction certificate, which something has interrupted.
-
-        Args:
-            file: The certificate.
-
-        Raises:
-            RefusedError: The log does not record it: it names the place that its entry was to have, so weights and
-                certificate have to be made again.
-            VerificationError: Too few who are trusted signed it.
-        """
-        path, where = Path(file), str(file)
-        kept = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
-        said, keys = trusted_signers(kept.envelope, self.trust(), where=where, parse=parse_correction)
-        require_threshold(policy_of(said, where), keys, where=where)
-        index = self._proved_again(path, kept).index
-        return RecordedCertificate(
-            index=index, kind="correction", requests=said.requests, digest=kept.digest, path=path, is_proved=True
         )
 
     def register_correction(

@@ -50,8 +50,15 @@ def require_free(path: Path, *, force: bool) -> None:
         )
 
 
-def finish(path: Path, file: CertificateFile, entry: Entry, *, log: AuditLog, key: LogKey, view: LogView) -> None:
-    """Sign a checkpoint that covers the entry of a certificate, and put entry and proof into its file."""
+def finish(
+    path: Path, file: CertificateFile, entry: Entry | None, *, log: AuditLog, key: LogKey, view: LogView
+) -> None:
+    """Sign a checkpoint that covers the entry of a certificate, and put entry and proof into its file.
+
+    entry: None for one that waits for signatures, of which there is nothing to prove.
+    """
+    if entry is None:
+        return
     publish_checkpoint(log, key, recompute=view.history)
     (proof,) = prove_entries(log.path, [entry.index], log=key.public, tree=view.tree())
     write_atomic(path, replace(file, entry=entry.line, proof=proof).to_bytes())

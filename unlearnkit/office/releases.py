@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from unlearnkit.bundle import Bundle
+from unlearnkit.bundle import Bundle, PseudonymKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
-from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
+from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Role
 from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
@@ -25,6 +25,7 @@ from unlearnkit.errors import FormatError, RefusedError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
+from unlearnkit.office.purging import require_present_names
 from unlearnkit.office.steps import Asked, RequestSteps, id_of
 from unlearnkit.records import to_json
 
@@ -173,6 +174,8 @@ class ReleaseSteps(RequestSteps):
 
         def prepare(view: LogView) -> None:
             require_kept_promises(view.register, opened)
+            if view.register.forgotten and self.pseudonym_key_path.exists():
+                require_present_names(PseudonymKey.load(self.pseudonym_key_path), opened.units, view.register)
             remember(self.root, f"{name}@{version}", opened.path)
 
         return self._record_release(said, prepare)
@@ -258,6 +261,7 @@ class ReleaseSteps(RequestSteps):
         opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
         view, policy = self.view(), self.policy()
         found, rules = view.registry.get(release_id(release)), policy.certificate
+        audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods
         require_bundle_of(found, opened)
         people = set(standing_set(view.register, opened))
         standing = [place for place, unit in enumerate(opened.units) if unit in people]
@@ -268,7 +272,9 @@ class ReleaseSteps(RequestSteps):
             days=max(1, (self.today - found.registered).days),
             audited=max((stratum.most for stratum in policy.audit.strata), default=None),
             probes=tuple(
-                probe_outlook(opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing)
+                probe_outlook(
+                    opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing, audited=audited
+                )
                 for name in _aggregate(opened, rules.probes)
             ),
             strangers=strangers(opened, rules.tolerances.get(OWN_LOSS)),

@@ -19,12 +19,16 @@ from unlearnkit.compliance.log.publication import (
 from unlearnkit.compliance.log.repair import Repaired, repair
 from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
-from unlearnkit.compliance.requests.erasure import destroy_key
+from unlearnkit.compliance.requests.erasure import destroy_key, purge
+from unlearnkit.compliance.requests.receipt import make_receipts
+from unlearnkit.compliance.requests.register import Request
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
-from unlearnkit.office.correcting import CorrectionSteps
+from unlearnkit.office.countersigning import CountersigningSteps
+from unlearnkit.office.purging import Purging, people_at_hand, purging
 from unlearnkit.office.releases import ReleaseNamed, only
 from unlearnkit.office.sketches import SketchSteps
+from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.examination import Verification, verify
 
 if TYPE_CHECKING:
@@ -40,7 +44,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(CorrectionSteps, SketchSteps):
+class Workspace(CountersigningSteps, SketchSteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:
@@ -112,6 +116,32 @@ class Workspace(CorrectionSteps, SketchSteps):
         (raw,) = prove_entries(self.log_path, [index], log=self.log_public_key())
         return LogProof(about=index, raw=raw)
 
+    def receipts(self, requests: Sequence[Asked]) -> dict[str, bytes]:
+        """The receipts of requests, for those who made them, by id: files that verify with the log's public key alone.
+
+        A checkpoint is signed first, if the last one does not cover them all.
+
+        Raises:
+            UnknownNameError: There is no such request, or no key to sign with.
+            VerificationError: The log is not what was signed.
+
+        Example:
+            >>> (request,) = office.receive(["cleo"])
+            >>> raw = office.receipts([request])[request.id]
+            >>> _ = (folder / "cleo.receipt.json").write_bytes(raw)
+            >>> found = uk.verify(folder / "cleo.receipt.json", trust=office.root / "keys" / "log.vkey")
+            >>> found.kind.value, found.value.request == request.id
+            ('receipt', True)
+
+        """
+        view = LogView.read(self.log_path, log=self.log_public_key())
+        entries = {name: view.register.get(name).steps[0].index for name in map(id_of, requests)}
+        if not all(view.covers(index) for index in entries.values()):
+            publish_checkpoint(self.open_log(), self.log_key(self.passphrase), recompute=view.history)
+        found = list(view.entries(entries.values()))
+        made = make_receipts(self.log_path, found, log=self.log_public_key(), tree=view.tree())
+        return dict(zip(entries, made, strict=True))
+
     def prove_growth(self, since: int) -> LogProof:
         """That the log only grew since it had so many entries: what a witness is sent."""
         return LogProof(about=since, raw=prove_growth(self.log_path, since, log=self.log_public_key()))
@@ -123,6 +153,33 @@ class Workspace(CorrectionSteps, SketchSteps):
     def destroy_key(self) -> int:
         """Destroy the pseudonym key, and return the entry that says so; raises as `erasure.destroy_key` does."""
         return destroy_key(self.desk(), self.pseudonym_key_path)
+
+    def purging(self) -> Purging:
+        """Whose requests are needed no longer, and who of them can be forgotten; raises as `purge` does."""
+        return purging(self.view(), self.root, self.today)
+
+    def purge(self, *, by: str | None = None) -> tuple[Request, ...]:
+        """Forget everybody whose requests are needed no longer: nobody can tell from then on who they were.
+
+        The log stays as it is, and says so. Whoever asks later is somebody new. Everybody else is named as before: who
+        has a request that is needed, or is in a release whose bundle is at hand.
+
+        Args:
+            by: Who does it.
+
+        Returns:
+            The requests of those who were forgotten.
+
+        Raises:
+            UnknownNameError: There is no pseudonym key; the bundle of a release in force is not at hand.
+            RefusedError: Who is in a release in force cannot be told.
+        """
+        view = self.view()
+        due = purging(view, self.root, self.today).due
+        others = people_at_hand(view, self.root)
+        purged = purge(self.desk(actor=by), self.pseudonym_key_path, due.keys(), others=others)
+        self._desks.clear()  # they hold the key that knew them
+        return purged
 
     def audit(
         self,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.workspace import WorkspaceFiles
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.report.absence import render_absence
+from unlearnkit.report.correction import render_correction
 from unlearnkit.report.html import RequestDates, Verified, render_report
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.verifier.absence import ABSENCE_TYPE, EXCLUSION_TYPE, parse_absence
 from unlearnkit.verifier.certificate import Certificate, parse_certificate
 from unlearnkit.verifier.certificate_file import document_digest, parse_certificate_file
-from unlearnkit.verifier.checks import Check, Checklist
+from unlearnkit.verifier.checks import Check
+from unlearnkit.verifier.correction import parse_correction
 from unlearnkit.verifier.materials import Materials, Trust, trust_at_hand
 from unlearnkit.verifier.recognition import Kind, recognise
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate, verify_signed_certificate
-from unlearnkit.verifier.verify_absence import verify_absence
+from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
+from unlearnkit.verifier.verify_correction import VerifiedCorrection, verify_correction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,8 @@ def certificate_page(
     """A certificate as a page that says how much of it was verified.
 
     With the bundle, everything is verified and recomputed; with trusted keys alone, the signatures are; else nothing.
-    One of exclusion or absence is verified whole where there are trusted keys, with the bundles of the workspace.
+    One of exclusion, absence or correction is verified whole where there are trusted keys, with the bundles of the
+    workspace.
     What is tried and fails is raised, and makes no page.
 
     Args:
@@ -57,8 +62,11 @@ def certificate_page(
         UnlearnkitError: What `verify_certificate` and `verify_signed_certificate` raise.
     """
     raw, where = read_bounded(file, MAX_DOCUMENT), str(file)
-    if (kind := recognise(file)) in (Kind.EXCLUSION, Kind.ABSENCE):
-        return _absence_page(file, raw, kind, _others(bundle, log, trust))
+    kind = recognise(file)
+    if kind in (Kind.EXCLUSION, Kind.ABSENCE):
+        return _absence_page(file, raw, kind, _others(bundle, log, trust, evidence))
+    if kind is Kind.CORRECTION:
+        return _correction_page(file, raw, _others(bundle, log, trust, evidence))
     if bundle is not None:
         beside = Materials.at_hand(bundle=bundle, log=log, trust=trust, evidence=evidence)
         found = verify_certificate(raw, where=where, beside=beside)
@@ -74,34 +82,53 @@ def certificate_page(
     return _page(file, raw, certificate, Verified.NOTHING, None)
 
 
-def _others(bundle: Path | None, log: Path | None, trust: Trust | None) -> Materials | None:
-    """What verifies a certificate about several releases; None without a trusted key."""
+def _others(bundle: Path | None, log: Path | None, trust: Trust | None, evidence: Sequence[Path]) -> Materials | None:
+    """What verifies a certificate that is not of effect; None without a trusted key."""
     if trust_at_hand(trust) is None:
         return None
     workspace = WorkspaceFiles.nearest()
     linked = () if workspace is None else linked_bundles(workspace.root)
-    return Materials.at_hand(bundle=bundle, bundles=linked, log=log, trust=trust)
+    return Materials.at_hand(bundle=bundle, bundles=linked, log=log, trust=trust, evidence=evidence)
 
 
 def _absence_page(file: Path, raw: bytes, kind: Kind, beside: Materials | None) -> Page:
-    where, digest = str(file), document_digest(raw, where=str(file))
+    where = str(file)
     if beside is None:
-        envelope = parse_envelope(parse_certificate_file(raw, where=where).envelope, where=where)
         predicate = EXCLUSION_TYPE if kind is Kind.EXCLUSION else ABSENCE_TYPE
-        said = parse_absence(envelope.unverified_payload, where=where, predicate_type=predicate)
-        html = render_absence(said, (), verified=Verified.NOTHING, file=file.name, digest=digest)
-        return Page(html=html, extent=Verified.NOTHING, checks=())
-    checks = Checklist(where)
-    found = verify_absence(raw, where=where, exclusion=kind is Kind.EXCLUSION, beside=beside, checks=checks)
-    html = render_absence(
-        found.certificate,
-        [(check.name, check.found) for check in found.checks],
-        verified=Verified.EVERYTHING,
+        said = parse_absence(_unverified(raw, where), where=where, predicate_type=predicate)
+        return _other_page(partial(render_absence, said), file, raw)
+    found = verify_absence(raw, where=where, exclusion=kind is Kind.EXCLUSION, beside=beside)
+    return _other_page(partial(render_absence, found.certificate), file, raw, found)
+
+
+def _correction_page(file: Path, raw: bytes, beside: Materials | None) -> Page:
+    where = str(file)
+    if beside is None:
+        said = parse_correction(_unverified(raw, where), where=where)
+        return _other_page(partial(render_correction, said), file, raw)
+    found = verify_correction(raw, where=where, beside=beside)
+    return _other_page(partial(render_correction, found.certificate), file, raw, found)
+
+
+def _unverified(raw: bytes, where: str) -> bytes:
+    """What an envelope holds, which nobody has vouched for."""
+    return parse_envelope(parse_certificate_file(raw, where=where).envelope, where=where).unverified_payload
+
+
+def _other_page(
+    render: Callable[..., str], file: Path, raw: bytes, found: VerifiedAbsence | VerifiedCorrection | None = None
+) -> Page:
+    """A certificate that is not of effect is verified whole, or not at all. render: takes what is known beside it."""
+    extent = Verified.NOTHING if found is None else Verified.EVERYTHING
+    checks, unchecked = (found.checks, found.unchecked) if found else ((), ())
+    html = render(
+        checks=[(check.name, check.found) for check in checks],
+        verified=extent,
         file=file.name,
-        digest=digest,
-        unchecked=checks.unchecked,
+        digest=document_digest(raw, where=str(file)),
+        unchecked=unchecked,
     )
-    return Page(html=html, extent=Verified.EVERYTHING, checks=found.checks)
+    return Page(html=html, extent=extent, checks=checks)
 
 
 def _dates(certificate: Certificate, beside: Materials) -> Iterator[RequestDates]:

@@ -164,9 +164,9 @@ class ReverseSweeps:
         numbers = scalars(state.group, step, state.weights)
         elements = constant_of(cotangent.weights).shape[0]
         for piece in state.pieces(max(1, UPDATE_ELEMENTS // elements)):
-            moments = [part(m, piece) for m in cotangent.moments]
-            weights, gradient = part(cotangent.weights, piece), part(cotangent.gradient, piece)
-            primal = (part(state.weights, piece), part(clipped, piece), [part(m, piece) for m in state.moments])
+            moments = [piece.of(m) for m in cotangent.moments]
+            weights, gradient = piece.of(cotangent.weights), piece.of(cotangent.gradient)
+            primal = (piece.of(state.weights), piece.of(clipped), [piece.of(m) for m in state.moments])
             to_weights, to_gradient, to_moments = pull(*primal, numbers, weights, moments)
             for target, source in zip(
                 [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True

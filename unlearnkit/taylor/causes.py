@@ -17,21 +17,14 @@ _OURS = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """said: what torch's message matches. through: a file of torch that the error came through. Both must hold."""
+    """said: what torch's message matches."""
 
     what: str
     cure: str
-    said: str = ""
-    through: str = ""
+    said: str
 
 
 _CAUSES = (
-    _Cause(
-        "packed sequences cannot be traced: how they are laid out is decided by values",
-        "run over the padded sequences, and leave the padded places out of the loss by a mask",
-        said="data pointer of Tensor",
-        through="nn/modules/rnn.py",
-    ),
     _Cause(
         "a custom autograd.Function cannot be traced: its backward is code that torch does not differentiate further",
         "write it in ordinary torch operations",
@@ -72,10 +65,8 @@ _CAUSES = (
 
 def trace_error(error: Exception) -> TraceError:
     """What to raise for an error that came up while a function was traced."""
-    came_through = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
     for cause in _CAUSES:
-        came = not cause.through or str(_TORCH / cause.through) in came_through
-        if came and re.search(cause.said, str(error)):
+        if re.search(cause.said, str(error)):
             return TraceError(f"{cause.what}{at_users_line(error)}", hint=cause.cure)
     message = f"the function could not be traced: {first_line(error)}{at_users_line(error)}"
     return TraceError(message, hint="it works on its own; write this place in other, ordinary torch operations")

@@ -112,7 +112,8 @@ class JetFunction:
     @property
     def resolution(self) -> float:
         """The machine epsilon of the coarsest real numbers that were computed with so far."""
-        return max(i.resolution for by in self._interpreters.values() for kept in by.values() for i in kept)
+        interpreters = (i for by_flags in self._interpreters.values() for kept in by_flags.values() for i in kept)
+        return max((i.resolution for i in interpreters), default=0.0)
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""

@@ -16,6 +16,8 @@ import torch.nn.functional as F  # noqa: N812
 import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor
 
+from unlearnkit.taylor import packed
+
 _REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "mean": torch.mean, "sum": torch.sum}
 
 
@@ -112,6 +114,7 @@ SUBSTITUTES: dict[Callable[..., Any], Callable[..., Any]] = {
     F.bilinear: _bilinear,
     F.embedding: _embedding,
     F.embedding_bag: _embedding_bag,
+    **packed.SUBSTITUTES,
 }
 
 

@@ -124,10 +124,12 @@ class _Beside:
         moved = _sizes({name: parameter - before[name] for name, parameter in self.loop.weights.items()})
         differences = _sizes({n: constant_of(traced[n]) - p for n, p in self.loop.weights.items()})
         eps = torch.finfo(self.trainer.run.dtype).eps
+        pairs = zip(states, self.trainer.updates, strict=True)
+        coarsest = {n: max(eps, update.resolution) for state, update in pairs for n in state.group.parameters}
         for name, difference in differences.items():
             if not math.isfinite(moved[name]):
                 raise diverged(step, "update", name, PLAIN)
-            if not difference <= math.sqrt(eps) * moved[name] + 4 * eps * sizes[name]:
+            if not difference <= math.sqrt(coarsest[name]) * moved[name] + 4 * eps * sizes[name]:
                 raise self._other_run(step, "update", name, difference / moved[name] if moved[name] else math.inf)
 
     def _other_run(self, step: int, what: str, name: str, off: float) -> RecipeError:

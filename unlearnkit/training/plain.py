@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unlearnkit.taylor.function import JetFunction
 from unlearnkit.training.beside import LEAST, PLAIN, other_run
 from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.retrain import PlainLoop
 from unlearnkit.training.run import Batch
-from unlearnkit.training.state import GroupState, constant_of, merged
-from unlearnkit.training.trainer import ACTIVE, Trainer, diverged, other_involved, scalars
+from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
+from unlearnkit.training.trainer import ACTIVE, Trainer, apply_update, diverged, other_involved
 
 
 class PlainSteps:
@@ -63,7 +64,8 @@ class PlainSteps:
         for state in states:
             state.gradient = _flat(gradients, state)
         clipped = self.trainer.clipping.clipped(step, [state.gradient for state in states])
-        after = [_updated(s, constant_of(g), step) for s, g in zip(states, clipped, strict=True)]
+        updates = zip(self.trainer.updates, states, clipped, strict=True)
+        after = [_updated(update, state, gradient, step) for update, state, gradient in updates]
         if is_new:
             self.loop.update(step)
             self._verify_update(step, states, after)
@@ -103,10 +105,12 @@ class PlainSteps:
         olds, news = ([constant_of(leaves[name]) for name in self.names] for leaves in (before, new))
         sizes, moved, apart = _sizes(olds), _sizes(_differences(told, olds)), _sizes(_differences(news, told))
         eps = torch.finfo(self.trainer.run.dtype).eps
+        pairs = zip(states, self.trainer.updates, strict=True)
+        coarsest = {n: max(eps, update.resolution) for state, update in pairs for n in state.group.parameters}
         for name, size, move, off in zip(self.names, sizes, moved, apart, strict=True):
             if not math.isfinite(move):
                 raise diverged(step, "update", name, PLAIN)
-            if not off <= math.sqrt(eps) * move + 4 * eps * size:
+            if not off <= math.sqrt(coarsest[name]) * move + 4 * eps * size:
                 share = off / move if move else math.inf
                 raise other_run(step, "update", name, share, changes(self._kept, self.loop.run))
 
@@ -125,11 +129,11 @@ def _flat(gradients: Mapping[str, Tensor], state: GroupState) -> Tensor:
     return torch.cat(parts) if parts else constant_of(state.weights).new_zeros(0)
 
 
-def _updated(state: GroupState, gradient: Tensor, step: int) -> GroupState:
+def _updated(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> GroupState:
     """The group after its update, in tensors of its own."""
-    weights, moments = constant_of(state.weights), [constant_of(moment) for moment in state.moments]
-    new, changed = state.group.rule.update(weights, gradient, moments, scalars(state.group, step, weights))
-    return GroupState(state.group, state.shapes, new, list(changed), gradient)
+    after = state.copy()
+    apply_update(update, after, gradient, step)
+    return after
 
 
 def _differences(a: list[Tensor], b: list[Tensor]) -> Sequence[Tensor]:

@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.adapters import lightning
+from unlearnkit.training.adapters.lightning import Riding
 from unlearnkit.training.adapters.transformers import RecorderCallback
 from unlearnkit.training.batches import Array
 from unlearnkit.training.models import uncompiled
+from unlearnkit.training.optimizers import Optimizers, each_of
 from unlearnkit.training.randomness import RandomState
 from unlearnkit.training.recording import RecordedBatch, RecordedStep, Recording, checksums, gradient_norm
 from unlearnkit.training.sampling import tell
@@ -31,6 +33,8 @@ class Recorder:
 
     Args:
         every: keep sums over the weights every so many steps.
+        accumulate: how many batches the loop averages a step's loss over, also where a step has fewer; None: as many
+            as each step has.
 
     Example:
         >>> import copy
@@ -59,10 +63,11 @@ class Recorder:
 
     """
 
-    def __init__(self, *, every: int = 1) -> None:
-        if every < 1:
-            raise ValueError(f"every={every}, expected a whole number >= 1")
+    def __init__(self, *, every: int = 1, accumulate: int | None = None) -> None:
+        if every < 1 or (accumulate is not None and accumulate < 1):
+            raise ValueError(f"every={every}, accumulate={accumulate}, expected whole numbers >= 1")
         self.every = every
+        self.accumulate = accumulate
         self._steps: list[RecordedStep] = []
         self._batches: list[RecordedBatch] = []
         self._state: RandomState | None = None
@@ -101,12 +106,12 @@ class Recorder:
         self._state = RandomState.now(self._state)
         self._batches.append(RecordedBatch(np.asarray(indices, dtype=np.int64), self._state))
 
-    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def step(self, model: nn.Module, optimizer: Optimizers) -> None:
         """A step is done: call this after ``optimizer.step()``, before a scheduler changes the rate.
 
         Args:
             model: as it is after the step.
-            optimizer: with the settings, and its parameters the gradients, of the step.
+            optimizer: with the settings, and its parameters the gradients, of the step; a list of several.
 
         Raises:
             RecipeError: no batch was handed out since the last step.
@@ -122,9 +127,10 @@ class Recorder:
         if not self._batches:
             message = f"recorder.step: no batch was handed out since step {len(self._steps)}"
             raise RecipeError(message, hint="loop over recorder.loader(loader), or call recorder.batch(indices)")
-        settings = [{k: copy.deepcopy(v) for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+        groups = [group for one in each_of(optimizer) for group in one.param_groups]
+        settings = [{k: copy.deepcopy(v) for k, v in g.items() if k != "params"} for g in groups]
         sums = checksums(uncompiled(model)) if (len(self._steps) + 1) % self.every == 0 else None
-        self._steps.append(RecordedStep(tuple(self._batches), tuple(settings), gradient_norm(optimizer), sums))
+        self._steps.append(RecordedStep(tuple(self._batches), tuple(settings), gradient_norm(groups), sums))
         self._batches = []
 
     def callback(self) -> RecorderCallback:
@@ -140,10 +146,25 @@ class Recorder:
         """
         return RecorderCallback(self)
 
+    def lightning_callback(self) -> Riding:
+        """A callback for ``lightning.Trainer``, after which `Recipe.from_lightning` repeats its run.
+
+        Returns:
+            A ``lightning.Callback``.
+
+        Raises:
+            RecipeError: Lightning is not imported.
+
+        Example:
+            >>> trainer = lightning.Trainer(callbacks=[uk.Recorder().lightning_callback()])  # doctest: +SKIP
+
+        """
+        return lightning.callback(self)
+
     @property
     def recording(self) -> Recording:
         """What was recorded up to the last step."""
-        return Recording(tuple(self._steps))
+        return Recording(tuple(self._steps), self.accumulate)
 
 
 class RecordedLoader:
@@ -157,7 +178,6 @@ class RecordedLoader:
         tell(self._telling, self._drawn)
 
     def __iter__(self) -> Iterator[Any]:
-        self._drawn.clear()
         for batch in self._telling:
             self.recorder.batch(self._drawn.popleft())
             yield batch

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from unlearnkit.training.optimizers import anew, as_one
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Batch, Run, make_run, own_precision
@@ -107,12 +107,5 @@ class PlainLoop:
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:
     """The recipe's optimizer, on the parameters of this run's copy of the model."""
     parameters = dict(run.model.named_parameters())
-    groups = [
-        {**settings, "params": [parameters[name] for name in group.parameters]}
-        for group, settings in zip(run.recipe.groups, run.recipe.settings[0], strict=True)
-    ]
-    kind = type(run.recipe.optimizer)
-    # Some state begins with what the constructor was given (Adagrad's sums), whatever the groups say.
-    accepted = inspect.signature(kind).parameters
-    given = {name: value for name, value in run.recipe.optimizer.defaults.items() if name in accepted}
-    return kind(groups, **given)
+    members = [[parameters[name] for name in group.parameters] for group in run.recipe.groups]
+    return anew(as_one(run.recipe.optimizer), run.recipe.settings[0], members)

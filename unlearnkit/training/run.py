@@ -166,7 +166,9 @@ class Run:
         """What the losses of each batch of a step are divided by."""
         batches = self.recipe.parts[step]
         if self.recipe.reduction == "mean":
-            return [float(len(batch) * len(batches)) for batch in batches]
+            recorded = self.recipe.recording
+            over = (recorded and recorded.accumulate) or len(batches)
+            return [float(len(batch) * over) for batch in batches]
         tokens = self._tokens(step) if self.recipe.reduction == "tokens" else 1.0
         return [tokens] * len(batches)
 

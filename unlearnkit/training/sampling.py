@@ -14,13 +14,17 @@ from unlearnkit.training.batches import Array
 
 
 class TellingSampler:
-    """Draws what another sampler draws, in this process, and tells."""
+    """Draws what another sampler draws, in this process, and tells.
+
+    What was drawn ahead in an earlier pass, and never used, is of no pass.
+    """
 
     def __init__(self, sampler: Any, told: deque[Array]) -> None:  # noqa: ANN401  whatever yields lists of indices
         self.sampler = sampler
         self.told = told
 
     def __iter__(self) -> Iterator[list[int]]:
+        self.told.clear()
         for batch in self.sampler:
             indices = list(batch)
             self.told.append(np.asarray(indices, dtype=np.int64))

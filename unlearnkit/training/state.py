@@ -61,6 +61,20 @@ def is_finite(leaf: Leaf) -> bool:
     return all(bool(t.sum().isfinite()) or bool(t.isfinite().all()) for t in tensors)
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of flat parameters ``[..., P]``, and the shape in which an update takes it."""
+
+    place: slice
+    shape: torch.Size
+
+    def of(self, flat: Leaf) -> Leaf:
+        """That stretch as ``[..., *shape]``, without copying."""
+        if isinstance(flat, Jet):
+            return Jet(_shaped(flat.constant, self.place, self.shape), _shaped(flat.tail, self.place, self.shape))
+        return _shaped(flat, self.place, self.shape)
+
+
 @dataclass(eq=False)
 class GroupState:
     """One parameter group, flat: jets of constants ``[P]`` and tails ``[degree, directions, P]``, or plain ``[P]``."""
@@ -76,12 +90,9 @@ class GroupState:
         views: dict[str, Leaf] = {}
         offset = 0
         for name, shape in zip(self.group.parameters, self.shapes, strict=True):
-            piece = slice(offset, offset + shape.numel())
-            offset = piece.stop
-            if isinstance(flat, Jet):
-                views[name] = Jet(_shaped(flat.constant, piece, shape), _shaped(flat.tail, piece, shape))
-            else:
-                views[name] = _shaped(flat, piece, shape)
+            piece = Piece(slice(offset, offset + shape.numel()), shape)
+            offset = piece.place.stop
+            views[name] = piece.of(flat)
         return views
 
     def store(self, gradients: Mapping[str, Leaf]) -> None:
@@ -89,12 +100,23 @@ class GroupState:
         for name, place in self.views(self.gradient).items():
             assign(place, gradients[name])
 
-    def pieces(self, elements: int) -> Iterator[slice]:
-        """Cut ``[P]`` so that a piece of a tail has about ``elements`` elements."""
+    def pieces(self, elements: int) -> Iterator[Piece]:
+        """Cut ``[P]`` so that a piece of a tail has about ``elements`` elements; or into whole parameters."""
+        return self._whole() if self.group.rule.whole else self._cut(elements)
+
+    def _whole(self) -> Iterator[Piece]:
+        offset = 0
+        for shape in self.shapes:
+            yield Piece(slice(offset, offset + shape.numel()), shape)
+            offset += shape.numel()
+
+    def _cut(self, elements: int) -> Iterator[Piece]:
         size = constant_of(self.weights).numel()
         lanes = self.weights.tail.shape[:2].numel() if isinstance(self.weights, Jet) else 1
         piece = max(1, elements // lanes)
-        return (slice(start, min(start + piece, size)) for start in range(0, size, piece))
+        for start in range(0, size, piece):
+            place = slice(start, min(start + piece, size))
+            yield Piece(place, torch.Size([place.stop - start]))
 
     def name_at(self, position: int) -> str:
         """The parameter that a flat position belongs to."""

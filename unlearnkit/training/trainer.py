@@ -18,7 +18,7 @@ from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
 from unlearnkit.training.run import Batch, Run
-from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, part
+from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
 UPDATE_ELEMENTS = 1 << 17
@@ -126,7 +126,7 @@ class Trainer:
                 self._explain(step, states, directions)
             clipped = self.clipping.clipped(step, [state.gradient for state in states])
         for state, update, gradient in zip(states, self.updates, clipped, strict=True):
-            _apply(update, state, gradient, step)
+            apply_update(update, state, gradient, step)
             if not (is_finite(state.weights) and _rootless(state) is None):
                 raise _broken_update(state, step)
 
@@ -220,13 +220,13 @@ def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
 
 
-def _apply(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
+def apply_update(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
     """Update weights and moments in place, piece by piece."""
     numbers = scalars(state.group, step, state.weights)
     with torch.no_grad():
         for piece in state.pieces(UPDATE_ELEMENTS):
-            moments = [part(moment, piece) for moment in state.moments]
-            weights = part(state.weights, piece)
-            new, changed = update(weights, part(gradient, piece), moments, numbers)
+            moments = [piece.of(moment) for moment in state.moments]
+            weights = piece.of(state.weights)
+            new, changed = update(weights, piece.of(gradient), moments, numbers)
             for target, source in zip([weights, *moments], [new, *changed], strict=True):
                 assign(target, source)

@@ -17,7 +17,7 @@ from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.errors import FormatError
 from unlearnkit.names import Origin, ReleaseId, RequestId, Sha256, Software, TimeText
-from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
+from unlearnkit.records import ELSEWHERE, from_json, to_json
 from unlearnkit.shapes import As, Items
 from unlearnkit.signing.dsse import sign_envelope
 from unlearnkit.signing.keys import PrivateKey
@@ -50,7 +50,7 @@ class Absence:
     """That nobody of some people is in a model in use. Digests are SHA-256 in hexadecimal.
 
     requests, subjects: those that are answered, and the sorted pseudonyms of who made them. releases: all that were in
-    force then. policy: the whole text. log, index: the entry that records this certificate.
+    force then. policy: the whole text. log: the name of the one that records this certificate.
     """
 
     requests: Annotated[tuple[RequestId, ...], Items(least=1, distinct=True)]
@@ -58,7 +58,6 @@ class Absence:
     releases: Annotated[tuple[Looked, ...], Items(least=1)]
     policy: Annotated[str, As(PolicyText, lambda stored: stored.text, PolicyText.of)]
     log: Origin
-    index: Count
     issued: TimeText
     software: Software
 
@@ -107,7 +106,7 @@ def entry_type(certificate: Absence) -> str:
 def clearing_body(certificate: Absence, envelope: bytes) -> Mapping[str, Any]:
     """What the log says of it."""
     cleared = Cleared(
-        index=certificate.index,
+        index=0,  # of no entry yet
         certificate=sha256_hex(envelope),
         requests=certificate.requests,
         releases=tuple(item.release for item in certificate.releases),

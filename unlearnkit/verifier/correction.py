@@ -75,7 +75,7 @@ class CorrectionCertificate:
     together, whom the weights leave out; always from the trained weights, and never on top of another correction.
     convergence, ratio, by_coordinate, explanation: of the weights' series (`unlearnkit.bundle.correction`).
     audits: every audit of the recipe that the log holds. policy: the whole text.
-    log, index: the entry that records this certificate.
+    log: the name of the one that records this certificate.
     """
 
     bundle: Annotated[str, ELSEWHERE]
@@ -97,7 +97,6 @@ class CorrectionCertificate:
     policy: Annotated[str, As(PolicyText, lambda stored: stored.text, PolicyText.of)]
     decision: Decision
     log: str
-    index: Count
     issued: TimeText
     software: Software
 
@@ -125,7 +124,7 @@ class LoggedCorrection:
 def correction_body(certificate: CorrectionCertificate, envelope: bytes) -> Mapping[str, Any]:
     """What the log says of it."""
     logged = LoggedCorrection(
-        index=certificate.index,
+        index=0,  # of no entry yet
         certificate=sha256_hex(envelope),
         requests=certificate.requests,
         release=certificate.release,

@@ -1,19 +1,22 @@
-"""Verifying whatever is at a path, offline: bundles, logs, checkpoints, proofs, evidence, replays, certificates."""
+"""Verifying whatever is at a path, offline: bundles, logs, proofs, receipts, evidence, certificates."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from unlearnkit.bundle import Bundle, Manifest
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin, verify_checkpoint
+from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.proof import Proven, parse_proof, verify_proof
 from unlearnkit.compliance.log.reader import read_entries
 from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.requests.receipt import VerifiedReceipt, receipt_origin, verify_receipt
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import UnknownNameError, UnlearnkitError
+from unlearnkit.errors import UnknownNameError, UnlearnkitError, VerificationError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
@@ -35,6 +38,7 @@ Verified = (
     | Proven
     | Evidence
     | SignedReplay
+    | VerifiedReceipt
     | VerifiedCertificate
     | VerifiedAbsence
     | VerifiedCorrection
@@ -81,7 +85,7 @@ def verify(
     """Verify what is at a path, offline and without secrets; what it is, is told by its content.
 
     Args:
-        path: A bundle, log, checkpoint, proof, evidence, signed replay or certificate.
+        path: A bundle, log, checkpoint, proof, receipt, evidence, signed replay or certificate.
         bundle: The bundle that evidence, a replay or a certificate is about.
         bundles: Those of further releases, that a certificate of exclusion or absence is about.
         log: The log that a proof or a certificate is in; None: the workspace's.
@@ -120,33 +124,10 @@ def examine(path: Path, beside: Materials) -> Verification | Failure:
     try:
         kind = recognise(path)
         _logger.info("%s: a %s", path, kind)
-        value = _verified(kind, path, beside, checks)
+        value = _VERIFIED_BY[kind](path, beside, checks)
     except UnlearnkitError as error:
         return Failure(path=path, kind=kind, checks=checks.passed, error=error)
     return Verification(path=path, kind=kind, value=value, checks=checks.passed, unchecked=checks.unchecked)
-
-
-def _verified(kind: Kind, path: Path, beside: Materials, checks: Checklist) -> Verified:  # noqa: PLR0911  one a kind
-    match kind:
-        case Kind.BUNDLE:
-            return _bundle(path, beside, checks)
-        case Kind.LOG:
-            return _log(path, beside, checks)
-        case Kind.CHECKPOINT:
-            return _checkpoint(path, beside, checks)
-        case Kind.PROOF:
-            return _proof(path, beside, checks)
-        case Kind.EVIDENCE:
-            return _evidence(path, beside, checks)
-        case Kind.REPLAY:
-            return _replay(path, beside, checks)
-        case Kind.CERTIFICATE:
-            return verify_certificate(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
-        case Kind.EXCLUSION | Kind.ABSENCE:
-            raw, exclusion = read_bounded(path, MAX_DOCUMENT), kind is Kind.EXCLUSION
-            return verify_absence(raw, where=str(path), exclusion=exclusion, beside=beside, checks=checks)
-        case Kind.CORRECTION:
-            return verify_correction(path.read_bytes(), where=str(path), beside=beside, checks=checks)
 
 
 def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
@@ -212,6 +193,28 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
     return found
 
 
+def _receipt(path: Path, beside: Materials, checks: Checklist) -> VerifiedReceipt:
+    raw, trust, where = read_bounded(path, MAX_DOCUMENT), beside.trust, str(path)
+    key = trust.log(receipt_origin(raw, where=where))
+    found = verify_receipt(raw, where=where, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
+    beside.seen(found.checkpoint)
+    said = found.received
+    checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
+    checks.add("inclusion", f"entry {found.entry.index} is one of them, recorded {format_time(found.entry.time)}")
+    due = f"its answer is due by {said.respond.day} ({said.respond.rule})"
+    checks.add("request", f"{found.request} was received on {said.received} under policy {said.policy}; {due}")
+    view = beside.view_of(key.name, is_needed=False)
+    if view is not None:
+        if view.entry(found.entry.index).line != found.entry.line:
+            raise VerificationError(f"entry {found.entry.index} of the log is another one than the receipt's")
+        checks.add("log", f"it has the same entry; {found.request} is {view.register.get(found.request).state} there")
+    else:
+        checks.leave_out("what was done about the request since, which the log says")
+    checks.leave_out("whose request it is: no name is in it, and who keeps the pseudonym key can tell")
+    leave_out_log(checks, view, beside.quorum)
+    return found
+
+
 def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
     bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
     found = verify_evidence(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
@@ -230,3 +233,31 @@ def _replay(path: Path, beside: Materials, checks: Checklist) -> SignedReplay:
     checks.add("directions", f"{len(found.report.directions)} replayed, as the auditor's seed gives them")
     checks.leave_out(NOT_REPLAYED)
     return found
+
+
+def _certificate(path: Path, beside: Materials, checks: Checklist) -> VerifiedCertificate:
+    return verify_certificate(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
+
+
+def _absence(path: Path, beside: Materials, checks: Checklist, *, exclusion: bool = False) -> VerifiedAbsence:
+    raw = read_bounded(path, MAX_DOCUMENT)
+    return verify_absence(raw, where=str(path), exclusion=exclusion, beside=beside, checks=checks)
+
+
+def _correction(path: Path, beside: Materials, checks: Checklist) -> VerifiedCorrection:
+    return verify_correction(read_bounded(path, MAX_DOCUMENT), where=str(path), beside=beside, checks=checks)
+
+
+_VERIFIED_BY: Mapping[Kind, Callable[[Path, Materials, Checklist], Verified]] = {
+    Kind.BUNDLE: _bundle,
+    Kind.LOG: _log,
+    Kind.CHECKPOINT: _checkpoint,
+    Kind.PROOF: _proof,
+    Kind.RECEIPT: _receipt,
+    Kind.EVIDENCE: _evidence,
+    Kind.REPLAY: _replay,
+    Kind.CERTIFICATE: _certificate,
+    Kind.EXCLUSION: partial(_absence, exclusion=True),
+    Kind.ABSENCE: _absence,
+    Kind.CORRECTION: _correction,
+}

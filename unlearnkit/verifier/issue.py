@@ -11,13 +11,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from importlib.metadata import version
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.compliance.log.clock import format_time, parse_time
+from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.writer import Writer
@@ -25,14 +24,14 @@ from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, account_of, log_body, spending
+from unlearnkit.verifier.account import DeltaAccount, account_of, spending
 from unlearnkit.verifier.audits import required_evidence
 from unlearnkit.verifier.certificate import Certificate, Claim, sign_certificate
 from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.claims import make_claims
 from unlearnkit.verifier.decision import decide
 from unlearnkit.verifier.evidence import Evidence
-from unlearnkit.verifier.recording import MOST_DAYS, issued_in, recorded_as
+from unlearnkit.verifier.recording import Record, issued_in, outdated, require_recent
 from unlearnkit.verifier.replayed import SignedReplay
 from unlearnkit.verifier.signers import policy_of
 from unlearnkit.verifier.together import Together, together
@@ -149,29 +148,23 @@ def record(
     """
     policy = policy_of(certificate, where)
     with log.exclusive() as writer:
-        issued = issued_in(view.up_to(writer.end))
-        if (found := recorded_as(issued, file.digest)) is not None:
-            return view.entry(found.index)
+        now = view.up_to(writer.end)
+        if (found := Record.of(certificate, file.envelope).entry(now)) is not None:
+            return found
         asked = together(view, certificate.requests, policy, bundle, origin=certificate.log)
         if asked.release != certificate.release:
-            raise _outdated(where, f"the release is {asked.release} now, and was {certificate.release}")
+            raise outdated(where, f"the release is {asked.release} now, and was {certificate.release}")
         if (asked.subjects, asked.standing) != (certificate.subjects, certificate.standing):
-            raise _outdated(where, "somebody was answered without retraining since")
+            raise outdated(where, "somebody was answered without retraining since")
         if asked.sketches != certificate.sketches:
-            raise _outdated(where, "its recipe was sketched again since")
+            raise outdated(where, "its recipe was sketched again since")
         if asked.audits != certificate.audits:
-            raise _outdated(where, "an audit was recorded since")
-        if str(_spent(certificate.claims, policy, DeltaAccount(certificate.account, issued))) != certificate.spent:
-            raise _outdated(where, "other certificates have spent delta since")
-        if log.now() - parse_time(certificate.issued, where=where) > timedelta(days=MOST_DAYS):
-            raise _outdated(where, f"it was made more than {MOST_DAYS} days ago")
+            raise outdated(where, "an audit was recorded since")
+        account = DeltaAccount(certificate.account, issued_in(now))
+        if str(_spent(certificate.claims, policy, account)) != certificate.spent:
+            raise outdated(where, "other certificates have spent delta since")
+        require_recent(certificate.issued, log.now(), where=where)
         return _append(writer, certificate, file.envelope)
-
-
-def _outdated(where: str, reason: str) -> RefusedError:
-    return RefusedError(
-        f"{where} does not hold any more: {reason}", hint="certify again; nothing was recorded, and no delta spent"
-    )
 
 
 def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
@@ -265,5 +258,6 @@ def _spent(claims: Sequence[Claim], policy: Policy, account: DeltaAccount) -> De
 
 
 def _append(writer: Writer, certificate: Certificate, envelope: bytes) -> Entry:
-    (entry,) = writer.record_many([draft(CERTIFICATE_ISSUED, log_body(certificate, envelope))])
+    said = Record.of(certificate, envelope)
+    (entry,) = writer.record_many([draft(said.kind, said.body)])
     return entry

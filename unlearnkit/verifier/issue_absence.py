@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 
 from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.log.writer import Writer
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.whereabouts import People
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
 from unlearnkit.signing.keys import PrivateKey
-from unlearnkit.verifier.absence import Absence, Exclusion, Looked, clearing_body, entry_type, sign_absence
-from unlearnkit.verifier.signers import NOT_COUNTERSIGNED, require_threshold
+from unlearnkit.verifier.absence import Absence, Exclusion, Looked, sign_absence
+from unlearnkit.verifier.certificate_file import CertificateFile
+from unlearnkit.verifier.recording import Record, outdated, require_recent
+from unlearnkit.verifier.signers import policy_of
 from unlearnkit.verifier.together import certifiable
 
 
 @dataclass(frozen=True, slots=True)
 class Clearance:
-    """A certificate, the file it is in, and the entry that records it."""
+    """A certificate, its envelope, and the entry that records it; None while signatures are missing."""
 
     certificate: Absence
     raw: bytes
-    entry: Entry
+    entry: Entry | None
 
 
 def certify_absence(
@@ -50,41 +53,94 @@ def certify_absence(
         log: Where the certificate is recorded.
         origin: The log's name.
         policy: The one that the requests were received under.
-        signers: Keys that sign, as many as the policy asks for.
+        signers: Keys that sign; where the policy asks for more signatures than these, nothing is recorded yet.
         view: A view of the log to go on from.
         keep: Puts the file on disk, before the log says that it is there.
 
     Raises:
-        ThresholdError: The policy asks for more signatures than there are keys.
         RefusedError: One is closed; somebody is in a release in force, or was not in ``before``; nothing took the place
             of that, or it was not trained anew; no release is in force; who is in one cannot be told.
         UnknownNameError: There is no such request; a list of people is not at hand.
         PolicyError: A request is under another policy.
     """
-    require_threshold(policy, signers, where="a certificate of absence or exclusion", hint=NOT_COUNTERSIGNED)
     with log.exclusive() as writer:
-        register = view.up_to(writer.end).register
-        asked = sorted((certifiable(register, name, policy) for name in requests), key=lambda item: item.steps[0].index)
-        subjects = frozenset(request.subject for request in asked)
-        members = {
-            "requests": tuple(request.id for request in asked),
-            "subjects": tuple(sorted(subjects)),
-            "releases": _without(view.registry.in_force, subjects, people),
-            "policy": policy.text,
-            "log": origin,
-            "index": writer.end.index,
-            "issued": format_time(writer.now()),
-            "software": f"unlearnkit {version('unlearnkit')}",
-        }
-        if before is None:
-            made = Absence(**members)  # type: ignore[arg-type]
-        else:
-            after = _successor(view.registry, before, subjects, people)
-            made = Exclusion(**members, before=Looked.of(before), after=Looked.of(after))  # type: ignore[arg-type]
+        now = view.up_to(writer.end)
+        made = _made(now, requests, before, people, policy, origin=origin, issued=format_time(writer.now()))
         raw = sign_absence(made, signers)
         keep(raw)
-        (entry,) = writer.record_many([draft(entry_type(made), clearing_body(made, raw))])
-    return Clearance(made, raw, entry)
+        is_signed = len(signers) >= policy.signing.threshold
+        return Clearance(made, raw, _append(writer, made, raw) if is_signed else None)
+
+
+def record_absence(
+    file: CertificateFile, certificate: Absence, *, people: People, log: AuditLog, view: LogView, where: str
+) -> Entry:
+    """Record a certificate that was signed before, if it still holds; the entry that there is, if it was recorded.
+
+    Args:
+        file: What holds it. Whoever calls has verified the signatures.
+        certificate: What it says.
+        people: Who is in a release.
+        log: Where it is recorded.
+        view: What the log says so far; what came since is read under its lock.
+        where: What to call the file in errors.
+
+    Raises:
+        RefusedError: It is not what would be certified now.
+    """
+    with log.exclusive() as writer:
+        now = view.up_to(writer.end)
+        if (found := Record.of(certificate, file.envelope).entry(now)) is not None:
+            return found
+        require_still(certificate, now, people, where=where)
+        require_recent(certificate.issued, log.now(), where=where)
+        return _append(writer, certificate, file.envelope)
+
+
+def require_still(certificate: Absence, view: LogView, people: People, *, where: str) -> None:
+    """RefusedError unless a certificate says what would be certified now."""
+    before = view.registry.get(certificate.before.release) if isinstance(certificate, Exclusion) else None
+    policy, told = policy_of(certificate, where), {"origin": certificate.log, "issued": certificate.issued}
+    again = replace(_made(view, certificate.requests, before, people, policy, **told), software=certificate.software)
+    if again != certificate:
+        members = [item.name for item in fields(again) if getattr(again, item.name) != getattr(certificate, item.name)]
+        raise outdated(where, f"log and lists of people give other {', '.join(members)} now")
+
+
+def _made(
+    view: LogView,
+    requests: Sequence[str],
+    before: Release | None,
+    people: People,
+    policy: Policy,
+    *,
+    origin: str,
+    issued: str,
+) -> Absence:
+    """What can be certified as the log is; raises as `certify_absence` does."""
+    asked = [certifiable(view.register, name, policy) for name in requests]
+    asked.sort(key=lambda request: request.steps[0].index)
+    subjects = frozenset(request.subject for request in asked)
+    made = Absence(
+        requests=tuple(request.id for request in asked),
+        subjects=tuple(sorted(subjects)),
+        releases=_without(view.registry.in_force, subjects, people),
+        policy=policy.text,
+        log=origin,
+        issued=issued,
+        software=f"unlearnkit {version('unlearnkit')}",
+    )
+    if before is None:
+        return made
+    after = _successor(view.registry, before, subjects, people)
+    members = {item.name: getattr(made, item.name) for item in fields(made)}
+    return Exclusion(**members, before=Looked.of(before), after=Looked.of(after))
+
+
+def _append(writer: Writer, certificate: Absence, envelope: bytes) -> Entry:
+    said = Record.of(certificate, envelope)
+    (entry,) = writer.record_many([draft(said.kind, said.body)])
+    return entry
 
 
 def held_before(registry: Registry, subjects: frozenset[str], people: People) -> Release | None:
@@ -122,15 +178,15 @@ def _successor(registry: Registry, before: Release, subjects: frozenset[str], pe
     after = registry.get(before.replaced_by)
     if held := subjects & people(after):
         raise RefusedError(f"{after.id} took the place of {before.id}, and holds data of {len(held)} of them still")
-    require_trained_anew(before, after)
+    require_trained_anew(Looked.of(before), Looked.of(after))
     return after
 
 
-def require_trained_anew(before: Release, after: Release) -> None:
+def require_trained_anew(before: Looked, after: Looked) -> None:
     """RefusedError unless a release differs from the one before it as one that was trained without somebody does."""
     for name in ("recipe", "model", "units"):
         if getattr(before.artefacts, name) == getattr(after.artefacts, name):
             raise RefusedError(
-                f"{after.id} was not trained without anybody: its {name} digest is that of {before.id}",
+                f"{after.release} was not trained without anybody: its {name} digest is that of {before.release}",
                 hint="whose data is left out is left out of the recipe",
             )

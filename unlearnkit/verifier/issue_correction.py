@@ -13,6 +13,7 @@ from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.log import AuditLog
+from unlearnkit.compliance.log.writer import Writer
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.standing import answered_without_retraining
@@ -21,26 +22,26 @@ from unlearnkit.errors import RefusedError
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.verifier.audits import LoggedAudit, logged_audits, required_evidence
 from unlearnkit.verifier.certificate import UNKNOWN
-from unlearnkit.verifier.correction import (
-    CORRECTION_ISSUED,
-    CorrectionCertificate,
-    correction_body,
-    sign_correction,
-)
+from unlearnkit.verifier.certificate_file import CertificateFile
+from unlearnkit.verifier.correction import CorrectionCertificate, sign_correction
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.nearness import decide_correction, nearness
+from unlearnkit.verifier.recording import Record, outdated, require_recent
 from unlearnkit.verifier.retrainings import Retrainings
-from unlearnkit.verifier.signers import NOT_COUNTERSIGNED, require_threshold
+from unlearnkit.verifier.signers import policy_of
 from unlearnkit.verifier.together import certifiable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Corrected:
-    """A certificate, its envelope, the entry that records it, and the weights that it is about."""
+    """A certificate, its envelope, the entry that records it, and the weights that it is about.
+
+    entry: None while signatures are missing.
+    """
 
     certificate: CorrectionCertificate
     raw: bytes
-    entry: Entry
+    entry: Entry | None
     weights: bytes
 
 
@@ -80,19 +81,17 @@ def correct(
         log: Where the certificate is recorded.
         origin: The log's name.
         policy: The one that the requests were received under.
-        signers: Keys that sign, as many as the policy asks for.
+        signers: Keys that sign; where the policy asks for more signatures than these, nothing is recorded yet.
         evidence: All finished audits of the bundle.
         view: A view of the log to go on from.
         keep: Puts the envelope and the weights on disk, before the log says that they are there.
 
     Raises:
-        ThresholdError: The policy asks for more signatures than there are keys.
         RefusedError: One is closed, or not in the bundle; it is of no release in force; it keeps no series of weights,
             or they diverge for so many people; somebody was answered meanwhile.
         UnknownNameError: There is no such request, or the evidence of an audit is not at hand.
         PolicyError: A request is under another policy.
     """
-    require_threshold(policy, signers, where="a correction certificate", hint=NOT_COUNTERSIGNED)
     asked = leaving(view, requests, policy, bundle)
     if not bundle.corrects:
         raise RefusedError(
@@ -129,14 +128,58 @@ def correct(
             policy=policy.text,
             decision=decide_correction(claims, policy, people=len(asked.without)),
             log=origin,
-            index=writer.end.index,
             issued=format_time(writer.now()),
             software=f"unlearnkit {version('unlearnkit')}",
         )
         raw = sign_correction(certificate, signers)
         keep(raw, weights)
-        (entry,) = writer.record_many([draft(CORRECTION_ISSUED, correction_body(certificate, raw))])
-    return Corrected(certificate, raw, entry, weights)
+        is_signed = len(signers) >= policy.signing.threshold
+        return Corrected(certificate, raw, _append(writer, certificate, raw) if is_signed else None, weights)
+
+
+def record_correction(
+    file: CertificateFile,
+    certificate: CorrectionCertificate,
+    *,
+    bundle: Bundle,
+    log: AuditLog,
+    view: LogView,
+    where: str,
+) -> Entry:
+    """Record a certificate that was signed before, if it still holds; the entry that there is, if it was recorded.
+
+    Args:
+        file: What holds it. Whoever calls has verified signatures and contents.
+        certificate: What it says.
+        bundle: What it is about.
+        log: Where it is recorded.
+        view: What the log says so far; what came since is read under its lock.
+        where: What to call the file in errors.
+
+    Raises:
+        RefusedError: It is not what would be certified now.
+    """
+    with log.exclusive() as writer:
+        now = view.up_to(writer.end)
+        if (found := Record.of(certificate, file.envelope).entry(now)) is not None:
+            return found
+        require_still(certificate, bundle, now, where=where)
+        require_recent(certificate.issued, log.now(), where=where)
+        return _append(writer, certificate, file.envelope)
+
+
+def require_still(certificate: CorrectionCertificate, bundle: Bundle, view: LogView, *, where: str) -> None:
+    """RefusedError unless the same people would be left out now, of the same release, after the same audits."""
+    now = leaving(view, certificate.requests, policy_of(certificate, where), bundle)
+    for name in ("release", "requests", "subjects", "standing", "without", "audits"):
+        if getattr(now, name) != getattr(certificate, name):
+            raise outdated(where, f"the log gives other {name} now")
+
+
+def _append(writer: Writer, certificate: CorrectionCertificate, envelope: bytes) -> Entry:
+    said = Record.of(certificate, envelope)
+    (entry,) = writer.record_many([draft(said.kind, said.body)])
+    return entry
 
 
 def leaving(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle) -> Leaving:

@@ -8,6 +8,7 @@ from pathlib import Path
 from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
 from unlearnkit.canonical import parse_json
 from unlearnkit.compliance.log.reader import LOG_FILE
+from unlearnkit.compliance.requests.receipt import is_receipt
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.signing.dsse import parse_envelope
@@ -24,6 +25,7 @@ class Kind(StrEnum):
     PROOF = "proof"
     EVIDENCE = "evidence"
     REPLAY = "signed replay"
+    RECEIPT = "receipt"
     CERTIFICATE = "certificate"
     EXCLUSION = "exclusion certificate"
     ABSENCE = "absence certificate"
@@ -66,6 +68,8 @@ def recognise(path: Path) -> Kind:
     raw = read_bounded(path, MAX_DOCUMENT)
     if raw.startswith(_PROOF):
         return Kind.PROOF
+    if is_receipt(raw):
+        return Kind.RECEIPT
     if is_certificate_file(raw):
         return _statement(parse_certificate_file(raw, where=str(path)).envelope, str(path))
     if raw.lstrip()[:1] == b"{":

@@ -1,65 +1,120 @@
-"""That a log records a certificate: as the log itself shows, or the proof that is kept with the certificate."""
+"""That a log records a certificate: as the log itself shows, or the proof that is kept with the certificate.
+
+No certificate names its entry, for it may wait for signatures: the log names it, by the SHA-256 of its envelope.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.proof import Proven, verify_proof
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import VerificationError
+from unlearnkit.errors import RefusedError, VerificationError
+from unlearnkit.verifier.absence import Absence, clearing_body, entry_type
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates, log_body
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.checks import Checklist
+from unlearnkit.verifier.correction import CORRECTION_ISSUED, CorrectionCertificate, correction_body
 from unlearnkit.verifier.materials import Materials
 
 MOST_DAYS = 30
 """So long, at most, a certificate waits for the signatures that it lacks, and for its entry."""
 
-# Between making a certificate that names its place and recording it, under the lock of the log.
-_AT_ONCE = timedelta(seconds=60)
+AnyCertificate = Certificate | Absence | CorrectionCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a log says of a certificate. kind, body: of the entry. log: its name. issued: when it was signed."""
+
+    kind: str
+    body: Mapping[str, Any]
+    log: str
+    issued: str
+
+    @classmethod
+    def of(cls, certificate: AnyCertificate, envelope: bytes) -> Record:
+        """As it follows from the certificate. ValueError for what no reader of the log would take."""
+        if isinstance(certificate, Certificate):
+            kind, body = CERTIFICATE_ISSUED, log_body(certificate, envelope)
+        elif isinstance(certificate, Absence):
+            kind, body = entry_type(certificate), clearing_body(certificate, envelope)
+        else:
+            kind, body = CORRECTION_ISSUED, correction_body(certificate, envelope)
+        return cls(kind, body, certificate.log, certificate.issued)
+
+    @property
+    def certificate(self) -> str:
+        """SHA-256 of the envelope."""
+        return str(self.body["certificate"])
+
+    def entry(self, view: LogView) -> Entry | None:
+        """The first entry that records this certificate; None if none does."""
+        entries = view.of_type(self.kind)
+        return next((entry for entry in entries if entry.body.get("certificate") == self.certificate), None)
+
+    def require(self, entry: Entry) -> None:
+        """VerificationError unless an entry records these very bytes, not before they were signed nor long after."""
+        if entry.type != self.kind:
+            raise VerificationError(f"entry {entry.index} of the log is a {entry.type}, and no {self.kind}")
+        if entry.body != self.body:
+            raise VerificationError(f"entry {entry.index} of the log records another certificate, or says more or less")
+        elapsed = entry.time - parse_time(self.issued, where="issued")
+        if not timedelta(0) <= elapsed <= timedelta(days=MOST_DAYS):
+            raise VerificationError(
+                f"the certificate is wrong: it says it was issued {self.issued}, the log recorded it {entry.time}"
+            )
 
 
 def issued_in(view: LogView) -> list[Issued]:
-    """All certificates that a log records, in order."""
+    """All certificates of the effect that a log records, in order."""
     return issued_certificates(view.of_type(CERTIFICATE_ISSUED))
 
 
-def recorded_as(issued: Iterable[Issued], digest: str) -> Issued | None:
-    """The certificate with this digest, if it is among those that a log records."""
-    return next((item for item in issued if item.certificate == digest), None)
+def outdated(where: str, reason: str) -> RefusedError:
+    """A certificate that was signed and not recorded, and may not be any more."""
+    return RefusedError(
+        f"{where} does not hold any more: {reason}", hint="certify again; nothing was recorded, and no delta spent"
+    )
 
 
-def verify_in_log(file: CertificateFile, certificate: Certificate, view: LogView, issued: Iterable[Issued]) -> Entry:
+def require_recent(issued: str, now: datetime, *, where: str) -> None:
+    """RefusedError for a certificate that has waited for too long."""
+    if now - parse_time(issued, where=where) > timedelta(days=MOST_DAYS):
+        raise outdated(where, f"it was made more than {MOST_DAYS} days ago")
+
+
+def verify_in_log(said: Record, view: LogView) -> Entry:
     """The entry that records a certificate, under the checkpoint of the log.
 
     Raises:
         VerificationError: The log records no such certificate, or says something else of it, or it is not signed yet.
     """
-    found = recorded_as(issued, file.digest)
-    if found is None:
+    entry = said.entry(view)
+    if entry is None:
         raise VerificationError(
-            f"the log {certificate.log} does not record this certificate, whose digest is {file.digest}",
+            f"the log {said.log} does not record this certificate, whose digest is {said.certificate}",
             hint="if it was to be recorded: `unlearnkit certify --resume FILE` does so, if it still holds",
         )
     size = 0 if view.signed is None else view.signed.checkpoint.size
-    if found.index >= size:
+    if entry.index >= size:
         raise VerificationError(
-            f"the certificate's entry {found.index} is not under the log's checkpoint, of size {size}",
+            f"the certificate's entry {entry.index} is not under the log's checkpoint, of size {size}",
             hint="`unlearnkit log checkpoint` signs all entries recorded so far",
         )
-    entry = view.entry(found.index)
-    _verify_entry(entry, file, certificate)
+    said.require(entry)
     return entry
 
 
 def verify_by_proof(
-    file: CertificateFile, certificate: Certificate, trust: TrustStore, *, quorum: int, where: str
+    file: CertificateFile, said: Record, trust: TrustStore, *, quorum: int, where: str
 ) -> Proven | None:
     """What the proof beside a certificate shows; None where there is none. quorum: of witnesses.
 
@@ -67,70 +122,53 @@ def verify_by_proof(
         VerificationError: The proof is of another entry or log, or a trusted key did not sign that log.
         UnknownNameError: Nobody is trusted to keep such a log.
     """
-    proven = proven_entry(file, certificate.log, trust, quorum=quorum, where=where)
-    if proven is not None:
-        _verify_entry(proven.entry, file, certificate)
-    return proven
-
-
-def proven_entry(file: CertificateFile, origin: str, trust: TrustStore, *, quorum: int, where: str) -> Proven | None:
-    """The entry that is kept with a certificate, in the log of that name; raises as `verify_by_proof` does."""
     if file.recorded is None:
         return None
     line, proof = file.recorded
-    key = trust.log(origin)
-    return verify_proof(proof, where=f"{where}: proof", line=line, log=key, witnesses=trust.witnesses, quorum=quorum)
+    proven = verify_proof(
+        proof,
+        where=f"{where}: proof",
+        line=line,
+        log=trust.log(said.log),
+        witnesses=trust.witnesses,
+        quorum=quorum,
+    )
+    said.require(proven.entry)
+    return proven
 
 
-class Placed(Protocol):
-    """A certificate that names the place of the entry that records it."""
+def verify_recorded(
+    file: CertificateFile, certificate: AnyCertificate, *, beside: Materials, checks: Checklist
+) -> tuple[Entry, LogView | None]:
+    """The entry that records a certificate, and the log; None for that where the proof in the file has to do.
 
-    @property
-    def log(self) -> str:
-        """The name of the log."""
-
-    @property
-    def index(self) -> int:
-        """Of the entry."""
-
-    @property
-    def issued(self) -> str:
-        """When it was signed."""
-
-
-def verify_in_place(
-    file: CertificateFile,
-    certificate: Placed,
-    *,
-    kind: str,
-    body: Mapping[str, Any],
-    beside: Materials,
-    checks: Checklist,
-) -> tuple[Entry, LogView]:
-    """The entry that records a certificate where that says, under the log's checkpoint, and the log.
-
-    kind, body: of the entry, as they follow from the certificate. checks: filled in.
+    checks: filled in.
 
     Raises:
-        VerificationError: Something else is there, or is not signed yet; or the entry kept with it is another one.
-        UnknownNameError: The log is not at hand.
+        VerificationError: What `verify_in_log` and `verify_by_proof` raise.
+        UnknownNameError: Neither log nor proof is at hand, or nobody is trusted to keep such a log.
     """
-    proven = proven_entry(file, certificate.log, beside.trust, quorum=beside.quorum, where=checks.about)
+    said = Record.of(certificate, file.envelope)
+    proven = verify_by_proof(file, said, beside.trust, quorum=beside.quorum, where=checks.about)
     if proven is not None:
         beside.seen(proven.checkpoint)
-    view, index = beside.view(origin=certificate.log), certificate.index
-    size = 0 if view.signed is None else view.signed.checkpoint.size
-    _require(index < size, f"its entry {index} is not under the log's checkpoint, of size {size}")
-    entry = view.entry(index)
-    _require(entry.type == kind, f"entry {index} of the log is a {entry.type}, not a {kind}")
-    _require(entry.body == body, f"entry {index} of the log records another certificate")
-    elapsed = entry.time - parse_time(certificate.issued, where="issued")
-    is_soon = timedelta(0) <= elapsed <= _AT_ONCE
-    _require(is_soon, f"it says it was issued {certificate.issued}, the log says {entry.time}")
-    _require(proven is None or proven.entry == entry, "the entry that is kept with it is another one")
-    checks.add("log", f"entry {index} of {certificate.log} records this certificate")
-    leave_out_log(checks, view, beside.quorum)
+        checks.add("proof", f"entry {proven.entry.index} of {said.log}, as its checkpoint proves, records it")
+    view = beside.view_of(said.log, is_needed=proven is None)
+    if view is None:
+        assert proven is not None  # noqa: S101 - else the view was needed
+        return proven.entry, None
+    entry = verify_in_log(said, view)
+    checks.add("log", f"entry {entry.index} of {said.log} records this certificate")
     return entry, view
+
+
+def leave_out_histories(checks: Checklist, sizes: Sequence[int]) -> None:
+    """Without a log, nobody knows whether proofs under different checkpoints are of one. sizes: of those."""
+    if len(sizes) > 1:
+        seen = ", ".join(map(str, sizes))
+        checks.leave_out(
+            f"whether the histories of {seen} entries, of different proofs, are one, which the log tells: --log"
+        )
 
 
 def leave_out_log(checks: Checklist, view: LogView | None, quorum: int) -> None:
@@ -139,21 +177,3 @@ def leave_out_log(checks: Checklist, view: LogView | None, quorum: int) -> None:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
     if view is not None and view.unsigned:
         checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
-
-
-def _verify_entry(entry: Entry, file: CertificateFile, certificate: Certificate) -> None:
-    """The entry records these very bytes, not before they were signed and not long after."""
-    if entry.type != CERTIFICATE_ISSUED:
-        raise VerificationError(f"entry {entry.index} of the log is a {entry.type}, and records no certificate")
-    if entry.body != log_body(certificate, file.envelope):
-        raise VerificationError(f"entry {entry.index} of the log records another certificate, or says more or less")
-    elapsed = entry.time - parse_time(certificate.issued, where="issued")
-    if not timedelta(0) <= elapsed <= timedelta(days=MOST_DAYS):
-        raise VerificationError(
-            f"the certificate is wrong: it says it was issued {certificate.issued}, the log recorded it {entry.time}"
-        )
-
-
-def _require(holds: object, message: str) -> None:
-    if not holds:
-        raise VerificationError(f"the certificate is wrong: {message}")

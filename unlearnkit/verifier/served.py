@@ -1,78 +1,64 @@
-"""Whether a model file is the model of a bundle: byte for byte, or tensor by tensor where only its metadata differs.
+"""Whether a model file is the model of a bundle: byte for byte, or tensor by tensor where only its format differs.
 
-A safetensors file begins with a length and a JSON object of names, types, shapes and places; the rest is numbers. They
-are compared as they lie there, whatever their precision, and nothing is loaded.
+It may be safetensors, a state dict that torch saved, or a Hugging Face folder of either. Tensors are compared as they
+lie there, whatever their precision; nothing is loaded, and nothing that a file says is called.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
 from unlearnkit.canonical import file_sha256_hex, parse_json, sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownNameError
-from unlearnkit.records import Count, from_json
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.verifier.checks import Checklist
+from unlearnkit.verifier.safetensors_file import safetensors
+from unlearnkit.verifier.stored import StoredTensor
+from unlearnkit.verifier.torch_file import MAGIC, torch_tensors
 
-_MOST_HEADER = 100_000_000  # what the safetensors library itself reads
-_METADATA = "__metadata__"
-_CHUNK = 1 << 20
+WEIGHTS, INDEX, TORCH_WEIGHTS = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+"""What a Hugging Face folder holds: one file, or a list of several; or, older, one of torch."""
+
 _SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """A tensor as the header has it."""
-
-    dtype: str
-    shape: tuple[Count, ...]
-    data_offsets: tuple[Count, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """A tensor as it lies in a file: its type, its shape, and the SHA-256 of its bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    sha256: str
-
-    def __str__(self) -> str:
-        return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
 
 
 def verify_served(served: Path, bundle: Bundle) -> str:
     """Check that a model file is the bundle's model; in words, how it is. Raises as `verify_weights` does."""
-    return verify_weights(served, (bundle.path / MODEL).read_bytes(), what="the bundle's model")
+    return verify_weights(
+        served, (bundle.path / MODEL).read_bytes(), what="the bundle's model", tied=bundle.manifest.tied
+    )
 
 
-def verify_weights(served: Path, weights: bytes, *, what: str) -> str:
-    """Check that a model file has these weights, a safetensors file; in words, how it does. what: to call them.
+def verify_weights(served: Path, weights: bytes, *, what: str, tied: Mapping[str, str]) -> str:
+    """Check that a model in use has these weights; in words, how it does.
+
+    Args:
+        served: A file of safetensors or of torch, or a Hugging Face folder.
+        weights: A safetensors file.
+        what: To call them.
+        tied: Further names of some tensors, and the first name of each: a file has to have one of them.
 
     Raises:
         DigestMismatchError: It is another model; which tensors differ.
-        FormatError: It is no safetensors file.
+        FormatError: It is no such file or folder.
         UnknownNameError: It is not there.
     """
-    if not served.is_file():
-        raise UnknownNameError(f"no model file {served}")
-    if file_sha256_hex(served) == sha256_hex(weights):
+    if served.is_file() and file_sha256_hex(served) == sha256_hex(weights):
         return f"{served} is {what}, byte for byte"
-    ours = _tensors(BytesIO(weights), len(weights), what)
-    theirs = stored_tensors(served)
-    if different := sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name)):
+    theirs, ours = stored_tensors(served), safetensors(BytesIO(weights), len(weights), what)
+    names = {*ours, *theirs} - _left_out(ours, theirs, tied)
+    if different := sorted(name for name in names if ours.get(name) != theirs.get(name)):
         told = "; ".join(_difference(name, ours.get(name), theirs.get(name)) for name in different[:_SHOWN])
         more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
         raise DigestMismatchError(
-            f"{served} is not {what}: {len(different)} of {len({*ours, *theirs})} tensors differ: {told}{more}"
+            f"{served} is not {what}: {len(different)} of {len(names)} tensors differ: {told}{more}"
         )
-    return f"{served} has the very {len(ours)} tensors of {what}; the files differ in metadata or order"
+    return f"{served} has the very {len(names)} tensors of {what}; the files differ in metadata, format or order"
 
 
 def verify_in_use(served: Path | None, bundle: Bundle, checks: Checklist) -> None:
@@ -84,38 +70,49 @@ def verify_in_use(served: Path | None, bundle: Bundle, checks: Checklist) -> Non
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
-    """The tensors in a safetensors file, by name; FormatError for any other file."""
+    """The tensors in a model file or a Hugging Face folder, by name.
+
+    Raises:
+        FormatError: It is something else.
+        UnknownNameError: It is not there.
+    """
+    if path.is_dir():
+        return _in_folder(path)
+    if not path.is_file():
+        raise UnknownNameError(f"no model file {path}")
     with path.open("rb") as file:
-        return _tensors(file, path.stat().st_size, str(path))
+        read = torch_tensors if file.read(len(MAGIC)) == MAGIC else safetensors
+        file.seek(0)
+        return read(file, path.stat().st_size, str(path))
 
 
-def _tensors(file: BinaryIO, size: int, where: str) -> dict[str, StoredTensor]:
-    length = int.from_bytes(file.read(8), "little")
-    begin = 8 + length
-    if size < 8 or length > min(size - 8, _MOST_HEADER):
-        raise FormatError(f"{where} is no safetensors file: it says that its header has {length} bytes")
-    header = parse_json(file.read(length), where=f"{where}: header")
-    if not isinstance(header, dict):
-        raise FormatError(f"{where} is no safetensors file: its header is no object")
-    places = {
-        name: from_json(_Place, place, where=f"{where}: {name}") for name, place in header.items() if name != _METADATA
-    }
-    return {name: _stored(file, place, begin, size, f"{where}: {name}") for name, place in places.items()}
+def _in_folder(folder: Path) -> dict[str, StoredTensor]:
+    """As Hugging Face's loaders choose: safetensors, in one file or several, before what torch saved."""
+    if (folder / WEIGHTS).is_file():
+        return stored_tensors(folder / WEIGHTS)
+    if (folder / INDEX).is_file():
+        return _in_parts(folder)
+    if (folder / TORCH_WEIGHTS).is_file():
+        return stored_tensors(folder / TORCH_WEIGHTS)
+    raise FormatError(f"{folder} holds no model: none of {WEIGHTS}, {INDEX} and {TORCH_WEIGHTS}")
 
 
-def _stored(file: BinaryIO, place: _Place, begin: int, size: int, where: str) -> StoredTensor:
-    first, last = place.data_offsets if len(place.data_offsets) == 2 else (1, 0)
-    if not first <= last <= size - begin:
-        raise FormatError(f"{where} lies at {list(place.data_offsets)} of {size - begin} bytes")
-    file.seek(begin + first)
-    state, left = hashlib.sha256(), last - first
-    while left:
-        part = file.read(min(left, _CHUNK))
-        if not part:
-            raise FormatError(f"{where} is cut short")
-        state.update(part)
-        left -= len(part)
-    return StoredTensor(place.dtype, place.shape, state.hexdigest())
+def _in_parts(folder: Path) -> dict[str, StoredTensor]:
+    where = str(folder / INDEX)
+    index = parse_json(read_bounded(folder / INDEX, MAX_DOCUMENT), where=where)
+    place = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(place, dict) or not all(isinstance(p, str) and Path(p).name == p for p in place.values()):
+        raise FormatError(f"{where} does not say which file of the folder each tensor is in")
+    found = {part: stored_tensors(folder / part) for part in sorted(set(place.values()))}
+    if {(name, part) for part, tensors in found.items() for name in tensors} != set(place.items()):
+        raise FormatError(f"{where} says of some tensors that they are in other files than they are")
+    return {name: tensor for tensors in found.values() for name, tensor in tensors.items()}
+
+
+def _left_out(ours: Mapping[str, object], theirs: Mapping[str, object], tied: Mapping[str, str]) -> set[str]:
+    """Names that a file need not have: it has the same tensor under another."""
+    there = {tied.get(name, name) for name in theirs if name in ours}
+    return {name for name in ours if name not in theirs and tied.get(name, name) in there}
 
 
 def _difference(name: str, ours: StoredTensor | None, theirs: StoredTensor | None) -> str:

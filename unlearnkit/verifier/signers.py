@@ -9,12 +9,8 @@ from unlearnkit.compliance.policy.policy import Policy, Role, parse_policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.errors import ThresholdError
 from unlearnkit.signing.dsse import verify_envelope
-from unlearnkit.signing.keys import PrivateKey, PublicKey
+from unlearnkit.signing.keys import PublicKey
 from unlearnkit.signing.statement import PAYLOAD_TYPE
-
-NOT_COUNTERSIGNED = (
-    "only certificates of the effect wait for further signatures: under this policy, one officer issues no others"
-)
 
 
 class HasPolicy(Protocol):
@@ -50,14 +46,12 @@ def signing_keys(policy: Policy, trust: TrustStore) -> list[PublicKey]:
     return list(dict.fromkeys(key for role in policy.signing.roles for key in trust.keys(role)))
 
 
-def require_threshold(
-    policy: Policy, keys: Sequence[PublicKey] | Sequence[PrivateKey], *, where: str, hint: str | None = None
-) -> None:
-    """ThresholdError where fewer keys have signed, or are going to sign, than a policy asks for."""
+def require_threshold(policy: Policy, keys: Sequence[PublicKey], *, where: str) -> None:
+    """ThresholdError where fewer keys have signed than a policy asks for."""
     if len(keys) < policy.signing.threshold:
         raise ThresholdError(
             f"{where} has too few trusted signatures: got {len(keys)}, its policy asks for {policy.signing.threshold}",
-            hint=hint,
+            hint="`unlearnkit certify --countersign FILE` adds one",
         )
 
 

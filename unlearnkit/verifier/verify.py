@@ -12,7 +12,6 @@ from decimal import Decimal
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
-from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
@@ -21,14 +20,14 @@ from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
 from unlearnkit.verifier.asking import verify_origin, verify_release, verify_requests, verify_together, verify_union
 from unlearnkit.verifier.audits import logged_audits, verify_planned
 from unlearnkit.verifier.certificate import Certificate, Kind, parse_certificate
-from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
+from unlearnkit.verifier.certificate_file import parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.contents import verify_contents
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.expected import verify_expected
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.origin import require_salt
-from unlearnkit.verifier.recording import issued_in, leave_out_log, verify_by_proof, verify_in_log
+from unlearnkit.verifier.recording import issued_in, leave_out_histories, leave_out_log, verify_recorded
 from unlearnkit.verifier.replayed import NOT_REPLAYED
 from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
@@ -68,8 +67,7 @@ def verify_signed_certificate(
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
     certificate, keys = trusted_signers(file.envelope, trust, where=where, parse=parse_certificate)
-    hint = "`unlearnkit certify --countersign FILE` adds one"
-    require_threshold(policy_of(certificate, where), keys, where=where, hint=hint)
+    require_threshold(policy_of(certificate, where), keys, where=where)
     signers = tuple(key.key_id for key in keys)
     checks.add("signature", f"signed by {_short(signers)}")
     return VerifiedCertificate(
@@ -108,16 +106,10 @@ def verify_certificate(
     verify_subjects(certificate, bundle)
     checks.add("artefacts", "the certificate is about this bundle and this model")
     _verify_salt(bundle, policy)
-    proven = verify_by_proof(file, certificate, beside.trust, quorum=beside.quorum, where=where)
-    if proven is not None:
-        beside.seen(proven.checkpoint)
-        checks.add("proof", f"entry {proven.entry.index} of {certificate.log}, as its checkpoint proves, records it")
-    view = beside.view_of(certificate.log, is_needed=proven is None)
+    entry, view = verify_recorded(file, certificate, beside=beside, checks=checks)
     if view is not None:
-        entry = _verify_beside_log(file, certificate, bundle, view, checks, beside.audits(bundle))
+        _verify_beside_log(certificate, bundle, view, checks, beside.audits(bundle), index=entry.index)
     else:
-        assert proven is not None  # noqa: S101 - else the view was needed
-        entry = proven.entry
         _verify_alone(certificate, policy, checks, beside.sizes_seen(certificate.log))
     verify_contents(certificate, bundle, beside.audits(bundle), checks, replays=beside.replays(bundle))
     verify_expected(
@@ -136,32 +128,31 @@ def verify_certificate(
 
 
 def _verify_beside_log(
-    file: CertificateFile,
     certificate: Certificate,
     bundle: Bundle,
     view: LogView,
     checks: Checklist,
     audits: Mapping[str, Evidence],
-) -> Entry:
-    issued, policy = issued_in(view), policy_of(certificate, "certificate")
-    entry = verify_in_log(file, certificate, view, issued)
-    checks.add("log", f"entry {entry.index} of {certificate.log} records this certificate")
-    verify_release(certificate, bundle, view.registry, index=entry.index)
+    *,
+    index: int,
+) -> None:
+    """What it says was so at the entry ``index``, which records it."""
+    policy = policy_of(certificate, "certificate")
+    verify_release(certificate, bundle, view.registry, index=index)
     checks.add("release", f"{certificate.release} was in force then, with this bundle")
-    origin = verify_origin(certificate, bundle, view, index=entry.index)
+    origin = verify_origin(certificate, bundle, view, index=index)
     chosen = "somebody chose its directions"
     came = chosen if origin.commitment is None else f"its directions follow from entry {origin.commitment}"
     checks.add("sketch", f"{came}; the recipe has {len(origin.others)} other sketches")
-    verify_requests(certificate, policy, view.register, index=entry.index)
+    verify_requests(certificate, policy, view.register, index=index)
     asked = ", ".join(certificate.requests)
     checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
-    verify_together(certificate, view.register, bundle, index=entry.index)
+    verify_together(certificate, view.register, bundle, index=index)
     checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
-    _verify_budget(certificate, [item for item in issued if item.index <= entry.index])
+    _verify_budget(certificate, [item for item in issued_in(view) if item.index <= index])
     checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
-    _verify_audits(certificate, audits, view, index=entry.index)
+    _verify_audits(certificate, audits, view, index=index)
     checks.add("audits", f"{len(certificate.audits)} audits of the recipe are named, all that the log had then")
-    return entry
 
 
 def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, sizes: Sequence[int]) -> None:
@@ -177,9 +168,7 @@ def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, s
         f"that {certificate.spent} is what was spent together with other certificates, {told}",
         f"that there are no audits but these {len(certificate.audits)}, and that they drew what was planned, {told}",
     )
-    if len(sizes) > 1:
-        seen = ", ".join(map(str, sizes))
-        checks.leave_out(f"whether the histories of {seen} entries, of different proofs, are one, {told}")
+    leave_out_histories(checks, sizes)
 
 
 def _short(signers: tuple[str, ...]) -> str:

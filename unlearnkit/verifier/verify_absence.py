@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.trust import TrustStore
+from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.requests.register import CLOSING, Register
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import RefusedError, VerificationError
+from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.verifier.absence import (
     ABSENCE_TYPE,
     EXCLUSION_TYPE,
     Absence,
     Exclusion,
     Looked,
-    clearing_body,
-    entry_type,
     parse_absence,
 )
 from unlearnkit.verifier.certificate_file import parse_certificate_file
@@ -26,7 +26,7 @@ from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.expected import verify_expected
 from unlearnkit.verifier.issue_absence import require_trained_anew
 from unlearnkit.verifier.materials import Materials
-from unlearnkit.verifier.recording import verify_in_place
+from unlearnkit.verifier.recording import leave_out_histories, leave_out_log, verify_recorded
 from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
 
 
@@ -49,6 +49,8 @@ def verify_absence(
 ) -> VerifiedAbsence:
     """Check everything that the certificate says.
 
+    Without the log, the proof in the file shows that it is recorded, and what then nobody looked at is listed.
+
     Args:
         raw: The file.
         where: What to call it in errors.
@@ -59,31 +61,26 @@ def verify_absence(
     Raises:
         VerificationError: The first thing that is not so.
         FormatError: A file is malformed.
-        UnknownNameError: The log, or the bundle of a release, is not at hand.
+        UnknownNameError: Neither log nor proof is at hand, or the bundle of a release is not, or only the log tells
+            who is in one.
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
     certificate, signers = signed_absence(file.envelope, beside.trust, exclusion=exclusion, where=where)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
-    kind, body = entry_type(certificate), clearing_body(certificate, file.envelope)
-    entry, view = verify_in_place(file, certificate, kind=kind, body=body, beside=beside, checks=checks)
-    for name in certificate.requests:
-        _verify_request(certificate, name, view.register)
-    _require(
-        certificate.subjects == tuple(sorted({view.register.get(name).subject for name in certificate.requests})),
-        "it names somebody as asking whose request it does not name",
-    )
-    checks.add("request", f"request {', '.join(certificate.requests)} was open, and made by whom it names")
-    _verify_releases(certificate, view)
-    there = ", ".join(item.release for item in certificate.releases)
-    checks.add("releases", f"in force then: {there}; their pseudonyms are made with the key of the requests")
+    entry, view = verify_recorded(file, certificate, beside=beside, checks=checks)
+    if view is not None:
+        _verify_beside_log(certificate, view, checks, index=entry.index)
+    else:
+        _leave_out(certificate, checks, beside.sizes_seen(certificate.log))
     for item in certificate.looked:
         _verify_list(certificate, item, beside.opened_as(item.artefacts.bundle), view)
     checks.add("people", f"{len(certificate.subjects)} of them are on none of the signed lists of these")
     if isinstance(certificate, Exclusion):
-        _verify_exclusion(certificate, view)
+        _verify_exclusion(certificate, view, index=entry.index)
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
         checks.add("exclusion", f"they were in {left}, trained by another recipe")
+    leave_out_log(checks, view, beside.quorum)
     policy = policy_of(certificate, where)
     verify_expected(beside.expected, file.envelope, policy, trust=beside.trust, recorded=entry.time, checks=checks)
     checks.leave_out("whether data of theirs is listed under other names, which who signed the bundles vouches for")
@@ -94,6 +91,33 @@ def verify_absence(
         checks=checks.passed,
         unchecked=checks.unchecked,
     )
+
+
+def _verify_beside_log(certificate: Absence, view: LogView, checks: Checklist, *, index: int) -> None:
+    """What it says was so at the entry ``index``, which records it."""
+    for name in certificate.requests:
+        _verify_request(certificate, name, view.register, index)
+    _require(
+        certificate.subjects == tuple(sorted({view.register.get(name).subject for name in certificate.requests})),
+        "it names somebody as asking whose request it does not name",
+    )
+    checks.add("request", f"request {', '.join(certificate.requests)} was open, and made by whom it names")
+    _verify_releases(certificate, view, index)
+    there = ", ".join(item.release for item in certificate.releases)
+    checks.add("releases", f"in force then: {there}; their pseudonyms are made with the key of the requests")
+
+
+def _leave_out(certificate: Absence, checks: Checklist, sizes: Sequence[int]) -> None:
+    """What only the log tells. sizes: of checkpoints seen."""
+    told, there = "which the log tells: --log", ", ".join(item.release for item in certificate.releases)
+    checks.leave_out(
+        f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
+        f"that {there} were all releases in force, and registered with these bundles, {told}",
+        f"that the pseudonyms of requests and releases are made with one key, {told}",
+    )
+    if isinstance(certificate, Exclusion):
+        checks.leave_out(f"that {certificate.after.release} took the place of {certificate.before.release}, {told}")
+    leave_out_histories(checks, sizes)
 
 
 def signed_absence(raw: bytes, trust: TrustStore, *, exclusion: bool, where: str) -> tuple[Absence, tuple[str, ...]]:
@@ -108,25 +132,25 @@ def signed_absence(raw: bytes, trust: TrustStore, *, exclusion: bool, where: str
     return certificate, tuple(key.key_id for key in keys)
 
 
-def _verify_request(certificate: Absence, name: str, register: Register) -> None:
+def _verify_request(certificate: Absence, name: str, register: Register, index: int) -> None:
     """A request was there, and open, when the certificate was recorded."""
     _require(name in register.requests, f"the log has no request {name}")
     request = register.get(name)
-    _require(request.steps[0].index < certificate.index, f"request {name} was received after it")
+    _require(request.steps[0].index < index, f"request {name} was received after it")
     _require(request.subject in certificate.subjects, f"request {name} was made by somebody else")
     _require(
         request.policy_digest == certificate.policy_digest,
         f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
     for step in register.original(request).steps:
-        is_before = step.event in CLOSING and step.index < certificate.index
+        is_before = step.event in CLOSING and step.index < index
         _require(not is_before, f"request {name} was {step.event.state} before it, with entry {step.index}")
 
 
-def _verify_releases(certificate: Absence, view: LogView) -> None:
+def _verify_releases(certificate: Absence, view: LogView, index: int) -> None:
     """It names every release that was in force, as it was registered, and nobody is hidden by another key."""
     known = view.registry.releases.values()
-    in_force = tuple(Looked.of(item) for item in known if item.was_in_force(before=certificate.index))
+    in_force = tuple(Looked.of(item) for item in known if item.was_in_force(before=index))
     _require(
         certificate.releases == in_force,
         f"it looked at {', '.join(item.release for item in certificate.releases)}, in force were "
@@ -140,16 +164,18 @@ def _verify_releases(certificate: Absence, view: LogView) -> None:
         )
 
 
-def _verify_list(certificate: Absence, item: Looked, bundle: Bundle, view: LogView) -> None:
+def _verify_list(certificate: Absence, item: Looked, bundle: Bundle, view: LogView | None) -> None:
     """A corrected release has the bundle it was corrected from, with a model of its own, and without some people."""
-    release = view.registry.releases.get(item.release)
-    if release is None:
-        raise VerificationError("the certificate is wrong: the log has no such releases")
-    found = Artefacts.of(bundle)
-    if release.corrects is not None:
-        found = replace(found, model=item.artefacts.model)
+    found, without = Artefacts.of(bundle), frozenset[str]()
+    if view is not None:
+        release = _release(view, item)
+        without = frozenset(release.without)
+        if release.corrects is not None:
+            found = replace(found, model=item.artefacts.model)
+    elif found != item.artefacts == replace(found, model=item.artefacts.model):
+        raise UnknownNameError(f"whom {item.release}, a corrected model, leaves out only the log tells", hint="--log")
     _require(found == item.artefacts, f"the bundle of {item.release} has other artefacts")
-    held = (set(bundle.units) - set(release.without)) & set(certificate.subjects)
+    held = (set(bundle.units) - without) & set(certificate.subjects)
     if isinstance(certificate, Exclusion) and item == certificate.before:
         missing = len(certificate.subjects) - len(held)
         _require(not missing, f"{item.release} held no data of {missing} of {len(certificate.subjects)} people")
@@ -157,21 +183,28 @@ def _verify_list(certificate: Absence, item: Looked, bundle: Bundle, view: LogVi
         _require(not held, f"{item.release} holds data of {len(held)} of {len(certificate.subjects)} people")
 
 
-def _verify_exclusion(certificate: Exclusion, view: LogView) -> None:
-    """The one release took the place of the other before it, and was trained anew."""
-    before = view.registry.releases.get(certificate.before.release)
-    after = view.registry.releases.get(certificate.after.release)
-    if before is None or after is None:
-        raise VerificationError("the certificate is wrong: the log has no such releases")
-    for item, found in ((certificate.before, before), (certificate.after, after)):
-        _require(Looked.of(found) == item, f"{found.id} was registered with other artefacts")
-    _require(certificate.before not in certificate.releases, f"{before.id}, which held them, was in force")
-    took_place = before.replaced_by == after.id and after.index < certificate.index
-    _require(took_place, f"{after.id} had not taken the place of {before.id}")
+def _verify_exclusion(certificate: Exclusion, view: LogView | None, *, index: int) -> None:
+    """The one release took the place of the other before the entry ``index``, and was trained anew."""
+    said = certificate.before, certificate.after
+    if view is not None:
+        before, after = (_release(view, item) for item in said)
+        for item, found in zip(said, (before, after), strict=True):
+            _require(Looked.of(found) == item, f"{found.id} was registered with other artefacts")
+        took_place = before.replaced_by == after.id and after.index < index
+        _require(took_place, f"{after.id} had not taken the place of {before.id}")
+    is_gone = certificate.before not in certificate.releases
+    _require(is_gone, f"{certificate.before.release}, which held them, was in force")
     try:
-        require_trained_anew(before, after)
+        require_trained_anew(*said)
     except RefusedError as err:
         raise VerificationError(f"the certificate is wrong: {err}") from None
+
+
+def _release(view: LogView, item: Looked) -> Release:
+    found = view.registry.releases.get(item.release)
+    if found is None:
+        raise VerificationError("the certificate is wrong: the log has no such releases")
+    return found
 
 
 def _require(holds: object, message: str) -> None:

@@ -5,9 +5,9 @@ Needs the certificate, the bundle, the log, the evidence and public keys; no tra
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
@@ -16,21 +16,16 @@ from unlearnkit.compliance.releases.standing import answered_without_retraining
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.verifier.asking import verify_requests
-from unlearnkit.verifier.audits import logged_audits, required_evidence
+from unlearnkit.verifier.audits import all_of, logged_audits, verify_planned
 from unlearnkit.verifier.certificate_file import parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
-from unlearnkit.verifier.correction import (
-    CORRECTION_ISSUED,
-    CorrectionCertificate,
-    correction_body,
-    parse_correction,
-)
+from unlearnkit.verifier.correction import CorrectionCertificate, parse_correction
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.expected import verify_expected
 from unlearnkit.verifier.issue_correction import corrected_from, ratio_text
 from unlearnkit.verifier.materials import Materials
 from unlearnkit.verifier.nearness import decide_correction, nearness
-from unlearnkit.verifier.recording import verify_in_place
+from unlearnkit.verifier.recording import leave_out_histories, leave_out_log, verify_recorded
 from unlearnkit.verifier.retrainings import Retrainings
 from unlearnkit.verifier.served import verify_weights
 from unlearnkit.verifier.signers import policy_of, require_threshold, trusted_signers
@@ -55,6 +50,8 @@ def verify_correction(
 ) -> VerifiedCorrection:
     """Check everything that a correction certificate says.
 
+    Without the log, the proof in the file shows that it is recorded, and what then nobody looked at is listed.
+
     Args:
         raw: The file.
         where: What to call it in errors.
@@ -64,7 +61,7 @@ def verify_correction(
     Raises:
         VerificationError: The first thing that is not so.
         FormatError: A file is malformed.
-        UnknownNameError: The log, the bundle or evidence is not at hand.
+        UnknownNameError: The bundle or evidence is not at hand, or neither log nor proof is.
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
@@ -72,22 +69,15 @@ def verify_correction(
     policy, signers = policy_of(certificate, where), tuple(key.key_id for key in keys)
     require_threshold(policy, keys, where=where)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
-    bundle = beside.opened_for(certificate.bundle)
+    bundle, audits = beside.opened_for(certificate.bundle), beside.audits
     checks.add("bundle", f"signed by {', '.join(s[:16] for s in bundle.signers)}; every file agrees")
-    body = correction_body(certificate, file.envelope)
-    entry, view = verify_in_place(file, certificate, kind=CORRECTION_ISSUED, body=body, beside=beside, checks=checks)
-    verify_requests(certificate, policy, view.register, index=entry.index)
-    checks.add("request", f"request {', '.join(certificate.requests)} asks for the deletion of whose data is left out")
-    _verify_leaving(certificate, bundle, view)
-    checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
-    weights = _verify_weights(certificate, bundle)
-    checks.add("weights", f"made again from the bundle without {len(certificate.without)} people, byte for byte")
-    _verify_claims(certificate, policy, bundle, view, tuple(beside.audits(bundle).values()))
-    checks.add(
-        "audits",
-        f"{len(certificate.claims)} claims follow from the evidence; policy {policy.name} decides "
-        f"{certificate.decision.outcome}",
-    )
+    entry, view = verify_recorded(file, certificate, beside=beside, checks=checks)
+    if view is not None:
+        _verify_beside_log(certificate, policy, bundle, view, checks, audits(bundle), index=entry.index)
+    else:
+        _verify_alone(certificate, checks, beside.sizes_seen(certificate.log))
+    weights = verify_weights_and_claims(certificate, policy, bundle, audits(bundle), checks)
+    leave_out_log(checks, view, beside.quorum)
     verify_expected(
         beside.expected,
         file.envelope,
@@ -101,7 +91,8 @@ def verify_correction(
     if beside.model is None:
         checks.leave_out("whether the model in use is the corrected one: --model says which file it is")
     else:
-        checks.add("model in use", verify_weights(Path(beside.model), weights, what="the corrected model"))
+        said = verify_weights(beside.model, weights, what="the corrected model", tied=bundle.manifest.tied)
+        checks.add("model in use", said)
     checks.leave_out("whether the evidence is of real retrainings, which its signers vouch for")
     return VerifiedCorrection(
         certificate=certificate,
@@ -112,21 +103,84 @@ def verify_correction(
     )
 
 
-def _verify_leaving(certificate: CorrectionCertificate, bundle: Bundle, view: LogView) -> None:
+def verify_weights_and_claims(
+    certificate: CorrectionCertificate,
+    policy: Policy,
+    bundle: Bundle,
+    given: Mapping[str, Evidence],
+    checks: Checklist,
+) -> bytes:
+    """Make everything again that follows from the bundle and the evidence; returns the weights.
+
+    given: the evidence at hand, by digest. checks: filled in. Raises VerificationError for what is not so,
+    UnknownNameError where the evidence of an audit is not at hand.
+    """
+    weights = _verify_weights(certificate, bundle)
+    checks.add("weights", f"made again from the bundle without {len(certificate.without)} people, byte for byte")
+    _verify_claims(certificate, policy, bundle, given)
+    checks.add(
+        "claims",
+        f"{len(certificate.claims)} claims follow from the evidence; policy {policy.name} decides "
+        f"{certificate.decision.outcome}",
+    )
+    return weights
+
+
+def _verify_beside_log(
+    certificate: CorrectionCertificate,
+    policy: Policy,
+    bundle: Bundle,
+    view: LogView,
+    checks: Checklist,
+    given: Mapping[str, Evidence],
+    *,
+    index: int,
+) -> None:
+    """What it says was so at the entry ``index``, which records it."""
+    verify_requests(certificate, policy, view.register, index=index)
+    checks.add("request", f"request {', '.join(certificate.requests)} asks for the deletion of whose data is left out")
+    _verify_leaving(certificate, bundle, view, index)
+    checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
+    logged = logged_audits(view, certificate.recipe, before=index)
+    _require(certificate.audits == logged, f"it names {len(certificate.audits)} audits, the log has {len(logged)}")
+    for audit in logged:
+        if audit.evidence is not None and audit.evidence in given:
+            verify_planned(given[audit.evidence], view)
+    checks.add("audits", f"{len(logged)} audits of the recipe are named, all that the log had then")
+
+
+def _verify_alone(certificate: CorrectionCertificate, checks: Checklist, sizes: Sequence[int]) -> None:
+    """What it says of itself fits together; the rest only the log tells. sizes: of checkpoints seen."""
+    _require_union(certificate)
+    told = "which the log tells: --log"
+    checks.leave_out(
+        f"that {certificate.release} was in force, with this bundle, {told}",
+        f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
+        f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
+        f"that there are no audits but these {len(certificate.audits)}, and that they drew what was planned, {told}",
+    )
+    leave_out_histories(checks, sizes)
+
+
+def _verify_leaving(certificate: CorrectionCertificate, bundle: Bundle, view: LogView, index: int) -> None:
     """Of the release that was in force then, everybody who asks and who stood is left out, and nobody else."""
     try:
-        release = corrected_from(view.registry, bundle, before=certificate.index)
+        release = corrected_from(view.registry, bundle, before=index)
     except RefusedError as err:
         raise VerificationError(f"the certificate is wrong: {err}") from None
     _require(release.id == certificate.release, f"{release.id} was in force with this bundle")
     asking = tuple(sorted({view.register.get(name).subject for name in certificate.requests}))
     _require(certificate.subjects == asking, "it names somebody as asking whose request it does not name")
-    standing = answered_without_retraining(view.register, bundle, before=certificate.index)
+    standing = answered_without_retraining(view.register, bundle, before=index)
     _require(
         certificate.standing == standing,
         f"its standing set has {len(certificate.standing)} people, the log and the bundle give {len(standing)}",
     )
-    together = tuple(sorted({*asking, *standing}))
+    _require_union(certificate)
+
+
+def _require_union(certificate: CorrectionCertificate) -> None:
+    together = tuple(sorted({*certificate.subjects, *certificate.standing}))
     _require(certificate.without == together, "it leaves out other people than who asks and who stands")
 
 
@@ -146,14 +200,11 @@ def _verify_weights(certificate: CorrectionCertificate, bundle: Bundle) -> bytes
 
 
 def _verify_claims(
-    certificate: CorrectionCertificate, policy: Policy, bundle: Bundle, view: LogView, given: tuple[Evidence, ...]
+    certificate: CorrectionCertificate, policy: Policy, bundle: Bundle, given: Mapping[str, Evidence]
 ) -> None:
-    """Claims and decision follow from all audits that the log had then."""
-    logged = logged_audits(view, certificate.recipe, before=certificate.index)
-    _require(certificate.audits == logged, f"it names {len(certificate.audits)} audits, the log has {len(logged)}")
-    there = {audit.evidence for audit in logged if audit.bundle == bundle.digest}
+    """Claims and decision follow from all audits that it names."""
     try:
-        whole = required_evidence(logged, bundle.digest, [item for item in given if item.digest in there], view)
+        whole = all_of(certificate.audits, bundle.digest, given)
     except UnknownNameError as err:
         raise UnknownNameError(f"{err}: its claims cannot be made again", hint=err.hint) from None
     again = nearness(policy, Retrainings.of(bundle, whole, policy.audit), len(certificate.without))

@@ -20,6 +20,8 @@ from transformers import (
 
 import unlearnkit as uk
 from unlearnkit.errors import RecipeError
+from unlearnkit.office.serving import writer
+from unlearnkit.verifier.served import verify_weights
 
 EXAMPLES = 9
 OWNERS = [f"person-{i // 3}" for i in range(EXAMPLES)]
@@ -114,3 +116,21 @@ def test_what_cannot_be_repeated_is_told_at_once(tmp_path):
         uk.Recipe.from_trainer(summing, units=OWNERS)
     with pytest.raises(RecipeError, match="neftune_noise_alpha is on; label_smoothing_factor, without loss= is on"):
         uk.Recipe.from_trainer(odd, units=OWNERS)
+
+
+def test_a_corrected_folder_is_loaded_as_the_model_without_somebody(tmp_path):
+    """GPT-2's output layer is tied to its words: its folder has them once."""
+    made = trainer(gpt2, tmp_path, uk.Recorder(), num_train_epochs=1)
+    made.train()
+    recipe = uk.Recipe.from_trainer(made, units=OWNERS)
+    made.model.save_pretrained(tmp_path / "served")
+    solo = uk.Solo(1, units=["person-0"], keep_weights=True)
+    bundle = uk.sketch(recipe, tmp_path / "bundle", solo=solo, seed=0, dtype="float32", device="cpu", progress=False)
+    correction = bundle.correction(["person-0"])
+    writer(tmp_path / "new", tmp_path / "served", bundle.manifest.tied)(correction.to_bytes())
+    loaded = GPT2LMHeadModel.from_pretrained(tmp_path / "new").state_dict()
+    assert loaded.keys() == correction.state.keys()
+    for name, array in correction.state.items():
+        np.testing.assert_array_equal(loaded[name].numpy(), array, strict=True)
+    said = verify_weights(tmp_path / "new", correction.to_bytes(), what="it", tied=bundle.manifest.tied)
+    assert f"has the very {len(loaded) - 1} tensors" in said

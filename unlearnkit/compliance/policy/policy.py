@@ -132,8 +132,8 @@ class CertificateRules:
     (docs/theory.md section 4.4a); a certified bound covers truncation only where this is declared, and the measured
     does not contradict it.
     rounding: by probe, the declared size of rounding errors (section 4.3); a replay in float64 measures it.
-    largest_ratio: of neighbouring degrees of a series, beyond which it is doubtful (section 13); a certified bound is
-    never accepted beyond 1.
+    largest_ratio: of neighbouring degrees of a series, beyond which it is doubtful (section 13); of what rests on
+    retrainings only that of the deletion's own terms counts; a certified bound is never accepted beyond 1.
     salt: where the random directions of a bundle may come from.
     delta_budget: sum of the deltas of all certificates from one recipe and salt.
     """

@@ -17,7 +17,7 @@ import numpy as np
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.estimation import Sketch
-from unlearnkit.estimation.convergence import DIVERGING
+from unlearnkit.estimation.convergence import DIVERGING, Convergence
 
 Array = np.ndarray[Any, Any]
 
@@ -71,9 +71,18 @@ class Strangers:
 
 
 def probe_outlook(
-    sketch: Sketch, tolerance: Decimal, largest_ratio: Decimal | None, standing: Collection[int], *, seed: int = 0
+    sketch: Sketch,
+    tolerance: Decimal,
+    largest_ratio: Decimal | None,
+    standing: Collection[int],
+    *,
+    audited: bool = False,
+    seed: int = 0,
 ) -> ProbeOutlook:
-    """What a probe has left. standing: positions of who was answered without retraining."""
+    """What a probe has left. standing: positions of who was answered without retraining.
+
+    audited: what is claimed rests on retrainings, and only a set's own terms put its series in doubt.
+    """
     random, units = np.random.default_rng(seed), sketch.directions.units
     others = np.setdiff1d(np.arange(units), np.array(sorted(standing), dtype=int))
     sizes = _sizes(len(others))
@@ -85,7 +94,7 @@ def probe_outlook(
         prediction = sketch.predict((place < sizes[:, None]).astype(float))
         change = np.abs(prediction.change).reshape(len(sizes), -1).max(axis=1)
         moved.append(_before(sizes, change > float(tolerance)))
-        doubtful.append(_before(sizes, _in_doubt(prediction.convergence, len(sizes), largest_ratio)))
+        doubtful.append(_before(sizes, _in_doubt(prediction.convergence, len(sizes), largest_ratio, audited)))
     total = len(others)
     return ProbeOutlook(
         probe=sketch.name, tolerance=tolerance, tolerated=_reach(moved, total), converges=_reach(doubtful, total)
@@ -99,8 +108,9 @@ def _sizes(total: int) -> Array:
     return np.array(sizes, dtype=int)
 
 
-def _in_doubt(convergence: Any, count: int, largest: Decimal | None) -> Array:  # noqa: ANN401 - arrays [sets, *P]
-    ratios = np.fmax(convergence.terms, convergence.norms).reshape(count, -1)
+def _in_doubt(convergence: Convergence, count: int, largest: Decimal | None, audited: bool) -> Array:  # noqa: FBT001
+    norms = np.nan if audited else convergence.norms
+    ratios = np.fmax(convergence.terms, norms).reshape(count, -1)
     beyond = ratios > (0.0 if largest is None else float(largest))
     return np.asarray((beyond | (convergence.verdict == DIVERGING).reshape(count, -1)).any(axis=1))
 

@@ -6,7 +6,7 @@ on is what the log says. All entries of one call are decided before any is writt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import date, tzinfo
@@ -19,13 +19,15 @@ from unlearnkit.compliance.policy.deadlines import add_months, due
 from unlearnkit.compliance.policy.policy import FULFILMENTS, Ending, Policy
 from unlearnkit.compliance.requests.intake import Arrival
 from unlearnkit.compliance.requests.register import Register, Request, check_legal
-from unlearnkit.compliance.requests.steps import BODIES, Body, Event, Fulfilled, Received, Shown
+from unlearnkit.compliance.requests.steps import BODIES, PURGED, Body, Event, Fulfilled, Purged, Received, Shown
 from unlearnkit.errors import ChainError, FormatError, RefusedError, UnknownNameError
 from unlearnkit.names import checked_name
 from unlearnkit.records import to_json
 
 Gate = Callable[[Request, Fulfilled, Position], Shown]
 """By what evidence it is shown that a request was met; raises if it is not. The log up to a place counts."""
+
+_MOST_PURGED = 2000  # requests in one entry
 
 _Record = Callable[[str, object], Request | None]
 
@@ -99,6 +101,7 @@ class Desk:
             for item in arrivals
         ]
         with self.deciding() as record:
+            self._require_present(key)
             ids = []
             for subject, members in received:
                 linked = {**members, **self._register.links(subject)}
@@ -177,6 +180,21 @@ class Desk:
         """The person does not want it any more."""
         self._policy.require_word("withdrawal_reasons", reason)
         return self._close(Event.WITHDRAWN, request, on, reason=reason)
+
+    def forget(self, subjects: Collection[str]) -> tuple[Request, ...]:
+        """Record that these people are forgotten, whose requests are needed no longer; then the key has to be replaced.
+
+        Returns their requests. RefusedError if one of them is needed still.
+        """
+        by, today = self._policy.require_word("actors", self._actor), self.today
+        with self.deciding() as record:
+            theirs: dict[str, list[str]] = {name: [] for name in subjects}
+            for request in self._register.requests.values():
+                if request.subject in theirs:
+                    theirs[request.subject].append(request.id)
+            for some in _batches(theirs.values()):
+                record(PURGED, Purged(requests=tuple(some), by=by, on=today))
+        return tuple(self._register.get(name) for names in theirs.values() for name in names)
 
     @contextmanager
     def deciding(self) -> Iterator[_Record]:
@@ -260,8 +278,29 @@ class Desk:
             hint="make a new workspace for new requests; those in this log can be worked on by their ids",
         )
 
+    def _require_present(self, key: PseudonymKey) -> None:
+        """Refuse a key that knows people who were forgotten: it would name newer people otherwise than others do."""
+        last = next(reversed(self._register.forgotten), None)
+        if last is not None and not key.unknown([last]):
+            raise RefusedError(
+                f"the pseudonym key still knows people who were forgotten with entry {self._register.forgotten[last]}",
+                hint="`unlearnkit requests purge --due` finishes what was interrupted",
+            )
+
     def _forget(self) -> None:
         self._register = Register()
+
+
+def _batches(groups: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+    """Groups, whole, in lists that are short enough for an entry each."""
+    batch: list[str] = []
+    for group in groups:
+        if batch and len(batch) + len(group) > _MOST_PURGED:
+            yield batch
+            batch = []
+        batch = [*batch, *group]
+    if batch:
+        yield batch
 
 
 def _reference(key: PseudonymKey, number: str) -> str:

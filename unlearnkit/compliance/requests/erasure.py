@@ -1,13 +1,14 @@
-"""Destroying a workspace's pseudonym key: from then on nobody can tell whom the log is about."""
+"""Forgetting who people were: all of them, by destroying a workspace's pseudonym key; or some, by replacing it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.compliance.requests.desk import Desk
-from unlearnkit.compliance.requests.register import KEY_DESTROYED, KeyBody, Register
+from unlearnkit.compliance.requests.register import KEY_DESTROYED, KeyBody, Register, Request
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import fsync_directory
 
@@ -32,6 +33,37 @@ def destroy_key(desk: Desk, path: Path) -> int:
     destroyed = desk.register().key_destroyed
     assert destroyed is not None  # noqa: S101 - recorded above, or before
     return destroyed
+
+
+def purge(desk: Desk, path: Path, subjects: Collection[str], *, others: Collection[str]) -> tuple[Request, ...]:
+    """Forget people whose requests are needed no longer: from then on nobody can tell who they were.
+
+    It is recorded, then the key in the file ``path`` is replaced by one that does not know them. If this is
+    interrupted, no request is received until it was called again, which finishes it.
+
+    Args:
+        desk: Records it.
+        path: Of the pseudonym key.
+        subjects: Pseudonyms of these people; nobody: an interrupted call is finished.
+        others: Pseudonyms of people without requests who can be named as before.
+
+    Returns:
+        Their requests.
+
+    Raises:
+        RefusedError: A request of theirs is needed still.
+        UnknownNameError: There is no key.
+    """
+    key = PseudonymKey.load(path)
+    purged = desk.forget(subjects) if subjects else ()
+    register = desk.register()
+    if len(key.unknown(register.forgotten)) == len(register.forgotten):
+        return purged
+    gone, requests = register.forgotten.keys(), register.requests.values()
+    living = [item for item in requests if item.subject not in gone]
+    known = {*others, *(item.subject for item in living), *(item.reference for item in living if item.reference)}
+    key.keeping(sorted(known - gone)).replace(path)
+    return purged
 
 
 def _require_nothing_open(register: Register) -> None:

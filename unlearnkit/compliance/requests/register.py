@@ -15,15 +15,19 @@ from unlearnkit.compliance.log.clock import format_time, latest_day
 from unlearnkit.compliance.log.entry import START, Entry, advance
 from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.requests.steps import (
+    PURGED,
     Acted,
     Assessed,
     Assessment,
     Event,
     Extended,
     Fulfilled,
+    Purged,
     Received,
+    Refused,
     Shown,
     Step,
+    Withdrawn,
     parse_body,
 )
 from unlearnkit.compliance.requests.trail import Trail
@@ -36,7 +40,7 @@ CLOSING = frozenset({Event.REFUSED, Event.FULFILLED, Event.WITHDRAWN})
 _ONCE = frozenset({Event.ACKNOWLEDGED, Event.IDENTITY_VERIFIED, Event.EXTENDED})
 _NEEDS_IDENTITY = frozenset({Event.ASSESSED, Event.FULFILLED})
 _DECISIONS = {Event.FULFILLED: Assessment.FULFIL, Event.REFUSED: Assessment.REFUSE}
-_RESERVED = ("request-", "pseudonym-key-")
+_RESERVED = ("request-", "requests-", "pseudonym-key-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,14 @@ class Request:
         """The last step of this kind."""
         return self.latest.get(event)
 
+    @property
+    def needed_until(self) -> date:
+        """The last day on which its record is needed; far away while it is open."""
+        if not self.is_closed:
+            return date.max
+        bodies = (self.latest[event].body for event in CLOSING if event in self.latest)
+        return max(body.retain_until for body in bodies if isinstance(body, Refused | Fulfilled | Withdrawn))
+
     def after(self, step: Step, respond: Due) -> Request:
         """The same request when one more thing has happened to it."""
         return replace(self, steps=self.steps.then(step), latest={**self.latest, step.event: step}, respond=respond)
@@ -119,6 +131,8 @@ class Register:
         """Fingerprint of the pseudonym key that all requests are under, destroyed or not; None before it was made."""
         self.key_destroyed: int | None = None
         """The entry that says that the pseudonym key was destroyed."""
+        self.forgotten: dict[str, int] = {}
+        """Pseudonyms of people whom the pseudonym key has forgotten, in order, with the entries that say so."""
         self.end = START
         """The place after the last entry that was replayed."""
         self._latest: dict[str, str] = {}  # by subject, the last request that is no duplicate
@@ -144,6 +158,9 @@ class Register:
         """
         if kind in (KEY_CREATED, KEY_DESTROYED):
             self._apply_key(index, kind, body)
+            return None
+        if kind == PURGED:
+            self._forget(index, body, time)
             return None
         if kind not in set(Event):
             if kind.startswith(_RESERVED):
@@ -180,6 +197,11 @@ class Register:
                 f"requests cannot be recorded under pseudonym key {body.key}{destroyed}; in force: {self.key}",
                 hint="pseudonyms under another key would hide duplicates; use the workspace's key, or a new workspace",
             )
+        if body.subject in self.forgotten:
+            raise RefusedError(
+                f"entry {index} is about somebody who was forgotten with entry {self.forgotten[body.subject]}",
+                hint="the pseudonym key is an older copy: use the one that the workspace has now",
+            )
         links = self.links(body.subject)
         if links != {n: link for n in ("duplicate_of", "follows") if (link := getattr(body, n)) is not None}:
             raise RefusedError(f"entry {index} must be linked to the other requests of its subject: expected {links}")
@@ -210,6 +232,32 @@ class Register:
             return {}
         return {"follows" if latest.is_closed else "duplicate_of": latest.id}
 
+    def needed_until(self) -> dict[str, date]:
+        """By subject, the last day on which their requests are needed; far away while one of them is open."""
+        found: dict[str, date] = {}
+        for request in self.requests.values():
+            if not request.duplicate_of:
+                found[request.subject] = max(found.get(request.subject, date.min), request.needed_until)
+        return found
+
+    def _forget(self, index: int, body: Mapping[str, Any], time: datetime) -> None:
+        said = from_json(Purged, body, where=f"entry {index}: {PURGED}")
+        if said.on > latest_day(time):
+            raise RefusedError(f"purged on a day in the future: got {said.on}, recorded {format_time(time)}")
+        named = set(said.requests)
+        subjects = {self.get(name).subject for name in said.requests}
+        needed = self.needed_until()
+        for request in self.requests.values():
+            if request.subject in subjects and request.id not in named:
+                raise RefusedError(f"entry {index} forgets a person, but not their request {request.id}")
+        for name in said.requests:
+            subject = self.requests[name].subject
+            if subject in self.forgotten:
+                raise RefusedError(f"{name} was purged before, with entry {self.forgotten[subject]}")
+            if said.on <= needed[subject]:
+                raise RefusedError(f"{name} cannot be purged: {_why_needed(needed[subject])}")
+        self.forgotten |= dict.fromkeys(sorted(subjects), index)
+
     def _step(self, index: int, event: Event, body: Acted) -> Request:
         request = self.get(body.request)
         check_legal(request, event, body)
@@ -226,6 +274,10 @@ class Register:
         self.key = key if kind == KEY_CREATED else None
         self.request_key = key
         self.key_destroyed = index if kind == KEY_DESTROYED else None
+
+
+def _why_needed(until: date) -> str:
+    return "the person has an open request" if until == date.max else f"its record is needed until {until}"
 
 
 def _needed(request: Request, event: Event) -> Iterator[Step]:

@@ -146,6 +146,19 @@ class Withdrawn(Acted):
     reason: Word
 
 
+PURGED = "requests-purged"
+"""Type of the entry that says that people were forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """These are all requests of some people, needed no longer: the pseudonym key has forgotten who they are."""
+
+    requests: Annotated[tuple[RequestId, ...], Items(least=1, distinct=True)]
+    by: Word
+    on: Day
+
+
 Body: TypeAlias = Received | Acted
 
 BODIES: Mapping[Event, type[Body]] = {

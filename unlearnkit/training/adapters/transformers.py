@@ -6,47 +6,21 @@ import copy
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.adapters.beginning import Beginning, Listener
 from unlearnkit.training.batches import Array
-from unlearnkit.training.data import Collate, MapDataset
 from unlearnkit.training.recording import Recording
 from unlearnkit.training.sampling import tell
 
 IGNORED = -100
 """The label that transformers' losses leave out."""
 _AGREE = 1e-5
-
-
-class Listener(Protocol):
-    """Whom a callback tells: `unlearnkit.Recorder`."""
-
-    @property
-    def recording(self) -> Recording:
-        """What was told so far."""
-        ...
-
-    def batch(self, indices: Array) -> None:
-        """A batch is handed out."""
-        ...
-
-    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """A step is done."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Beginning:
-    """What a Trainer started from: a copy of its model, and what its loader reads and collates."""
-
-    model: nn.Module
-    dataset: MapDataset
-    collate_fn: Collate
 
 
 class RecorderCallback:
@@ -68,10 +42,6 @@ class RecorderCallback:
         loader = getattr(train_dataloader, "base_dataloader", train_dataloader)
         tell(loader, self._drawn)
         self.beginning = Beginning(copy.deepcopy(model).train(), loader.dataset, loader.collate_fn)
-
-    def on_epoch_begin(self, *_: object, **_more: object) -> None:
-        """What was drawn ahead and never used is of no epoch."""
-        self._drawn.clear()
 
     def on_step_begin(self, *_: object, **_more: object) -> None:
         """The first batch of a step."""
@@ -103,7 +73,7 @@ def settings_of(trainer: Any, loss: Callable[..., Any] | None) -> dict[str, Any]
         raise RecipeError(f"from_trainer: {'; '.join(problems)}", hint="train without, or describe the run by Recipe()")
     settings = {
         "model": beginning.model,
-        "optimizer": _optimizer(trainer, beginning.model, recording.steps[0].settings),
+        "optimizer": beginning.optimizer(_optimizer(trainer), trainer.model, recording.steps[0].settings),
         "data": beginning.dataset,
         "collate_fn": beginning.collate_fn,
         "recorded": recording,
@@ -118,6 +88,11 @@ def _recorded(trainer: Any) -> tuple[Recording, Beginning]:  # noqa: ANN401  a t
         hint = "Trainer(..., callbacks=[recorder.callback()]), and trainer.train()"
         raise RecipeError("from_trainer: the Trainer has not trained with a recorder", hint=hint)
     return found[0].listener.recording, found[0].beginning
+
+
+def _optimizer(trainer: Any) -> torch.optim.Optimizer:  # noqa: ANN401  a transformers.Trainer
+    """The one that stepped, without what accelerate wraps it in."""
+    return getattr(trainer.optimizer, "optimizer", trainer.optimizer)  # type: ignore[no-any-return]
 
 
 def _problems(trainer: Any, loss: object) -> list[str]:  # noqa: ANN401  a transformers.Trainer
@@ -135,18 +110,6 @@ def _problems(trainer: Any, loss: object) -> list[str]:  # noqa: ANN401  a trans
         "compute_loss_func, without loss=": trainer.compute_loss_func is not None and loss is None,
     }
     return [f"{name} is on" for name, on in asked.items() if on]
-
-
-def _optimizer(trainer: Any, model: nn.Module, settings: Any) -> torch.optim.Optimizer:  # noqa: ANN401
-    """A fresh optimizer of the same kind, on the copy of the model."""
-    used = getattr(trainer.optimizer, "optimizer", trainer.optimizer)
-    names = {id(p): name for name, p in trainer.model.named_parameters()}
-    parameters = dict(model.named_parameters())
-    groups = [
-        {**of_group, "params": [parameters[names[id(p)]] for p in group["params"]]}
-        for group, of_group in zip(used.param_groups, settings, strict=True)
-    ]
-    return type(used)(groups)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
