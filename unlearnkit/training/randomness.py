@@ -55,6 +55,13 @@ class RandomState:
             numpy = last.numpy
         return cls(torch.get_rng_state(), cuda, python, numpy)
 
+    @contextmanager
+    def again(self, device: torch.device) -> Iterator[None]:
+        """These states within it; those from before again afterwards."""
+        with restored(device):
+            self.set(device)
+            yield
+
     def set(self, device: torch.device) -> None:
         """Set them again."""
         torch.set_rng_state(self.cpu)
