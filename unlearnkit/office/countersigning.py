@@ -143,7 +143,7 @@ class CountersigningSteps(CorrectionSteps):
         where = str(path)
         parse = _PARSERS.get(recognise(path), parse_certificate)
         file = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
-        certificate, keys = trusted_signers(file.envelope, self.trust(), where=where, parse=parse)
+        certificate, keys = trusted_signers(file.envelope, self.trust_in(file.digest), where=where, parse=parse)
         if certificate.log != self.origin:
             raise RefusedError(f"{where} is for the log {certificate.log}, this workspace has {self.origin}")
         return _Waiting(path, file, certificate, keys)

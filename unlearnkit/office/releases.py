@@ -11,22 +11,26 @@ from pathlib import Path
 import numpy as np
 
 from unlearnkit.bundle import Bundle, PseudonymKey
+from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Role
+from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
 from unlearnkit.compliance.releases.standing import require_bundle_of, require_kept_promises, standing_set
 from unlearnkit.compliance.releases.whereabouts import people_of, remember, whereabouts
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import FormatError, RefusedError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.purging import require_present_names
-from unlearnkit.office.steps import Asked, RequestSteps, id_of
+from unlearnkit.office.steps import RequestSteps
 from unlearnkit.records import to_json
 
 ReleaseNamed = Release | str
@@ -105,9 +109,17 @@ class ReleaseSteps(RequestSteps):
             err.hint = err.hint or REPAIR
             raise
 
+    def trust_in(self, digest: str, view: LogView | None = None) -> TrustStore:
+        """Whose signatures count on what has this digest: now, or when the log recorded it. view: if it was read."""
+        store = self.trust()
+        return (view or self.view()).trusted(store, digest) if store.has_ended else store
+
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
-        trusted = self.trust().keys(Role.SKETCH_SIGNER)
+        place = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+        manifest = place / MANIFEST
+        digest = file_sha256_hex(manifest) if manifest.is_file() else ""
+        trusted = self.trust_in(digest).keys(Role.SKETCH_SIGNER)
         if isinstance(bundle, Bundle):
             if {key.key_id for key in trusted} & set(bundle.signers):
                 return bundle

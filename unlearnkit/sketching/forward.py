@@ -26,7 +26,7 @@ from unlearnkit.training.probes import ProbeFunction, coefficients, probe_functi
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
 from unlearnkit.training.run import Run, numpy_state
-from unlearnkit.training.state import Leaf, constant_of, merged
+from unlearnkit.training.state import Leaf, constant_of, trained
 from unlearnkit.training.trainer import ACTIVE, Trainer
 
 
@@ -77,7 +77,7 @@ class ForwardSketching:
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
         clipped = 0 if self.trainer.clipping.limit is None else 2
-        states = 2 + clipped + max(group.rule.states for group in run.recipe.groups)
+        states = 2 + clipped + max(group.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
     def reservations(self) -> tuple[Piecewise, ...]:
@@ -126,7 +126,7 @@ class ForwardSketching:
         Where traces may differ from step to step it is trained over jets too, so that all that is piecewise is listed.
         """
         steps, dtype = trajectory.steps, np.result_type(self.run.precision, np.complex64)
-        constants = {name: constant_of(leaf) for name, leaf in merged(trajectory.final).items()}
+        constants = {name: constant_of(leaf) for name, leaf in trained(trajectory.final).items()}
         if not (seen and isinstance(steps, PlainSteps) and steps.settled):
             nowhere = torch.zeros(1, len(self.run.recipe.unit_names), dtype=self.run.dtype, device=self.run.device)
             constants = {n: constant_of(leaf) for n, leaf in train_beside_plain(self.trainer, nowhere).items()}

@@ -32,7 +32,7 @@ from unlearnkit.compliance.log.verification import (
 )
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.files import fsync_directory, make_private_folder, read_bounded, write_atomic
-from unlearnkit.signing.note import MAX_NOTE, NoteKey, parse_note
+from unlearnkit.signing.note import MAX_NOTE, NoteKey
 
 _logger = logging.getLogger(__name__)
 
@@ -188,7 +188,7 @@ def _succeed(path: Path, current: Checkpoint | None, raw: bytes, end: Position) 
     if head is None or (head.checkpoint.encode(), head.offset) != (raw, end.offset):
         write_head(path, raw, end)
     is_same = current is not None and current.raw == raw
-    if current is not None and not is_same and len(parse_note(current.raw, where=CHECKPOINT_FILE).signatures) > 1:
+    if current is not None and not is_same and current.is_cosigned:
         write_atomic(_earlier_file(path, current.size), current.raw)
     if not is_same or not file.exists() or read_bounded(file, MAX_NOTE) != raw:
         write_atomic(file, raw)
