@@ -4,7 +4,8 @@
 
 Everything from the recipe to the bundle on disk counts, but tracing, which a sketch beforehand does. Each sketch is
 timed between two bare loops, in seconds of a processor and with one thread, because machines and neighbours are not
-steady; the ratio is to the faster of the two. Prints a markdown table: the median, and in brackets the smallest and largest.
+steady; the ratio is to the faster of the two.
+Prints a markdown table: the median, and in brackets the smallest and largest.
 """
 
 from __future__ import annotations
