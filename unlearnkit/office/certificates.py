@@ -23,9 +23,9 @@ from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.certified import Certified
 from unlearnkit.office.clearing import ClearingSteps
 from unlearnkit.office.filing import certificate_name, finish, keep, require_free
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.recorded import RecordedCertificate, recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
-from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import (
     CertificateFile,
@@ -105,7 +105,7 @@ class CertificateSteps(ClearingSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        log, view, policy = self.open_log(), self.view(), self.policy()
+        log, view, policy = self.open_log(), self.view(), self.policy_of(names)
         opened = self._chosen(names, release, bundle, view)
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():

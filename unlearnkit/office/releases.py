@@ -22,14 +22,15 @@ from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
 from unlearnkit.compliance.releases.standing import require_bundle_of, require_kept_promises, standing_set
 from unlearnkit.compliance.releases.whereabouts import people_of, remember, whereabouts
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import FormatError, RefusedError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.purging import require_present_names
-from unlearnkit.office.steps import Asked, RequestSteps, id_of
+from unlearnkit.office.steps import RequestSteps
 from unlearnkit.records import to_json
 
 ReleaseNamed = Release | str

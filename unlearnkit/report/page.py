@@ -141,7 +141,7 @@ def _dates(certificate: Certificate, beside: Materials) -> Iterator[RequestDates
         return
     for name in certificate.requests:
         request = view.register.get(name)
-        closed = request.steps[-1].on if request.is_closed else None
+        closed = request.current.on if request.is_closed else None
         yield RequestDates(name, request.subject, request.received, request.respond.day, closed)
 
 

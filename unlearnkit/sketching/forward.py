@@ -74,7 +74,7 @@ class ForwardSketching:
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
         clipped = 0 if self.trainer.clipping.limit is None else 2
-        states = 2 + clipped + max(group.rule.states for group in run.recipe.groups)
+        states = 2 + clipped + max(group.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
     def reservations(self) -> tuple[Piecewise, ...]:

@@ -24,7 +24,17 @@ from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.run import Run
-from unlearnkit.training.state import GroupState, Leaf, accumulate, assign, constant_of, is_finite, merged, part
+from unlearnkit.training.state import (
+    GroupState,
+    Leaf,
+    accumulate,
+    assign,
+    constant_of,
+    is_finite,
+    merged,
+    part,
+    trained,
+)
 from unlearnkit.training.trainer import UPDATE_ELEMENTS, Trainer, scalars
 
 Weights = Mapping[str, Tensor]
@@ -47,7 +57,7 @@ class ReverseSweeps:
         self.trainer = Trainer(run, degree)
         self._pull_gradient = run.over_jets("pull gradient", _pull, run.plain_loss, _gradient(run))
         self._pull_updates = [
-            run.over_jets(("pull update", group.rule), _update_pullback(group)) for group in run.recipe.groups
+            run.over_jets(("pull update", group.key), _update_pullback(group)) for group in run.recipe.groups
         ]
 
     def to_degree(self, degree: int) -> ReverseSweeps:
@@ -80,7 +90,7 @@ class ReverseSweeps:
         final = trajectory.final()
         with torch.no_grad():
             with self.run.random_numbers(self.run.recipe.steps):
-                pulled = pull_probe(merged(final), self.run.fixed, basis)
+                pulled = pull_probe(trained(final), self.run.fixed, basis)
             cotangents = self._start(final, pulled, len(basis))
             total = self._zeros((len(basis), len(self.run.recipe.unit_names) + 1), final)
             for step, states in trajectory.backwards():
@@ -99,7 +109,7 @@ class ReverseSweeps:
         for state in final:
             shape = (elements, sum(s.numel() for s in state.shapes))
             zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
-            for name, place in state.views(zeros[0]).items():
+            for name, place in state.views(zeros[-1 if state.group.averaged else 0]).items():
                 assign(place, pulled[name])
             cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1]))
         return cotangents
@@ -191,8 +201,7 @@ def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[T
         p: Tensor, g: Tensor, moments: list[Tensor], numbers: list[Tensor], to_p: Tensor, to_moments: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         def update(p: Tensor, g: Tensor, moments: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-            new, states = group.rule.update(p, g, moments, numbers)
-            return new, list(states)
+            return group.update(p, g, moments, numbers)
 
         back = vjp(update, p, g, moments)[1]
         return vmap(lambda a, b: back((a, b)))(to_p, to_moments)  # type: ignore[no-any-return]

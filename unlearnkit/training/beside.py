@@ -25,7 +25,7 @@ from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.retrain import PlainLoop
 from unlearnkit.training.run import Run
-from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
+from unlearnkit.training.state import GroupState, Leaf, constant_of, merged, trained
 from unlearnkit.training.trainer import Trainer, diverged
 
 _LEAST = 1 / 64
@@ -50,7 +50,7 @@ def train_beside_plain(
         trainer.advance(step, states, directions)
         beside.after(step, states)
         progress(step)
-    return merged(states)
+    return trained(states)
 
 
 class _Beside:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim.swa_utils import AveragedModel
 
 from unlearnkit.training.optimizers import anew, as_one
 from unlearnkit.training.recipe import Array, Recipe
@@ -50,7 +51,7 @@ def retrain(
     for step in range(recipe.steps):
         loop.backward(step)
         loop.update(step)
-    return loop.model
+    return loop.finished()
 
 
 class PlainLoop:
@@ -68,6 +69,8 @@ class PlainLoop:
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
+        average = self.run.recipe.average
+        self._average = AveragedModel(self.model, avg_fn=average.function) if average else None
 
     def backward(self, step: int) -> None:
         """Leave the gradient of a step in the parameters."""
@@ -95,6 +98,16 @@ class PlainLoop:
         for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
             group.update(settings)
         self._optimizer.step()
+        if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
+            self._average.update_parameters(self.model)
+
+    @torch.no_grad()
+    def finished(self) -> nn.Module:
+        """The model after the last step, with the average of its weights where the recipe asks for one."""
+        if self._average is not None:
+            for own, average in zip(self.model.parameters(), self._average.parameters(), strict=True):
+                own.copy_(average)
+        return self.model
 
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:

@@ -88,6 +88,11 @@ class GroupState:
             views[name] = piece.of(flat)
         return views
 
+    @property
+    def result(self) -> Leaf:
+        """What becomes of the weights: themselves, or their average."""
+        return self.moments[-1] if self.group.averaged else self.weights
+
     def store(self, gradients: Mapping[str, Leaf]) -> None:
         """Keep the gradients of this group's parameters."""
         for name, place in self.views(self.gradient).items():
@@ -132,6 +137,11 @@ def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
 def constant_of(leaf: Leaf) -> Tensor:
     """The plain program's value."""
     return leaf.constant if isinstance(leaf, Jet) else leaf
+
+
+def trained(states: list[GroupState]) -> dict[str, Leaf]:
+    """What the run gives, by name, as views: the weights, or their average."""
+    return {name: leaf for state in states for name, leaf in state.views(state.result).items()}
 
 
 def merged(states: list[GroupState]) -> dict[str, Leaf]:

@@ -18,7 +18,7 @@ from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
 from unlearnkit.training.run import Batch, Run
-from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged
+from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, trained
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
 UPDATE_ELEMENTS = 1 << 17
@@ -37,7 +37,7 @@ class Trainer:
         self.degree = degree
         self.gradient = run.over_jets("gradient", grad(run.loss), run.plain_loss)
         self.clipping = clipping_of(run)
-        self.updates = [run.over_jets(("update", group.rule), _update(group)) for group in run.recipe.groups]
+        self.updates = [run.over_jets(("update", group.key), group.update) for group in run.recipe.groups]
 
     def train(self, directions: Tensor, progress: Callable[[int], None] = lambda _: None) -> dict[str, Leaf]:
         """The trained weights along ``directions`` ``[directions, units]``, complex or real.
@@ -48,7 +48,7 @@ class Trainer:
         for step in range(self.run.recipe.steps):
             self.advance(step, states, directions)
             progress(step)
-        return merged(states)
+        return trained(states)
 
     @cached_property
     def idle(self) -> frozenset[str]:
@@ -69,6 +69,7 @@ class Trainer:
             no_parameters = torch.zeros(0, dtype=self.run.dtype, device=self.run.device)
             flat = torch.cat([no_parameters, *(weights[name].reshape(-1) for name in group.parameters)])
             zeros = [torch.full_like(flat, value) for value in (0.0, *group.rule.initial)]
+            zeros += [flat.clone()] * group.averaged
             leaves = [self._leaf(constant, directions) for constant in (flat, *zeros)]
             shapes = tuple(weights[name].shape for name in group.parameters)
             states.append(GroupState(group, shapes, leaves[0], leaves[2:], leaves[1]))
@@ -187,16 +188,6 @@ def _broken_update(state: GroupState, step: int) -> NonFiniteError:
     name = state.name_at(place)
     message = f"training step {step}: a Taylor coefficient {what} after the optimizer's update of {name!r}"
     return NonFiniteError(message, step=step, node="update", where=f"parameter {name!r}", hint=hint)
-
-
-def _update(group: Group) -> Callable[..., tuple[Tensor, list[Tensor]]]:
-    """The group's update, with lists for what torch traces as containers."""
-
-    def update(p: Tensor, g: Tensor, moments: list[Tensor], scalars: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        new, states = group.rule.update(p, g, moments, scalars)
-        return new, list(states)
-
-    return update
 
 
 def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:

@@ -10,7 +10,7 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
-from unlearnkit.compliance.requests.register import CLOSING, Register
+from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.verifier.absence import (
@@ -148,9 +148,8 @@ def _verify_request(certificate: Absence, name: str, register: Register, index: 
         request.policy_digest == certificate.policy_digest,
         f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
-    for step in register.original(request).steps:
-        is_before = step.event in CLOSING and step.index < index
-        _require(not is_before, f"request {name} was {step.event.state} before it, with entry {step.index}")
+    if step := register.original(request).closed_with(before=index):
+        _require(None, f"request {name} was {step.event.state} before it, with entry {step.index}")
 
 
 def _verify_releases(certificate: Absence, view: LogView, index: int) -> None:
