@@ -13,22 +13,19 @@ strata = [
   { least = 2, most = 10, count = 22 },
 ]
 """
-_LARGEST_RATIO = "largest_ratio = 2 "
 
 
 def policy_text() -> str:
-    """The packaged GDPR policy with fewer retrainings, of a smaller content, and two rules that are looser.
+    """The packaged GDPR policy with fewer retrainings, of a smaller content, and one rule that is looser.
 
-    largest_ratio: under the packaged 1, no more than two of these people could stand, for the second order of this
-    example is as large as the first for a few people; what is claimed rests on retrainings of sets of that size, not on
-    the series. The tolerance of a correction in own losses is that of the packaged research policy.
+    The tolerance of a correction in own losses is that of the packaged research policy.
     """
     from unlearnkit.compliance.policy.policy import Policy
 
     before, rest = Policy.load(_BASE).text.split("[audit]\n", 1)
     after = rest.split("\n]\n", 1)[1]
     own, looser = (f"{OWN_LOSS} = {value}\n" for value in ("0.05", "0.2"))
-    before = _replaced(_replaced(before, f'name = "{_BASE}"', 'name = "demo"'), "largest_ratio = 1 ", _LARGEST_RATIO)
+    before = _replaced(before, f'name = "{_BASE}"', 'name = "demo"')
     return before + _AUDIT + _replaced(after, own, looser)
 
 

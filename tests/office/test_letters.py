@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from datetime import date
+from pathlib import Path
 
 import pytest
+import unlearnkit.policies
 
 from tests.compliance.requests.desks import CCPA, GDPR, KEY, Clock, desk_of, new_log
 from unlearnkit.compliance.policy.policy import packaged_policies, parse_policy
@@ -35,7 +38,7 @@ def log(tmp_path):
 def desk(log):
     """Two releases, the second in the place of the first; certificates of R4; what is a certificate counts as one."""
     made = desk_of(log)
-    made._gate = lambda request, said, end: "attestation" if DOCUMENT in said.evidence else "certificate"
+    made._gate = lambda request, said, end, policy: "attestation" if DOCUMENT in said.evidence else "certificate"
     by = {"by": "engineer", "on": "2025-03-04"}
     log.record("release-registered", {"name": "digits", "version": "1", "artefacts": ARTEFACTS, **by})
     changed = {**ARTEFACTS, "bundle": "5" * 64, "model": "6" * 64}
@@ -158,8 +161,8 @@ def test_nobody_is_asked_who_they_are_twice_and_no_recipient_told_of_a_refusal(l
 def test_a_receipt_says_until_when_and_by_which_rule(log, desk):
     text = plain(written(log, "receipt"))
     assert "On 1 March 2025 you asked us to delete your data. Your request has the number R3." in text
-    assert "by 1 April 2025 at the latest (GDPR Art. 12(3))" in text
-    assert "spätestens am 1. April 2025 (GDPR Art. 12(3))" in plain(written(log, "receipt", "de"))
+    assert "by 1 April 2025 at the latest (Article 12(3) GDPR)" in text
+    assert "spätestens am 1. April 2025 (Artikel 12 Absatz 3 DSGVO)" in plain(written(log, "receipt", "de"))
 
 
 def test_a_refusal_says_why_and_names_the_rights_of_article_12_4(log, desk):
@@ -175,28 +178,32 @@ def test_a_refusal_says_why_and_names_the_rights_of_article_12_4(log, desk):
 def test_the_answer_to_keep_never_says_that_anything_was_deleted(log, desk):
     ended(desk, "negligible-effect", CERTIFICATE, notified=["processors", "recipients"])
     text = plain(written(log, "completion"))
-    assert "model digits@2 was trained. We did not train it again." in text
+    assert "model digits (version 2) was trained. We did not train it again." in text
     assert "The chance that this statement is wrong is at most 2.5 %." in text  # 0.02 and 0.005
-    assert "This does not mean that the model forgot." in text
+    assert "This does not mean that the model forgot you." in text
+    assert "It has been in use since 5 March 2025" in text
     assert "We told those who process data on our behalf and those to whom we had given the data" in text
     assert not re.search("delet|eras|remov|forgotten", text.replace("you asked us to delete your data", ""))
     german = plain(written(log, "completion", "de"))
-    assert "Das heißt nicht, dass das Modell vergessen hat." in german
+    assert "Das heißt nicht, dass das Modell Sie vergessen hat." in german
+    assert "beträgt höchstens 2,5 %" in german
+    assert "Das haben wir getan" not in german  # it would say that they were deleted
     assert not re.search("lösch|entfern", german.replace("gebeten, Ihre Daten zu löschen", ""))
 
 
 def test_the_answer_after_a_new_training_names_both_models_and_until_when_the_old_one_was_used(log, desk):
     ended(desk, "retrained", EXCLUSION, records=3)
     text = plain(written(log, "completion"))
-    assert "digits@2 is in use, and was trained without it." in text
-    assert "digits@1, had been trained with your data; it was in use until 5 March 2025." in text
+    assert "We trained our model again, without your data: that is digits (version 2), which is in use." in text
+    assert "digits (version 1), had been trained with your data; it was in use until 5 March 2025." in text
+    assert "Copies of the earlier one that others hold are not changed by it." in text
     assert "3 of your training examples were taken out of the data that we train with" in text
 
 
 def test_the_answer_to_somebody_unknown_asks_for_another_name(log, desk):
     ended(desk, "no-data-held", ABSENCE)
     text = plain(written(log, "completion"))
-    assert "No model that we use was trained with data under the name that your request gave." in text
+    assert "No model that we use was trained with data under the name that your request gave:" in text
     assert "under another name" in text
 
 
@@ -205,6 +212,59 @@ def test_an_attestation_is_never_called_a_certificate(log, desk, method):
     ended(desk, method, DOCUMENT)
     assert "a document of ours, which is not a certificate" in plain(written(log, "completion"))
     assert "das kein Zertifikat ist" in plain(written(log, "completion", "de"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("method", ENDINGS)
+def test_each_matter_of_an_answer_has_a_paragraph_of_its_own(log, desk, method, language):
+    ended(desk, method, ENDINGS[method], records=3)
+    begins = [block.split(".")[0] for block in written(log, "completion", language).split("\n\n")]
+    matters = {
+        "en": ["Your data", "The model", "Others", "If you are not content"],
+        "de": ["Ihre Daten", "Das Modell", "Andere", "Wenn Sie nicht einverstanden sind"],
+    }
+    assert [name for name in begins if name in matters[language]] == matters[language]
+
+
+def test_how_far_a_calculation_was_tried_out_is_said_where_audits_were_finished_before(log, desk):
+    """Of certificates whose claims are audited, nothing is spent: the log has an audit of the bundle instead."""
+    strata = [{"least": 1, "most": 1, "count": 59}]
+    planned = {"bundle": "5" * 64, "recipe": "3" * 64, "policy_digest": GDPR.digest, "strata": strata}
+    committed = log.record("audit-committed", {**planned, "content": "0.95", "confidence": "0.9", "by": "engineer"})
+    log.record("audit-finished", {"committed": committed.index, "evidence": "e" * 64})
+    issued = {"account": "7" * 64, "bundle": "5" * 64, "certificate": "f" * 64, "decision": "keep", "questions": []}
+    log.record(
+        "certificate-issued",
+        {**issued, "release": "digits@2", "requests": ["R3"], "policy_digest": GDPR.digest},
+    )
+    ended(desk, "negligible-effect", "f" * 64)
+    text = plain(written(log, "completion"))
+    assert "with 90 % confidence it is right for at least 95 % of all choices like these" in text
+    assert "also on your own data" in text  # the policy asks for own_loss
+    assert "Mit einer Sicherheit von 90 % stimmt sie für mindestens 95 %" in plain(written(log, "completion", "de"))
+
+
+def test_an_audit_that_came_after_the_certificate_is_not_spoken_of(log, desk):
+    ended(desk, "negligible-effect", CERTIFICATE)
+    assert "chosen by lot" not in plain(written(log, "completion"))
+
+
+def test_a_language_is_added_by_a_folder(log, desk, tmp_path):
+    source = Path(unlearnkit.policies.__path__[0]) / "letters" / "en"
+    shutil.copytree(source, tmp_path / "letters" / "fr")
+    words = tmp_path / "letters" / "fr" / "words.toml"
+    words.write_text(words.read_text().replace('"March"', '"mars"').replace('"English"', '"français"'))
+    (tmp_path / "letters" / "fr" / "receipt.txt").write_text("Bonjour, reçue le {{ received }}.")
+    assert written(log, "receipt", "fr", folder=tmp_path / "letters") == "Bonjour, reçue le 1 mars 2025.\n"
+    assert "1 mars 2025" in plain(written(log, "identity", "fr", folder=tmp_path / "letters"))
+
+
+def test_nobody_is_asked_to_do_nothing(log, desk):
+    asks_nobody = replace(GDPR, words=replace(GDPR.words, identity_methods=("not-needed",)))
+    with pytest.raises(RefusedError, match="asks nobody who they are"):
+        written(log, "identity", policy=asks_nobody)
+    some = replace(GDPR, words=replace(GDPR.words, identity_methods=("not-needed", "in-person")))
+    assert "do nothing more" not in plain(written(log, "identity", policy=some))
 
 
 def test_templates_and_languages_of_a_workspace_come_first(log, desk, tmp_path):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 
-from unlearnkit.compliance.policy.policy import Ending, Policy
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.policy.policy import OWN_LOSS, Ending, Policy
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import Acted, Event, Extended, Fulfilled, Received, Refused, Shown
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import Sender
 from unlearnkit.errors import RefusedError
-from unlearnkit.report.letters import Letters, LetterWords, chance
+from unlearnkit.report.letters import Letters, LetterWords
 from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Cleared, parse_cleared
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates
+from unlearnkit.verifier.audits import Committed, commitments, logged_audits
+
+_NOT_NEEDED = "not-needed"
+"""The word for that nobody has to show who they are."""
 
 
 class Kind(StrEnum):
@@ -85,7 +89,7 @@ def write_letter(
         "request": request.id,
         "received": words.day(request.received),
         "due": words.day(due.day),
-        "rule": due.rule,
+        "rule": words.rule(due.rule),
         "rights": words.rights_in(case.received.jurisdiction, sender.authority),
     }
     return letters.write(template, {**common, **facts})
@@ -96,13 +100,16 @@ _Facts = tuple[str, Mapping[str, object]]
 
 def _receipt(case: _Case) -> _Facts:
     verified = case.request.last(Event.IDENTITY_VERIFIED) is not None
-    return "receipt", {"identity": not verified and case.policy.words.identity_methods != ("not-needed",)}
+    return "receipt", {"identity": not verified and case.policy.words.identity_methods != (_NOT_NEEDED,)}
 
 
 def _identity(case: _Case) -> _Facts:
     if case.request.is_closed or case.request.last(Event.IDENTITY_VERIFIED):
         raise RefusedError(f"{case.request.id} is {case.request.state}: nobody has to be asked who they are")
-    return "identity", {"identity": [case.words.say("identity", word) for word in case.policy.words.identity_methods]}
+    ways = [word for word in case.policy.words.identity_methods if word != _NOT_NEEDED]
+    if not ways:
+        raise RefusedError(f"policy {case.policy.name} asks nobody who they are", hint="record verify-identity")
+    return "identity", {"identity": [case.words.say("identity", word) for word in ways]}
 
 
 def _extension(case: _Case) -> _Facts:
@@ -135,21 +142,59 @@ def _shown(case: _Case, body: Fulfilled) -> Mapping[str, object]:
     """What the certificates say by which it was fulfilled, as far as the log repeats it."""
     if body.method == Ending.NEGLIGIBLE_EFFECT:
         issued = [item for item in _issued(case.view) if item.certificate in body.evidence]
-        delta = sum((Decimal(question.delta) for item in issued for question in item.questions), Decimal(0))
-        names = list(dict.fromkeys(item.release for item in issued))
-        return {"releases": case.words.listed(names), "delta": chance(delta) if delta else ""}
+        return _predicted(case, issued)
     if body.method == Ending.CORRECTED:
         return _corrected(case)
     kind = EXCLUSION_ISSUED if body.method == Ending.RETRAINED else ABSENCE_ISSUED
     cleared = [item for item in _cleared(case.view, kind) if item.certificate in body.evidence]
-    names = list(dict.fromkeys(name for item in cleared for name in item.releases))
+    names = dict.fromkeys(name for item in cleared for name in item.releases)
     before = next((item.before for item in cleared if item.before), "")
-    retired = case.view.registry.get(before).retired if before else None
     return {
-        "releases": case.words.listed(names),
-        "before": before,
-        "retired": case.words.day(retired) if retired else "",
+        "releases": _named(case, names),
+        "before": case.words.release(before) if before else "",
+        "retired": _retired(case, [before]) if before else "",
     }
+
+
+def _predicted(case: _Case, issued: Sequence[Issued]) -> Mapping[str, object]:
+    """What certificates of the effect say, and how sure that is: proved up to a chance; or as audits before found."""
+    delta = sum((Decimal(question.delta) for item in issued for question in item.questions), Decimal(0))
+    audits = [said for item in issued for said in _audits(case.view, item)]
+    names = list(dict.fromkeys(item.release for item in issued))
+    share = case.words.share
+    return {
+        "releases": _named(case, names),
+        "since": case.words.day(case.view.registry.get(names[0]).registered) if len(names) == 1 else "",
+        "retired": _retired(case, names),
+        "own": OWN_LOSS in case.policy.certificate.probes,
+        "delta": share(delta) if delta else "",
+        "content": share(Decimal(audits[-1].content)) if audits else "",
+        "confidence": share(Decimal(audits[-1].confidence)) if audits else "",
+    }
+
+
+def _audits(view: LogView, issued: Issued) -> Sequence[Committed]:
+    """The audits of its bundle that were finished before a certificate was recorded."""
+    return [
+        said
+        for index, said in commitments(view)
+        if said.bundle == issued.bundle
+        and any(
+            audit.committed == index and audit.evidence
+            for audit in logged_audits(view, said.recipe, before=issued.index)
+        )
+    ]
+
+
+def _named(case: _Case, names: Iterable[str]) -> str:
+    return case.words.listed([case.words.release(name) for name in names])
+
+
+def _retired(case: _Case, names: Sequence[str]) -> str:
+    """The day on which the last of some releases went out of use; nothing while one is in use."""
+    days = [case.view.registry.get(name).retired for name in names]
+    ended = [day for day in days if day is not None]
+    return case.words.day(max(ended)) if ended and len(ended) == len(days) else ""
 
 
 def _corrected(case: _Case) -> Mapping[str, object]:
@@ -159,9 +204,9 @@ def _corrected(case: _Case) -> Mapping[str, object]:
     assert made.corrects is not None  # noqa: S101 - it was chosen for that
     trained = registry.get(made.corrects.release)
     return {
-        "releases": made.id,
-        "before": trained.id,
-        "retired": case.words.day(trained.retired) if trained.retired else "",
+        "releases": case.words.release(made.id),
+        "before": case.words.release(trained.id),
+        "retired": _retired(case, [trained.id]),
     }
 
 

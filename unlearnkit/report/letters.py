@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
@@ -29,28 +29,48 @@ WIDTH = 76
 FOLDER = "letters"
 """Of a workspace, whose files take the place of packaged ones: a folder a language in it."""
 _WORDS = "words.toml"
+_UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterWords:
     """What a language calls things: months, dates, and the words of policies as they stand in a sentence.
 
-    rights: what a person can do against an answer, by jurisdiction.
+    written_release: a model in use. decimal_point: of numbers. rights: what a person can do against an answer, by
+    jurisdiction. rules: those of deadlines that have another name in the language; all others stand as in the policy.
     """
 
     schema: Literal["unlearnkit/letter-words/v1"]
     language: str
     months: Annotated[tuple[str, ...], Items(least=12)]
     written_day: str
+    written_release: str
+    decimal_point: str
     conjunction: str
     identity: Mapping[Word, str]
     reasons: Mapping[Word, str]
     recipients: Mapping[Word, str]
     rights: Mapping[Word, str]
+    rules: Mapping[str, str] = field(default_factory=dict)
 
     def day(self, day: date) -> str:
-        """A day, as people write it."""
-        return self.written_day.format(day=day.day, month=self.months[day.month - 1], year=day.year)
+        """A day, as people write it; its parts stay on one line."""
+        written = self.written_day.format(day=day.day, month=self.months[day.month - 1], year=day.year)
+        return written.replace(" ", _UNBROKEN)
+
+    def release(self, name: str) -> str:
+        """A model in use, which the log calls ``digits@1``."""
+        model, _, version = name.partition("@")
+        return self.written_release.format(name=model, version=version).replace(" ", _UNBROKEN)
+
+    def share(self, share: Decimal) -> str:
+        """A share, in percent."""
+        percent = f"{(share * 100).normalize():f}{_UNBROKEN}%"
+        return percent.replace(".", self.decimal_point)
+
+    def rule(self, rule: str) -> str:
+        """The rule that sets a deadline."""
+        return self.rules.get(rule, rule)
 
     def listed(self, items: Sequence[str]) -> str:
         """Several things in a sentence."""
@@ -80,9 +100,8 @@ class Letters:
 
     def __post_init__(self) -> None:
         if not any(place.is_dir() for place in self._places):
-            packaged = sorted(item.name for item in (resources.files("unlearnkit.policies") / FOLDER).iterdir())
             raise UnknownNameError(
-                f"no letters in language {self.language!r}: there are {', '.join(packaged)}",
+                f"no letters in language {self.language!r}: there are {', '.join(packaged_languages())}",
                 hint=f"add a language by a folder: {FOLDER}/{self.language} in the workspace",
             )
 
@@ -122,9 +141,9 @@ class Letters:
         raise UnknownNameError(f"the letters in {self.language!r} have no {name}")
 
 
-def chance(share: Decimal) -> str:
-    """A share for people: in percent."""
-    return f"{(share * 100).normalize():f} %"
+def packaged_languages() -> list[str]:
+    """The languages that come with the package."""
+    return sorted(item.name for item in (resources.files("unlearnkit.policies") / FOLDER).iterdir())
 
 
 def _filled(text: str) -> str:
@@ -140,4 +159,4 @@ def _filled(text: str) -> str:
         paragraphs.append(
             "\n".join(textwrap.fill(line, WIDTH, subsequent_indent=hang, break_on_hyphens=False) for line in pieces)
         )
-    return "\n\n".join(paragraphs) + "\n"
+    return "\n\n".join(paragraphs).replace(_UNBROKEN, " ") + "\n"

@@ -106,10 +106,10 @@ class Series:
     terms: MaybeDecimal
     norms: MaybeDecimal
 
-    @property
-    def largest(self) -> Decimal | None:
-        """The larger of the ratios that are known; None where none is."""
-        return max((Decimal(text) for text in (self.terms, self.norms) if text != UNKNOWN), default=None)
+    def largest(self, *names: str) -> Decimal | None:
+        """The larger of these ratios, as far as they are known; None where none is."""
+        told = (getattr(self, name) for name in names)
+        return max((Decimal(text) for text in told if text != UNKNOWN), default=None)
 
     def __str__(self) -> str:
         """In words."""

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.estimation import Sketch
-from unlearnkit.estimation.convergence import DIVERGING
+from unlearnkit.estimation.convergence import DIVERGING, Convergence
+from unlearnkit.estimation.correction import take
 
 Array = np.ndarray[Any, Any]
 
@@ -71,9 +73,18 @@ class Strangers:
 
 
 def probe_outlook(
-    sketch: Sketch, tolerance: Decimal, largest_ratio: Decimal | None, standing: Collection[int], *, seed: int = 0
+    sketch: Sketch,
+    tolerance: Decimal,
+    largest_ratio: Decimal | None,
+    standing: Collection[int],
+    *,
+    audited: bool = False,
+    seed: int = 0,
 ) -> ProbeOutlook:
-    """What a probe has left. standing: positions of who was answered without retraining."""
+    """What a probe has left. standing: positions of who was answered without retraining.
+
+    audited: what is claimed rests on retrainings, and only a set's own terms put its series in doubt.
+    """
     random, units = np.random.default_rng(seed), sketch.directions.units
     others = np.setdiff1d(np.arange(units), np.array(sorted(standing), dtype=int))
     sizes = _sizes(len(others))
@@ -85,7 +96,7 @@ def probe_outlook(
         prediction = sketch.predict((place < sizes[:, None]).astype(float))
         change = np.abs(prediction.change).reshape(len(sizes), -1).max(axis=1)
         moved.append(_before(sizes, change > float(tolerance)))
-        doubtful.append(_before(sizes, _in_doubt(prediction.convergence, len(sizes), largest_ratio)))
+        doubtful.append(_before(sizes, _in_doubt(prediction.convergence, len(sizes), largest_ratio, audited)))
     total = len(others)
     return ProbeOutlook(
         probe=sketch.name, tolerance=tolerance, tolerated=_reach(moved, total), converges=_reach(doubtful, total)
@@ -99,8 +110,9 @@ def _sizes(total: int) -> Array:
     return np.array(sizes, dtype=int)
 
 
-def _in_doubt(convergence: Any, count: int, largest: Decimal | None) -> Array:  # noqa: ANN401 - arrays [sets, *P]
-    ratios = np.fmax(convergence.terms, convergence.norms).reshape(count, -1)
+def _in_doubt(convergence: Convergence, count: int, largest: Decimal | None, audited: bool) -> Array:  # noqa: FBT001
+    norms = np.nan if audited else convergence.norms
+    ratios = np.fmax(convergence.terms, norms).reshape(count, -1)
     beyond = ratios > (0.0 if largest is None else float(largest))
     return np.asarray((beyond | (convergence.verdict == DIVERGING).reshape(count, -1)).any(axis=1))
 
@@ -122,6 +134,39 @@ def _reach(found: list[float], total: int) -> Reach:
 
 def _count(value: float, total: int) -> int | None:
     return None if not np.isfinite(value) or value >= total else int(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsReach:
+    """How many more people weights can be corrected for, by their series alone. unknown: of how many none was kept."""
+
+    converges: Reach
+    unknown: int
+
+
+def weights_reach(bundle: Bundle, leaving: Collection[int], *, seed: int = 0) -> WeightsReach | None:
+    """Until the weights' series diverges (docs/theory.md section 14); None for a bundle that kept no series of them.
+
+    leaving: positions of whom the weights leave out already.
+    """
+    if bundle.solo is None or not bundle.solo.keeps_weights:
+        return None
+    known = {int(unit): _ratio(bundle.solo, int(unit)) for unit in bundle.solo.units}
+    random = np.random.default_rng(seed)
+    before = sum(known.get(unit, 0.0) ** 2 for unit in leaving)
+    squares = np.square([ratio for unit, ratio in known.items() if unit not in set(leaving)])
+    reached = [before + np.cumsum(random.permutation(squares)) for _ in range(ORDERS if len(squares) else 0)]
+    sizes = np.arange(1, len(squares) + 1)
+    found = [_before(sizes, sums >= 1) for sums in reached]
+    unknown = len(set(range(bundle.manifest.units)) - known.keys() - set(leaving))
+    return WeightsReach(converges=_reach(found, len(squares)), unknown=unknown)
+
+
+def _ratio(solo: SoloSketch, unit: int) -> float:
+    """Of a unit's degrees; where there is but one, it is not known, and then a correction does not heed it either."""
+    series = {name: array[0] for name, array in solo.weights(np.array([unit])).items()}
+    ratio = take(series, solo.degree).ratio
+    return 0.0 if np.isnan(ratio) else ratio
 
 
 def strangers(bundle: Bundle, tolerance: Decimal | None = None) -> Strangers | None:
