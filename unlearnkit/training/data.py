@@ -145,7 +145,7 @@ def _owner_name(example: int, owner: object) -> tuple[str, type]:
         owner = str(owner)  # as people write it
     if isinstance(owner, bool) or not isinstance(owner, (str, int)):
         message = f"units: example {example} is owned by a {type(owner).__name__}, expected str, int, UUID or None"
-        raise RecipeError(message, hint="give each example one owner, named by text, a whole number or a UUID")
+        raise RecipeError(message, hint="name the one owner of each example by text or whole numbers, or by a UUID")
     name = normal_name(owner)
     if not name:
         hint = "None is for examples that are nobody's"
