@@ -31,13 +31,13 @@ CALLS: dict[str, Callable[[], object]] = {
     "ftruncate": lambda: os.ftruncate(CLOSED, 0),
     "fchmod": lambda: os.fchmod(CLOSED, 0o600),
     "chmod": lambda: _NOTHING.chmod(0o600),
-    "mkdir": lambda: _NOTHING.mkdir(),
+    "mkdir": _NOTHING.mkdir,
     "rename": lambda: _NOTHING.rename(_NOTHING),
     "link": lambda: os.link(_NOTHING, _NOTHING),
     "linkat": lambda: os.link(_NOTHING, _NOTHING, follow_symlinks=False),
-    "symlink": lambda: os.symlink("x", _NOTHING / "x"),
-    "unlink": lambda: _NOTHING.unlink(),
-    "rmdir": lambda: _NOTHING.rmdir(),
+    "symlink": lambda: _NOTHING.symlink_to("x"),
+    "unlink": _NOTHING.unlink,
+    "rmdir": _NOTHING.rmdir,
 }
 """By system call, something that makes it and fails. What opening a file changes, the calls after it show."""
 

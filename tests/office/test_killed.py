@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import unlearnkit as uk
 from tests import needs
 from tests.office.killed import CASES, State, killed_everywhere, workspace
 from tests.traced import calls_of, may_trace
@@ -29,8 +30,6 @@ def folder(tmp_path_factory) -> Path:
 
 
 def states_when_killed(folder: Path, work: str) -> frozenset[State]:
-    import unlearnkit as uk
-
     office = uk.Workspace.read(folder / "office")
     whole = Path(shutil.copytree(office.root, folder / f"whole-{work}", symlinks=True))
     calls = calls_of(f"tests.office.officer:{work}", whole, folder / "trace")
