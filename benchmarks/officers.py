@@ -9,29 +9,25 @@ disk, a log does not verify, or what was left cannot be finished, with its delta
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
-from tests.office.killed import CASES, killed_everywhere, workspace
-from tests.traced import calls_of
+from tests.office.killed import CASES, changes_of, killed_at, workspace
 
 
 def main() -> None:
     """Print a line for each."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        office = workspace(folder)
+        office = workspace(Path(scratch))
         for work in CASES:
-            whole = Path(shutil.copytree(office.root, folder / f"whole-{work}", symlinks=True))
-            calls = calls_of(f"tests.office.officer:{work}", whole, folder / "trace")
+            calls = changes_of(office, work)
             since = time.perf_counter()
-            found = killed_everywhere(office, work, calls)
+            states = killed_at(office, work, calls)
             names = ", ".join(f"{count} {name}" for name, count in sorted(Counter(name for name, _ in calls).items()))
-            print(f"{work}: killed at {found.calls} calls ({names}), {time.perf_counter() - since:.0f} s")
-            print(f"  left (in the log, on disk): {sorted(found.states)}; all finished", flush=True)
+            print(f"{work}: killed at {len(calls)} calls ({names}), {time.perf_counter() - since:.0f} s")
+            print(f"  left (in the log, on disk): {sorted(states)}; all finished", flush=True)
 
 
 if __name__ == "__main__":

@@ -288,17 +288,15 @@ def spot_check(
     """
     from unlearnkit.audit.spot_check import spot_check as run_spot_check
     from unlearnkit.audit.spot_check import verify_spot_check
-    from unlearnkit.compliance.policy.policy import Role
     from unlearnkit.errors import SignatureError
     from unlearnkit.verifier.evidence import verify_evidence
-    from unlearnkit.verifier.materials import trust_at_hand
+    from unlearnkit.verifier.materials import Materials, trust_at_hand
 
     store = trust_at_hand(trust)
     if store is None:
         raise SignatureError("no key is trusted: that verifies nothing", hint="give --trust, or be in a workspace")
     opened, text = _open(output, bundle, trust), seed or secrets.token_hex(16)
-    keys = store.keys(Role.CERTIFICATE_SIGNER)
-    verified = verify_evidence(evidence.read_bytes(), where=str(evidence), keys=keys, bundle=opened)
+    verified = Materials.at_hand(trust=store).ask(evidence, opened, verify_evidence)
     with values_from_options():
         found = run_spot_check(recipe.load(), opened, verified, seed=text, count=draws, device=device)
     output.emit(SpotChecked.of(evidence, verified, found, text), render_spot_check)

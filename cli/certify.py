@@ -15,6 +15,7 @@ from .clearing_views import Cleared, render_cleared
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, pass_output
+from .selection import NARROWED, narrowed
 
 if TYPE_CHECKING:
     from unlearnkit.office.certified import Certified
@@ -36,6 +37,7 @@ class _Probability(click.ParamType[Decimal]):
 @click.command()
 @click.argument("requests", nargs=-1)
 @click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the release holds.")
+@NARROWED
 @click.option(
     "--kind", type=click.Choice(["effect", "exclusion", "absence"]), help="Default: what fits where they are."
 )
@@ -64,6 +66,7 @@ def certify(
     *,
     requests: tuple[str, ...],
     everybody: bool,
+    where: tuple[str, ...],
     kind: str | None,
     release: str | None,
     bundle: Path | None,
@@ -87,14 +90,15 @@ def certify(
     for several signatures, nothing is recorded or spent before the last one; --countersign takes certificates of
     every kind, those of 'unlearnkit correct', too.
 
-    Of people whose data no release in force holds, exclusion is certified, if they were in one that was replaced, and
-    otherwise absence.
+    It is under one policy, the one that they were received under. Of people whose data no release in force holds,
+    exclusion is certified, if they were in one that was replaced, and otherwise absence.
 
     \b
     Example:
       unlearnkit certify R2 R5 --evidence run/audit.json -o certificate.json
       unlearnkit certify R2 --replay run/replay.json
       unlearnkit certify --open --release digits@1
+      unlearnkit certify --open --where jurisdiction=eu
       unlearnkit certify --countersign certificate.json --key mine.pem --evidence run/audit.json
       unlearnkit certify --list
     """
@@ -102,6 +106,8 @@ def certify(
 
     from .trust import key_from_file
 
+    if where and not everybody:
+        raise click.UsageError("--where narrows --open")
     if [bool(requests), everybody, countersign is not None, resume is not None, listing].count(True) != 1:
         raise click.UsageError("give requests, or --open, or --countersign FILE, or --resume FILE, or --list")
     phrase = passphrase.read()
@@ -122,12 +128,12 @@ def certify(
     if kind is None:
         kind = office.kind_of(requests) if requests and not release and not bundle else "effect"
     if kind != "effect":
-        asked = [request.id for request in office.open_of_kind(kind)] if everybody else requests
+        asked = narrowed(office, office.open_of_kind(kind), where) if everybody else requests
         with values_from_options():
             _tell(output, office.certify_absence(asked, kind=kind, before=release, out=path, force=force))
         return
-    asking = office.open_requests(release) if everybody else requests
     with values_from_options():
+        asking = narrowed(office, office.open_requests(release), where) if everybody else requests
         _tell(output, office.certify(asking, release=release, **beside, delta=delta, out=path, force=force))
 
 

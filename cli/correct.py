@@ -14,6 +14,7 @@ from .certificate_views import recorded
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, number, pass_output
+from .selection import NARROWED, narrowed
 
 if TYPE_CHECKING:
     from unlearnkit.office.correcting import CorrectedModel
@@ -24,6 +25,7 @@ _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.command()
 @click.argument("requests", nargs=-1)
 @click.option("--open", "everybody", is_flag=True, help="All open requests of people whose data the release holds.")
+@NARROWED
 @click.option("--release", metavar="RELEASE", help="Such as digits@1. Default: the one in force that holds their data.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="For the weights.")
@@ -43,6 +45,7 @@ def correct(
     *,
     requests: tuple[str, ...],
     everybody: bool,
+    where: tuple[str, ...],
     release: str | None,
     evidence: tuple[Path, ...],
     path: Path,
@@ -70,8 +73,8 @@ def correct(
     office = uk.Workspace.find().unlocked(passphrase.read())
     if everybody == bool(requests):
         raise click.UsageError("give requests, or --open")
-    asked = [request.id for request in office.open_requests(release)] if everybody else requests
     with values_from_options():
+        asked = narrowed(office, office.open_requests(release), where) if everybody else requests
         made = office.correct(
             asked, out=path, release=release, evidence=evidence, certificate=certificate, like=like, force=force
         )

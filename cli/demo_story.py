@@ -16,7 +16,7 @@ from .output import Output
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.requests.register import Request
+    from unlearnkit.compliance.requests.request import Request
     from unlearnkit.office.certified import Certified
     from unlearnkit.office.correcting import CorrectedModel
     from unlearnkit.office.workspace import Workspace

@@ -57,7 +57,14 @@ def passphrase_options(command: _Command) -> _Command:
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path), default=".")
 @click.option("--origin", help="Name of the log, for example example.com/deletion-log. Default: a random one.")
-@click.option("--policy", default="gdpr", show_default=True, help="A packaged policy, or a file: its path from PATH.")
+@click.option(
+    "--policy",
+    "policies",
+    multiple=True,
+    default=["gdpr"],
+    show_default=True,
+    help="A packaged policy, or a file: its path from PATH. Further ones are for other jurisdictions.",
+)
 @click.option("--actor", help="Who works here: a word of the policy. Default: its first.")
 @click.option("--timezone", default="UTC", show_default=True, help="Where requests are received, e.g. Europe/Berlin.")
 @passphrase_options
@@ -68,7 +75,7 @@ def init(
     *,
     path: Path,
     origin: str | None,
-    policy: str,
+    policies: tuple[str, ...],
     actor: str | None,
     timezone: str,
     passphrase: PassphraseSource,
@@ -78,6 +85,7 @@ def init(
     \b
     Example:
       unlearnkit init --origin example.com/deletion-log --policy gdpr --timezone Europe/Berlin
+      unlearnkit init --policy gdpr --policy uk-gdpr --policy us-states
     """
     import unlearnkit as uk
 
@@ -85,7 +93,8 @@ def init(
         made = uk.Workspace.create(
             path,
             origin=origin or f"unlearnkit.invalid/{secrets.token_hex(8)}",
-            policy=policy,
+            policy=policies[0],
+            policies=policies[1:],
             actor=actor,
             timezone=timezone,
             passphrase=passphrase.read(is_new=True),
@@ -95,6 +104,7 @@ def init(
             path=made.root,
             origin=made.origin,
             policy=made.policy_source,
+            policies=policies[1:],
             actor=made.actor,
             timezone=made.timezone.key,
             log_vkey=made.log_public_key().vkey,
@@ -113,6 +123,7 @@ class _Made(Document):
     path: Path
     origin: str
     policy: str
+    policies: tuple[str, ...]
     actor: str
     timezone: str
     log_vkey: str
@@ -124,6 +135,7 @@ def _render(made: _Made) -> Iterable[str]:
             ("path", made.path),
             ("origin", made.origin),
             ("policy", made.policy),
+            ("for others", ", ".join(made.policies) or None),
             ("actor", made.actor),
             ("timezone", made.timezone),
             ("log vkey", made.log_vkey),

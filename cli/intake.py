@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 
 from .errors import values_from_options
-from .options import BY
+from .options import BY, JURISDICTION
 from .output import Document, Output, pass_output
 from .receipt import mention_receipts
 
@@ -27,17 +27,26 @@ _LISTED = 20
 @click.option(
     "--identity", default="email", show_default=True, help="Which identity of a JSON document names the person."
 )
+@JURISDICTION
 @click.option("--expect-known", is_flag=True, help="Refuse names that are in no release in force.")
 @BY
 @pass_output
 def import_requests(
-    output: Output, *, file: Path, dry_run: bool, skip_bad: bool, identity: str, expect_known: bool, actor: str | None
+    output: Output,
+    *,
+    file: Path,
+    dry_run: bool,
+    skip_bad: bool,
+    identity: str,
+    jurisdiction: str | None,
+    expect_known: bool,
+    actor: str | None,
 ) -> None:
     """Record the deletion requests in FILE, all together or none of them.
 
     A table (CSV, UTF-8 or UTF-16) has a header with the columns subject, received (YYYY-MM-DD), source, reference and
     jurisdiction, in any order; only the first has to be there. A JSON document is as fides or OpenDSR have it.
-    Names are stored as pseudonyms only.
+    Each request is under the policy of its jurisdiction. Names are stored as pseudonyms only.
 
     \b
     Example:
@@ -46,7 +55,7 @@ def import_requests(
     import unlearnkit as uk
 
     office = uk.Workspace.find()
-    intake = office.read_intake(file, identity=identity)
+    intake = office.read_intake(file, identity=identity, jurisdiction=jurisdiction)
     problems = tuple(_Row(problem.row, problem.what) for problem in intake.problems)
     if not (skip_bad or dry_run):
         intake.require_whole(str(file))

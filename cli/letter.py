@@ -42,7 +42,7 @@ def letter(output: Output, *, request: str, kind: str, language: str, out: Path 
         view.register.get(request),
         Kind(kind),
         view=view,
-        policy=office.policy(),
+        policy=office.policy_of([request]),
         sender=office.sender(),
         letters=Letters(language, office.root / FOLDER),
         today=office.today,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from .output import UNSIGNED, Document, columns
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.requests.register import Request
+    from unlearnkit.compliance.requests.request import Request
     from unlearnkit.compliance.requests.steps import Received, Step
     from unlearnkit.compliance.view import LogView
     from unlearnkit.verifier.account import Issued

@@ -9,9 +9,10 @@ from typing import IO
 import click
 
 from .errors import values_from_options
+from .handling import COMMANDS
 from .intake import import_requests, mention_strangers
 from .letter import letter
-from .options import BY, ON
+from .options import BY, CONFIRM, JURISDICTION, ON
 from .output import Output, pass_output
 from .purge import purge
 from .receipt import mention_receipts, receipt
@@ -37,8 +38,10 @@ _EVIDENCE = click.option(
 )
 @click.option("--source", help="How it was made: a word of the policy. Default: the policy's first.")
 @click.option("--reference", help="Its number in another system; stored as a pseudonym.")
+@JURISDICTION
 @click.option("--expect-known", is_flag=True, help="Refuse names that are in no release in force.")
 @ON
+@CONFIRM
 @BY
 @pass_output
 def request_delete(
@@ -48,6 +51,7 @@ def request_delete(
     file: IO[bytes] | None,
     source: str | None,
     reference: str | None,
+    jurisdiction: str | None,
     expect_known: bool,
     on: date | None,
     actor: str | None,
@@ -71,7 +75,7 @@ def request_delete(
     office = uk.Workspace.find()
     with values_from_options():
         mention_strangers(output, office, names, refuse=expect_known)
-        made = office.receive(names, source=source, on=on, reference=reference, by=actor)
+        made = office.receive(names, source=source, on=on, reference=reference, jurisdiction=jurisdiction, by=actor)
     emit(output, office, made)
     mention_receipts(output, [request.id for request in made])
 
@@ -81,7 +85,7 @@ def requests() -> None:
     """Deletion requests: what is due, and each step from receipt to the answer."""
 
 
-for command in (import_requests, list_requests, summary, letter, receipt, purge):
+for command in (import_requests, list_requests, summary, letter, receipt, purge, *COMMANDS):
     requests.add_command(command)
 
 
@@ -108,6 +112,7 @@ def show(output: Output, *, request: str) -> None:
 @requests.command()
 @chosen
 @ON
+@CONFIRM
 @BY
 @pass_output
 def acknowledge(output: Output, *, chosen: Chosen, on: date | None, actor: str | None) -> None:
@@ -117,13 +122,14 @@ def acknowledge(output: Output, *, chosen: Chosen, on: date | None, actor: str |
     Example:
       unlearnkit requests acknowledge R2
     """
-    each(output, chosen, lambda office, request: office.acknowledge(request, on=on, by=actor))
+    each(output, chosen, lambda office, request: office.acknowledge(request, on=on, by=actor), by=actor)
 
 
 @requests.command("verify-identity")
 @chosen
 @click.option("--method", required=True, help="How: a word of the policy.")
 @ON
+@CONFIRM
 @BY
 @pass_output
 def verify_identity(output: Output, *, chosen: Chosen, method: str, on: date | None, actor: str | None) -> None:
@@ -133,13 +139,19 @@ def verify_identity(output: Output, *, chosen: Chosen, method: str, on: date | N
     Example:
       unlearnkit requests verify-identity R2 --method account-login
     """
-    each(output, chosen, lambda office, request: office.verify_identity(request, method=method, on=on, by=actor))
+    each(
+        output,
+        chosen,
+        lambda office, request: office.verify_identity(request, method=method, on=on, by=actor),
+        by=actor,
+    )
 
 
 @requests.command()
 @chosen
 @click.option("--reason", required=True, help="Why it takes longer: a word of the policy.")
 @ON
+@CONFIRM
 @BY
 @pass_output
 def extend(output: Output, *, chosen: Chosen, reason: str, on: date | None, actor: str | None) -> None:
@@ -149,7 +161,7 @@ def extend(output: Output, *, chosen: Chosen, reason: str, on: date | None, acto
     Example:
       unlearnkit requests extend R2 --reason complexity
     """
-    each(output, chosen, lambda office, request: office.extend(request, reason=reason, on=on, by=actor))
+    each(output, chosen, lambda office, request: office.extend(request, reason=reason, on=on, by=actor), by=actor)
 
 
 @requests.command()
@@ -159,6 +171,7 @@ def extend(output: Output, *, chosen: Chosen, reason: str, on: date | None, acto
 @click.option("--records", type=click.IntRange(min=0), help="How many examples the person has in the data.")
 @_EVIDENCE
 @ON
+@CONFIRM
 @BY
 @pass_output
 def assess(
@@ -184,6 +197,7 @@ def assess(
         lambda office, request: office.assess(
             request, decision=decision, ground=ground, records=records, evidence=evidence, on=on, by=actor
         ),
+        by=actor,
     )
 
 
@@ -192,6 +206,7 @@ def assess(
 @click.option("--reason", required=True, help="Why: a word of the policy.")
 @_EVIDENCE
 @ON
+@CONFIRM
 @BY
 @pass_output
 def refuse(
@@ -207,6 +222,7 @@ def refuse(
         output,
         chosen,
         lambda office, request: office.refuse(request, reason=reason, evidence=evidence, on=on, by=actor),
+        by=actor,
     )
 
 
@@ -220,8 +236,10 @@ def refuse(
 )
 @click.option("--records", type=click.IntRange(min=0), help="How many examples were deleted.")
 @click.option("--notified", multiple=True, help="Who else was told: a word of the policy. May be repeated.")
+@click.option("--refused", help="Done for a part only: why the rest is kept, one of the policy's reasons to refuse.")
 @_EVIDENCE
 @ON
+@CONFIRM
 @BY
 @pass_output
 def fulfil(
@@ -231,6 +249,7 @@ def fulfil(
     method: str,
     records: int | None,
     notified: tuple[str, ...],
+    refused: str | None,
     evidence: tuple[Path, ...],
     on: date | None,
     actor: str | None,
@@ -252,8 +271,16 @@ def fulfil(
         output,
         chosen,
         lambda office, request: office.fulfil(
-            request, method=method, records=records, notified=notified, evidence=evidence, on=on, by=actor
+            request,
+            method=method,
+            records=records,
+            notified=notified,
+            refused=refused,
+            evidence=evidence,
+            on=on,
+            by=actor,
         ),
+        by=actor,
     )
 
 
@@ -261,6 +288,7 @@ def fulfil(
 @chosen
 @click.option("--reason", required=True, help="Why: a word of the policy.")
 @ON
+@CONFIRM
 @BY
 @pass_output
 def withdraw(output: Output, *, chosen: Chosen, reason: str, on: date | None, actor: str | None) -> None:
@@ -270,4 +298,4 @@ def withdraw(output: Output, *, chosen: Chosen, reason: str, on: date | None, ac
     Example:
       unlearnkit requests withdraw R2 --reason requested-by-person
     """
-    each(output, chosen, lambda office, request: office.withdraw(request, reason=reason, on=on, by=actor))
+    each(output, chosen, lambda office, request: office.withdraw(request, reason=reason, on=on, by=actor), by=actor)

@@ -70,6 +70,6 @@ def key_from_file(key: Path, passphrase: bytes | None) -> PrivateKey:
 def open_bundle(path: Path, trust: TrustStore | None) -> Bundle:
     """The bundle, its signature verified where a trust store says who may sign; elsewhere ``signers`` is empty."""
     from unlearnkit.bundle import Bundle
-    from unlearnkit.compliance.policy.policy import Role
+    from unlearnkit.verifier.materials import Materials
 
-    return Bundle.open(path, trust=None if trust is None else trust.keys(Role.SKETCH_SIGNER))
+    return Bundle.open(path, trust=None) if trust is None else Materials.at_hand(trust=trust).opened(path)

@@ -18,6 +18,7 @@ from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.head import SignedHead
 from unlearnkit.compliance.log.repair import ENTRY_SET_ASIDE, REPAIRED, EntrySetAside, Repaired
 from unlearnkit.compliance.policy.expectations import ExpectationsFile
+from unlearnkit.compliance.policy.keyring import KEY_BODIES, Succession
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustFile
 from unlearnkit.compliance.releases.release import RELEASE_BODIES
@@ -49,6 +50,7 @@ RECORDS = {
     "absence": Absence,
     "sketch-settings": SketchSettings,
     "exclusion": Exclusion,
+    "key-rotation": Succession,
     "receipt": Receipt,
     "pseudonyms": KeptPseudonyms,
 }
@@ -63,6 +65,7 @@ ENTRY_BODIES: dict[str, type] = {
     TAIL_SET_ASIDE: SetAside,
     ENTRY_SET_ASIDE: EntrySetAside,
     REPAIRED: Repaired,
+    **KEY_BODIES,
     PURGED: Purged,
     **{event.value: kind for event, kind in BODIES.items()},
     **{event.value: kind for event, kind in RELEASE_BODIES.items()},

@@ -120,10 +120,8 @@ def a_release_that_was_retired(folder: Path) -> None:
 def _fulfil(office: Issuer, evidence: str, people: frozenset[str]) -> None:
     """As the gate of a workspace has it."""
 
-    def gate(request, said, end):
-        return require_shown(
-            LogView.read(office.folder / "log", end=end), request, said, office.policy, lambda _: people
-        )
+    def gate(request, said, end, policy):
+        return require_shown(LogView.read(office.folder / "log", end=end), request, said, policy, lambda _: people)
 
     office.desk._gate = gate
     office.desk.fulfil("R2", method="negligible-effect", evidence=[evidence])

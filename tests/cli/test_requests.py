@@ -158,7 +158,7 @@ def test_looking_changes_nothing_not_even_what_a_crash_left(terminal, tmp_path):
     assert "request-received" in terminal.run("log", "show")
     assert "unfinished      8 bytes" in terminal.run("log", "verify")
     assert file.read_bytes() == written
-    assert sorted(path.name for path in (tmp_path / "audit").iterdir()) == ["checkpoint", "log.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "audit").iterdir()) == ["checkpoint", "log.jsonl", "policies"]
 
 
 def test_outside_a_workspace_the_way_into_one_is_shown(monkeypatch, tmp_path):

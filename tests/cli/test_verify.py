@@ -78,7 +78,7 @@ def folder(office, tmp_path, monkeypatch) -> Path:
 BESIDE = ("--bundle", "bundle", "--log", "log", "--trust", "signer", "--trust", "key")
 CHECKS = {
     "bundle": ("bundle", ["signature", "files", "directions", "numbers"]),
-    "log": ("log", ["checkpoint", "chain", "requests"]),
+    "log": ("log", ["checkpoint", "chain", "requests", "times"]),
     "k": ("checkpoint", ["checkpoint"]),
     "p": ("proof", ["checkpoint", "inclusion"]),
     "e": ("evidence", ["signature", "bundle", "draws"]),

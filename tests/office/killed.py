@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import unlearnkit as uk
 from tests.bundle.small import UNITS, small
 from tests.office import officer
-from tests.traced import Call, kill_at
+from tests.traced import calls_of, with_fault
 from tests.verifier.issuance import policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
 from unlearnkit.compliance.log.proof import verify_proof
@@ -34,6 +34,12 @@ def workspace(folder: Path) -> uk.Workspace:
     made.register(made.root / "bundle", name="digits", version="1")
     return made
 
+
+CHANGES = {"write", "fsync", "ftruncate", "fchmod", "chmod", "mkdir", "rename", "link", "linkat", "symlink", "unlink"}
+"""Calls that change files. What opening one changes, the calls after it show."""
+
+Call = tuple[str, int]
+"""A name, and which call of that name it is, from 1."""
 
 State = tuple[int, int]
 """How much of it the log has, and how many files."""
@@ -96,27 +102,23 @@ CASES: dict[str, Callable[[uk.Workspace], State]] = {
 """By function of `tests.office.officer`, what has to be so after it was killed anywhere."""
 
 
-@dataclass(frozen=True)
-class Killed:
-    """What was found. states: by how much was recorded and on disk when it was killed."""
-
-    calls: int
-    states: frozenset[State]
+def changes_of(office: uk.Workspace, work: str) -> list[Call]:
+    """The calls of ``work`` that change files, on a copy of the workspace, in order."""
+    whole = Path(shutil.copytree(office.root, office.root.parent / f"whole-{work}", symlinks=True))
+    return [call for call in calls_of(partial(getattr(officer, work), whole)) if call[0] in CHANGES]
 
 
-def killed_everywhere(office: uk.Workspace, work: str, calls: Sequence[Call]) -> Killed:
+def killed_at(office: uk.Workspace, work: str, calls: Sequence[Call]) -> frozenset[State]:
     """Kill ``work`` at each of these calls, on a copy of the workspace each, and look at what is left."""
-    folder = office.root.parent
-    places = [(folder / f"{work}-{name}-{nth}", (name, nth)) for name, nth in calls]
-    for root, _ in places:
-        shutil.copytree(office.root, root, symlinks=True)
-    statuses = kill_at(f"tests.office.officer:{work}", places)
-    assert statuses == [-signal.SIGKILL] * len(places), list(zip(calls, statuses, strict=True))
     states = set()
-    for root, _ in places:
+    for name, number in calls:
+        place = office.root.parent / f"{work}-{name}-{number}"
+        root = Path(shutil.copytree(office.root, place, symlinks=True))
+        died = with_fault(partial(getattr(officer, work), root), name, number, "signal=KILL")
+        assert died == -signal.SIGKILL, (name, number, died)
         left = uk.Workspace.read(root)
         size = len(left.view())
         states.add(CASES[work](left))
         assert left.checkpoint().size == len(left.view()) >= size
         shutil.rmtree(root)
-    return Killed(len(places), frozenset(states))
+    return frozenset(states)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unlearnkit.cli.main import main
 
-from unlearnkit.office.workspace import Workspace  # at once, and not when it is first used: children are traced
+from unlearnkit.office.workspace import Workspace
 
 PROOF = "0.tlog-proof"
 

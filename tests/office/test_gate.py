@@ -10,7 +10,7 @@ import unlearnkit as uk
 from tests.bundle.small import UNITS, small
 from tests.verifier.issuance import RULES, policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.errors import RefusedError
 
 POLICY = policy_text(RULES.replace("delta_budget = 0.12", "delta_budget = 0.9"))
@@ -89,9 +89,13 @@ def test_an_attestation_counts_where_the_policy_says_so_and_nowhere_else(office)
     issued = office.certify(["R2"])
     text = POLICY.replace(b"attested = []", b'attested = ["negligible-effect"]')
     (office.root.parent / "policy.toml").write_bytes(text)
-    assert fulfil(office, "R3", Path("unlearnkit.toml")).state == "fulfilled (attested)"
-    refused(office, "R2", issued.path, reason="others were answered without retraining: R3")  # it is no attestation
-    (office.root.parent / "policy.toml").write_bytes(POLICY)
+    document = Path("unlearnkit.toml")
+    refused(office, "R3", document, reason="no certificate of effect of it")  # it was received under the other text
+    office.withdraw("R3", reason="recorded-by-mistake")
+    (again,) = office.receive([UNITS[1]])
+    office.verify_identity(again, method="in-person")
+    assert fulfil(office, again.id, document).state == "fulfilled (attested)"
+    refused(office, "R2", issued.path, reason=f"others were answered without retraining: {again.id}")
     assert fulfil(office, "R2", office.certify(["R2"], out="again.json").path).state == "fulfilled"
     with pytest.raises(RefusedError, match="R4 cannot become fulfilled: no certificate of exclusion of it"):
         office.fulfil("R4", method="retrained", evidence=["unlearnkit.toml"])

@@ -38,7 +38,7 @@ def log(tmp_path):
 def desk(log):
     """Two releases, the second in the place of the first; certificates of R4; what is a certificate counts as one."""
     made = desk_of(log)
-    made._gate = lambda request, said, end: "attestation" if DOCUMENT in said.evidence else "certificate"
+    made._gate = lambda request, said, end, policy: "attestation" if DOCUMENT in said.evidence else "certificate"
     by = {"by": "engineer", "on": "2025-03-04"}
     log.record("release-registered", {"name": "digits", "version": "1", "artefacts": ARTEFACTS, **by})
     changed = {**ARTEFACTS, "bundle": "5" * 64, "model": "6" * 64}

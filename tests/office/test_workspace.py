@@ -186,7 +186,7 @@ def test_every_step_of_a_desk_is_one_of_a_workspace_with_the_same_settings():
         for name, method in inspect.getmembers(Desk, inspect.isfunction)
         if "on" in inspect.signature(method).parameters and not name.startswith("_")
     ]
-    assert len(steps) == 8
+    assert len(steps) == 17
     for name in steps:
         ours = inspect.signature(getattr(RequestSteps, name)).parameters
         assert {*inspect.signature(getattr(Desk, name)).parameters, "by"} == {*ours}, name
@@ -203,12 +203,17 @@ def test_who_did_it_is_a_word_of_the_policy(office):
     assert refused.steps[-1].body.evidence == (sha256_hex(Path("unlearnkit.toml").read_bytes()),)
 
 
-def test_a_policy_that_is_edited_is_the_one_that_the_next_step_is_taken_under(office):
+def test_a_policy_that_is_edited_is_that_of_the_next_request_and_of_no_step_of_one_before(office):
     office.receive([UNITS[0]])
     file = office.root.parent / "policy.toml"
     file.write_text(file.read_text().replace('"in-person"', '"by-video"'))
+    office.receive([UNITS[1]])
+    assert office.verify_identity("R2", method="in-person").state == "identity verified"
     with pytest.raises(PolicyError, match="does not list 'in-person'"):
-        office.verify_identity("R2", method="in-person")
+        office.verify_identity("R3", method="in-person")
+    assert office.policy_of(["R2"]).digest != office.policy_of(["R3"]).digest == office.policy().digest
+    with pytest.raises(RefusedError, match=r"these requests were received under 2 policies: .*: R2; .*: R3"):
+        office.policy_of(["R2", "R3"])
 
 
 def test_a_destroyed_key_names_nobody_any_more(office):

@@ -12,7 +12,7 @@ from pathlib import Path
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _SWITCHES = ("no-sandbox", "disable-gpu", "hide-scrollbars", "no-first-run", "allow-file-access-from-files")
 _NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-_DARK = "--blink-settings=preferredColorScheme=0"
+DARK = "--blink-settings=preferredColorScheme=0"
 _UNASKED = ("disable-background-networking", "disable-component-update", "disable-default-apps", "disable-sync")
 
 # Runs in a page around the report, which lets no script run in itself.
@@ -78,7 +78,7 @@ def measure(
         frames += [f'<iframe src="{name}.html" width="{w}" height="{h}" style="border:0"></iframe>' for w, h in sizes]
     wrapper = folder / "wrapper.html"
     wrapper.write_text(f"<!DOCTYPE html><meta charset=utf-8><script>{_MEASURE}</script><body>{''.join(frames)}")
-    output = run(folder, *([_DARK] if dark else []), "--dump-dom", wrapper.as_uri())
+    output = run(folder, *([DARK] if dark else []), "--dump-dom", wrapper.as_uri())
     found = json.loads(html.unescape(re.search(r'<pre id="found">(.*)</pre>', output, re.DOTALL)[1]))
     keys = [(name, width, height) for name in pages for width, height in sizes]
     return dict(zip(keys, found, strict=True))
@@ -92,7 +92,7 @@ def screenshot(folder: Path, page: Path, width: int, height: int, *, dark: bool 
     )
     shown, target = (page, width) if width >= 500 else (frame, 500)
     file = folder / f"{page.stem}-{width}x{height}.png"
-    run(folder, *([_DARK] if dark else []), f"--window-size={target},{height}", f"--screenshot={file}", shown.as_uri())
+    run(folder, *([DARK] if dark else []), f"--window-size={target},{height}", f"--screenshot={file}", shown.as_uri())
     return file.read_bytes()
 
 

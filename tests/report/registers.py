@@ -10,6 +10,7 @@ from unlearnkit.report.register import (
     Joint,
     LateAnswer,
     LateRecord,
+    OutlookRow,
     RegisterPage,
     ReleaseRow,
     render_register,
@@ -29,6 +30,7 @@ def due(name: str, days: int) -> DueRow:
 
 
 JOINT = Joint(probe="test_loss", change="+0.0123", tolerance="0.01", used="123%", convergence="doubtful")
+OUTLOOK = OutlookRow(probe="test_loss", more="12", until="2027-03-01", surely="4", surely_until="2026-12-20")
 FULL = {
     "origin": "example.com/log",
     "policy": "gdpr",
@@ -50,15 +52,15 @@ FULL = {
     "recorded_late": (LateRecord(id="R3", state="assessed", on=day(-9), recorded=day(-4), days=5),),
     "releases": (
         ReleaseRow(
-            id="digits@1", life="in use from 2026-01-01 to 2026-06-01", is_in_force=False, open=0, standing=None,
+            id="digits@1", life="In use from 2026-01-01 to 2026-06-01", is_in_force=False, open=0, standing=None,
             why_not="", joint=(),
         ),
         ReleaseRow(
-            id="digits@2", life="in force since 2026-06-01", is_in_force=True, open=4, standing="3 of 300 people",
-            why_not="", joint=(JOINT,),
+            id="digits@2", life="In force since 2026-06-01", is_in_force=True, open=4, standing="3 of 300 people",
+            why_not="", joint=(JOINT,), outlook=(OUTLOOK,), audited="19",
         ),
         ReleaseRow(
-            id="letters@1", life="in force since 2026-06-01", is_in_force=True, open=4, standing=None,
+            id="letters@1", life="In force since 2026-06-01", is_in_force=True, open=4, standing=None,
             why_not="the bundle of letters@1 is not at hand", joint=(),
         ),
     ),

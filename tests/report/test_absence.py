@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.report import browser
+from tests.report import axe, browser
 from tests.report.pages import read
 from tests.verifier.outgoing import outgoing
 from unlearnkit.report import Verified, certificate_page
@@ -79,3 +79,10 @@ def test_it_is_read_on_every_screen_by_day_and_by_night(made, tmp_path, dark):
         assert found["scroll_width"] <= width
         assert found["wide"] == []
         assert [text for text in found["texts"] if text["contrast"] < 4.5 or text["size"] < 12] == []
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on this machine")
+def test_axe_finds_nothing_on_them(made, tmp_path):
+    pages = {name: page(made, name) for name in ("exclusion", "absence")}
+    found = axe.examine(tmp_path, pages, [390])
+    assert [item.violations for item in found.values()] == [(), ()]

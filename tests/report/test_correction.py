@@ -11,7 +11,7 @@ import pytest
 import unlearnkit as uk
 from tests.docs.namespace import small_recipe
 from tests.office.corrections import prepare
-from tests.report import browser
+from tests.report import axe, browser
 from tests.report.pages import read
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.report import Verified, certificate_page
@@ -122,3 +122,9 @@ def test_it_is_read_on_every_screen_by_day_and_by_night(made, tmp_path, dark):
         assert found["scroll_width"] <= width
         assert found["wide"] == []
         assert [text for text in found["texts"] if text["contrast"] < 4.5 or text["size"] < 12] == []
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on this machine")
+def test_axe_finds_nothing_on_it(made, tmp_path):
+    (found,) = axe.examine(tmp_path, {"correction": page(said(made))}, [390]).values()
+    assert found.violations == ()

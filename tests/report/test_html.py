@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from tests.report.pages import CHECKS, MINUS, OUTCOMES, TIMES, decided, page, policy_text, read, wide_claim
 from tests.verifier.claims import certificate, claim
 from unlearnkit.errors import FormatError
-from unlearnkit.report import Verified
+from unlearnkit.report import Verified, render_report
+from unlearnkit.report.html import RequestDates
 from unlearnkit.verifier.certificate import Curve, Kind, Norm, Outcome
 
 
@@ -297,3 +299,26 @@ def test_what_is_printed_adds_up():
         row = next(row for row in read(made).all("tr") if row.all("data"))
         begin, near, change = (Decimal(cell.text.replace(MINUS, "-")) for cell in row.all("td")[:3])
         assert begin + change == near
+
+
+def test_people_are_named_by_their_requests_where_the_log_is_at_hand():
+    """Own losses are of people: an element is one of them, and never a number."""
+    who = ("a" * 64, "c" * 64)
+    own = wide_claim(2, probe="own_loss", people=who)
+    reasons = (f"own_loss of {who[0][:8]}: it changes by 0.00496396644426 at most, and the tolerance is 0.05",)
+    decision = replace(decided("keep"), reasons=reasons)
+    made = certificate(claims=(own,), decision=decision, subjects=who)
+    days = (date(2026, 1, 1), date(2026, 2, 1), None)
+    dates = (RequestDates("R7", who[0], *days), RequestDates("R9", who[1], *days))
+    for known, names in ((dates, ("R7", "R9")), ((), ("a" * 8, "c" * 8))):
+        page = read(
+            render_report(
+                made, [], verified=Verified.EVERYTHING, file="c", digest="f" * 64, dates=known, controller="Us"
+            )
+        )
+        rows = [row.one("th").text for table in page.all("table") for row in table.all("tr") if len(row.all("td")) == 4]
+        assert sorted(rows) == sorted(names)
+        assert f"own_loss of {names[0]}: it changes by 0.00497 at most, and the tolerance is 0.05" in page.text
+        assert "Probe own_loss, 2 people" in page.text
+        assert "these people\N{RIGHT SINGLE QUOTATION MARK}s data" in page.text
+        assert "Us, with the audit log" in page.text

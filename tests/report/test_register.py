@@ -38,6 +38,8 @@ def test_the_page_says_what_is_overdue_due_late_and_not_signed():
     assert "+0.0123 (the series is doubtful)" in text
     assert "not told here: the bundle of letters@1 is not at hand." in text
     assert "our policy allows 0.5" in text
+    assert re.search("test_loss ?12, until 2027-03-01 ?4, until 2026-12-20", text)
+    assert "Our policy audits up to 19 people together" in text
 
 
 def test_a_page_with_nothing_says_so():

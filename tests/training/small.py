@@ -75,6 +75,11 @@ OTHER_OPTIMIZERS: Mapping[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "climbing": lambda m: torch.optim.SGD(trained(m), lr=0.05, momentum=0.5, weight_decay=0.1, maximize=True),
     "nadam": lambda m: torch.optim.NAdam(trained(m), lr=0.05, eps=1e-3, weight_decay=0.1, decoupled_weight_decay=True),
     "radam": lambda m: torch.optim.RAdam(trained(m), lr=0.05, betas=(0.8, 0.5), eps=1e-3),
+    "adafactor": lambda m: torch.optim.Adafactor(trained(m), lr=0.05, weight_decay=0.1),
+    "several": lambda m: [
+        torch.optim.Muon([m.first.weight], lr=0.005),
+        torch.optim.AdamW([m.first.bias, m.second.bias, m.last.weight], lr=0.05, eps=1e-3),
+    ],
     "rmsprop": lambda m: torch.optim.RMSprop(trained(m), lr=0.02, eps=1e-3, momentum=0.5, centered=True),
     "adagrad": lambda m: torch.optim.Adagrad(
         trained(m), lr=0.1, lr_decay=0.1, weight_decay=0.01, initial_accumulator_value=0.1

@@ -14,7 +14,7 @@ from torch import nn
 import unlearnkit as uk
 from tests.training import small
 from unlearnkit.errors import RecipeError
-from unlearnkit.training.optimizers import Rule, group_names, register, registry, rule_class, verify_rule
+from unlearnkit.training.optimizers import Rule, as_one, group_names, register, registry, rule_class, verify_rule
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -38,6 +38,16 @@ OPTIMIZERS = {
     "rmsprop centred": lambda p: torch.optim.RMSprop(p, lr=0.1, momentum=0.8, centered=True),
     "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1, lr_decay=0.1, weight_decay=0.1),
     "adagrad from a start": lambda p: torch.optim.Adagrad(p, lr=0.1, initial_accumulator_value=0.3),
+    "adafactor": lambda p: torch.optim.Adafactor(p, lr=0.1, weight_decay=0.1, maximize=True),
+    "adafactor of its own": lambda p: torch.optim.Adafactor(p, lr=2, beta2_decay=-0.5, eps=(1e-3, 0.7), d=2.0),
+    "muon": lambda p: torch.optim.Muon(p, lr=0.1),
+    "muon of its own": lambda p: torch.optim.Muon(
+        p, lr=0.1, momentum=0.3, nesterov=False, weight_decay=0, ns_steps=3, adjust_lr_fn="match_rms_adamw"
+    ),
+    "adamw climbs": lambda p: torch.optim.AdamW(p, lr=0.1, maximize=True, amsgrad=True),
+    "sgd with everything": lambda p: torch.optim.SGD(
+        p, lr=0.1, momentum=0.9, dampening=0.2, weight_decay=0.1, maximize=True
+    ),
     "adam capturable": lambda p: torch.optim.Adam(p, lr=torch.tensor(0.1, dtype=torch.float64), foreach=False),
 }
 
@@ -201,6 +211,46 @@ def test_an_optimizer_that_has_been_stepped_is_refused():
     with pytest.raises(RecipeError, match="stepped already") as caught:
         rule_class(optimizer)
     assert "make a new one" in caught.value.hint
+
+
+def two(m: nn.Module, **changes) -> list[torch.optim.Optimizer]:
+    first, others = [p for p in m.parameters() if p.ndim == 2], [p for p in m.parameters() if p.ndim == 1]
+    return [torch.optim.Muon(first, lr=0.02), torch.optim.SGD([*others, *changes.get("again", [])], lr=0.1)]
+
+
+def test_several_step_together_each_by_its_own_schedule():
+    m = model().double()
+    made = two(m)
+    schedules = [
+        torch.optim.lr_scheduler.ExponentialLR(made[0], 0.5),
+        torch.optim.lr_scheduler.StepLR(made[1], 2, gamma=0.1),
+    ]
+    settings = {"loss": lambda m, b: m(b[0]).squeeze(1), "data": (small.X[:, :2], small.Y), "units": small.OWNERS}
+    r = uk.Recipe(name="two", model=m, optimizer=made, lr_schedule=schedules, epochs=1, batch_size=3, **settings)
+    assert [[group["lr"] for group in step] for step in r.settings] == [
+        pytest.approx(rates) for rates in ([0.02, 0.1], [0.01, 0.1], [0.005, 0.01], [0.0025, 0.01])
+    ]
+    for step, rates in enumerate(r.settings):
+        for optimizer, own in zip(made, rates, strict=True):
+            optimizer.param_groups[0].update(own)
+            optimizer.zero_grad()
+        m(small.X[r.parts[step][0], :2]).mean().backward()
+        for optimizer in made:
+            optimizer.step()
+    assert max(uk.compare(r, m, device="cpu").values()) < 1e-12
+    assert [group["kind"] for group in r.description["optimizer"]] == ["muon", "sgd"]
+    assert uk.compare(r.replace(), m, device="cpu").first_step is None
+
+
+def test_of_several_what_is_wrong_is_named():
+    m = model()
+    for made, message in (
+        ([], "got an empty list"),
+        ([torch.optim.SGD(m.parameters(), lr=0.1), torch.optim.Rprop], "optimizer: got the class Rprop"),
+        (two(m, again=[m[0].weight]), "a parameter is in two of them"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            as_one(made)
 
 
 def test_groups_are_named_after_the_model_and_leave_frozen_parameters_out():

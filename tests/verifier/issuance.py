@@ -22,6 +22,7 @@ from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.compliance.policy.policy import Policy, Role, packaged_policies, parse_policy
 from unlearnkit.compliance.policy.trust import Signer, TrustStore
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseEvent
@@ -212,7 +213,7 @@ def issuer(folder: Path, *, rules: str = RULES, **contents: object) -> Issuer:
     log, policy = AuditLog.create(folder / "log", now=Clock()), parse_policy(policy_text(rules), where="policy")
     log.record(KEY_CREATED, {"key": KEY.fingerprint, "names": NAMES})
     register_release(log, Bundle.open(folder / "bundle", trust=[signer.public]))
-    desk = Desk(log, policy, actor=policy.words.actors[0], timezone=UTC, key=KEY)
+    desk = Desk(log, Policies(default=policy), actor=policy.words.actors[0], timezone=UTC, key=KEY)
     return Issuer(folder, signer, log_key, log, policy, desk)
 
 

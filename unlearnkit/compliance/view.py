@@ -15,19 +15,32 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.compliance.log.checkpoint import Checkpoint
 from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.entry import MAX_LINE, START, Entry, Position, advance, parse_line
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.compliance.log.merkle import HASH_BYTES, Tree, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_entries
 from unlearnkit.compliance.log.verification import History, VerifiedLog, read_history, verify_log
+from unlearnkit.compliance.policy.keyring import Keyring
+from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.registry import Registry
 from unlearnkit.compliance.releases.sketches import Sketches
 from unlearnkit.compliance.requests.register import Register
-from unlearnkit.errors import ChainError, FormatError, UnknownNameError, VerificationError
+from unlearnkit.errors import ChainError, FormatError, SignatureError, UnknownNameError, VerificationError
 from unlearnkit.signing.note import NoteKey
 
 _logger = logging.getLogger(__name__)
+
+
+def _require_not_revoked(checkpoint: Checkpoint, keyring: Keyring) -> None:
+    """SignatureError if a log is signed only with keys that it revokes itself, in what is signed."""
+    revoked = keyring.revoked(before=checkpoint.size)
+    if all(key.key_id in revoked for key in checkpoint.keys):
+        raise SignatureError(
+            f"the checkpoint of {checkpoint.origin} is signed only with keys that the log itself revokes",
+            hint="ask who keeps the log for its key, and for a checkpoint by that",
+        )
 
 
 @dataclass(slots=True)
@@ -51,7 +64,7 @@ class Judge:
     """Takes the entries of a log in order, and raises for one that is not a legal step, as if it were not there."""
 
     def __init__(self) -> None:
-        self.register, self.registry, self.sketches = Register(), Registry(), Sketches()
+        self.register, self.registry, self.sketches, self.keyring = Register(), Registry(), Sketches(), Keyring()
         self._time: datetime | None = None
 
     def __call__(self, entry: Entry) -> None:
@@ -63,6 +76,7 @@ class Judge:
         self.register.replay([entry])
         self.registry.replay(entry)
         self.sketches.replay(entry)
+        self.keyring.replay(entry)
 
 
 class LogView:
@@ -161,9 +175,24 @@ class LogView:
         return self._judge.sketches
 
     @property
+    def keyring(self) -> Keyring:
+        """What it says of keys. Raises as `register` does."""
+        if self._illegal is not None:
+            raise self._illegal
+        return self._judge.keyring
+
+    def trusted(self, store: TrustStore, digest: str) -> TrustStore:
+        """Whose signatures count on what has this digest, of a trust store and of the keys that took their places.
+
+        Those that count now, and those that did when the log recorded it.
+        """
+        known = self.keyring.applied(store, before=self._signed)
+        return known.counting(self._recorded(digest)) if known.has_ended else known
+
+    @property
     def unsigned(self) -> int:
         """How many entries no verified checkpoint covers."""
-        return len(self) - (0 if self.signed is None else self.signed.checkpoint.size)
+        return len(self) - self._signed
 
     def covers(self, index: int) -> bool:
         """Whether the verified checkpoint covers an entry."""
@@ -240,6 +269,7 @@ class LogView:
         self._forget()
         self.signed = verify_log(self.path, log=log, visit=self._take, **settings)
         self.end = self.signed.end
+        _require_not_revoked(self.signed.checkpoint, self._judge.keyring)
 
     def _read(self, end: Position | None) -> None:
         self._forget()
@@ -263,6 +293,15 @@ class LogView:
     def _timed(self, begin: float) -> LogView:
         _logger.info("log %s: %d entries, read in %.2f s", self.path, len(self), time.perf_counter() - begin)
         return self
+
+    @property
+    def _signed(self) -> int:
+        return 0 if self.signed is None else self.signed.checkpoint.size
+
+    def _recorded(self, digest: str) -> datetime | None:
+        """When the log first named a digest, in what is signed of it: what has the digest was there by then."""
+        naming = (entry for entry in self._looked_up(range(self._signed)) if digest.encode() in entry.line)
+        return next((entry.time for entry in naming), None)
 
     def _looked_up(self, indices: Iterable[int]) -> Iterator[Entry]:
         with (self.path / LOG_FILE).open("rb") as file:

@@ -2,7 +2,7 @@
 
 unlearnkit.toml     name of the log, policy, who works here, time zone
 trust.toml          whose signatures count
-audit/              the log
+audit/              the log, and in policies/ the texts that its requests were received under
 releases/           a link to the bundle of each release, by its id
 keys/               secret: log.pem, signer.pem, pseudonym.key; to give away: log.vkey, signer.pub.pem
 """
@@ -13,7 +13,8 @@ import logging
 import shutil
 import tempfile
 import zoneinfo
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,13 +23,24 @@ from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
+from unlearnkit.compliance.policy.policies import Policies, Shelf
 from unlearnkit.compliance.policy.policy import Policy, Role
 from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, Gate
 from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
-from unlearnkit.files import MAX_SETTINGS, PUBLIC_MODE, fsync_directory, is_own, read_bounded, write_new
+from unlearnkit.files import (
+    MAX_SETTINGS,
+    PRIVATE_MODE,
+    PUBLIC_MODE,
+    folder_mode,
+    fsync_directory,
+    is_own,
+    read_bounded,
+    share,
+    write_new,
+)
 from unlearnkit.names import Origin, Pattern, Sha256, Word
 from unlearnkit.records import from_toml, read_toml, to_json
 from unlearnkit.shapes import As
@@ -36,6 +48,7 @@ from unlearnkit.signing.command import commanded_key
 from unlearnkit.signing.keys import (
     Algorithm,
     PrivateKey,
+    PublicKey,
     read_private_key,
     read_public_key,
     write_private_key,
@@ -48,20 +61,30 @@ _logger = logging.getLogger(__name__)
 CREATED = "workspace-created"
 """Type of the first entry of a workspace's log."""
 FILE_NAME = WORKSPACE
-_TRUST, _LOG, _KEYS = "trust.toml", "audit", KEYS
+_TRUST, _LOG, _KEYS, _SHELF = "trust.toml", "audit", KEYS, "policies"
 
+_MODES = {"owner": PRIVATE_MODE, "group": 0o640, "everybody": PUBLIC_MODE}
 _PATH = Pattern("[A-Za-z0-9_./-]{1,200}", "a name or a path of plain letters")
 _TEMPLATE = """\
 # A workspace of unlearnkit. Commands find it from any directory inside it.
 schema = "{schema}"
 origin = '{origin}'             # name of the audit log, unique among all logs; it is in every checkpoint
 policy = "{policy}"             # a packaged policy, or the path of a file from here: "policies/ours.toml"
+policies = [{policies}]         # further ones, for other jurisdictions: requests of those are handled under them
 actor = "{actor}"               # who works here: a word from the policy's list of actors
 timezone = "{timezone}"         # where requests are received: days begin and end there
+
+# The jurisdiction of requests that come in from there, where they do not say one themselves:
+# [sources]
+# uk-web-form = "uk"
 
 # A command that signs in the place of keys/signer.pem, for keys in hardware: it gets a SHA-256 digest (32 bytes), and
 # writes a P-256 signature (DER). Its public half is keys/signer.pub.pem.
 # sign = ["pkcs11-sign", "--label", "privacy-office"]
+
+# Who may read the log, bundles, evidence and certificates: "owner" (0600), "group" (0640) or "everybody" (0644). Keys
+# and letters are the owner's always. What was shared stays shared.
+# readers = "group"
 
 # Who writes letters, and to whom people can complain: 'unlearnkit requests letter' needs it.
 # [sender]
@@ -96,16 +119,22 @@ class Sender:
 class Settings:
     """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here.
 
+    policies: further ones, each for other jurisdictions. sources: by source of requests, the jurisdiction that they are
+    under where they do not say one.
     sender: who writes letters. sign: a command that signs, for keys in hardware; empty: keys/signer.pem does.
+    readers: who may read the log, bundles, evidence and certificates.
     """
 
     schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
     origin: Origin
     policy: Annotated[str, _PATH]
+    policies: tuple[Annotated[str, _PATH], ...] = ()
+    sources: Mapping[Word, Word] = field(default_factory=dict)
     actor: str
     timezone: Timezone
     sender: Sender | None = None
     sign: tuple[str, ...] = ()
+    readers: Literal["owner", "group", "everybody"] = "owner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +167,7 @@ class WorkspaceFiles:
         *,
         origin: str,
         policy: str = "gdpr",
+        policies: Sequence[str] = (),
         actor: str | None = None,
         timezone: str = "UTC",
         passphrase: bytes | None = None,
@@ -148,6 +178,7 @@ class WorkspaceFiles:
             root: Its directory, made if it is not there.
             origin: Name of the log, unique among all logs.
             policy: A packaged policy, or the path of a file from ``root``.
+            policies: Further ones, for requests of other jurisdictions.
             actor: Who works here: a word of the policy; None: its first.
             timezone: Where requests are received, of the IANA database.
             passphrase: Encrypts the log's and the signer's key. The pseudonym key is needed with every request, and is
@@ -162,11 +193,13 @@ class WorkspaceFiles:
         found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
         if found:
             raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
-        settings = _settings(origin, policy, actor or "", timezone)
+        settings = _settings(origin, policy, policies, actor or "", timezone)
         loaded = _load_policy(root, policy)
+        Policies(default=loaded, others=tuple(_load_policy(root, name) for name in policies))
         who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
         _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
-        written = _TEMPLATE.format_map(to_json(replace(settings, actor=who)))
+        listed = ", ".join(f'"{name}"' for name in policies)
+        written = _TEMPLATE.format_map({**to_json(replace(settings, actor=who)), "policies": listed})
         write_new(root / FILE_NAME, written.encode())
         return cls.read(root.resolve())
 
@@ -210,6 +243,11 @@ class WorkspaceFiles:
             )
         return found
 
+    @property
+    def sign(self) -> tuple[str, ...]:
+        """The command that signs in the place of keys/signer.pem; empty: none does."""
+        return self._stored().sign
+
     def _stored(self) -> Settings:
         file = self.root / FILE_NAME
         return read_toml(Settings, read_bounded(file, MAX_SETTINGS), where=str(file))
@@ -225,49 +263,89 @@ class WorkspaceFiles:
         return self.root / _KEYS / PseudonymKey.FILE_NAME
 
     def policy(self) -> Policy:
-        """The policy that requests are handled under."""
+        """The policy that requests are received under which say no jurisdiction, and that releases are kept under."""
         policy = _load_policy(self.root, self.policy_source)
         _logger.info("policy %s (%s, SHA-256 %s)", policy.name, self.policy_source, policy.digest)
         return policy
 
+    def policies(self) -> Policies:
+        """All policies that requests are received under, and the texts of those that they were received under before.
+
+        Raises:
+            PolicyError: Two are for the same jurisdiction, or none is for that of a source.
+        """
+        stored = self._stored()
+        others = tuple(_load_policy(self.root, name) for name in stored.policies)
+        shelf = Shelf(self.log_path / _SHELF)
+        return Policies(default=self.policy(), others=others, sources=stored.sources, shelf=shelf)
+
+    @property
+    def trust_path(self) -> Path:
+        """The file of the trust store."""
+        return self.root / _TRUST
+
     def trust(self) -> TrustStore:
         """The trust store."""
-        return read_trusted([self.root / _TRUST])
+        return read_trusted([self.trust_path])
 
     def log_public_key(self) -> NoteKey:
         """What the log's checkpoints are verified with: the key under its name in the trust store."""
         return self.trust().log(self.origin)
 
     def log_key(self, passphrase: bytes | None = None) -> LogKey:
-        """What the log's checkpoints are signed with."""
-        return LogKey(self.origin, read_private_key(self.root / _KEYS / "log.pem", passphrase=passphrase))
+        """What the log's checkpoints are signed with: its key, and those before it that count still and are there."""
+        private = read_private_key(self.keys_path / "log.pem", passphrase=passphrase)
+        known = self.log_public_key()
+        others = tuple(key for key in (known, *known.others) if key.public != private.public)
+        files = [file for key in others if (file := self.key_before("log", key.public)).exists()]
+        before = tuple(read_private_key(file, passphrase=passphrase) for file in files)
+        return LogKey(self.origin, private, before, others, known.retired)
+
+    @property
+    def keys_path(self) -> Path:
+        """The directory of the keys."""
+        return self.root / _KEYS
+
+    def key_before(self, name: str, public: PublicKey) -> Path:
+        """Where a private key is kept after another took its place. name: "log" or "signer"."""
+        return self.keys_path / f"{name}-{public.key_id[:16]}.pem"
 
     def signer_key(self, passphrase: bytes | None = None) -> PrivateKey:
         """What bundles, evidence and certificates are signed with: a key in a file, or what ``sign`` runs."""
-        if command := self._stored().sign:
-            return commanded_key(command, read_public_key(self.root / _KEYS / "signer.pub.pem"))
-        return read_private_key(self.root / _KEYS / "signer.pem", passphrase=passphrase)
+        if command := self.sign:
+            return commanded_key(command, read_public_key(self.keys_path / "signer.pub.pem"))
+        return read_private_key(self.keys_path / "signer.pem", passphrase=passphrase)
 
     def open_log(self) -> AuditLog:
         """The audit log, ready for recording."""
+        self.share(self.log_path)
         return AuditLog.open(self.log_path, now=clock.utc_now)
+
+    def share(self, *places: Path) -> None:
+        """Let those read what was written whom the settings name beside the owner."""
+        if (mode := _MODES[self._stored().readers]) == PRIVATE_MODE:
+            return
+        for place in places:
+            if place.parent.parent == self.root:  # the folder of certificates, or of evidence
+                place.parent.chmod(folder_mode(mode))
+            share(place, mode)
 
     def desk(
         self,
         *,
         actor: str | None = None,
         with_key: bool = False,
-        policy: Policy | None = None,
+        policies: Policies | None = None,
         gate: Gate | None = None,
     ) -> Desk:
         """The desk for the requests in the log; only taking and finding requests by name needs the pseudonym key.
 
-        policy: the workspace's, if it has been read already. gate: what has to be shown before a request is fulfilled.
+        policies: the workspace's, if they have been read already. gate: what has to be shown before one is fulfilled.
         """
         has_key = with_key and self.pseudonym_key_path.exists()
         key = PseudonymKey.load(self.pseudonym_key_path) if has_key else None
         log = AuditLog(self.log_path, now=clock.utc_now)  # not repaired before somebody records: others only read
-        rules = policy or self.policy()
+        rules = policies or self.policies()
         return Desk(log, rules, actor=actor or self.actor, timezone=self.timezone, key=key, gate=gate)
 
 
@@ -315,9 +393,9 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     publish_checkpoint(log, log_key)
 
 
-def _settings(origin: str, policy: str, actor: str, timezone: str) -> Settings:
+def _settings(origin: str, policy: str, policies: Sequence[str], actor: str, timezone: str) -> Settings:
     """Settings as they were given; ValueError says which makes no sense."""
-    members = {"origin": origin, "policy": policy, "actor": actor, "timezone": timezone}
+    members = {"origin": origin, "policy": policy, "policies": [*policies], "actor": actor, "timezone": timezone}
     try:
         return from_toml(Settings, {"schema": "unlearnkit/workspace/v1", **members}, where="settings")
     except FormatError as err:

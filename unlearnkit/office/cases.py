@@ -3,7 +3,8 @@
 A pick is said in terms, all of which must hold::
 
     state=received   jurisdiction=eu   source=email   release=digits@1   decision=keep
-    due<2027-01-31   received>2026-12-31   open   closed   overdue   late   uncertified
+    policy=gdpr   assignee=support   due<2027-01-31   received>2026-12-31
+    open   closed   overdue   late   uncertified   unconfirmed
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from unlearnkit.compliance.policy.deadlines import Due
-from unlearnkit.compliance.requests.register import CLOSING, Request
-from unlearnkit.compliance.requests.steps import Event, Received
+from unlearnkit.compliance.requests.request import Request
+from unlearnkit.compliance.requests.steps import CLOSING, Event, Received
 from unlearnkit.compliance.view import LogView
 from unlearnkit.office.recorded import cleared_in, corrections_in
 from unlearnkit.records import read_day
@@ -63,13 +64,13 @@ class Case:
     @property
     def answered(self) -> date | None:
         """The day of the answer; None for what is open, was withdrawn, or is a duplicate."""
-        last = self.request.steps[-1]
+        last = self.request.current
         return last.on if last.event in CLOSING - {Event.WITHDRAWN} and not self.request.duplicate_of else None
 
     @property
     def was_answered_late(self) -> bool:
         """Whether the answer came after its day."""
-        return self.answered is not None and self.answered > self.request.respond.day
+        return self.request.late is not None and not self.request.duplicate_of
 
 
 def cases(view: LogView, today: date) -> tuple[Case, ...]:
@@ -99,11 +100,14 @@ _FLAGS: Mapping[str, Callable[[Case], bool]] = {
     "overdue": lambda case: case.is_overdue,
     "late": lambda case: case.is_overdue or case.was_answered_late,
     "uncertified": lambda case: not (case.certificates or case.is_cleared),
+    "unconfirmed": lambda case: bool(case.request.unconfirmed),
 }
 _WORDS: Mapping[str, Callable[[Case], Iterable[str | None]]] = {
     "state": lambda case: (case.state,),
-    "jurisdiction": lambda case: (case.received.jurisdiction,),
-    "source": lambda case: (case.received.source,),
+    "jurisdiction": lambda case: (case.request.jurisdiction,),
+    "source": lambda case: (case.request.source,),
+    "policy": lambda case: (case.received.policy, case.request.policy_digest[:12], case.request.policy_digest),
+    "assignee": lambda case: (case.request.assignee,),
     "release": lambda case: (item.release for item in case.certificates),
     "decision": lambda case: (str(item.decision) for item in case.certificates[-1:]),
 }
@@ -128,7 +132,7 @@ def pick(found: Iterable[Case], terms: Sequence[str], *, everything: bool = Fals
     """
     split = [term.strip() for text in terms for term in text.split(",") if term.strip()]
     tests = [_test(term) for term in split]
-    if not everything and not any(term.startswith(("state", "closed", "late")) for term in split):
+    if not everything and not any(term.startswith(("state", "closed", "late", "unconfirmed")) for term in split):
         tests.append(_FLAGS["open"])
     return tuple(case for case in found if all(test(case) for test in tests))
 
@@ -173,7 +177,7 @@ SORTS: Mapping[str, Callable[[Case], tuple[object, ...]]] = {
     "received": lambda case: (case.request.received,),
     "state": lambda case: (case.state,),
     "jurisdiction": lambda case: (case.received.jurisdiction or "",),
-    "source": lambda case: (case.received.source,),
+    "source": lambda case: (case.request.source,),
 }
 """By what cases are sorted; within that, in the order in which they came."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import require_bundle_of
@@ -22,9 +23,9 @@ from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.certified import Certified
 from unlearnkit.office.clearing import ClearingSteps
 from unlearnkit.office.filing import certificate_name, finish, keep, require_free
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.recorded import RecordedCertificate, recorded_certificates
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
-from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.certificate_file import (
     CertificateFile,
@@ -49,8 +50,9 @@ class CertificateSteps(ClearingSteps):
             file: The evidence.
             bundle: What it is about.
         """
-        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_evidence(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+        raw = read_bounded(Path(file), MAX_DOCUMENT)
+        keys = self.trust_in(sha256_hex(raw)).keys(Role.CERTIFICATE_SIGNER)
+        return verify_evidence(raw, where=str(file), keys=keys, bundle=bundle)
 
     def open_replay(self, file: Path | str, bundle: Bundle) -> SignedReplay:
         """The signed replay of a bundle in a file, by somebody trusted; raises as `verify_signed_replay` does.
@@ -59,8 +61,9 @@ class CertificateSteps(ClearingSteps):
             file: What `audit_replay` has signed.
             bundle: What it is about.
         """
-        keys = self.trust().keys(Role.CERTIFICATE_SIGNER)
-        return verify_signed_replay(read_bounded(Path(file), MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle)
+        raw = read_bounded(Path(file), MAX_DOCUMENT)
+        keys = self.trust_in(sha256_hex(raw)).keys(Role.CERTIFICATE_SIGNER)
+        return verify_signed_replay(raw, where=str(file), keys=keys, bundle=bundle)
 
     def certify(
         self,
@@ -102,7 +105,7 @@ class CertificateSteps(ClearingSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        log, view, policy = self.open_log(), self.view(), self.policy()
+        log, view, policy = self.open_log(), self.view(), self.policy_of(names)
         opened = self._chosen(names, release, bundle, view)
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():
@@ -123,6 +126,7 @@ class CertificateSteps(ClearingSteps):
         )
         file, missing = CertificateFile(envelope=made.raw), max(0, policy.signing.threshold - 1)
         finish(path, file, made.entry, log=log, key=log_key, view=view)
+        self.share(path)
         return Certified(certificate=made.certificate, digest=file.digest, path=path, missing=missing, entry=made.entry)
 
     def certificates(self) -> tuple[RecordedCertificate, ...]:

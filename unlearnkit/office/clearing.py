@@ -10,13 +10,13 @@ from pathlib import Path
 
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.whereabouts import People, people_of
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
 from unlearnkit.office.certified import Certified
 from unlearnkit.office.filing import FOLDER, finish, first_of, keep, require_free
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.releases import ReleaseNamed, ReleaseSteps, release_id
-from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.absence import Absence
 from unlearnkit.verifier.certificate_file import CertificateFile
 from unlearnkit.verifier.issue_absence import certify_absence, held_before
@@ -92,7 +92,7 @@ class ClearingSteps(ReleaseSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        log, view, policy = self.open_log(), self.view(), self.policy()
+        log, view, policy = self.open_log(), self.view(), self.policy_of(names)
         was = self._before(view, names, None if kind is None else CertificateKind(kind), before)
         path = self.certificates_path if out is None else Path(out)
         if out is None or path.is_dir():
@@ -111,6 +111,7 @@ class ClearingSteps(ReleaseSteps):
         )
         file, missing = CertificateFile(envelope=made.raw), max(0, policy.signing.threshold - 1)
         finish(path, file, made.entry, log=log, key=log_key, view=view)
+        self.share(path)
         return Certified(certificate=made.certificate, digest=file.digest, path=path, missing=missing, entry=made.entry)
 
     def _before(

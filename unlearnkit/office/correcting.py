@@ -20,10 +20,10 @@ from unlearnkit.estimation import Prediction
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.office.certificates import CertificateSteps
 from unlearnkit.office.filing import finish, first_of, keep, require_free
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.recorded import corrections_in
 from unlearnkit.office.releases import ReleaseNamed, only, release_id
 from unlearnkit.office.serving import require_place, writer
-from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.certificate import Outcome
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
 from unlearnkit.verifier.correction import CorrectionCertificate
@@ -88,7 +88,7 @@ class CorrectionSteps(CertificateSteps):
         """
         names = [id_of(request) for request in requests]
         signer, log_key = self.signer_key(self.passphrase), self.log_key(self.passphrase)
-        view, log, target, policy = self.view(), self.open_log(), Path(out), self.policy()
+        view, log, target, policy = self.view(), self.open_log(), Path(out), self.policy_of(names)
         found = self._meant(names, release, view)
         bundle = self.bundle_of(found, view=view)
         path = self.certificates_path if certificate is None else Path(certificate)
@@ -116,6 +116,7 @@ class CorrectionSteps(CertificateSteps):
         )
         file = CertificateFile(envelope=made.raw)
         finish(path, file, made.entry, log=log, key=log_key, view=view)
+        self.share(path, target)
         return CorrectedModel(
             certificate=made.certificate,
             digest=file.digest,

@@ -137,13 +137,14 @@ class CountersigningSteps(CorrectionSteps):
             missing = max(0, waiting.threshold - len(waiting.keys) - (signer is not None))
             entry = None if missing else record(file)
         finish(path, file, entry, log=self.open_log(), key=log_key, view=view)
+        self.share(path)
         return Certified(certificate=waiting.certificate, digest=file.digest, path=path, missing=missing, entry=entry)
 
     def _waiting(self, path: Path) -> _Waiting:
         where = str(path)
         parse = _PARSERS.get(recognise(path), parse_certificate)
         file = parse_certificate_file(read_bounded(path, MAX_DOCUMENT), where=where)
-        certificate, keys = trusted_signers(file.envelope, self.trust(), where=where, parse=parse)
+        certificate, keys = trusted_signers(file.envelope, self.trust_in(file.digest), where=where, parse=parse)
         if certificate.log != self.origin:
             raise RefusedError(f"{where} is for the log {certificate.log}, this workspace has {self.origin}")
         return _Waiting(path, file, certificate, keys)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from unlearnkit.compliance.policy.policy import OWN_LOSS, Ending, Policy
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import Acted, Event, Extended, Fulfilled, Received, Refused, Shown
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import Sender

@@ -12,6 +12,7 @@ from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.office.cases import Case, cases, is_due_soon, summarise
+from unlearnkit.office.outlook import Outlook
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.report.figures import number
 from unlearnkit.report.register import (
@@ -20,6 +21,7 @@ from unlearnkit.report.register import (
     Joint,
     LateAnswer,
     LateRecord,
+    OutlookRow,
     RegisterPage,
     ReleaseRow,
     render_register,
@@ -124,15 +126,17 @@ class _Known:
     standing: str | None
     joint: tuple[Joint, ...] = ()
     why_not: str = ""
+    outlook: tuple[OutlookRow, ...] = ()
+    audited: str = ""
 
 
 def _release(office: Workspace, release: Release, found: Iterable[Case]) -> ReleaseRow:
     known = _known(office, release) if release.is_in_force else _Known(None)
     asked = [case.request.steps[0].index for case in found if not case.is_closed]
-    life = f"in force since {release.registered}"
+    life = f"In force since {release.registered}"
     if not release.is_in_force:
         after = f", replaced by {release.replaced_by}" if release.replaced_by else ""
-        life = f"in use from {release.registered} to {release.retired}{after}"
+        life = f"In use from {release.registered} to {release.retired}{after}"
     return ReleaseRow(
         id=release.id,
         life=life,
@@ -141,12 +145,14 @@ def _release(office: Workspace, release: Release, found: Iterable[Case]) -> Rele
         standing=known.standing,
         why_not=known.why_not,
         joint=known.joint,
+        outlook=known.outlook,
+        audited=known.audited,
     )
 
 
 def _known(office: Workspace, release: Release) -> _Known:
     try:
-        standing = office.standing(release)
+        standing, outlook = office.standing(release), office.outlook(release)
     except UnlearnkitError as err:
         return _Known(None, why_not=str(err))
     joint = tuple(
@@ -159,7 +165,33 @@ def _known(office: Workspace, release: Release) -> _Known:
         )
         for change in standing.changes
     )
-    return _Known(f"{len(standing.people)} of {standing.units} people", joint)
+    return _Known(
+        standing=f"{len(standing.people) or 'Nobody'} of {standing.units} people",
+        joint=joint if standing.people else (),
+        outlook=tuple(_outlook(office, outlook)),
+        audited="" if outlook.audited is None else str(outlook.audited),
+    )
+
+
+def _outlook(office: Workspace, outlook: Outlook) -> Iterator[OutlookRow]:
+    for item in outlook.probes:
+        half, few = (
+            _least(item.tolerated.median, item.converges.median),
+            _least(item.tolerated.few, item.converges.few),
+        )
+        days = [outlook.until(more, office.today) for more in (half, few)]
+        yield OutlookRow(
+            probe=item.probe,
+            more="everybody" if half is None else str(half),
+            until=str(days[0] or ""),
+            surely="everybody" if few is None else str(few),
+            surely_until=str(days[1] or ""),
+        )
+
+
+def _least(*reaches: int | None) -> int | None:
+    """What comes first; None is everybody."""
+    return min((reach for reach in reaches if reach is not None), default=None)
 
 
 def _accounts(view: LogView) -> Iterator[AccountRow]:

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
 from unlearnkit.bundle import Bundle, PseudonymKey
+from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
-from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Role
-from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
+from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
+from unlearnkit.compliance.policy.trust import TrustStore
+from unlearnkit.compliance.releases.outlook import Strangers, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
 from unlearnkit.compliance.releases.standing import require_bundle_of, require_kept_promises, standing_set
 from unlearnkit.compliance.releases.whereabouts import people_of, remember, whereabouts
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import FormatError, RefusedError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
+from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.purging import require_present_names
-from unlearnkit.office.steps import Asked, RequestSteps, id_of
+from unlearnkit.office.steps import RequestSteps
 from unlearnkit.records import to_json
 
 ReleaseNamed = Release | str
@@ -70,29 +74,6 @@ class Standing:
         return len(self.people) / self.units
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """How long a release lasts, by prediction; nothing is certified.
-
-    people: how many stand. asked: how many asked since it is in use, for so many ``days``. audited: the most people
-    whom the policy's audit leaves out together; None: it plans none. probes: the aggregate ones of the policy.
-    """
-
-    release: str
-    people: int
-    asked: int
-    days: int
-    audited: int | None
-    probes: tuple[ProbeOutlook, ...]
-    strangers: Strangers | None
-
-    def until(self, more: int | None, today: date) -> date | None:
-        """The day on which so many more have asked, at the rate so far; None: never, as far as that tells."""
-        if more is None or not self.asked:
-            return None
-        return today + timedelta(days=min(more * self.days // self.asked, 36500))
-
-
 @dataclass(frozen=True)
 class ReleaseSteps(RequestSteps):
     """What is done with releases, as `RequestSteps` is for requests; the same words mean the same."""
@@ -105,9 +86,17 @@ class ReleaseSteps(RequestSteps):
             err.hint = err.hint or REPAIR
             raise
 
+    def trust_in(self, digest: str, view: LogView | None = None) -> TrustStore:
+        """Whose signatures count on what has this digest: now, or when the log recorded it. view: if it was read."""
+        store = self.trust()
+        return (view or self.view()).trusted(store, digest) if store.has_ended else store
+
     def open_bundle(self, bundle: Bundle | Path | str) -> Bundle:
         """A bundle that somebody signed whom the workspace trusts; raises as `Bundle.open` does."""
-        trusted = self.trust().keys(Role.SKETCH_SIGNER)
+        place = bundle.path if isinstance(bundle, Bundle) else Path(bundle)
+        manifest = place / MANIFEST
+        digest = file_sha256_hex(manifest) if manifest.is_file() else ""
+        trusted = self.trust_in(digest).keys(Role.SKETCH_SIGNER)
         if isinstance(bundle, Bundle):
             if {key.key_id for key in trusted} & set(bundle.signers):
                 return bundle
@@ -241,44 +230,10 @@ class ReleaseSteps(RequestSteps):
         require_bundle_of(found, opened)
         people = tuple(who for who in standing_set(view.register, opened) if who not in found.without)
         changes = tuple(
-            _joint(opened.probe(name), people, rules.tolerances[name]) for name in _aggregate(opened, rules.probes)
+            _joint(opened.probe(name), people, rules.tolerances[name]) for name in aggregate(opened, rules.probes)
         )
         spread = strangers(opened, rules.tolerances.get(OWN_LOSS))
         return Standing(people=people, units=len(opened.units), changes=changes, strangers=spread)
-
-    def outlook(self, release: ReleaseNamed, bundle: Bundle | Path | str | None = None) -> Outlook:
-        """How many more people can be answered without retraining, and until when, by prediction from the bundle alone.
-
-        Args:
-            release: Which.
-            bundle: The one that was registered with it; None: where it lay then.
-
-        Raises:
-            VerificationError: It is another bundle.
-            RefusedError: Who is in the bundle cannot be told: its pseudonyms are made with another key.
-            UnknownNameError: There is no such release, or the policy names a probe that the bundle does not have.
-        """
-        opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
-        view, policy = self.view(), self.policy()
-        found, rules = view.registry.get(release_id(release)), policy.certificate
-        audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods
-        require_bundle_of(found, opened)
-        people = set(standing_set(view.register, opened))
-        standing = [place for place, unit in enumerate(opened.units) if unit in people]
-        return Outlook(
-            release=found.id,
-            people=len(standing),
-            asked=len(requests_since(view, found)),
-            days=max(1, (self.today - found.registered).days),
-            audited=max((stratum.most for stratum in policy.audit.strata), default=None),
-            probes=tuple(
-                probe_outlook(
-                    opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing, audited=audited
-                )
-                for name in _aggregate(opened, rules.probes)
-            ),
-            strangers=strangers(opened, rules.tolerances.get(OWN_LOSS)),
-        )
 
     def _record_release(self, body: ReleaseBody, prepare: Callable[[LogView], None] | None = None) -> Release:
         """Decide on what the log says while no other writer records, then record."""
@@ -326,7 +281,7 @@ def requests_since(view: LogView, release: Release) -> tuple[Request, ...]:
     )
 
 
-def _aggregate(bundle: Bundle, probes: Sequence[str]) -> list[str]:
+def aggregate(bundle: Bundle, probes: Sequence[str]) -> list[str]:
     """Those that are about everybody together."""
     return [name for name in probes if name != bundle.manifest.own_loss]
 

@@ -21,14 +21,15 @@ from unlearnkit.compliance.log.tiles import export_tiles
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.requests.erasure import destroy_key, purge
 from unlearnkit.compliance.requests.receipt import make_receipts
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
-from unlearnkit.office.countersigning import CountersigningSteps
+from unlearnkit.office.intake import Asked, id_of
+from unlearnkit.office.keys import KeySteps
+from unlearnkit.office.outlook import OutlookSteps
 from unlearnkit.office.purging import Purging, people_at_hand, purging
 from unlearnkit.office.releases import ReleaseNamed, only
 from unlearnkit.office.sketches import SketchSteps
-from unlearnkit.office.steps import Asked, id_of
 from unlearnkit.verifier.examination import Verification, verify
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(CountersigningSteps, SketchSteps):
+class Workspace(OutlookSteps, SketchSteps, KeySteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:

@@ -7,8 +7,9 @@ the one that is claimed; the exact decimals are in the ``value`` attributes.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
@@ -31,6 +32,7 @@ _DIGITS, _MOST_DIGITS = 3, 7  # significant ones of the largest epsilon, and of 
 _BAND = 2  # asymptotic standard errors to either side of a curve
 _LARGEST_POWER = 300  # of ten, in any number of a certificate: they come from float64
 _EXACT = 1000  # digits with which sums of such numbers are exact
+_AT_MOST = re.compile(r"by ([0-9.]+) at most")
 _PLAIN = (-9, 9)  # powers of ten between which a number is printed without one
 
 
@@ -44,9 +46,13 @@ class Verified(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RequestDates:
-    """The days of a request, from the log: of receipt; until when an answer is due; None while it is open: closed."""
+    """The days of a request, from the log: of receipt; until when an answer is due; None while it is open: closed.
+
+    subject: pseudonym of who made it.
+    """
 
     id: str
+    subject: str
     received: date
     due: date
     closed: date | None
@@ -68,10 +74,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimView:
-    """A claim, ready to be printed. counts: how many elements stay within the tolerance, exceed it, or may."""
+    """A claim, ready to be printed. counts: how many elements stay within the tolerance, exceed it, or may.
+
+    part, parts: what its elements are called.
+    """
 
     claim: Claim
     id: str
+    part: str
+    parts: str
     tolerance: Decimal | None
     largest: tuple[Row, ...]
     rest: tuple[Row, ...]
@@ -93,22 +104,27 @@ def render_report(
     digest: str,
     unchecked: Sequence[str] = (),
     dates: Sequence[RequestDates] = (),
+    controller: str = "",
 ) -> str:
     """The page, as HTML 5. checks: names of those that passed, and what they found. unchecked: what nobody looked at.
 
     file: the certificate's. digest: of its envelope. dates: of its requests, where the log is at hand.
+    controller: who answers for the model, where the workspace says so.
     FormatError for a certificate that cannot be printed: a policy that is none, numbers beyond float64, a curve that
     does not fit its claim. Verified ones can be.
     """
     _require_printable(certificate)
     policy = parse_policy(certificate.policy.encode(), where="the certificate's policy")
     own_first = sorted(certificate.claims, key=lambda claim: not claim.people)
-    views = [_view(claim, f"claim-{n}", policy) for n, claim in enumerate(own_first, 1)]
+    names = {item.subject: item.id for item in dates}
+    views = [_view(claim, f"claim-{n}", policy, names) for n, claim in enumerate(own_first, 1)]
     given = {"certificate": certificate, "checks": checks, "verified": verified, "file": file, "digest": digest}
     return _environment().get_template("report.html").render(
         **given,
         unchecked=unchecked,
         dates=dates,
+        names=names,
+        controller=controller,
         policy=policy,
         views=views,
         evidence=sorted({digest for claim in certificate.claims for digest in claim.evidence}),
@@ -125,6 +141,7 @@ def _environment() -> Environment:
     made.filters = {
         **made.filters,
         "percent": lambda share: f"{(Decimal(share) * 100).normalize():f} %",
+        "told": _told,
         "number": lambda value: "not known" if value == UNKNOWN else number(float(value)),
     }
     return made
@@ -163,10 +180,23 @@ def _assumptions(certificate: Certificate) -> list[tuple[str, tuple[str, ...]]]:
     return [(text, () if len(probes) == len(certificate.claims) else probes) for text, probes in resting.items()]
 
 
-def _view(claim: Claim, name: str, policy: Policy) -> ClaimView:
+def _told(reason: str, names: Mapping[str, str]) -> str:
+    """A reason for readers: people by their requests, and what is at most so much rounded up to three digits."""
+    for subject, request in names.items():
+        reason = reason.replace(f" of {subject[:8]}:", f" of {request}:")
+    return _AT_MOST.sub(lambda found: f"by {_rounded_up(Decimal(found[1]))} at most", reason)
+
+
+def _rounded_up(value: Decimal) -> str:
+    unit = Decimal(1).scaleb(value.adjusted() - _DIGITS + 1)
+    rounded = value.quantize(unit, ROUND_CEILING)
+    return str(value) if len(str(value)) <= len(_text(rounded)) else _text(rounded)
+
+
+def _view(claim: Claim, name: str, policy: Policy, names: Mapping[str, str]) -> ClaimView:
     tolerance = policy.certificate.tolerances.get(claim.probe)
     with localcontext(prec=_EXACT):
-        rows = list(_rows(claim))
+        rows = list(_rows(claim, names))
         moves = [abs(Decimal(p) - Decimal(b)) for p, b in zip(claim.predicted, claim.base, strict=True)]
         counts = _counts(claim, moves, tolerance)
     order = sorted(range(len(rows)), key=lambda i: (-moves[i], i))
@@ -174,6 +204,8 @@ def _view(claim: Claim, name: str, policy: Policy) -> ClaimView:
     return ClaimView(
         claim=claim,
         id=name,
+        part="person" if claim.people else "element",
+        parts="people" if claim.people else "elements",
         tolerance=tolerance,
         largest=tuple(shown[:_LARGEST]),
         rest=tuple(shown[_LARGEST : _LARGEST + _MOST_ROWS]),
@@ -196,7 +228,14 @@ def _counts(claim: Claim, moves: Sequence[Decimal], tolerance: Decimal | None) -
     return within, beyond, len(moves) - within - beyond
 
 
-def _rows(claim: Claim) -> Iterator[Row]:
+def _element(claim: Claim, place: int, names: Mapping[str, str]) -> str:
+    """A person by their request, or else by the begin of their pseudonym; other elements by place."""
+    if claim.people:
+        return names.get(claim.people[place], claim.people[place][:8])
+    return ", ".join(str(k) for k in np.unravel_index(place, claim.shape))
+
+
+def _rows(claim: Claim, names: Mapping[str, str]) -> Iterator[Row]:
     """Rounded to one place for the whole claim; epsilon grows by what the rounding of the others takes away."""
     numbers = list(zip(claim.base, claim.predicted, claim.epsilon, strict=True))
     place = _last_place([(Decimal(b), Decimal(p), Decimal(e)) for b, p, e in numbers])
@@ -207,7 +246,7 @@ def _rows(claim: Claim) -> Iterator[Row]:
         change = near - begin  # what is printed adds up
         lost = max(abs(near - predicted), abs(change - (predicted - base)))
         yield Row(
-            element=", ".join(str(k) for k in np.unravel_index(i, claim.shape)),
+            element=_element(claim, i, names),
             base=_text(begin),
             predicted=_text(near),
             change=_text(change, signed=True),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.workspace import WorkspaceFiles
+from unlearnkit.errors import UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.report.absence import render_absence
 from unlearnkit.report.correction import render_correction
@@ -75,7 +76,9 @@ def certificate_page(
         raise ValueError("--log and --evidence take --bundle: numbers are recomputed from that")
     store = trust_at_hand(trust)
     if store is not None:
-        found = verify_signed_certificate(raw, where=where, trust=store)
+        digest = parse_certificate_file(raw, where=where).digest
+        signed = partial(verify_signed_certificate, raw, where=where)
+        found = Materials.at_hand(trust=store).signed(digest, lambda trust: signed(trust=trust))
         return _page(file, raw, found.certificate, Verified.SIGNATURE, found)
     envelope = parse_envelope(parse_certificate_file(raw, where=where).envelope, where=where)
     certificate = parse_certificate(envelope.unverified_payload, where=where)
@@ -138,8 +141,19 @@ def _dates(certificate: Certificate, beside: Materials) -> Iterator[RequestDates
         return
     for name in certificate.requests:
         request = view.register.get(name)
-        closed = request.steps[-1].on if request.is_closed else None
-        yield RequestDates(name, request.received, request.respond.day, closed)
+        closed = request.current.on if request.is_closed else None
+        yield RequestDates(name, request.subject, request.received, request.respond.day, closed)
+
+
+def _controller(log: str) -> str:
+    """Who keeps a log, if it is that of the workspace around, and that says so."""
+    workspace = WorkspaceFiles.nearest()
+    if workspace is None or workspace.origin != log:
+        return ""
+    try:
+        return workspace.sender().name
+    except UnknownNameError:
+        return ""
 
 
 def _page(
@@ -159,5 +173,6 @@ def _page(
         digest=document_digest(raw, where=file.name),
         unchecked=unchecked,
         dates=tuple(dates),
+        controller=_controller(certificate.log),
     )
     return Page(html=html, extent=extent, checks=checks)

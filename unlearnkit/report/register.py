@@ -62,8 +62,25 @@ class Joint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutlookRow:
+    """How many more people a release can answer without a new training, in a probe; numbers and days as texts.
+
+    more, until: in half of all orders in which people can ask. surely, surely_until: in 95 % of them.
+    """
+
+    probe: str
+    more: str
+    until: str
+    surely: str
+    surely_until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleaseRow:
-    """A release. standing: who was answered without retraining, of how many; None where that cannot be told: why."""
+    """A release. standing: who was answered without retraining, of how many; None where that cannot be told: why.
+
+    audited: how many people together our policy audits.
+    """
 
     id: str
     life: str
@@ -72,6 +89,8 @@ class ReleaseRow:
     standing: str | None
     why_not: str
     joint: tuple[Joint, ...]
+    outlook: tuple[OutlookRow, ...] = ()
+    audited: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,13 +7,15 @@ other readers disagree about carriage returns, spare base64 bits and repeated si
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import IntEnum
 
 from unlearnkit.canonical import decode_base64, encode_base64
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError
 from unlearnkit.signing.keys import Algorithm, PrivateKey, PublicKey
+from unlearnkit.signing.validity import ALWAYS, Validity
 
 MAX_SIGNATURES = 64
 """Signature lines in one note; readers must take at least 16."""
@@ -22,6 +24,7 @@ MAX_NOTE = 2**16
 
 _DASH = "\N{EM DASH} "
 _TIME_BYTES, _SIGNATURE_BYTES = 8, 64
+_LATEST = 253_402_300_799  # the end of the year 9999, the last that a datetime holds
 
 
 class NoteKind(IntEnum):
@@ -33,11 +36,23 @@ class NoteKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoteKey:
-    """A named public key, what a vkey line says. Made by `parse_vkey` and `note_key`."""
+    """A named public key, what a vkey line says. Made by `parse_vkey` and `note_key`.
+
+    validity: when cosignatures by it were made that count. others: keys of that name that count as well, while one
+    takes the place of the other. retired: those that did, and count only for what a key that counts has signed since.
+    """
 
     name: str
     kind: NoteKind
     public: PublicKey
+    validity: Validity = ALWAYS
+    others: tuple[NoteKey, ...] = ()
+    retired: tuple[NoteKey, ...] = ()
+
+    @property
+    def ever(self) -> NoteKey:
+        """The same, with those that are retired: for what is held to a newer signature."""
+        return replace(self, others=(*self.others, *self.retired))
 
     @property
     def key_id(self) -> bytes:
@@ -78,13 +93,22 @@ class Cosignature:
     witness: NoteKey
     time: int
 
+    @property
+    def counts(self) -> bool:
+        """Whether the witness's key did, then."""
+        return self.witness.validity.covers(datetime.fromtimestamp(min(self.time, _LATEST), UTC))
+
 
 @dataclass(frozen=True, slots=True)
 class VerifiedNote:
-    """text: the signed text with its final newline. cosignatures: those of known witnesses, in order."""
+    """text: the signed text with its final newline. cosignatures: those of known witnesses, in order.
+
+    keys: those of the log that signed it.
+    """
 
     text: str
     cosignatures: tuple[Cosignature, ...]
+    keys: tuple[PublicKey, ...]
 
 
 def note_key(name: str, public: PublicKey, *, kind: NoteKind = NoteKind.SIGNATURE) -> NoteKey:
@@ -111,12 +135,15 @@ def parse_vkey(line: str, *, where: str) -> NoteKey:
     return key
 
 
-def sign_note(text: str, *, name: str, signer: PrivateKey) -> bytes:
-    """A note with one signature. ValueError for text that does not end in a newline or has control characters."""
+def sign_note(text: str, *, name: str, signer: PrivateKey, also: Sequence[PrivateKey] = ()) -> bytes:
+    """A note, signed by ``signer``, and with all the keys ``also``, under the same name.
+
+    ValueError for text that does not end in a newline or has control characters.
+    """
     if not _is_text(text):
         raise ValueError("the text of a note must end in a newline and have no other control characters")
-    key = note_key(name, signer.public)
-    return _encode(Note(text, (NoteSignature(name, key.key_id, signer.sign(text.encode())),)))
+    keys = [(note_key(name, each.public), each) for each in (signer, *also)]
+    return _encode(Note(text, tuple(NoteSignature(name, key.key_id, by.sign(text.encode())) for key, by in keys)))
 
 
 def cosign_note(raw: bytes, *, where: str, log: NoteKey, name: str, signer: PrivateKey, time: int) -> bytes:
@@ -179,18 +206,28 @@ def verify_note(
         raise ValueError("the log's key must be of type 1, those of witnesses of type 4")
     note = parse_note(raw, where=where)
     found = {_identity(signature): signature for signature in note.signatures}
-    if (own := found.get(_identity(log))) is None:
-        raise SignatureError(f"{where} has no signature by {log.name} with key id {log.key_id.hex()}")
-    _check(log, own.value, note.unverified_text.encode(), where)
+    own = [key for key in (log, *log.others) if _identity(key) in found]
+    if not own:
+        ids = " or ".join(key.key_id.hex() for key in (log, *log.others))
+        raise SignatureError(f"{where} has no signature by {log.name} with key id {ids}", hint=_retired(log, found))
+    for key in own:
+        _check(key, found[_identity(key)].value, note.unverified_text.encode(), where)
     known = {_identity(witness): witness for witness in witnesses}
-    cosignatures = tuple(
+    verified = [
         _verify_cosignature(known[identity], signature.value, note.unverified_text, where)
         for identity, signature in found.items()
         if identity in known
-    )
+    ]
+    cosignatures = tuple(item for item in verified if item.counts)
     if (count := len({cosignature.witness.public for cosignature in cosignatures})) < quorum:
         raise ThresholdError(f"{where} has too few cosignatures of known witnesses: got {count}, expected {quorum}")
-    return VerifiedNote(note.unverified_text, cosignatures)
+    return VerifiedNote(note.unverified_text, cosignatures, tuple(key.public for key in own))
+
+
+def _retired(log: NoteKey, found: Collection[tuple[str, bytes]]) -> str:
+    if not any(_identity(key) in found for key in log.retired):
+        return "if the log has a new key since, who keeps it gives you its vkey"
+    return "it is signed with a key that has ended: such a one counts only for what its log has under a newer key"
 
 
 def _verify_cosignature(witness: NoteKey, value: bytes, text: str, where: str) -> Cosignature:

@@ -6,7 +6,7 @@ update that a hook follows, are another training run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,12 +44,12 @@ _OF_EVERY_OPTIMIZER = {
 }
 
 
-def refuse_hooks(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def refuse_hooks(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     """RecipeError that names every hook on gradients or updates."""
     found = [
         *(hook for name, p in model.named_parameters() for hook in _hooks(p, _OF_PARAMETERS, f"parameter {name!r}")),
         *(hook for name, m in model.named_modules() for hook in _hooks(m, _OF_MODULES, _module(name))),
-        *_hooks(optimizer, _OF_OPTIMIZERS, "the optimizer"),
+        *(hook for optimizer in optimizers for hook in _hooks(optimizer, _OF_OPTIMIZERS, "the optimizer")),
         *_hooks(torch_module, _OF_EVERY_MODULE, "every module"),
         *_hooks(torch_optimizer, _OF_EVERY_OPTIMIZER, "every optimizer"),
     ]

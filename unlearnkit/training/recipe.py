@@ -9,20 +9,20 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.names import normal_name
 from unlearnkit.training.adapters import lightning, transformers
+from unlearnkit.training.averages import Average
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
 from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
 from unlearnkit.training.models import uncompiled, verify_function, verify_model
-from unlearnkit.training.optimizers import Group, group_names, rule_class
+from unlearnkit.training.optimizers import Group, Optimizers, as_one, each_of, read_groups, verify_whole_norm
 from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.recorder import Recorder
 from unlearnkit.training.recording import Recording
@@ -51,7 +51,8 @@ class Recipe:
         model: with its initial weights; the recipe keeps a copy, so it may be trained meanwhile.
         loss: ``loss(model, batch) -> [B]``, one loss per example; with ``reduction="tokens"`` also how many tokens each
             sums over: ``-> [B], [B]``.
-        optimizer: a fresh ``torch.optim.SGD``, ``Adam`` or ``AdamW``, or ``unlearnkit.Adam``: read for its settings.
+        optimizer: a fresh ``torch.optim.SGD``, ``AdamW`` or other, or ``unlearnkit.Adam``: read for its settings.
+            Several, each with parameters of its own, step together.
         data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
         units: who owns each example (None: nobody).
         epochs: how often the data is gone through.
@@ -72,8 +73,9 @@ class Recipe:
         order: explicit ``[epochs, examples per epoch]`` indices, instead of the seed.
         drop_last: leave a smaller last batch of each epoch out.
         lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
-            scheduler on the optimizer.
+            scheduler on the optimizer, or a list of them on several.
         lr_interval: a scheduler advances each "step" or "epoch".
+        average: what is probed is an average of the weights over the steps (EMA, SWA).
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
             step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
         allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
@@ -105,7 +107,7 @@ class Recipe:
     name: str
     model: nn.Module
     loss: Loss
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizers
     data: MapDataset | tuple[Tensor, ...]
     units: Sequence[str | int | None]
     epochs: int | None = None
@@ -122,6 +124,7 @@ class Recipe:
     drop_last: bool = False
     lr_schedule: Schedule = None
     lr_interval: Interval = "step"
+    average: Average | None = None
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
     coupled: Literal["refuse", "accept"] = "refuse"
@@ -129,11 +132,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", uncompiled(self.model))
+        object.__setattr__(self, "optimizer", as_one(self.optimizer))
         verify_settings(vars(self))
         verify_model(self.model)
         verify_function(self.loss, "loss")
         verify_probes(self.probes)
-        refuse_hooks(self.model, self.optimizer)  # copies of parameters have none any more
+        refuse_hooks(self.model, each_of(self.optimizer))  # copies of parameters have none any more
         # Read everything once, so that a recipe that exists is a recipe that can be run.
         object.__setattr__(self, "recorded", self.recording)
         _ = self.unit_names, self.steps, self.groups
@@ -285,38 +289,22 @@ class Recipe:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The optimizer's parameter groups with the numbers of every step."""
-        kind = rule_class(self.optimizer)
-        groups = []
-        for number, parameters in enumerate(group_names(self.optimizer, self.model)):
-            rules = {kind.of(settings[number]) for settings in self.settings}
-            if len(rules) > 1:
-                message = f"lr_schedule switches momentum or weight_decay of group {number} on or off during the run"
-                raise RecipeError(message, hint="let them be zero at every step, or at none")
-            rule = rules.pop()
-            schedule = tuple(rule.scalars(settings[number], step) for step, settings in enumerate(self.settings))
-            groups.append(Group(parameters, rule, schedule))
-        self._verify_whole_norm({name for group in groups for name in group.parameters})
-        if not any(group.parameters for group in groups):
-            message = "optimizer holds no parameter that requires a gradient, so nothing would be trained"
-            raise RecipeError(message, hint="thaw some: parameter.requires_grad_(True)")
-        return tuple(groups)
-
-    def _verify_whole_norm(self, trained: set[str]) -> None:
-        others = [n for n, p in self.model.named_parameters() if p.requires_grad and n not in trained]
-        if others and self.clip_grad_norm is not None:
-            message = f"clip_grad_norm: parameters that no optimizer holds have gradients: {', '.join(others)}"
-            raise RecipeError(message, hint="freeze them, so that the norm is that of what is trained")
+        groups = read_groups(as_one(self.optimizer), self.model, self.settings, self.average)
+        if self.clip_grad_norm is not None:
+            verify_whole_norm(groups, self.model)
+        return groups
 
     @cached_property
     def settings(self) -> Sequence[Sequence[Mapping[str, Any]]]:
         """The optimizer's settings at each step, as torch keeps them: ``[steps][groups]``."""
         if self.recording is not None:
-            return verified_settings([step.settings for step in self.recording.steps], self.optimizer)
+            return verified_settings([step.settings for step in self.recording.steps], as_one(self.optimizer))
         epochs, interval = self.epochs or 1, self.lr_interval
         if self.epochs is None and interval == "epoch":
             raise RecipeError('lr_interval="epoch" with batches, which have no epochs', hint='use lr_interval="step"')
         per_epoch = self.steps // epochs
-        return play(self.optimizer, self.lr_schedule, epochs=epochs, steps_per_epoch=per_epoch, interval=interval)
+        one = as_one(self.optimizer)
+        return play(one, self.lr_schedule, epochs=epochs, steps_per_epoch=per_epoch, interval=interval)
 
     @property
     def own_loss(self) -> str:
@@ -378,6 +366,7 @@ class Recipe:
             "accumulate": self.recording and self.recording.accumulate,
             "collate_fn": self.collate_fn and function_digest(self.collate_fn),
             "reduction": self.reduction if self.reduction != "mean" else None,
+            "average": self.average and True,
             "clip_grad_norm": self.clip_grad_norm,
             "clip_grad_value": self.clip_grad_value,
         }

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,6 +17,7 @@ from unlearnkit.training.adapters.lightning import Riding
 from unlearnkit.training.adapters.transformers import RecorderCallback
 from unlearnkit.training.batches import Array
 from unlearnkit.training.models import uncompiled
+from unlearnkit.training.optimizers import Optimizers, each_of
 from unlearnkit.training.randomness import RandomState
 from unlearnkit.training.recording import RecordedBatch, RecordedStep, Recording, checksums, gradient_norm
 from unlearnkit.training.sampling import tell
@@ -106,12 +106,12 @@ class Recorder:
         self._state = RandomState.now(self._state)
         self._batches.append(RecordedBatch(np.asarray(indices, dtype=np.int64), self._state))
 
-    def step(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def step(self, model: nn.Module, optimizer: Optimizers) -> None:
         """A step is done: call this after ``optimizer.step()``, before a scheduler changes the rate.
 
         Args:
             model: as it is after the step.
-            optimizer: with the settings, and its parameters the gradients, of the step.
+            optimizer: with the settings, and its parameters the gradients, of the step; a list of several.
 
         Raises:
             RecipeError: no batch was handed out since the last step.
@@ -127,9 +127,10 @@ class Recorder:
         if not self._batches:
             message = f"recorder.step: no batch was handed out since step {len(self._steps)}"
             raise RecipeError(message, hint="loop over recorder.loader(loader), or call recorder.batch(indices)")
-        settings = [{k: copy.deepcopy(v) for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
+        groups = [group for one in each_of(optimizer) for group in one.param_groups]
+        settings = [{k: copy.deepcopy(v) for k, v in g.items() if k != "params"} for g in groups]
         sums = checksums(uncompiled(model)) if (len(self._steps) + 1) % self.every == 0 else None
-        self._steps.append(RecordedStep(tuple(self._batches), tuple(settings), gradient_norm(optimizer), sums))
+        self._steps.append(RecordedStep(tuple(self._batches), tuple(settings), gradient_norm(groups), sums))
         self._batches = []
 
     def callback(self) -> RecorderCallback:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -82,7 +82,7 @@ def parameter_sums(parameter: Tensor) -> Array:
     return found
 
 
-def gradient_norm(optimizer: torch.optim.Optimizer) -> float:
-    """The norm of all gradients together that an optimizer holds; 0 without any."""
-    norms = [p.grad.detach().norm() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+def gradient_norm(groups: Sequence[Mapping[str, Any]]) -> float:
+    """The norm of all gradients together of some parameter groups; 0 without any."""
+    norms = [p.grad.detach().norm() for group in groups for p in group["params"] if p.grad is not None]
     return float(torch.stack(norms).norm()) if norms else 0.0

@@ -11,8 +11,9 @@ import torch
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.optimizers import each_of
 
-Schedule: TypeAlias = LRScheduler | Callable[[int], float] | None
+Schedule: TypeAlias = LRScheduler | Sequence[LRScheduler] | Callable[[int], float] | None
 Interval: TypeAlias = Literal["step", "epoch"]
 
 
@@ -22,18 +23,19 @@ def play(
     """The settings of each parameter group at each step: ``[steps][groups]``, parameters left out.
 
     schedule: a torch scheduler, advanced after each step or epoch as ``interval`` says; or ``step -> lr`` of the first
-        group, while the others keep their ratios to it; or None.
+        group, while the others keep their ratios to it; or None. Of several optimizers, a list of schedulers.
     The optimizer and the scheduler themselves are left as they are.
     """
-    if isinstance(schedule, ReduceLROnPlateau):
+    schedulers = _schedulers(schedule)
+    if any(isinstance(one, ReduceLROnPlateau) for one in schedulers):
         raise RecipeError(
             "lr_schedule=ReduceLROnPlateau depends on a measured loss", hint="use a schedule fixed beforehand"
         )
     steps = epochs * steps_per_epoch
     if schedule is None:
         return [_settings(optimizer)] * steps
-    if isinstance(schedule, LRScheduler):
-        return _play_scheduler(optimizer, schedule, steps, steps_per_epoch if interval == "epoch" else 1)
+    if not callable(schedule):
+        return _play_schedulers(optimizer, schedulers, steps, steps_per_epoch if interval == "epoch" else 1)
     groups, ratios = _settings(optimizer), _ratios(optimizer)
     rates = [_rate(schedule, step) for step in range(steps)]
     return [[{**group, "lr": rate * r} for group, r in zip(groups, ratios, strict=True)] for rate in rates]
@@ -73,17 +75,24 @@ def _rate(schedule: Callable[[int], float], step: int) -> float:
     return rate
 
 
-def _play_scheduler(
-    optimizer: torch.optim.Optimizer, scheduler: LRScheduler, steps: int, advance_every: int
+def _schedulers(schedule: Schedule) -> list[LRScheduler]:
+    if isinstance(schedule, LRScheduler):
+        return [schedule]
+    return list(schedule) if isinstance(schedule, Sequence) else []
+
+
+def _play_schedulers(
+    optimizer: torch.optim.Optimizer, schedulers: Sequence[LRScheduler], steps: int, advance_every: int
 ) -> list[list[dict[str, Any]]]:
-    if scheduler.optimizer is not optimizer:
+    if not {id(one.optimizer) for one in schedulers} <= {id(one) for one in (optimizer, *each_of(optimizer))}:
         raise RecipeError("lr_schedule was built for another optimizer", hint="build it from the recipe's optimizer")
-    own = copy.deepcopy(scheduler)  # takes a copy of its optimizer along
+    own, own_schedulers = copy.deepcopy((optimizer, schedulers))  # together, so that they belong together
     played = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it asks for optimizer.step() between its steps, and here there is no training
         for step in range(steps):
-            played.append(_settings(own.optimizer))
+            played.append(_settings(own))
             if (step + 1) % advance_every == 0:
-                own.step()
+                for one in own_schedulers:
+                    one.step()
     return played

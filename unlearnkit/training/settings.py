@@ -53,7 +53,8 @@ def _verify_counts(settings: Mapping[str, Any]) -> None:
 
 
 def _verify_schedule(schedule: object) -> None:
-    if schedule is not None and not (callable(schedule) or isinstance(schedule, LRScheduler)):
+    several = isinstance(schedule, (list, tuple)) and all(isinstance(one, LRScheduler) for one in schedule)
+    if schedule is not None and not (callable(schedule) or several or isinstance(schedule, LRScheduler)):
         kind, hint = type(schedule).__name__, "lr_schedule=lambda step: 0.1 * 0.99**step"
         raise RecipeError(f"lr_schedule: got {kind}, expected a torch scheduler, or a function of the step", hint=hint)
 

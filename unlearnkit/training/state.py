@@ -48,10 +48,31 @@ def clone(leaf: Leaf) -> Leaf:
     return Jet(leaf.constant.clone(), leaf.tail.clone()) if isinstance(leaf, Jet) else leaf.clone()
 
 
+def empty_like(leaf: Leaf) -> Leaf:
+    """Room for another one."""
+    if isinstance(leaf, Jet):
+        return Jet(torch.empty_like(leaf.constant), torch.empty_like(leaf.tail))
+    return torch.empty_like(leaf)
+
+
 def is_finite(leaf: Leaf) -> bool:
     """Whether all coefficients are finite. A sum is cheap and carries any NaN or infinity; only then look closely."""
     tensors = (leaf.tail, leaf.constant) if isinstance(leaf, Jet) else (leaf,)
     return all(bool(t.sum().isfinite()) or bool(t.isfinite().all()) for t in tensors)
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of flat parameters ``[..., P]``, and the shape in which an update takes it."""
+
+    place: slice
+    shape: torch.Size
+
+    def of(self, flat: Leaf) -> Leaf:
+        """That stretch as ``[..., *shape]``, without copying."""
+        if isinstance(flat, Jet):
+            return Jet(_shaped(flat.constant, self.place, self.shape), _shaped(flat.tail, self.place, self.shape))
+        return _shaped(flat, self.place, self.shape)
 
 
 @dataclass(eq=False)
@@ -69,25 +90,38 @@ class GroupState:
         views: dict[str, Leaf] = {}
         offset = 0
         for name, shape in zip(self.group.parameters, self.shapes, strict=True):
-            piece = slice(offset, offset + shape.numel())
-            offset = piece.stop
-            if isinstance(flat, Jet):
-                views[name] = Jet(_shaped(flat.constant, piece, shape), _shaped(flat.tail, piece, shape))
-            else:
-                views[name] = _shaped(flat, piece, shape)
+            piece = Piece(slice(offset, offset + shape.numel()), shape)
+            offset = piece.place.stop
+            views[name] = piece.of(flat)
         return views
+
+    @property
+    def result(self) -> Leaf:
+        """What becomes of the weights: themselves, or their average."""
+        return self.moments[-1] if self.group.averaged else self.weights
 
     def store(self, gradients: Mapping[str, Leaf]) -> None:
         """Keep the gradients of this group's parameters."""
         for name, place in self.views(self.gradient).items():
             assign(place, gradients[name])
 
-    def pieces(self, elements: int) -> Iterator[slice]:
-        """Cut ``[P]`` so that a piece of a tail has about ``elements`` elements."""
+    def pieces(self, elements: int) -> Iterator[Piece]:
+        """Cut ``[P]`` so that a piece of a tail has about ``elements`` elements; or into whole parameters."""
+        return self._whole() if self.group.rule.whole else self._cut(elements)
+
+    def _whole(self) -> Iterator[Piece]:
+        offset = 0
+        for shape in self.shapes:
+            yield Piece(slice(offset, offset + shape.numel()), shape)
+            offset += shape.numel()
+
+    def _cut(self, elements: int) -> Iterator[Piece]:
         size = constant_of(self.weights).numel()
         lanes = self.weights.tail.shape[:2].numel() if isinstance(self.weights, Jet) else 1
         piece = max(1, elements // lanes)
-        return (slice(start, min(start + piece, size)) for start in range(0, size, piece))
+        for start in range(0, size, piece):
+            place = slice(start, min(start + piece, size))
+            yield Piece(place, torch.Size([place.stop - start]))
 
     def name_at(self, position: int) -> str:
         """The parameter that a flat position belongs to."""
@@ -98,9 +132,9 @@ class GroupState:
         raise IndexError(position)
 
     def copy(self) -> GroupState:
-        """Weights, moments and gradient with memory of their own."""
+        """Weights and moments with memory of their own, and room for another gradient."""
         moments = [clone(moment) for moment in self.moments]
-        return GroupState(self.group, self.shapes, clone(self.weights), moments, clone(self.gradient))
+        return GroupState(self.group, self.shapes, clone(self.weights), moments, empty_like(self.gradient))
 
 
 def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
@@ -110,6 +144,11 @@ def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
 def constant_of(leaf: Leaf) -> Tensor:
     """The plain program's value."""
     return leaf.constant if isinstance(leaf, Jet) else leaf
+
+
+def trained(states: list[GroupState]) -> dict[str, Leaf]:
+    """What the run gives, by name, as views: the weights, or their average."""
+    return {name: leaf for state in states for name, leaf in state.views(state.result).items()}
 
 
 def merged(states: list[GroupState]) -> dict[str, Leaf]:

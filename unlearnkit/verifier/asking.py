@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from unlearnkit.bundle import Bundle
-from unlearnkit.compliance.policy.deadlines import Due, due
+from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.registry import Registry
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
-from unlearnkit.compliance.requests.register import CLOSING, Register, Request
-from unlearnkit.compliance.requests.steps import Extended, Received
+from unlearnkit.compliance.requests.clocks import required_due, said_due
+from unlearnkit.compliance.requests.register import Register
+from unlearnkit.compliance.requests.request import Request
+from unlearnkit.compliance.requests.steps import Body, Received
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import VerificationError
+from unlearnkit.errors import PolicyError, VerificationError
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.origin import SketchOrigin, sketch_origin
 
@@ -63,27 +66,34 @@ def _verify_request(certificate: Answering, name: str, register: Register, index
         request.policy_digest == certificate.policy_digest,
         f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
-    for step in register.original(request).steps:
-        is_before = step.event in CLOSING and step.index < index
-        _require(not is_before, f"request {request.id} was {step.event.state} before it, with entry {step.index}")
+    if step := register.original(request).closed_with(before=index):
+        _require(None, f"request {request.id} was {step.event.state} before it, with entry {step.index}")
 
 
 def _verify_days(request: Request, policy: Policy) -> None:
     """The days on which something is due are those that the policy gives for the day of receipt."""
-    clocks = policy.deadlines
+    if request.policy_digest != policy.digest:  # a duplicate may have come in under a later text
+        return
+    before: Request | None = None
     for step in request.steps:
-        body, found = step.body, {}
-        if isinstance(body, Received) and body.policy_digest == policy.digest:
-            found = {"acknowledge": (body.acknowledge, clocks.acknowledge), "respond": (body.respond, clocks.respond)}
-        elif isinstance(body, Extended):
-            found = {"extended": (body.respond, clocks.extended)}
-        for name, (said, deadline) in found.items():
-            follows = None if deadline is None else due(deadline, request.received, policy.working_days)
+        if isinstance(step.body, Received):
+            before = Request.received_with(step, step.body)
+        assert before is not None  # noqa: S101 - every request begins with its receipt
+        said, follows = said_due(step.body), _required(policy, before, step.body)
+        before = before if isinstance(step.body, Received) else before.after(step)
+        for name, day in follows.items():
             _require(
-                said == follows,
-                f"entry {step.index} says that request {request.id} is due ({name}) {_day(said)}, which the policy "
-                f"{policy.name} puts {_day(follows)}",
+                said[name] == day,
+                f"entry {step.index} says that request {request.id} is due ({name}) {_day(said[name])}, which the "
+                f"policy {policy.name} puts {_day(day)}",
             )
+
+
+def _required(policy: Policy, before: Request, body: Body) -> Mapping[str, Due | None]:
+    try:
+        return required_due(policy, before, body)
+    except PolicyError as err:
+        raise VerificationError(f"the certificate is wrong: {err}") from None
 
 
 def _day(due_on: Due | None) -> str:

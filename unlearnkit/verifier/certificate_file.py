@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from unlearnkit.canonical import parse_json, sha256_hex
+from unlearnkit.compliance.log.entry import parse_line
 from unlearnkit.records import from_json, read_json, write_json
 from unlearnkit.shapes import As
 from unlearnkit.signing.dsse import EnvelopeFile
@@ -59,6 +61,11 @@ class CertificateFile:
     def recorded(self) -> tuple[bytes, bytes] | None:
         """Entry and proof; None where the file has none."""
         return None if self.entry is None or self.proof is None else (self.entry, self.proof)
+
+    @property
+    def time(self) -> datetime | None:
+        """When it was recorded, by the entry in the file, which nobody has verified; None without. FormatError."""
+        return None if self.entry is None else parse_line(self.entry, where="entry").time
 
     def to_bytes(self) -> bytes:
         """The file, canonical JSON."""

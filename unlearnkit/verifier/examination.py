@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin, 
 from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.proof import Proven, parse_proof, verify_proof
 from unlearnkit.compliance.log.reader import read_entries
-from unlearnkit.compliance.policy.policy import Role
+from unlearnkit.compliance.requests.punctuality import LateAnswer, LateRecord, late_answers, late_records
 from unlearnkit.compliance.requests.receipt import VerifiedReceipt, receipt_origin, verify_receipt
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError, VerificationError
@@ -28,6 +29,9 @@ from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
 from unlearnkit.verifier.verify_correction import VerifiedCorrection, verify_correction
+
+MOST_LISTED = 20
+"""So many late answers, and steps recorded late, a verification names; it counts all."""
 
 _logger = logging.getLogger(__name__)
 
@@ -130,6 +134,13 @@ def examine(path: Path, beside: Materials) -> Verification | Failure:
     return Verification(path=path, kind=kind, value=value, checks=checks.passed, unchecked=checks.unchecked)
 
 
+def _require_counting(beside: Materials) -> None:
+    """By the log, where one was given that is trusted: it says which keys were revoked, and when things were there."""
+    if beside.log is not None and not beside.is_ours:
+        with suppress(UnknownNameError):
+            beside.require_counting(beside.view())
+
+
 def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     bundle = beside.opened(path)
     manifest = bundle.manifest
@@ -143,6 +154,7 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     for first, last, tensors in bundle.weight_sketches():
         checks.add("weights", f"{len(tensors)} along directions {first} to {last}")
     verify_in_use(beside.model, bundle, checks)
+    _require_counting(beside)
     checks.leave_out("whether its numbers are those of its recipe, which training again tells")
     return bundle
 
@@ -162,8 +174,21 @@ def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
     checks.add("checkpoint", f"{checkpoint.size} entries signed by {checkpoint.origin}")
     checks.add("chain", f"{len(view)} entries, each continues the one before")
     checks.add("requests", f"{len(view.register.requests)} requests, every step legal")
+    checks.add("times", _punctuality(view))
     leave_out_log(checks, view, beside.quorum)
     return view
+
+
+def _punctuality(view: LogView) -> str:
+    """What came late, as the log itself says: a day in the past hides nothing."""
+    requests = view.register.requests.values()
+    answers, records = list(late_answers(requests)), list(late_records(requests))
+    return f"answers after their day: {_listed(answers)}; steps recorded days after they happened: {_listed(records)}"
+
+
+def _listed(late: Sequence[LateAnswer | LateRecord]) -> str:
+    more = f", and {len(late) - MOST_LISTED} more" if len(late) > MOST_LISTED else ""
+    return f"{len(late)} ({', '.join(map(str, late[:MOST_LISTED]))}{more})" if late else "none"
 
 
 def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
@@ -196,7 +221,8 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
 def _receipt(path: Path, beside: Materials, checks: Checklist) -> VerifiedReceipt:
     raw, trust, where = read_bounded(path, MAX_DOCUMENT), beside.trust, str(path)
     key = trust.log(receipt_origin(raw, where=where))
-    found = verify_receipt(raw, where=where, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
+    known = key.ever if beside.has_log(key.name) else key  # the log at hand is held to what a key signed that ended
+    found = verify_receipt(raw, where=where, log=known, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found.checkpoint)
     said = found.received
     checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
@@ -216,8 +242,9 @@ def _receipt(path: Path, beside: Materials, checks: Checklist) -> VerifiedReceip
 
 
 def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
-    bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
-    found = verify_evidence(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
+    bundle = beside.opened()
+    found = beside.ask(path, bundle, verify_evidence)
+    _require_counting(beside)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}")
     checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")
@@ -226,8 +253,9 @@ def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
 
 
 def _replay(path: Path, beside: Materials, checks: Checklist) -> SignedReplay:
-    bundle, keys = beside.opened(), beside.trust.keys(Role.CERTIFICATE_SIGNER)
-    found = verify_signed_replay(read_bounded(path, MAX_DOCUMENT), where=str(path), keys=keys, bundle=bundle)
+    bundle = beside.opened()
+    found = beside.ask(path, bundle, verify_signed_replay)
+    _require_counting(beside)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}, its recipe and all of its probes")
     checks.add("directions", f"{len(found.report.directions)} replayed, as the auditor's seed gives them")

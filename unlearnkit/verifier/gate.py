@@ -16,7 +16,7 @@ from unlearnkit.compliance.log.clock import earliest_day
 from unlearnkit.compliance.policy.policy import Ending, Policy
 from unlearnkit.compliance.releases.standing import answered
 from unlearnkit.compliance.releases.whereabouts import People
-from unlearnkit.compliance.requests.register import Request
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import Fulfilled, Shown
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
-from unlearnkit.canonical import file_sha256_hex
+from unlearnkit.canonical import file_sha256_hex, sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
 from unlearnkit.compliance.log.memory import Memory
@@ -22,7 +23,14 @@ from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.releases.whereabouts import linked_bundles
 from unlearnkit.compliance.view import LogView
 from unlearnkit.compliance.workspace import WorkspaceFiles
-from unlearnkit.errors import ConsistencyError, DigestMismatchError, SignatureError, UnknownNameError
+from unlearnkit.errors import (
+    ConsistencyError,
+    DigestMismatchError,
+    SignatureError,
+    ThresholdError,
+    UnknownNameError,
+    UnlearnkitError,
+)
 from unlearnkit.files import MAX_DOCUMENT, MAX_SETTINGS, read_bounded
 from unlearnkit.signing.note import MAX_NOTE
 from unlearnkit.verifier.audits import EVIDENCE_FOLDER
@@ -31,6 +39,7 @@ from unlearnkit.verifier.recognition import Kind, recognise
 from unlearnkit.verifier.replayed import SignedReplay, verify_signed_replay
 
 _Said = TypeVar("_Said", Evidence, SignedReplay)
+_Made = TypeVar("_Made")
 
 Trust = TrustStore | Path | str | Sequence[Path | str]
 """A trust store, or what `read_trusted` makes one of."""
@@ -74,6 +83,7 @@ class Materials:
     _views: dict[tuple[Path, str], LogView] = field(default_factory=dict, init=False, repr=False, compare=False)
     _audits: dict[str, dict[str, Evidence]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _replays: dict[str, dict[str, SignedReplay]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _recorded: dict[str, datetime] = field(default_factory=dict, init=False, repr=False, compare=False)
     _heads: dict[str, dict[int, Checkpoint]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
@@ -126,8 +136,50 @@ class Materials:
         place = _needed(path or self.bundle, "--bundle")
         known = place.resolve()
         if known not in self._bundles:
-            self._bundles[known] = Bundle.open(place, trust=self.trust.keys(Role.SKETCH_SIGNER))
+            manifest = place / MANIFEST
+            digest = file_sha256_hex(manifest) if manifest.is_file() else ""
+            self._bundles[known] = self.signed(
+                digest, lambda trust: Bundle.open(place, trust=trust.keys(Role.SKETCH_SIGNER))
+            )
         return self._bundles[known]
+
+    def recorded(self, digests: Iterable[str], time: datetime | None) -> None:
+        """What has these digests was there at a time of the log, which is still to be verified; None: no one says."""
+        if time is not None:
+            self._recorded.update({digest: min(time, self._recorded.get(digest, time)) for digest in digests})
+
+    def signed(self, digest: str, verify: Callable[[TrustStore], _Made]) -> _Made:
+        """What ``verify`` makes of something with this digest, by whose signatures count on it.
+
+        The log at hand is only asked where the trust store alone does not do: it says which keys took whose place, and
+        when things were recorded. `require_counting` asks it of everything else, once it is read.
+        """
+        try:
+            return verify(self.trust.counting(self._recorded.get(digest)))
+        except (SignatureError, ThresholdError):
+            view = None
+            with suppress(UnlearnkitError):
+                view = None if self.log is None else self.view()
+            if view is None:
+                raise
+            return verify(view.trusted(self.trust, digest))
+
+    def trust_beside(self, view: LogView | None, digest: str) -> TrustStore:
+        """Whose signatures count on what has this digest, by the log too, where that is at hand."""
+        return self.trust.counting(self._recorded.get(digest)) if view is None else view.trusted(self.trust, digest)
+
+    def require_counting(self, view: LogView) -> None:
+        """SignatureError if the log says that who signed bundles and evidence that were looked at does not count."""
+        looked = [(Role.SKETCH_SIGNER, item.digest, item.signers) for item in self._bundles.values()]
+        for audits in self._audits.values():
+            looked += [(Role.CERTIFICATE_SIGNER, item.digest, item.signers) for item in audits.values()]
+        for replays in self._replays.values():
+            looked += [(Role.CERTIFICATE_SIGNER, item.digest, item.signers) for item in replays.values()]
+        for role, digest, signers in looked:
+            keys = {key.key_id for key in view.trusted(self.trust, digest).keys(role)}
+            if not keys & set(signers):
+                ids = ", ".join(key[:16] for key in signers)
+                raise SignatureError(f"{digest[:16]}... is signed by {ids}, revoked before that was recorded")
 
     def opened_for(self, digest: str) -> Bundle:
         """The bundle at hand of which this is the digest, or else the one that was named: then that is told apart."""
@@ -174,9 +226,11 @@ class Materials:
 
     def view_of(self, origin: str, *, is_needed: bool) -> LogView | None:
         """The log of a name, if it is at hand; raises as `view` does. is_needed: there is nothing else to go by."""
-        if not is_needed and (self.log is None or (self.is_ours and _origin(self.log) != origin)):
-            return None
-        return self.view(origin=origin)
+        return self.view(origin=origin) if is_needed or self.has_log(origin) else None
+
+    def has_log(self, origin: str) -> bool:
+        """Whether the log of a name is at hand, or one that ought to be."""
+        return self.log is not None and not (self.is_ours and _origin(self.log) != origin)
 
     def seen(self, head: Checkpoint) -> None:
         """Hold a verified checkpoint against others of its log that were seen, and the log to it when it is viewed.
@@ -212,12 +266,21 @@ class Materials:
 
     def _about(self, bundle: Bundle, ask: Callable[..., _Said], *, replays: bool) -> list[_Said]:
         """What the files of evidence of one kind say; of the workspace's own, those about this bundle."""
-        keys, found = self.trust.keys(Role.CERTIFICATE_SIGNER), list[_Said]()
+        found = list[_Said]()
         for file in (*self.evidence, *self.own_evidence):
             if (recognise(file) is Kind.REPLAY) == replays:
                 with nullcontext() if file in self.evidence else suppress(DigestMismatchError):
-                    found.append(ask(read_bounded(file, MAX_DOCUMENT), where=str(file), keys=keys, bundle=bundle))
+                    found.append(self.ask(file, bundle, ask))
         return found
+
+    def ask(self, file: Path, bundle: Bundle, ask: Callable[..., _Said]) -> _Said:
+        """What a file of evidence says of a bundle; raises as ``ask`` does."""
+        raw, where = read_bounded(file, MAX_DOCUMENT), str(file)
+
+        def asked(trust: TrustStore) -> _Said:
+            return ask(raw, where=where, keys=trust.keys(Role.CERTIFICATE_SIGNER), bundle=bundle)
+
+        return self.signed(sha256_hex(raw), asked)
 
 
 def _hold(view: LogView, heads: Sequence[Checkpoint]) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 from unlearnkit.compliance.log.clock import parse_time
 from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.proof import Proven, verify_proof
-from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, VerificationError
 from unlearnkit.verifier.absence import Absence, clearing_body, entry_type
@@ -113,10 +112,10 @@ def verify_in_log(said: Record, view: LogView) -> Entry:
     return entry
 
 
-def verify_by_proof(
-    file: CertificateFile, said: Record, trust: TrustStore, *, quorum: int, where: str
-) -> Proven | None:
-    """What the proof beside a certificate shows; None where there is none. quorum: of witnesses.
+def verify_by_proof(file: CertificateFile, said: Record, beside: Materials, *, where: str) -> Proven | None:
+    """What the proof beside a certificate shows; None where there is none.
+
+    A key of the log that has ended is enough where the log is at hand, which is then held to what that key signed.
 
     Raises:
         VerificationError: The proof is of another entry or log, or a trusted key did not sign that log.
@@ -125,14 +124,9 @@ def verify_by_proof(
     if file.recorded is None:
         return None
     line, proof = file.recorded
-    proven = verify_proof(
-        proof,
-        where=f"{where}: proof",
-        line=line,
-        log=trust.log(said.log),
-        witnesses=trust.witnesses,
-        quorum=quorum,
-    )
+    key, witnesses = beside.trust.log(said.log), beside.trust.witnesses
+    log = key.ever if beside.has_log(said.log) else key
+    proven = verify_proof(proof, where=f"{where}: proof", line=line, log=log, witnesses=witnesses, quorum=beside.quorum)
     said.require(proven.entry)
     return proven
 
@@ -149,7 +143,7 @@ def verify_recorded(
         UnknownNameError: Neither log nor proof is at hand, or nobody is trusted to keep such a log.
     """
     said = Record.of(certificate, file.envelope)
-    proven = verify_by_proof(file, said, beside.trust, quorum=beside.quorum, where=checks.about)
+    proven = verify_by_proof(file, said, beside, where=checks.about)
     if proven is not None:
         beside.seen(proven.checkpoint)
         checks.add("proof", f"entry {proven.entry.index} of {said.log}, as its checkpoint proves, records it")

@@ -9,7 +9,8 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
-from unlearnkit.compliance.requests.register import Register, Request
+from unlearnkit.compliance.requests.register import Register
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
 from unlearnkit.verifier.audits import LoggedAudit, logged_audits
@@ -72,7 +73,7 @@ def certifiable(register: Register, name: str, policy: Policy) -> Request:
     request = register.get(name)
     original = register.original(request)
     if original.is_closed:
-        step = original.steps[-1]
+        step = original.current
         raise RefusedError(
             f"request {name} is closed: it was {step.event.state}, with entry {step.index}",
             hint="no certificate was issued, and no delta spent",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
@@ -99,8 +100,12 @@ def verify_certificate(
             log.
     """
     checks = checks or Checklist(where)
-    verified = verify_signed_certificate(raw, where=where, trust=beside.trust, checks=checks)
-    certificate, file = verified.certificate, parse_certificate_file(raw, where=where)
+    file = parse_certificate_file(raw, where=where)
+    beside.recorded([file.digest], file.time)
+    verify_signatures = partial(verify_signed_certificate, raw, where=where)
+    verified = beside.signed(file.digest, lambda trust: verify_signatures(trust=trust, checks=checks))
+    certificate = verified.certificate
+    beside.recorded([certificate.bundle, *(name for claim in certificate.claims for name in claim.evidence)], file.time)
     policy, bundle = policy_of(certificate, where), beside.opened_for(certificate.bundle)
     checks.add("bundle", f"signed by {_short(bundle.signers)}; every file and direction agrees")
     verify_subjects(certificate, bundle)
@@ -111,12 +116,16 @@ def verify_certificate(
         _verify_beside_log(certificate, bundle, view, checks, beside.audits(bundle), index=entry.index)
     else:
         _verify_alone(certificate, policy, checks, beside.sizes_seen(certificate.log))
+    trust = beside.trust_beside(view, file.digest)
     verify_contents(certificate, bundle, beside.audits(bundle), checks, replays=beside.replays(bundle))
+    if view is not None:
+        verify_signatures(trust=trust)
+        beside.require_counting(view)
     verify_expected(
         beside.expected,
         file.envelope,
         policy,
-        trust=beside.trust,
+        trust=trust,
         recorded=entry.time,
         checks=checks,
         tolerances={probe: policy.certificate.tolerances[probe] for probe in policy.certificate.probes},

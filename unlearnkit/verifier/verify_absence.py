@@ -10,7 +10,7 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
-from unlearnkit.compliance.requests.register import CLOSING, Register
+from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.verifier.absence import (
@@ -66,7 +66,10 @@ def verify_absence(
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
-    certificate, signers = signed_absence(file.envelope, beside.trust, exclusion=exclusion, where=where)
+    verify_signatures = partial(signed_absence, file.envelope, exclusion=exclusion, where=where)
+    beside.recorded([file.digest], file.time)
+    certificate, signers = beside.signed(file.digest, verify_signatures)
+    beside.recorded([item.artefacts.bundle for item in certificate.looked], file.time)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
     entry, view = verify_recorded(file, certificate, beside=beside, checks=checks)
     if view is not None:
@@ -81,8 +84,11 @@ def verify_absence(
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
         checks.add("exclusion", f"they were in {left}, trained by another recipe")
     leave_out_log(checks, view, beside.quorum)
-    policy = policy_of(certificate, where)
-    verify_expected(beside.expected, file.envelope, policy, trust=beside.trust, recorded=entry.time, checks=checks)
+    policy, trust = policy_of(certificate, where), beside.trust_beside(view, file.digest)
+    if view is not None:
+        verify_signatures(trust)
+        beside.require_counting(view)
+    verify_expected(beside.expected, file.envelope, policy, trust=trust, recorded=entry.time, checks=checks)
     checks.leave_out("whether data of theirs is listed under other names, which who signed the bundles vouches for")
     return VerifiedAbsence(
         certificate=certificate,
@@ -142,9 +148,8 @@ def _verify_request(certificate: Absence, name: str, register: Register, index: 
         request.policy_digest == certificate.policy_digest,
         f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
     )
-    for step in register.original(request).steps:
-        is_before = step.event in CLOSING and step.index < index
-        _require(not is_before, f"request {name} was {step.event.state} before it, with entry {step.index}")
+    if step := register.original(request).closed_with(before=index):
+        _require(None, f"request {name} was {step.event.state} before it, with entry {step.index}")
 
 
 def _verify_releases(certificate: Absence, view: LogView, index: int) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.standing import answered_without_retraining
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
@@ -65,9 +67,11 @@ def verify_correction(
     """
     checks = checks or Checklist(where)
     file = parse_certificate_file(raw, where=where)
-    certificate, keys = trusted_signers(file.envelope, beside.trust, where=where, parse=parse_correction)
-    policy, signers = policy_of(certificate, where), tuple(key.key_id for key in keys)
-    require_threshold(policy, keys, where=where)
+    beside.recorded([file.digest], file.time)
+    certificate, signers = beside.signed(file.digest, partial(_signed, file.envelope, where))
+    policy = policy_of(certificate, where)
+    named = [name for claim in certificate.claims for name in claim.evidence]
+    beside.recorded([certificate.bundle, *named], file.time)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
     bundle, audits = beside.opened_for(certificate.bundle), beside.audits
     checks.add("bundle", f"signed by {', '.join(s[:16] for s in bundle.signers)}; every file agrees")
@@ -78,11 +82,15 @@ def verify_correction(
         _verify_alone(certificate, checks, beside.sizes_seen(certificate.log))
     weights = verify_weights_and_claims(certificate, policy, bundle, audits(bundle), checks)
     leave_out_log(checks, view, beside.quorum)
+    trust = beside.trust_beside(view, file.digest)
+    if view is not None:
+        _signed(file.envelope, where, trust)
+        beside.require_counting(view)
     verify_expected(
         beside.expected,
         file.envelope,
         policy,
-        trust=beside.trust,
+        trust=trust,
         recorded=entry.time,
         checks=checks,
         tolerances=policy.correction.tolerances,
@@ -101,6 +109,13 @@ def verify_correction(
         checks=checks.passed,
         unchecked=checks.unchecked,
     )
+
+
+def _signed(envelope: bytes, where: str, trust: TrustStore) -> tuple[CorrectionCertificate, tuple[str, ...]]:
+    """What is certified, and the ids of the keys that signed it: as many as its policy asks for."""
+    certificate, keys = trusted_signers(envelope, trust, where=where, parse=parse_correction)
+    require_threshold(policy_of(certificate, where), keys, where=where)
+    return certificate, tuple(key.key_id for key in keys)
 
 
 def verify_weights_and_claims(

@@ -10,6 +10,7 @@ import pytest
 from tests.compliance.requests.desks import CCPA, DIGEST, GDPR, KEY, STEPS, desk_of, new_log, raw
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.deadlines import Due
+from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.compliance.policy.policy import packaged_policies, parse_policy
 from unlearnkit.compliance.requests.desk import Desk
 from unlearnkit.errors import FormatError, PolicyError, RefusedError, UnknownNameError
@@ -136,18 +137,26 @@ def test_free_text_is_refused_everywhere(desk, log):
 
 
 def test_an_empty_policy_refuses_every_command(log):
-    empty = parse_policy(b'schema = "unlearnkit/policy/v1"\nname = "nothing"\n', where="x")
-    desk_of(log).receive(["jane"], source="email")
-    desk = Desk(log, empty, actor="privacy-officer", timezone=UTC, key=KEY)
+    head = b'schema = "unlearnkit/policy/v1"\nname = "nothing"\n'
+    receipt = b'[deadlines.respond]\nrule = "r"\ndays = 9\n[words]\nactors = ["privacy-officer"]\nsources = ["email"]\n'
+    only_receipt = parse_policy(head + receipt, where="x")
+    desk = desk_of(log, only_receipt)
+    desk.receive(["jane"], source="email")
     written = raw(log)
-    for name, step in STEPS.items():
-        if "assess" not in name:
-            with pytest.raises(PolicyError, match="policy nothing"):
-                step(desk, "R1")
-    with pytest.raises(PolicyError, match="policy nothing"):
-        desk.assess("R1", decision="fulfil")
+    free = {"acknowledge", "assign", "ask identity", "assess", "assess to refuse", "correct", "resume"}
+    for name in STEPS.keys() - free:
+        with pytest.raises(PolicyError, match="policy nothing"):
+            STEPS[name](desk, "R1")
+    empty = Desk(log, Policies(default=parse_policy(head, where="x")), actor="eve", timezone=UTC, key=KEY)
+    with pytest.raises(PolicyError, match="policy nothing does not list 'eve' among its actors"):
+        empty.receive(["joe"], source="email")
+    timeless = parse_policy(head + receipt.partition(b"[words]")[2].join([b"[words]", b""]), where="x")
     with pytest.raises(PolicyError, match="policy nothing has no deadline 'respond'"):
-        desk.receive(["joe"], source="email")
+        desk_of(log, timeless).receive(["joe"], source="email")
+    silent = Desk(log, Policies(default=only_receipt), actor="eve", timezone=UTC, key=KEY)
+    for step in STEPS.values():
+        with pytest.raises(PolicyError, match="policy nothing does not list 'eve' among its actors"):
+            step(silent, "R1")
     assert raw(log) == written
 
 
@@ -160,7 +169,7 @@ def test_a_name_that_cannot_be_one_is_refused_and_so_is_the_whole_batch(desk, lo
 
 
 def test_days_are_those_of_the_place_and_never_in_the_future(log, clock):
-    east = Desk(log, GDPR, actor="support", timezone=timezone(timedelta(hours=12)), key=KEY)
+    east = Desk(log, Policies(default=GDPR), actor="support", timezone=timezone(timedelta(hours=12)), key=KEY)
     clock.time = datetime(2025, 3, 5, 18, tzinfo=UTC)
     assert east.today == date(2025, 3, 6)
     assert east.receive(["jane"], source="email", on=date(2025, 3, 6))[0].received == date(2025, 3, 6)

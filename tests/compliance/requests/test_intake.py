@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.compliance.requests.desks import GDPR, KEY, desk_of, new_log
+from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.compliance.requests.intake import COLUMNS, Arrival, Intake, Problem, checked, read_intake, read_subjects
 from unlearnkit.errors import FormatError
 
@@ -80,7 +81,7 @@ def test_bad_rows_are_told_with_their_reasons_and_without_names():
         "fay,2026-11-02,email,eu,more\n"
         "gus,,,\n"
     )
-    found = checked(read(text), GDPR, today=TODAY)
+    found = checked(read(text), Policies(default=GDPR), today=TODAY)
     assert [arrival.subject for arrival in found.arrivals] == ["ann", "gus"]
     assert [arrival.source for arrival in found.arrivals] == ["email", "web-form"]
     assert [problem.row for problem in found.problems] == [3, 4, 5, 6, 7, 8]
@@ -88,7 +89,7 @@ def test_bad_rows_are_told_with_their_reasons_and_without_names():
     assert "02.11.2026" in said[0]
     assert "future: got 2026-11-27" in said[1]
     assert "does not list 'telepathy'" in said[2]
-    assert "jurisdiction 'us-ca': policy gdpr is for 'eu'" in said[3]
+    assert "no policy of this workspace is for jurisdiction 'us-ca': expected eu" in said[3]
     assert "1 to 1000 characters" in said[4]
     assert said[5] == "got 5 cells, expected 4"
     with pytest.raises(FormatError, match=r"6 of 8 rows cannot be taken, so none was:\n  - row 3"):

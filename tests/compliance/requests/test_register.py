@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.compliance.requests.desks import DIGEST, STEPS, Clock, desk_of, new_log, raw
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.requests.desk import Desk
+from unlearnkit.compliance.requests.legal import RULES
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.requests.steps import Event
 from unlearnkit.errors import FormatError, RefusedError, UnlearnkitError, VerificationError
@@ -178,27 +179,53 @@ def derived(log: AuditLog) -> dict:
 
 
 class Model:
-    """The rules once more, in another way: for each open original, the set of what has happened to it."""
+    """The rules once more, in another way: for each open original, the list of what has happened to it."""
 
     def __init__(self) -> None:
         self.happened: dict[str, list[str]] = {}
-        self.extendable_until: dict[str, date] = {}
+        self.until: dict[str, date] = {}
 
     def allows(self, name: str, step: str, today: date) -> bool:
         steps = self.happened.get(name)
-        if steps is None or {"refuse", "fulfil", "withdraw"} & set(steps):
+        if steps is None:
             return False
+        turns = [item for item in steps if item in ("refuse", "fulfil", "withdraw", "appeal")]
+        end = turns[-1] if turns and turns[-1] != "appeal" else None
+        if end is not None:
+            told = end == "fulfil" and step in ("tell", "confirm") and self.recipient(steps, step)
+            return told or (step == "appeal" and end != "withdraw")
+        clock = [item for item in steps if item in ("pause", "resume")]
+        stands = bool(clock) and clock[-1] == "pause"
+        running = {"correct", "pause", "extend", "assess", "assess to refuse", "refuse", "fulfil"}
+        if step in ("appeal", "pause" if stands else "resume") or (stands and step in running):
+            return False
+        return self.open_allows(steps, step, in_time=today <= self.until[name])
+
+    def open_allows(self, steps: list[str], step: str, *, in_time: bool) -> bool:
         decisions = [item for item in steps if item.startswith("assess")]
+        known, fresh = "verify" in steps, "appeal" not in steps
         return {
             "acknowledge": "acknowledge" not in steps,
-            "verify": "verify" not in steps,
-            "extend": "extend" not in steps and today <= self.extendable_until[name],
-            "assess": "verify" in steps,
-            "assess to refuse": "verify" in steps,
+            "assign": True,
+            "correct": fresh,
+            "ask identity": not known,
+            "fail identity": not known,
+            "verify": not known,
+            "pause": in_time and fresh,
+            "resume": True,
+            "extend": "extend" not in steps and in_time and fresh,
+            "assess": known,
+            "assess to refuse": known,
             "refuse": not decisions or decisions[-1] == "assess to refuse",
-            "fulfil": "verify" in steps and (not decisions or decisions[-1] == "assess"),
+            "fulfil": known and (not decisions or decisions[-1] == "assess"),
             "withdraw": True,
+            "tell": self.recipient(steps, "tell"),
+            "confirm": self.recipient(steps, "confirm"),
         }[step]
+
+    @staticmethod
+    def recipient(steps: list[str], step: str) -> bool:
+        return step not in steps and (step == "tell" or "tell" in steps)
 
 
 @given(commands=st.lists(COMMANDS, max_size=25))
@@ -220,13 +247,15 @@ def test_any_sequence_of_commands_is_refused_or_derived_again_after_reopening(tm
             assert name not in STEPS or model.allows(f"R{what}", name, desk.today)
             if name in STEPS:
                 model.happened[f"R{what}"].append(name)
+                model.until[f"R{what}"] = desk.register().get(f"R{what}").respond.day
         for request in desk.register().requests.values():
             if request.id not in before and not request.duplicate_of:
                 model.happened[request.id] = []
-                model.extendable_until[request.id] = request.respond.day
+                model.until[request.id] = request.respond.day
         assert derived(log) == desk.register().requests
 
 
 def test_every_kind_of_step_is_covered_by_the_law():
-    assert len(STEPS) == len(Event)  # all but receipt, and assessments of both kinds
+    assert len(STEPS) == len(Event)  # all but the receipt, and assessments of both kinds
+    assert {*RULES, Event.RECEIVED} == set(Event)
     assert Register().requests == {}

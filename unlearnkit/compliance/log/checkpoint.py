@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unlearnkit.canonical import decode_base64, encode_base64
 from unlearnkit.compliance.log.merkle import HASH_BYTES
 from unlearnkit.errors import ConsistencyError, FormatError
-from unlearnkit.signing.keys import PrivateKey
+from unlearnkit.signing.keys import PrivateKey, PublicKey
 from unlearnkit.signing.note import Cosignature, NoteKey, note_key, parse_note, sign_note, verify_note
 
 _SIZE = re.compile(r"0|[1-9][0-9]{0,15}")
@@ -21,26 +21,41 @@ _SEPARATOR = b"\n\n"
 
 @dataclass(frozen=True, slots=True)
 class LogKey:
-    """What a log signs with. origin: the name of the log, unique among all logs, without spaces and plus signs."""
+    """What a log signs with. origin: the name of the log, unique among all logs, without spaces and plus signs.
+
+    also: keys before this one, with which it signs as well. others, retired: public ones, as `NoteKey` has them.
+    """
 
     origin: str
     private: PrivateKey
+    also: tuple[PrivateKey, ...] = ()
+    others: tuple[NoteKey, ...] = ()
+    retired: tuple[NoteKey, ...] = ()
 
     @property
     def public(self) -> NoteKey:
         """What others verify with; ``public.vkey`` is the line to give them."""
-        return note_key(self.origin, self.private.public)
+        return replace(note_key(self.origin, self.private.public), others=self.others, retired=self.retired)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A verified checkpoint. root: Merkle root of the first ``size`` lines. raw: the whole signed note."""
+    """A verified checkpoint. root: Merkle root of the first ``size`` lines. raw: the whole signed note.
+
+    keys: those of the log that signed it.
+    """
 
     origin: str
     size: int
     root: bytes
     cosignatures: tuple[Cosignature, ...]
     raw: bytes
+    keys: tuple[PublicKey, ...]
+
+    @property
+    def is_cosigned(self) -> bool:
+        """Whether anybody but the log signed it, known or not."""
+        return any(item.name != self.origin for item in parse_note(self.raw, where="checkpoint").signatures)
 
 
 def checkpoint_text(origin: str, size: int, root: bytes) -> str:
@@ -50,7 +65,7 @@ def checkpoint_text(origin: str, size: int, root: bytes) -> str:
 
 def sign_checkpoint(key: LogKey, *, size: int, root: bytes) -> bytes:
     """The note for a tree of ``size`` lines; the caller has checked that it continues every earlier one."""
-    return sign_note(checkpoint_text(key.origin, size, root), name=key.origin, signer=key.private)
+    return sign_note(checkpoint_text(key.origin, size, root), name=key.origin, signer=key.private, also=key.also)
 
 
 def verify_checkpoint(
@@ -71,7 +86,7 @@ def verify_checkpoint(
     root = decode_base64(rest[1], where=f"{where}: root")
     if len(root) != HASH_BYTES:
         raise FormatError(f"{where}: root has {len(root)} bytes, expected {HASH_BYTES}")
-    return Checkpoint(origin, int(rest[0]), root, note.cosignatures, raw)
+    return Checkpoint(origin, int(rest[0]), root, note.cosignatures, raw, note.keys)
 
 
 def unverified_origin(raw: bytes, *, where: str) -> str:

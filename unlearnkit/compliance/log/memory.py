@@ -31,10 +31,16 @@ class Memory:
     folder: Path | None
 
     def last(self, log: NoteKey) -> Checkpoint | None:
-        """The last checkpoint that was seen of a log, verified again; None if there was none."""
-        if self.folder is None or not (file := _file(self.folder, log)).exists():
+        """The last checkpoint that was seen of a log, under whichever of its keys, verified again; None for none."""
+        if self.folder is None:
             return None
-        return verify_checkpoint(read_bounded(file, MAX_NOTE), where=str(file), log=log)
+        files = [_file(self.folder, key) for key in (log, *log.ever.others)]
+        found = [
+            verify_checkpoint(read_bounded(file, MAX_NOTE), where=str(file), log=log.ever)
+            for file in files
+            if file.exists()
+        ]
+        return max(found, key=lambda head: head.size, default=None)
 
     def remember(self, log: NoteKey, seen: Checkpoint) -> None:
         """Keep a verified checkpoint that continues the last one; one that is older is not kept. On disk on return."""

@@ -97,7 +97,7 @@ def verify_log(
     current = required_checkpoint(path, log=log, witnesses=witnesses, quorum=quorum)
     _, stored = stored_checkpoints(path, log=log, witnesses=witnesses)
     given = [
-        verify_checkpoint(raw, where=f"earlier checkpoint {number}", log=log, witnesses=witnesses)
+        verify_checkpoint(raw, where=f"earlier checkpoint {number}", log=log.ever, witnesses=witnesses)
         for number, raw in enumerate(earlier, 1)
     ]
     others = (*stored, *given)
@@ -128,7 +128,7 @@ def stored_checkpoints(
     """The newest verified checkpoint of the log in the directory ``path``, if it has one, and the other ones kept."""
     heads = _newest_first(path, log, witnesses)
     files = sorted((path / EARLIER_FOLDER).glob("[0-9]*"))
-    earlier = [_verified(read_bounded(file, MAX_NOTE), file, log, witnesses) for file in files]
+    earlier = [_verified(read_bounded(file, MAX_NOTE), file, log.ever, witnesses) for file in files]
     others = [head for head in heads[1:] if (head.size, head.root) != (heads[0].size, heads[0].root)]
     return next(iter(heads), None), (*others, *earlier)
 

@@ -9,14 +9,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from unlearnkit.compliance.log.aside import read_exactly, set_aside
 from unlearnkit.compliance.log.clock import Clock, format_time
-from unlearnkit.compliance.log.entry import Draft, Entry, Position, advance, encode_line, parse_line
+from unlearnkit.compliance.log.entry import START, Draft, Entry, Position, advance, encode_line, parse_line
 from unlearnkit.compliance.log.head import REPAIR, read_floor
 from unlearnkit.compliance.log.lock import open_locked, unlock
 from unlearnkit.compliance.log.reader import LOG_FILE, MAX_COMMIT, read_tail
@@ -43,6 +43,7 @@ class Writer:
         self._directory, self._log = directory, f"{directory}/{LOG_FILE}"
         self._now = now
         self._before = known
+        self.known = Known((0, 0), START, None)
         self._descriptor = -1
 
     def __enter__(self) -> Self:
@@ -70,6 +71,13 @@ class Writer:
         """The present, to the second; the time of the last entry while the clock is behind it: times never decrease."""
         present = self._now().astimezone(UTC).replace(microsecond=0)
         return present if self.known.time is None else max(present, self.known.time)
+
+    def begin_second(self) -> datetime:
+        """The time that the next entry gets, which no entry has yet: everything recorded before is earlier."""
+        known = self.known
+        if known.time is not None and self.now() == known.time:
+            self.known = Known(known.file, known.end, known.time + timedelta(seconds=1))
+        return self.now()
 
     def record_many(self, drafts: Sequence[Draft]) -> list[Entry]:
         """Append entries; on return they are on disk. OSError says how many of them were recorded nevertheless."""

@@ -74,12 +74,13 @@ class Due:
     rule: Rule
 
 
-def due(deadline: Deadline, received: date, working: WorkingDays) -> Due:
-    """When the period that begins with ``received`` ends."""
+def due(deadline: Deadline, received: date, working: WorkingDays, *, paused: int = 0) -> Due:
+    """When the period that begins with ``received`` ends. paused: days on which the clock stood still."""
     if deadline.business_days:
         day = _add_working_days(received, deadline.business_days, working)
     else:
         day = add_months(received, deadline.months or 0) + timedelta(days=deadline.days or 0)
+    day += timedelta(days=paused)
     while deadline.next_working_day and not working.has(day):
         day += timedelta(days=1)
     return Due(day, deadline.rule)

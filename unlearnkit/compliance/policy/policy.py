@@ -78,20 +78,42 @@ Probability = Annotated[Decimal, As(Decimal, probability, probability)]
 OWN_LOSS = "own_loss"
 """The probe with one element a person, the mean loss on their own examples: no other probe may have this name."""
 
+APPEAL = "appeal"
+"""The word for an appeal to the controller, whose answer has a deadline of its own."""
+
+MISTAKE = "recorded-by-mistake"
+"""The reason of a withdrawal which says that nobody ever made the request."""
+
 _PACKAGE = "unlearnkit.policies"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """The legal clocks; one that is None is not known to the policy. extended: the whole time from receipt then."""
+    """The legal clocks; one that is None is not known to the policy. extended: the whole time from receipt then.
+
+    appeal: until when an appeal to the controller is answered, from its receipt.
+    """
 
     acknowledge: Deadline | None = None
     respond: Deadline | None = None
     extended: Deadline | None = None
+    appeal: Deadline | None = None
 
     def __post_init__(self) -> None:
         if self.extended and not self.respond:
             raise ValueError("[deadlines.extended] extends nothing: [deadlines.respond] is missing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A jurisdiction that the policy is for besides its own. deadlines: those that are other than the policy's.
+
+    law: the provision.
+    """
+
+    title: str
+    law: str
+    deadlines: Mapping[Literal["acknowledge", "respond", "extended", "appeal"], Deadline] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +132,21 @@ class RequestRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """The only words that requests may carry in the log, so that no personal data can slip in as free text."""
+    """The only words that requests may carry in the log, so that no personal data can slip in as free text.
+
+    pause_reasons: why the clock may stand still; none where the law lets it run. appeals: what somebody who was
+    answered can do about it; `APPEAL` goes to the controller, others to an authority or a court.
+    """
 
     actors: WordList = ()
     sources: WordList = ()
     identity_methods: WordList = ()
     extension_reasons: WordList = ()
+    pause_reasons: WordList = ()
     grounds: WordList = ()
     refusal_reasons: WordList = ()
     withdrawal_reasons: WordList = ()
+    appeals: WordList = ()
     recipients: WordList = ()
 
 
@@ -185,6 +213,7 @@ class Policy:
         name: a word.
         title: for people.
         jurisdiction: a word.
+        places: further jurisdictions that it is for, by their words.
         working_days: which days are worked.
         deadlines: until when receipt is to be confirmed, and the request answered.
         requests: how requests can end, and how long their record is kept.
@@ -206,6 +235,7 @@ class Policy:
     name: Word
     title: str = ""
     jurisdiction: Word | None = None
+    places: Mapping[Word, Place] = field(default_factory=dict)
     working_days: WorkingDays = field(default_factory=WorkingDays)
     deadlines: Deadlines = Deadlines()
     requests: RequestRules = RequestRules()
@@ -267,9 +297,42 @@ class Policy:
             raise PolicyError(f"policy {self.name} does not accept {str(ending)!r}: it accepts {listed}")
         return ending
 
-    def require_deadline(self, name: str) -> Deadline:
-        """The deadline ``respond`` or ``extended``; PolicyError if this policy has none."""
-        deadline: Deadline | None = getattr(self.deadlines, name)
+    @property
+    def jurisdictions(self) -> tuple[str, ...]:
+        """All that it is for."""
+        return (*([self.jurisdiction] if self.jurisdiction else []), *self.places)
+
+    def deadline(self, name: str, jurisdiction: str | None = None) -> Deadline | None:
+        """A deadline, as a place has it, or else the policy.
+
+        Args:
+            name: of `Deadlines`, such as "respond".
+            jurisdiction: where; None: as the policy has it.
+
+        Returns:
+            The deadline; None if neither has one.
+
+        """
+        place = self.places.get(jurisdiction or "")
+        own: Mapping[str, Deadline] = {} if place is None else dict(place.deadlines.items())
+        found: Deadline | None = own.get(name, getattr(self.deadlines, name))
+        return found
+
+    def require_deadline(self, name: str, jurisdiction: str | None = None) -> Deadline:
+        """`deadline`, where there has to be one.
+
+        Args:
+            name: of `Deadlines`, such as "respond".
+            jurisdiction: where; None: as the policy has it.
+
+        Returns:
+            The deadline.
+
+        Raises:
+            PolicyError: there is none.
+
+        """
+        deadline = self.deadline(name, jurisdiction)
         if deadline is None:
             raise PolicyError(f"policy {self.name} has no deadline {name!r}", hint=f"add [deadlines.{name}] to it")
         return deadline

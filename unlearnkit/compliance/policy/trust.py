@@ -8,12 +8,14 @@ An empty trust store verifies nothing. An example::
     [[signer]]
     name = "lab"
     roles = ["sketch-signer", "certificate-signer"]
+    since = "2026-01-01T00:00:00Z"          # what was there before, or only since it ended, is a stranger's
+    until = "2028-01-01T00:00:00Z"
     public_key = \"\"\"
     -----BEGIN PUBLIC KEY-----
     ...
     \"\"\"
 
-    [[log]]
+    [[log]]                                 # of one name there may be several, while one takes another's place
     vkey = "example.com/log+...+..."
 
     [[witness]]
@@ -27,37 +29,47 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
+from unlearnkit.compliance.log import clock
+from unlearnkit.compliance.log.clock import format_time, parse_time
 from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.errors import FormatError, UnknownNameError
-from unlearnkit.names import Pattern
+from unlearnkit.names import Pattern, TimeText
 from unlearnkit.records import Count, read_toml, to_json
-from unlearnkit.shapes import Items
+from unlearnkit.shapes import As, Items
 from unlearnkit.signing.keys import PublicKey, parse_public_key
 from unlearnkit.signing.note import NoteKey, NoteKind, parse_vkey
+from unlearnkit.signing.validity import ALWAYS, Validity
 
 SignerName = Annotated[
     str, Pattern("[A-Za-z0-9][A-Za-z0-9 ._@-]{0,99}", "a name of plain letters, digits and spaces, at most 100")
 ]
+Moment = Annotated[datetime, As(TimeText, partial(parse_time, where="time"), format_time)]
 
 
 @dataclass(frozen=True, slots=True)
 class SignerTable:
-    """Somebody whose signature counts for ``roles``. public_key: as PEM."""
+    """Somebody whose signature counts for ``roles``, when it does. public_key: as PEM."""
 
     name: SignerName
     roles: Annotated[tuple[Role, ...], Items(least=1, distinct=True)]
     public_key: str
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NoteKeyTable:
-    """The key of a log or a witness, as C2SP writes it."""
+    """The key of a log or a witness, as C2SP writes it, and when it counts."""
 
     vkey: str
+    since: Moment | None = None
+    until: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +89,12 @@ class TrustFile:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """Somebody whose signature counts for ``roles``."""
+    """Somebody whose signature counts for ``roles``, and when."""
 
     name: str
     roles: tuple[Role, ...]
     key: PublicKey
+    validity: Validity = ALWAYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +111,33 @@ class TrustStore:
     expect: Expectations | None = None
 
     def keys(self, role: Role) -> tuple[PublicKey, ...]:
-        """The public keys whose signatures count for ``role``; none if nobody has it."""
-        return tuple(signer.key for signer in self.signers if role in signer.roles)
+        """The public keys whose signatures count for ``role`` now; none if nobody has it."""
+        return tuple(item.key for item in self.signers if role in item.roles and item.validity.covers(clock.utc_now()))
+
+    def counting(self, *recorded: datetime | None) -> TrustStore:
+        """Whose signatures count on what was recorded at some of these times: then, or now. None: it was not."""
+        times = [clock.utc_now(), *(time for time in recorded if time is not None)]
+        kept = [item for item in self.signers if any(item.validity.covers(time) for time in times)]
+        return replace(self, signers=tuple(replace(item, validity=ALWAYS) for item in kept))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is a signer who does not count now, but did or will."""
+        return any(not item.validity.covers(clock.utc_now()) for item in self.signers)
 
     def log(self, origin: str) -> NoteKey:
-        """The key of the log with that name; UnknownNameError if it is not trusted."""
-        for key in self.logs:
-            if key.name == origin:
-                return key
-        known = ", ".join(key.name for key in self.logs) or "none"
-        raise UnknownNameError(f"no trusted key for the log {origin}: there are keys for {known}", hint=_HINT)
+        """The key of the log with that name, with the others of that name; UnknownNameError if none is trusted.
+
+        Of several that count, the one listed last: who rotates adds the new one.
+        """
+        known = [key for key in self.logs if key.name == origin]
+        counting = [key for key in known if key.validity.covers(clock.utc_now())]
+        if counting:
+            retired = tuple(key for key in known if key not in counting)
+            return replace(counting[-1], others=tuple(counting[:-1]), retired=retired)
+        names = ", ".join(key.name for key in self.logs) or "none"
+        what = f"the key of the log {origin} has ended" if known else f"no trusted key for the log {origin}"
+        raise UnknownNameError(f"{what}: there are keys for {names}", hint=_HINT)
 
 
 _HINT = "add the vkey of the log, from somebody you trust, to the trust store"
@@ -138,14 +168,26 @@ def format_trust(store: TrustStore) -> str:
         f"witness_quorum = {store.witness_quorum}",
     ]
     lines += [] if store.expect is None else _expect_lines(store.expect)
-    for signer in store.signers:
-        roles = ", ".join(f'"{role}"' for role in signer.roles)
-        pem = f'"""\n{signer.key.pem.decode()}"""'
-        lines += ["", "[[signer]]", f'name = "{signer.name}"', f"roles = [{roles}]", f"public_key = {pem}"]
-    for kind, keys in (("log", store.logs), ("witness", store.witnesses)):
-        for key in keys:
-            lines += ["", f"[[{kind}]]", f"vkey = '{key.vkey}'"]
+    items: tuple[Signer | NoteKey, ...] = (*store.signers, *store.logs, *store.witnesses)
+    for item in items:
+        lines += ["", *table_lines(item)]
     return "\n".join(lines) + "\n"
+
+
+def table_lines(item: Signer | NoteKey) -> list[str]:
+    """The table of the file that reads as a key."""
+    if isinstance(item, Signer):
+        roles = ", ".join(f'"{role}"' for role in item.roles)
+        said = ["[[signer]]", f'name = "{item.name}"', f"roles = [{roles}]"]
+        return [*said, *when_lines(item.validity), f'public_key = """\n{item.key.pem.decode()}"""']
+    kind = "log" if item.kind is NoteKind.SIGNATURE else "witness"
+    return [f"[[{kind}]]", f"vkey = '{item.vkey}'", *when_lines(item.validity)]
+
+
+def when_lines(validity: Validity) -> list[str]:
+    """The lines that say when a key counts."""
+    ends = {"since": validity.since, "until": validity.until}
+    return [f'{name} = "{format_time(time)}"' for name, time in ends.items() if time is not None]
 
 
 def _expect_lines(expected: Expectations) -> list[str]:
@@ -164,14 +206,19 @@ def _toml(value: object) -> str:
 
 def _signer(table: SignerTable, where: str) -> Signer:
     key = parse_public_key(table.public_key.encode(), where=f"{where}: public_key")
-    return Signer(table.name, table.roles, key)
+    return Signer(table.name, table.roles, key, Validity(table.since, table.until))
 
 
 def _vkeys(tables: Sequence[NoteKeyTable], kind: NoteKind, where: str) -> tuple[NoteKey, ...]:
-    keys = [parse_vkey(table.vkey, where=f"{where} {number}") for number, table in enumerate(tables, 1)]
-    for number, key in enumerate(keys, 1):
+    parsed = [parse_vkey(table.vkey, where=f"{where} {number}") for number, table in enumerate(tables, 1)]
+    for number, key in enumerate(parsed, 1):
         if key.kind is not kind:
             raise FormatError(f"{where} {number} has a key of type {key.kind.value}, expected type {kind.value}")
-    if len({key.name for key in keys}) != len(keys):
-        raise FormatError(f"{where}: two keys with one name")
-    return tuple(keys)
+    same = [key.vkey if kind is NoteKind.SIGNATURE else key.name for key in parsed]  # a witness is one voice
+    if len(set(same)) != len(same):
+        raise FormatError(
+            f"{where}: two keys with one name" if kind is NoteKind.COSIGNATURE else f"{where}: one key twice"
+        )
+    return tuple(
+        replace(key, validity=Validity(table.since, table.until)) for key, table in zip(parsed, tables, strict=True)
+    )

@@ -24,11 +24,12 @@ def answered(register: Register, ending: Ending, *, before: int | None = None) -
     """
     found = {}
     for request in register.requests.values():
-        step = request.last(Event.FULFILLED)
-        if step is None or (before is not None and step.index >= before):
+        if not request.last(Event.FULFILLED):
             continue
-        if isinstance(step.body, Fulfilled) and step.body.method == ending:
-            found[request.subject] = request.id
+        for step in request.steps:
+            is_before = before is None or step.index < before
+            if is_before and isinstance(step.body, Fulfilled) and step.body.method == ending:
+                found[request.subject] = request.id
     return found
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.compliance.requests.desk import Desk
-from unlearnkit.compliance.requests.register import KEY_DESTROYED, KeyBody, Register, Request
+from unlearnkit.compliance.requests.register import KEY_DESTROYED, KeyBody, Register
+from unlearnkit.compliance.requests.request import Request
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import fsync_directory
 
@@ -67,7 +68,7 @@ def purge(desk: Desk, path: Path, subjects: Collection[str], *, others: Collecti
 
 
 def _require_nothing_open(register: Register) -> None:
-    open_requests = [name for name, request in register.requests.items() if request.next_due]
+    open_requests = [name for name, request in register.requests.items() if not register.original(request).is_closed]
     if open_requests:
         raise RefusedError(
             f"{len(open_requests)} requests are open, first {open_requests[0]}: their people could not be told",

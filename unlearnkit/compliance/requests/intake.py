@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, tzinfo
 from typing import Any
 
-from unlearnkit.compliance.policy.policy import Policy
+from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.errors import FormatError, PolicyError
 from unlearnkit.files import decode_text
 from unlearnkit.names import checked_name
@@ -100,25 +101,36 @@ def read_intake(raw: bytes, *, where: str, timezone: tzinfo, identity: str = "em
     return _read_table(text, where)
 
 
-def checked(intake: Intake, policy: Policy, *, today: date) -> Intake:
-    """What of ``intake`` can be recorded under ``policy``; the rest are problems, in the order of the rows."""
+def checked(intake: Intake, policies: Policies, *, today: date, jurisdiction: str | None = None) -> Intake:
+    """What of ``intake`` can be recorded; the rest are problems, in the order of the rows.
+
+    jurisdiction: of requests that do not say one; None: that of their source, or the default.
+    """
     good, bad = [], list(intake.problems)
     for arrival in intake.arrivals:
         try:
-            good.append(_checked(arrival, policy, today))
+            said = replace(arrival, jurisdiction=arrival.jurisdiction or jurisdiction)
+            good.append(_checked(said, policies, today))
         except (ValueError, PolicyError) as err:
             bad.append(Problem(arrival.row, str(err)))
     return Intake(tuple(good), tuple(sorted(bad, key=lambda problem: problem.row)))
 
 
-def _checked(arrival: Arrival, policy: Policy, today: date) -> Arrival:
+def in_order(arrivals: Sequence[Arrival], *, today: date) -> tuple[Arrival, ...]:
+    """The order of the file, but that of one person the earliest comes first: whose day counts, the others follow."""
+    of_each: defaultdict[str, deque[Arrival]] = defaultdict(deque)
+    for arrival in sorted(arrivals, key=lambda item: item.received or today):
+        of_each[checked_name(arrival.subject)].append(arrival)
+    return tuple(of_each[checked_name(arrival.subject)].popleft() for arrival in arrivals)
+
+
+def _checked(arrival: Arrival, policies: Policies, today: date) -> Arrival:
     checked_name(arrival.subject)
     if arrival.reference is not None:
         checked_name(arrival.reference)
     if arrival.received is not None and arrival.received > today:
         raise ValueError(f"received in the future: got {arrival.received}, today is {today}")
-    if arrival.jurisdiction not in (None, policy.jurisdiction):
-        raise ValueError(f"jurisdiction {arrival.jurisdiction!r}: policy {policy.name} is for {policy.jurisdiction!r}")
+    policy, _ = policies.place(source=arrival.source, jurisdiction=arrival.jurisdiction)
     source = next(iter(policy.words.sources), "") if arrival.source is None else arrival.source
     return replace(arrival, source=policy.require_word("sources", source))
 

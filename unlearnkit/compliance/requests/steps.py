@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -23,17 +23,32 @@ class Event(StrEnum):
 
     RECEIVED = "request-received"
     ACKNOWLEDGED = "request-acknowledged"
+    ASSIGNED = "request-assigned"
+    CORRECTED = "request-corrected"
+    IDENTITY_ASKED = "request-identity-asked"
+    IDENTITY_FAILED = "request-identity-failed"
     IDENTITY_VERIFIED = "request-identity-verified"
+    PAUSED = "request-paused"
+    RESUMED = "request-resumed"
     EXTENDED = "request-extended"
     ASSESSED = "request-assessed"
     REFUSED = "request-refused"
     FULFILLED = "request-fulfilled"
     WITHDRAWN = "request-withdrawn"
+    APPEALED = "request-appealed"
+    RECIPIENT_TOLD = "request-recipient-told"
+    RECIPIENT_CONFIRMED = "request-recipient-confirmed"
 
     @property
     def state(self) -> str:
         """The state that it brings a request into, in words."""
         return self.value.removeprefix("request-").replace("-", " ")
+
+
+CLOSING = frozenset({Event.REFUSED, Event.FULFILLED, Event.WITHDRAWN})
+"""What closes a request."""
+BESIDE = frozenset({Event.ASSIGNED, Event.CORRECTED, Event.RECIPIENT_TOLD, Event.RECIPIENT_CONFIRMED})
+"""What leaves a request in the state that it was in."""
 
 
 class Shown(StrEnum):
@@ -93,10 +108,53 @@ class Acknowledged(Acted):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Assigned(Acted):
+    """Somebody works on it from now on."""
+
+    to: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corrected(Acted):
+    """It was received on another day, or in another way, than was recorded; what is due follows from that."""
+
+    received: Day
+    source: Word
+    respond: Due
+    acknowledge: Due | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityAsked(Acted):
+    """The person was asked to show who they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityFailed(Acted):
+    """It was tried, and not shown, that the person is who they say they are."""
+
+    method: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IdentityVerified(Acted):
     """The person is who they say they are."""
 
     method: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paused(Acted):
+    """The clock stands still, from that day on."""
+
+    reason: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumed(Acted):
+    """The clock runs on, from that day on: so many days later the answer is due."""
+
+    respond: Due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +186,10 @@ class Refused(Acted):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fulfilled(Acted):
-    """It was done, and the person was told. shown: by what evidence. notified: who else was told."""
+    """It was done, and the person was told. shown: by what evidence. notified: who else was told.
+
+    refused: why a part of the data is kept, where it was done for the rest only.
+    """
 
     retain_until: Day
     method: Word
@@ -136,6 +197,7 @@ class Fulfilled(Acted):
     evidence: Annotated[tuple[Sha256, ...], Items(least=1)]
     records: Count | None = None
     notified: tuple[Word, ...] | None = None
+    refused: Word | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +206,26 @@ class Withdrawn(Acted):
 
     retain_until: Day
     reason: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appealed(Acted):
+    """The person does not accept the answer. kind: to whom they turned. respond: until when that is answered."""
+
+    kind: Word
+    respond: Due | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientTold(Acted):
+    """Recipients of the data, of this kind, were told that it is to be erased."""
+
+    recipient: Word
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientConfirmed(RecipientTold):
+    """They have confirmed that they did."""
 
 
 PURGED = "requests-purged"
@@ -164,23 +246,33 @@ Body: TypeAlias = Received | Acted
 BODIES: Mapping[Event, type[Body]] = {
     Event.RECEIVED: Received,
     Event.ACKNOWLEDGED: Acknowledged,
+    Event.ASSIGNED: Assigned,
+    Event.CORRECTED: Corrected,
+    Event.IDENTITY_ASKED: IdentityAsked,
+    Event.IDENTITY_FAILED: IdentityFailed,
     Event.IDENTITY_VERIFIED: IdentityVerified,
+    Event.PAUSED: Paused,
+    Event.RESUMED: Resumed,
     Event.EXTENDED: Extended,
     Event.ASSESSED: Assessed,
     Event.REFUSED: Refused,
     Event.FULFILLED: Fulfilled,
     Event.WITHDRAWN: Withdrawn,
+    Event.APPEALED: Appealed,
+    Event.RECIPIENT_TOLD: RecipientTold,
+    Event.RECIPIENT_CONFIRMED: RecipientConfirmed,
 }
 """What each kind of entry says."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Something that happened. index: its entry."""
+    """Something that happened. index: its entry. time: when that was recorded."""
 
     event: Event
     index: int
     body: Body
+    time: datetime
 
     @property
     def on(self) -> date:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from unlearnkit.taylor.jet import Jet, Number, Operand, add, constant_of, scale
 from unlearnkit.taylor.rules.registry import aten, smooth
 
 T = TypeVar("T", Jet, Operand)
+_COARSE = (torch.bfloat16, torch.float16)
 
 
 def _left(a: Tensor, tail: Tensor) -> Tensor:
@@ -21,7 +22,7 @@ def _left(a: Tensor, tail: Tensor) -> Tensor:
     if not tail.is_complex():
         return torch.matmul(a, tail)
     columns = torch.view_as_real(tail.contiguous()).flatten(-2)
-    product = torch.matmul(a, columns)
+    product = torch.matmul(a.to(columns.dtype), columns)
     return torch.view_as_complex(product.view(*product.shape[:-1], -1, 2))
 
 
@@ -68,7 +69,12 @@ smooth(aten.mm.default, aten.bmm.default)(contract)
 @smooth(aten.addmm.default, aten.baddbmm.default)
 def _addmm(total: Operand, a: Operand, b: Operand, *, beta: Number = 1, alpha: Number = 1) -> Operand:
     product = contract(a, b) if isinstance(a, Jet) or isinstance(b, Jet) else torch.matmul(a, b)  # type: ignore[arg-type]
-    return add(total if beta == 1 else scale(total, beta), product, alpha)
+    result = add(total if beta == 1 else scale(total, beta), product, alpha)
+    if isinstance(result, Jet) and result.constant.dtype in _COARSE:  # which torch rounds once, at the end
+        fused: Any = torch.addmm if result.constant.dim() == 2 else torch.baddbmm
+        constants = (constant_of(total), constant_of(a), constant_of(b))
+        return Jet(fused(*constants, beta=beta, alpha=alpha), result.tail)
+    return result
 
 
 @smooth(aten.mv.default, aten.dot.default)

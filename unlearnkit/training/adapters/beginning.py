@@ -11,6 +11,7 @@ from torch import nn
 
 from unlearnkit.training.batches import Array
 from unlearnkit.training.data import Collate, MapDataset
+from unlearnkit.training.optimizers import anew
 from unlearnkit.training.recording import Recording
 
 
@@ -48,8 +49,5 @@ class Beginning:
         """
         names = {id(p): name for name, p in trained.named_parameters()}
         parameters = dict(self.model.named_parameters())
-        groups = [
-            {**of_group, "params": [parameters[names[id(p)]] for p in group["params"]]}
-            for group, of_group in zip(used.param_groups, settings, strict=True)
-        ]
-        return type(used)(groups)  # type: ignore[call-arg]
+        members = [[parameters[names[id(p)]] for p in group["params"]] for group in used.param_groups]
+        return anew(used, settings, members)

@@ -4,25 +4,35 @@ The rules are torch's own, and `Adam`'s in the paper's form with epsilon inside 
 `register`, and held to their optimizer by `verify_rule`.
 """
 
-from unlearnkit.training.optimizers import adagrad, adam, nadam, radam, rmsprop, sgd
+from unlearnkit.training.optimizers import adafactor, adagrad, adam, muon, nadam, radam, rmsprop, sgd
 from unlearnkit.training.optimizers.analytic import Adam
-from unlearnkit.training.optimizers.registry import group_names, register, rule_class
-from unlearnkit.training.optimizers.rule import Group, Rule, root
+from unlearnkit.training.optimizers.groups import Group, group_names, read_groups, verify_whole_norm
+from unlearnkit.training.optimizers.registry import register, rule_class
+from unlearnkit.training.optimizers.rule import Rule, root
+from unlearnkit.training.optimizers.several import Optimizers, anew, as_one, each_of
 from unlearnkit.training.optimizers.verification import verify_rule
 
 __all__ = [
     "Adam",
     "Group",
+    "Optimizers",
     "Rule",
+    "adafactor",
     "adagrad",
     "adam",
+    "anew",
+    "as_one",
+    "each_of",
     "group_names",
+    "muon",
     "nadam",
     "radam",
+    "read_groups",
     "register",
     "rmsprop",
     "root",
     "rule_class",
     "sgd",
     "verify_rule",
+    "verify_whole_norm",
 ]

@@ -1,4 +1,4 @@
-"""Which rule belongs to which optimizer, and reading an optimizer for its parameters."""
+"""Which rule belongs to which optimizer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
 
 from unlearnkit.errors import RecipeError
 from unlearnkit.training.optimizers.rule import Rule
@@ -51,16 +50,3 @@ def rule_class(optimizer: torch.optim.Optimizer) -> type[Rule]:
         hint = "make a new one for the recipe: a recipe describes a training run from its beginning"
         raise RecipeError("optimizer has been stepped already, so its state is not the start of a run", hint=hint)
     return _RULES[type(optimizer)]
-
-
-def group_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[tuple[str, ...]]:
-    """For each parameter group, the names of its parameters in ``model``."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    groups = []
-    for number, group in enumerate(optimizer.param_groups):
-        foreign = sum(id(p) not in names for p in group["params"])
-        if foreign:
-            message = f"optimizer group {number} holds {foreign} parameter(s) that are not in the model"
-            raise RecipeError(message, hint="build the optimizer from the parameters of the recipe's own model")
-        groups.append(tuple(names[id(p)] for p in group["params"] if p.requires_grad))
-    return groups

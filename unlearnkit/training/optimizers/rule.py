@@ -17,8 +17,9 @@ State = tuple[Tensor, ...]
 class Rule(ABC):
     """The update of one parameter group, with everything that decides its shape; numbers come as ``scalars``.
 
-    A rule acts on each coordinate by itself: parameters are handed to it flat, and in pieces. What it computes may
-    branch on ``self`` and by ``torch.where``, never on the values of tensors.
+    A rule acts on each coordinate by itself: parameters are handed to it flat, and in pieces; or, where it is
+    ``whole``, on each parameter by itself, in its own shape. What it computes may branch on ``self``, on shapes and by
+    ``torch.where``, never on the values of tensors.
 
     Attributes:
         weight_decay: whether a gradient of zero moves the parameter.
@@ -31,6 +32,9 @@ class Rule(ABC):
 
     kind: ClassVar[str] = ""
     """What a recipe's description calls it."""
+
+    whole: ClassVar[bool] = False
+    """Whether it needs a parameter as a whole."""
 
     @classmethod
     @abstractmethod
@@ -85,12 +89,3 @@ def root(second: Tensor) -> Tensor:
     """
     nothing = second == 0
     return torch.where(nothing, 0.0, torch.sqrt(torch.where(nothing, 1.0, second)))
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Parameters that share a rule, and the numbers of each step."""
-
-    parameters: tuple[str, ...]
-    rule: Rule
-    schedule: tuple[tuple[float, ...], ...]  # [steps][scalars]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 from unlearnkit.errors import RecipeError
 from unlearnkit.training.optimizers.registry import rule_class
 
-_SIZE = 6
+_SHAPE = (3, 2)
 
 
 def verify_rule(make: Callable[[Iterable[Tensor]], torch.optim.Optimizer], *, steps: int = 8, seed: int = 0) -> None:
     """Step an optimizer and its rule side by side, in float64, with the same gradients.
 
-    Some coordinates have gradients at every step, one at none, one at later steps only.
+    The parameter is a matrix. Some coordinates have gradients at every step, one at none, one at later steps only.
 
     Args:
         make: the optimizer of some parameters.
@@ -27,23 +28,21 @@ def verify_rule(make: Callable[[Iterable[Tensor]], torch.optim.Optimizer], *, st
         RecipeError: the two part, or the rule is none of a single coordinate.
 
     """
-    p = nn.Parameter(torch.linspace(-1, 1, _SIZE, dtype=torch.float64))
+    p = nn.Parameter(torch.linspace(-1, 1, math.prod(_SHAPE), dtype=torch.float64).reshape(_SHAPE))
     optimizer = make([p])
     rules = rule_class(optimizer)
     (group,) = optimizer.param_groups
     rule = rules.of(group)
     own = p.detach().clone()
+    cuts = [slice(None)] if rule.whole else [slice(0, 1), slice(1, None)]
     state = tuple(torch.full_like(own, value) for value in rule.initial)
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
-        gradient = torch.randn(_SIZE, generator=generator, dtype=torch.float64)
-        gradient[0] = 0
-        gradient[1] *= step >= steps // 2
+        gradient = torch.randn(_SHAPE, generator=generator, dtype=torch.float64)
+        gradient[0, 0] = 0
+        gradient[0, 1] *= step >= steps // 2
         numbers = [own.new_tensor(scalar) for scalar in rule.scalars(group, step)]
-        pieces = [
-            rule.update(own[part], gradient[part], [s[part] for s in state], numbers)
-            for part in (slice(0, 2), slice(2, None))
-        ]
+        pieces = [rule.update(own[cut], gradient[cut], [s[cut] for s in state], numbers) for cut in cuts]
         own = torch.cat([new for new, _ in pieces])
         state = tuple(torch.cat(parts) for parts in zip(*(kept for _, kept in pieces), strict=True))
         p.grad = gradient
