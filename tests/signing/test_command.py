@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests import needs
+from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.workspace import FILE_NAME, WorkspaceFiles
 from unlearnkit.errors import RefusedError, VerificationError
 from unlearnkit.office.workspace import Workspace
@@ -68,7 +71,9 @@ def test_a_workspace_signs_with_the_command_of_its_settings(token, tmp_path):
 
 
 @needs.program("openssl")
-def test_a_log_is_signed_with_the_command_of_its_settings_before_and_after_a_rotation(tmp_path):
+def test_a_log_is_signed_with_the_command_of_its_settings_before_and_after_a_rotation(tmp_path, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr(clock, "utc_now", lambda: datetime(2026, 1, 5, tzinfo=UTC) + timedelta(seconds=next(seconds)))
     office = Workspace.create(tmp_path / "office", origin="example.com/log")
     file, first = office.root / FILE_NAME, office.log_public_key().public
     (tmp_path / "sign.sh").write_text('cat > "$0.in" && openssl pkeyutl -sign -rawin -inkey "$1" -in "$0.in"')
