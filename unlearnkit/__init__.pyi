@@ -26,12 +26,14 @@ from unlearnkit.sketching.settings import Informed as Informed
 from unlearnkit.sketching.settings import Reverse as Reverse
 from unlearnkit.sketching.settings import Solo as Solo
 from unlearnkit.sketching.sketch import sketch as sketch
+from unlearnkit.training.averages import Average as Average
 from unlearnkit.training.compare import compare as compare
 from unlearnkit.training.inspection import check as check
 from unlearnkit.training.optimizers import Adam as Adam
 from unlearnkit.training.own_loss import OwnLoss as OwnLoss
 from unlearnkit.training.recipe import Recipe as Recipe
 from unlearnkit.training.recorder import Recorder as Recorder
+from unlearnkit.training.replacements import fix as fix
 from unlearnkit.training.retrain import retrain as retrain
 from unlearnkit.verifier.examination import verify as verify
 from unlearnkit.verifier.issue import certify as certify

@@ -15,8 +15,9 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.names import normal_name
 from unlearnkit.training.adapters import lightning, transformers
+from unlearnkit.training.averages import Average
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
-from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
+from unlearnkit.training.data import Collate, MapDataset, Owners, as_dataset, data_digest, index_units
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
@@ -53,7 +54,7 @@ class Recipe:
         optimizer: a fresh ``torch.optim.SGD``, ``AdamW`` or other, or ``unlearnkit.Adam``: read for its settings.
             Several, each with parameters of its own, step together.
         data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
-        units: who owns each example (None: nobody).
+        units: who owns each example: text, numbers, UUIDs, a tensor or an array of numbers (None: nobody).
         epochs: how often the data is gone through.
         batch_size: examples a batch; the last one of an epoch may be smaller.
         collate_fn: makes a batch of a list of examples, as a ``DataLoader``'s does: pads, encodes text.
@@ -74,6 +75,7 @@ class Recipe:
         lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
             scheduler on the optimizer, or a list of them on several.
         lr_interval: a scheduler advances each "step" or "epoch".
+        average: what is probed is an average of the weights over the steps (EMA, SWA).
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
             step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
         allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
@@ -107,7 +109,7 @@ class Recipe:
     loss: Loss
     optimizer: Optimizers
     data: MapDataset | tuple[Tensor, ...]
-    units: Sequence[str | int | None]
+    units: Owners
     epochs: int | None = None
     batch_size: int | None = None
     collate_fn: Collate | None = None
@@ -122,6 +124,7 @@ class Recipe:
     drop_last: bool = False
     lr_schedule: Schedule = None
     lr_interval: Interval = "step"
+    average: Average | None = None
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
     coupled: Literal["refuse", "accept"] = "refuse"
@@ -129,6 +132,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", uncompiled(self.model))
+        object.__setattr__(self, "loss", uncompiled(self.loss))
         object.__setattr__(self, "optimizer", as_one(self.optimizer))
         verify_settings(vars(self))
         verify_model(self.model)
@@ -142,7 +146,8 @@ class Recipe:
         copies = copy.deepcopy((self.model, self.optimizer, self.lr_schedule))
         for name, own in zip(("model", "optimizer", "lr_schedule"), copies, strict=True):
             object.__setattr__(self, name, own)
-        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
+        probes = {name: uncompiled(probe) for name, probe in self.probes.items()}
+        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in probes.items()}
         object.__setattr__(self, "probes", bound)
 
     @classmethod
@@ -286,7 +291,7 @@ class Recipe:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The optimizer's parameter groups with the numbers of every step."""
-        groups = read_groups(as_one(self.optimizer), self.model, self.settings)
+        groups = read_groups(as_one(self.optimizer), self.model, self.settings, self.average)
         if self.clip_grad_norm is not None:
             verify_whole_norm(groups, self.model)
         return groups
@@ -363,6 +368,7 @@ class Recipe:
             "accumulate": self.recording and self.recording.accumulate,
             "collate_fn": self.collate_fn and function_digest(self.collate_fn),
             "reduction": self.reduction if self.reduction != "mean" else None,
+            "average": self.average and True,
             "clip_grad_norm": self.clip_grad_norm,
             "clip_grad_value": self.clip_grad_value,
         }

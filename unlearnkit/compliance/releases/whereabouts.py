@@ -11,11 +11,12 @@ from os.path import relpath
 from pathlib import Path
 
 from unlearnkit.bundle.manifest import UNITS
+from unlearnkit.bundle.remainder import is_cut
 from unlearnkit.canonical import parse_canonical, sha256_hex
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
-from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, make_private_folder, read_bounded
 
 FOLDER = "releases"
 
@@ -27,7 +28,7 @@ def remember(root: Path, release: str, bundle: Path) -> None:
     """Link to the bundle of a release, in place of what was linked before; on return the link is on disk."""
     folder = root / FOLDER
     if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
+        make_private_folder(folder)
         fsync_directory(root)
     made = folder / f".{release}.{secrets.token_hex(8)}.tmp"
     made.symlink_to(relpath(bundle.resolve(), folder.resolve()))
@@ -38,6 +39,11 @@ def remember(root: Path, release: str, bundle: Path) -> None:
 def is_at_hand(root: Path, release: Release) -> bool:
     """Whether there is something where the bundle of a release is looked for."""
     return (root / FOLDER / release.id).is_dir()
+
+
+def is_whole(root: Path, release: Release) -> bool:
+    """Whether the bundle of a release is at hand, and was not cut."""
+    return is_at_hand(root, release) and not is_cut(root / FOLDER / release.id)
 
 
 def whereabouts(root: Path, release: Release) -> Path:
