@@ -6,14 +6,15 @@ import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from dataclasses import dataclass
+from typing import ClassVar, NoReturn
 
 import click
 
 from unlearnkit.errors import FormatError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.names import shown
 
-from .output import Output
+from .output import Document, Output
 
 EXIT_CODES: dict[type[UnlearnkitError], int] = {FormatError: 3, VerificationError: 4, RefusedError: 5}
 """0 done or verified, 1 any other error, 2 usage, 6 something is overdue, where that was asked."""
@@ -25,6 +26,17 @@ _EXTRAS = {
     "jinja2": ("report", "jinja2"),
     "holidays": ("holidays", "holidays"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Error(Document):
+    """Why a command did not print its own document."""
+
+    schema: ClassVar[str] = "unlearnkit/error/v1"
+
+    error: str
+    hint: str | None
+    exit_code: int
 
 
 @contextmanager
@@ -66,6 +78,8 @@ def _fail(err: Exception, message: str, hint: str | None, code: int) -> NoReturn
     output = context.find_object(Output) if context else None
     if output is not None and output.verbosity >= 1:
         click.echo(shown("".join(traceback.format_exception(err))), err=True, nl=False)
+    if output is not None and output.json and not output.has_printed:
+        output.emit(_Error(error=message, hint=hint, exit_code=code), lambda _: ())
     click.echo(shown(f"unlearnkit: error: {message}"), err=True)
     if hint:
         click.echo(shown(f"unlearnkit: hint: {hint}"), err=True)

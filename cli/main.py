@@ -9,6 +9,7 @@ import click
 from .audit import audit
 from .certify import certify
 from .check import check
+from .completion import offer_completions
 from .correct import correct
 from .curve import curve
 from .demo import demo
@@ -33,15 +34,25 @@ from .witness import witness
 class RootGroup(click.Group):
     """A group whose errors, its own and those of its commands, are reported in one form."""
 
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
-        """Parse the root options."""
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Parse the root options, wherever they stand."""
         with errors_reported():
-            return super().make_context(*args, **extra)
+            return super().make_context(info_name, _first(args), *rest, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command."""
         with errors_reported():
             return super().invoke(ctx)
+
+
+_ROOT_OPTIONS = ("--json", "-q", "--quiet", "-v", "--verbose")
+
+
+def _first(args: list[str]) -> list[str]:
+    """The arguments with the root options first; what follows ``--`` is no option."""
+    end = args.index("--") if "--" in args else len(args)
+    found = [argument for argument in args[:end] if argument in _ROOT_OPTIONS]
+    return [*found, *(argument for argument in args[:end] if argument not in _ROOT_OPTIONS), *args[end:]]
 
 
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -59,7 +70,8 @@ def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> No
     """Sketch a training run once; predict what its model would do without anybody's data.
 
     Results go to stdout, everything else to stderr. Exit codes: 0 done or verified, 1 other error, 2 usage,
-    3 malformed input, 4 verification failed, 5 refused, 6 something is overdue, where that was asked.
+    3 malformed input, 4 verification failed, 5 refused, 6 something is overdue, where that was asked. Options may stand
+    anywhere; with --json, errors are a document, too.
 
     \b
     Example:
@@ -96,3 +108,5 @@ for command in (
     witness,
 ):
     main.add_command(command)
+
+offer_completions(main)

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -40,6 +40,12 @@ class Output:
 
     json: bool = False
     verbosity: int = 0
+    _printed: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def has_printed(self) -> bool:
+        """Whether the command's document is on stdout."""
+        return bool(self._printed)
 
     @property
     def progress(self) -> bool | None:
@@ -51,6 +57,7 @@ class Output:
 
         Control characters are shown, not sent. exact: into a file or a pipe, lines go as they are, for their digests.
         """
+        self._printed.append(document.schema)
         if self.json:
             members = {item.name: getattr(document, item.name) for item in fields(document)}
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
