@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
-from unlearnkit.training.optimizers import anew, as_one
+from unlearnkit.training.models import uncompiled_inside
+from unlearnkit.training.optimizers import anew, as_one, go_on
+from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
-from unlearnkit.training.run import Run, make_run, own_precision
+from unlearnkit.training.run import Batch, Run, make_run, own_precision
 
 
 def retrain(
@@ -72,11 +74,17 @@ class PlainLoop:
         average = self.run.recipe.average
         self._average = AveragedModel(self.model, avg_fn=average.function) if average else None
 
-    def backward(self, step: int) -> None:
-        """Leave the gradient of a step in the parameters."""
+    def backward(self, step: int, batches: Iterable[Batch] | None = None) -> None:
+        """Leave the gradient of a step in the parameters. batches: of the step, where they are at hand."""
+        with restored(self.run.device):
+            self.backward_seeded(step, self.run.batches(step) if batches is None else batches)
+
+    def backward_seeded(self, step: int, batches: Iterable[Batch]) -> None:
+        """`backward`, leaving the random states as the step leaves them."""
         self._optimizer.zero_grad()
-        for batch in self.run.batches(step):
-            with torch.enable_grad(), self.run.random_numbers(step, batch.number), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), uncompiled_inside():
+            for batch in batches:
+                self.run.seed(step, batch.number)
                 w = self._downweights[batch.units]
                 loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -111,7 +119,10 @@ class PlainLoop:
 
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:
-    """The recipe's optimizer, on the parameters of this run's copy of the model."""
+    """The recipe's optimizer as it was at the start, on the parameters of this run's copy of the model."""
     parameters = dict(run.model.named_parameters())
     members = [[parameters[name] for name in group.parameters] for group in run.recipe.groups]
-    return anew(as_one(run.recipe.optimizer), run.recipe.settings[0], members)
+    source = as_one(run.recipe.optimizer)
+    fresh = anew(source, run.recipe.settings[0], members)
+    go_on(fresh, source)
+    return fresh

@@ -48,6 +48,13 @@ def clone(leaf: Leaf) -> Leaf:
     return Jet(leaf.constant.clone(), leaf.tail.clone()) if isinstance(leaf, Jet) else leaf.clone()
 
 
+def empty_like(leaf: Leaf) -> Leaf:
+    """Room for another one."""
+    if isinstance(leaf, Jet):
+        return Jet(torch.empty_like(leaf.constant), torch.empty_like(leaf.tail))
+    return torch.empty_like(leaf)
+
+
 def is_finite(leaf: Leaf) -> bool:
     """Whether all coefficients are finite. A sum is cheap and carries any NaN or infinity; only then look closely."""
     tensors = (leaf.tail, leaf.constant) if isinstance(leaf, Jet) else (leaf,)
@@ -125,9 +132,9 @@ class GroupState:
         raise IndexError(position)
 
     def copy(self) -> GroupState:
-        """Weights, moments and gradient with memory of their own."""
+        """Weights and moments with memory of their own, and room for another gradient."""
         moments = [clone(moment) for moment in self.moments]
-        return GroupState(self.group, self.shapes, clone(self.weights), moments, clone(self.gradient))
+        return GroupState(self.group, self.shapes, clone(self.weights), moments, empty_like(self.gradient))
 
 
 def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
