@@ -17,7 +17,7 @@ from unlearnkit.names import normal_name
 from unlearnkit.training.adapters import lightning, transformers
 from unlearnkit.training.averages import Average
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
-from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
+from unlearnkit.training.data import Collate, MapDataset, Owners, as_dataset, data_digest, index_units
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
@@ -54,7 +54,7 @@ class Recipe:
         optimizer: a fresh ``torch.optim.SGD``, ``AdamW`` or other, or ``unlearnkit.Adam``: read for its settings.
             Several, each with parameters of its own, step together.
         data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
-        units: who owns each example (None: nobody).
+        units: who owns each example: text, numbers, UUIDs, a tensor or an array of numbers (None: nobody).
         epochs: how often the data is gone through.
         batch_size: examples a batch; the last one of an epoch may be smaller.
         collate_fn: makes a batch of a list of examples, as a ``DataLoader``'s does: pads, encodes text.
@@ -109,7 +109,7 @@ class Recipe:
     loss: Loss
     optimizer: Optimizers
     data: MapDataset | tuple[Tensor, ...]
-    units: Sequence[str | int | None]
+    units: Owners
     epochs: int | None = None
     batch_size: int | None = None
     collate_fn: Collate | None = None
@@ -132,6 +132,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", uncompiled(self.model))
+        object.__setattr__(self, "loss", uncompiled(self.loss))
         object.__setattr__(self, "optimizer", as_one(self.optimizer))
         verify_settings(vars(self))
         verify_model(self.model)
@@ -145,7 +146,8 @@ class Recipe:
         copies = copy.deepcopy((self.model, self.optimizer, self.lr_schedule))
         for name, own in zip(("model", "optimizer", "lr_schedule"), copies, strict=True):
             object.__setattr__(self, name, own)
-        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
+        probes = {name: uncompiled(probe) for name, probe in self.probes.items()}
+        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in probes.items()}
         object.__setattr__(self, "probes", bound)
 
     @classmethod

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
+from unlearnkit.training.models import uncompiled_inside
 from unlearnkit.training.optimizers import anew, as_one
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
@@ -81,7 +82,7 @@ class PlainLoop:
     def backward_seeded(self, step: int, batches: Iterable[Batch]) -> None:
         """`backward`, leaving the random states as the step leaves them."""
         self._optimizer.zero_grad()
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), uncompiled_inside():
             for batch in batches:
                 self.run.seed(step, batch.number)
                 w = self._downweights[batch.units]
