@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import click
@@ -29,19 +31,35 @@ from .stability import stability
 from .verify import verify
 from .witness import witness
 
+_EVERYWHERE = ("--json", "-q", "--quiet", "-v", "--verbose")
+
 
 class RootGroup(click.Group):
-    """A group whose errors, its own and those of its commands, are reported in one form."""
+    """A group whose errors, its own and those of its commands, are reported in one form; its options stand anywhere."""
 
-    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Speak UTF-8, whatever the locale says: what is written here is read elsewhere."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        return super().main(*args, **extra)
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
         """Parse the root options."""
-        with errors_reported():
-            return super().make_context(*args, **extra)
+        with errors_reported(as_json="--json" in args):
+            return super().make_context(info_name, _ours_first(args), *more, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command."""
-        with errors_reported():
+        with errors_reported(as_json=ctx.params.get("as_json", False)):
             return super().invoke(ctx)
+
+
+def _ours_first(args: list[str]) -> list[str]:
+    """The arguments, with the options of every command before the others; after ``--`` nothing is an option."""
+    end = args.index("--") if "--" in args else len(args)
+    ours = [item for item in args[:end] if item in _EVERYWHERE]
+    return [*ours, *(item for item in args[:end] if item not in _EVERYWHERE), *args[end:]]
 
 
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})

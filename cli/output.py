@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -40,6 +40,8 @@ class Output:
 
     json: bool = False
     verbosity: int = 0
+    emitted: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    """Schemas of the documents that were printed."""
 
     @property
     def progress(self) -> bool | None:
@@ -51,6 +53,7 @@ class Output:
 
         Control characters are shown, not sent. exact: into a file or a pipe, lines go as they are, for their digests.
         """
+        self.emitted.append(document.schema)
         if self.json:
             members = {item.name: getattr(document, item.name) for item in fields(document)}
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
@@ -109,12 +112,6 @@ def columns(rows: Iterable[tuple[str, object]]) -> list[str]:
     kept = [(name, value) for name, value in rows if value is not None]
     width = max((len(name) for name, _ in kept), default=0)
     return [f"{name:<{width}}  {value}" for name, value in kept]
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 request``, ``2 requests``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
 
 
 def number(value: float, *, signed: bool = False) -> str:

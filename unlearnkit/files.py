@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import secrets
 import stat
@@ -42,9 +43,20 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> None:
 def write_new(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> None:
     """`write_atomic` for what must never be overwritten: FileExistsError if anything has the name already."""
     with _temporary(path, data, mode) as temporary:
-        path.hardlink_to(temporary)  # unlike rename, fails if the name is taken
+        _link(path, temporary)
         temporary.unlink()
     fsync_directory(path.parent)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Another name for a file; unlike renaming it, that fails if the name is taken."""
+    try:
+        path.hardlink_to(target)
+    except OSError as err:
+        if err.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        reason = "this file system has no hard links, without which something could be replaced: use a local disk"
+        raise OSError(err.errno, reason, str(path)) from err
 
 
 def read_bounded(path: Path, most: int) -> bytes:

@@ -1,0 +1,59 @@
+"""How long an office of many requests waits: importing a table, listing, counting, a step for all of them.
+
+python -m benchmarks.office 2500 5000 10000
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+LAWS = (("eu", "gdpr"), ("uk", "uk-gdpr"), ("us-va", "us-states"))
+
+
+def table(count: int) -> str:
+    """Requests of as many people, received over the last ten weeks, under three laws."""
+    day = date.today()
+    rows = (
+        f"person-{n}@example.org,{day - timedelta(days=n % 70)},email,T-{n},{LAWS[n % len(LAWS)][0]}\n"
+        for n in range(count)
+    )
+    return "subject,received,source,reference,jurisdiction\n" + "".join(rows)
+
+
+def seconds(*arguments: str, folder: Path) -> float:
+    """Of a command, with the start of Python."""
+    begin = time.perf_counter()
+    subprocess.run(["unlearnkit", "-q", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def measured(count: int) -> list[float]:
+    """Seconds of each command, in a workspace of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        policies = [item for _, policy in LAWS for item in ("--policy", policy)]
+        seconds("init", *policies, folder=folder)
+        (folder / "requests.csv").write_text(table(count))
+        return [
+            seconds("requests", "import", "requests.csv", folder=folder),
+            seconds("requests", "list", folder=folder),
+            seconds("requests", "list", "--csv", folder=folder),
+            seconds("requests", "summary", folder=folder),
+            seconds("requests", "acknowledge", "--open", folder=folder),
+        ]
+
+
+def main() -> None:
+    """Print a row for each count."""
+    print("| requests | import | list | list --csv | summary | acknowledge --open |\n|---|---|---|---|---|---|")
+    for count in map(int, sys.argv[1:] or ["10000"]):
+        print(f"| {count} | " + " | ".join(f"{value:.1f} s" for value in measured(count)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
