@@ -6,10 +6,10 @@
 Membership: 60 people corrected one by one; how often a loss threshold ranks an example of who left before a stranger's
 (area under the curve), for the kept, the retrained and the corrected model, beside the standard error of such an area.
 
-Certificates: an office under the packaged GDPR policy, whose plan has a fourth stratum, of 20 to 40 people. In each of
-three orders, 60 people ask; the k-th certificate is about the first k of them, and its claims are held against real
-retraining without these (`tests/examples/many.py`). Another process, without torch, verifies every one beside the file
-of its weights, and refuses the file with a bit changed, the file of the certificate before, and another bundle.
+Certificates: an office under the packaged GDPR policy, but that it audits 1, 2 to 4, 5 to 19 and 20 to 40 people. In
+each of three orders, 60 people ask; the k-th certificate is about the first k of them, and its claims are held against
+real retraining without these (`tests/examples/many.py`). Another process, without torch, verifies every one beside the
+file of its weights, and refuses the file with a bit changed, the file of the certificate before, and another bundle.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -44,7 +45,9 @@ from unlearnkit.compliance.policy.policy import packaged_policies
 Array = np.ndarray[Any, Any]
 
 PEOPLE, ORDERS = 60, 3
-_WIDER = "  { least = 20, most = 40, count = 59 },\n]"
+_STRATA = "\n".join(
+    f"  {{ least = {least}, most = {most}, count = 59 }}," for least, most in ((1, 1), (2, 4), (5, 19), (20, 40))
+)
 _OUTSIDER = """
 import json, sys
 sys.modules["torch"] = None
@@ -130,8 +133,9 @@ class Found:
 def prepare(folder: Path) -> uk.Workspace:
     """``office`` with digits@1, sketched under its log and audited; beside it the bundle of another training."""
     text = packaged_policies()["gdpr"].decode()
-    assert "\n]\n\n# When weights" in text
-    (folder / "policy.toml").write_text(text.replace("]\n\n# When weights", f"{_WIDER}\n\n# When weights"))
+    text, changed = re.subn(r"strata = \[.*?\n\]", f"strata = [\n{_STRATA}\n]", text, flags=re.DOTALL)
+    assert changed == 1
+    (folder / "policy.toml").write_text(text)
     office = uk.Workspace.create(folder / "office", origin="example.com/digits", policy="../policy.toml")
     start = time.perf_counter()
     solo, recipe = uk.Solo(degree=3, keep_weights=True), digits.recipe()

@@ -28,6 +28,17 @@ _EXTRAS = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Error(Document):
+    """Why a command did not print its own document."""
+
+    schema: ClassVar[str] = "unlearnkit/error/v1"
+
+    error: str
+    hint: str | None
+    exit_code: int
+
+
 @contextmanager
 def errors_reported(*, as_json: bool) -> Iterator[None]:
     """Print an expected error as ``unlearnkit: error:`` and ``unlearnkit: hint:`` on stderr, and exit with its code.
@@ -69,26 +80,13 @@ def exit_code(err: Exception) -> int:
     return next((code for kind, code in EXIT_CODES.items() if isinstance(err, kind)), 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Failed(Document):
-    """Why a command printed nothing else."""
-
-    schema: ClassVar[str] = "unlearnkit/error/v1"
-
-    error: str
-    message: str
-    hint: str | None
-    exit_code: int
-
-
 def _fail(err: Exception, message: str, hint: str | None, code: int, *, as_json: bool) -> NoReturn:
     context = click.get_current_context(silent=True)
     output = context.find_object(Output) if context else None
     if output is not None and output.verbosity >= 1:
         click.echo(shown("".join(traceback.format_exception(err))), err=True, nl=False)
-    if as_json and not (output is not None and output.emitted):
-        failed = _Failed(error=type(err).__name__, message=message, hint=hint, exit_code=code)
-        Output(json=True).emit(failed, lambda _: [])
+    if as_json and not (output is not None and output.has_printed):
+        Output(json=True).emit(_Error(error=message, hint=hint, exit_code=code), lambda _: ())
     click.echo(shown(f"unlearnkit: error: {message}"), err=True)
     if hint:
         click.echo(shown(f"unlearnkit: hint: {hint}"), err=True)

@@ -11,6 +11,7 @@ import click
 from .audit import audit
 from .certify import certify
 from .check import check
+from .completion import offer_completions
 from .correct import correct
 from .curve import curve
 from .demo import demo
@@ -31,8 +32,6 @@ from .stability import stability
 from .verify import verify
 from .witness import witness
 
-_EVERYWHERE = ("--json", "-q", "--quiet", "-v", "--verbose")
-
 
 class RootGroup(click.Group):
     """A group whose errors, its own and those of its commands, are reported in one form; its options stand anywhere."""
@@ -44,10 +43,10 @@ class RootGroup(click.Group):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         return super().main(*args, **extra)
 
-    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
-        """Parse the root options."""
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """Parse the root options, wherever they stand."""
         with errors_reported(as_json="--json" in args):
-            return super().make_context(info_name, _ours_first(args), *more, **extra)
+            return super().make_context(info_name, _first(args), *rest, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command."""
@@ -55,11 +54,14 @@ class RootGroup(click.Group):
             return super().invoke(ctx)
 
 
-def _ours_first(args: list[str]) -> list[str]:
-    """The arguments, with the options of every command before the others; after ``--`` nothing is an option."""
+_ROOT_OPTIONS = ("--json", "-q", "--quiet", "-v", "--verbose")
+
+
+def _first(args: list[str]) -> list[str]:
+    """The arguments with the root options first; what follows ``--`` is no option."""
     end = args.index("--") if "--" in args else len(args)
-    ours = [item for item in args[:end] if item in _EVERYWHERE]
-    return [*ours, *(item for item in args[:end] if item not in _EVERYWHERE), *args[end:]]
+    found = [argument for argument in args[:end] if argument in _ROOT_OPTIONS]
+    return [*found, *(argument for argument in args[:end] if argument not in _ROOT_OPTIONS), *args[end:]]
 
 
 @click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,7 +79,8 @@ def main(ctx: click.Context, *, as_json: bool, quiet: bool, verbose: bool) -> No
     """Sketch a training run once; predict what its model would do without anybody's data.
 
     Results go to stdout, everything else to stderr. Exit codes: 0 done or verified, 1 other error, 2 usage,
-    3 malformed input, 4 verification failed, 5 refused, 6 something is overdue, where that was asked.
+    3 malformed input, 4 verification failed, 5 refused, 6 something is overdue, where that was asked. Options may stand
+    anywhere; with --json, errors are a document, too.
 
     \b
     Example:
@@ -114,3 +117,5 @@ for command in (
     witness,
 ):
     main.add_command(command)
+
+offer_completions(main)

@@ -40,8 +40,12 @@ class Output:
 
     json: bool = False
     verbosity: int = 0
-    emitted: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-    """Schemas of the documents that were printed."""
+    _printed: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def has_printed(self) -> bool:
+        """Whether the command's document is on stdout."""
+        return bool(self._printed)
 
     @property
     def progress(self) -> bool | None:
@@ -53,7 +57,7 @@ class Output:
 
         Control characters are shown, not sent. exact: into a file or a pipe, lines go as they are, for their digests.
         """
-        self.emitted.append(document.schema)
+        self._printed.append(document.schema)
         if self.json:
             members = {item.name: getattr(document, item.name) for item in fields(document)}
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY

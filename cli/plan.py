@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import click
 
 from .errors import values_from_options
 from .output import Document, Output, columns, pass_output
 from .recipes import RecipeSource, RecipeType
+
+if TYPE_CHECKING:
+    from unlearnkit.compliance.policy.policy import Policy
 
 Method = Literal["catoni", "median-of-means"]
 _ABOVE_ZERO = click.FloatRange(0, min_open=True)
@@ -28,6 +32,7 @@ _ABOVE_ZERO = click.FloatRange(0, min_open=True)
 @click.option("--elements", type=click.IntRange(min=1), help="Numbers in the probe. Default: the bundle's, or 1.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="A pilot sketch with a few directions.")
 @click.option("--probe", help="Which of its probes.")
+@click.option("--policy", help="Whose audit counts, with a recipe. Default: the workspace's, or gdpr.")
 @click.option("--method", type=click.Choice(["catoni", "median-of-means"]), default="catoni", show_default=True)
 @pass_output
 def plan(
@@ -43,9 +48,13 @@ def plan(
     elements: int | None,
     bundle: Path | None,
     probe: str | None,
+    policy: str | None,
     method: Method,
 ) -> None:
     """Say what each way to sketch RECIPE costs, in time, plain trainings and storage, and what it buys.
+
+    With the retrainings that the policy's audit takes, each pays after as many separate occasions on which one would
+    train again as they cost plain trainings; where that is more than there are people, never.
 
     Or, with --epsilon and --delta, how many random directions make the certified error of a degree's part at most that:
     what to expect of a deletion in general position; one that is aligned with the change may need more.
@@ -57,7 +66,7 @@ def plan(
       unlearnkit plan --epsilon 0.01 --delta 0.05 --bundle run/pilot --probe test_loss
     """
     if recipe is not None:
-        output.emit(_Costs.of(recipe), _render_costs)
+        output.emit(_Costs.of(recipe, policy), _render_costs)
         return
     if epsilon is None or delta is None:
         raise click.UsageError("give a recipe, or --epsilon and --delta")
@@ -72,18 +81,22 @@ def plan(
     output.emit(planned, _render)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Option:
     name: str
     plain_trainings: float
     seconds: float
     bytes: int
+    occasions: int
     buys: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Costs(Document):
-    """training: seconds of a plain one."""
+    """training: seconds of a plain one. audit: retrainings that the policy plans.
+
+    Of an option, occasions: after so many it has paid, with the audit.
+    """
 
     schema: ClassVar[str] = "unlearnkit/costs/v1"
 
@@ -91,15 +104,25 @@ class _Costs(Document):
     weights: int
     units: int
     elements: int
+    policy: str
+    audit: int
     options: tuple[_Option, ...]
 
     @classmethod
-    def of(cls, source: RecipeSource) -> _Costs:
+    def of(cls, source: RecipeSource, policy: str | None) -> _Costs:
         from unlearnkit.sketching.cost import costs
 
-        found = costs(source.load())
+        rules, found = _policy(policy), costs(source.load())
+        audit = sum(stratum.count for stratum in rules.audit.within(found.units))
         options = tuple(
-            _Option(item.name, round(item.work, 1), round(item.work * found.training, 1), item.storage, item.buys)
+            _Option(
+                name=item.name,
+                plain_trainings=round(item.work, 1),
+                seconds=round(item.work * found.training, 1),
+                bytes=item.storage,
+                occasions=ceil(item.work + audit),
+                buys=item.buys,
+            )
             for item in found.options
         )
         return cls(
@@ -107,19 +130,34 @@ class _Costs(Document):
             weights=found.weights,
             units=found.units,
             elements=found.elements,
+            policy=rules.name,
+            audit=audit,
             options=options,
         )
+
+
+def _policy(name: str | None) -> Policy:
+    """One that is named; else that of the workspace around, or a packaged one."""
+    from unlearnkit.compliance.policy.policy import Policy
+    from unlearnkit.compliance.workspace import WorkspaceFiles
+
+    workspace = None if name else WorkspaceFiles.nearest()
+    return Policy.load(name or "gdpr") if workspace is None else workspace.policy()
 
 
 def _render_costs(found: _Costs) -> Iterable[str]:
     yield f"a plain training takes about {found.training:.3g} s, by its first steps; {found.weights} weights"
     yield f"{found.units} units, {found.elements} numbers in all pinned probes"
-    yield f"{'way to sketch':<36} {'trainings':>9} {'seconds':>9} {'MB':>9}  what it buys"
+    yield f"{'way to sketch':<36} {'trainings':>9} {'seconds':>9} {'MB':>9} {'pays after':>10}  what it buys"
     for item in found.options:
-        size = item.bytes / 1e6
-        yield f"{item.name:<36} {item.plain_trainings:>9.4g} {item.seconds:>9.4g} {size:>9.3g}  {item.buys}"
-    yield "Of that order: the factors are those of a small model. An audit costs one training for each draw."
-    yield "A sketch and its audit pay after as many separate occasions as they cost trainings; before, train again."
+        size, pays = item.bytes / 1e6, item.occasions if item.occasions <= found.units else "never"
+        numbers = f"{item.plain_trainings:>9.4g} {item.seconds:>9.4g} {size:>9.3g} {pays:>10}"
+        yield f"{item.name:<36} {numbers}  {item.buys}"
+    yield "Of that order: the factors are those of a small model."
+    yield f"The audit of policy {found.policy} costs {found.audit} trainings: with a sketch it pays after as many"
+    yield "separate occasions on which one would train again; before, train again: in computing that is cheaper."
+    if any(item.occasions > found.units for item in found.options):
+        yield f"Never: there are {found.units} people, and it would take more occasions than that."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,13 @@ import click
 
 from .errors import values_from_options
 from .options import BY, ON
+from .outlook_views import OutlookView, render_outlook
 from .output import Output, pass_output
 from .release_list import ListedRelease, ListedReleases, render_listed
 from .release_views import (
     OneRelease,
-    OutlookView,
     Releases,
     ReleaseView,
-    render_outlook,
     render_release,
     render_releases,
 )
@@ -144,6 +143,9 @@ def outlook(output: Output, *, release: str, bundle: Path | None) -> None:
     From the bundle alone: people who have not asked are taken in random order, many times. The median, and what is left
     in the worst 5 %, until each tolerance is exceeded, and until it is in doubt whether the series converges. It is a
     prediction, to plan the next training by; requests are decided by certificates.
+
+    Where the bundle corrects weights: for how many more people, by what audits have shown and the policy tolerates, and
+    until their series diverges. And after how many separate occasions sketch and audit have paid, if they do.
 
     \b
     Example:

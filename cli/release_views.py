@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from .output import UNSIGNED, Document, columns, number
 
 if TYPE_CHECKING:
-    from unlearnkit.compliance.releases.outlook import Reach, Strangers
+    from unlearnkit.compliance.releases.outlook import Strangers
     from unlearnkit.compliance.releases.registry import Release
     from unlearnkit.compliance.view import LogView
-    from unlearnkit.office.releases import Outlook, Standing
+    from unlearnkit.office.releases import Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,85 +189,3 @@ def render_release(release: OneRelease) -> Iterator[str]:
 def render_releases(found: Releases) -> Iterable[str]:
     """A line for each release."""
     return columns([(item.id, item) for item in found.releases])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reach:
-    """How many more people; None: everybody. until, until_few: the days, at the rate so far."""
-
-    median: int | None
-    few: int | None
-    until: date | None
-    until_few: date | None
-
-    @classmethod
-    def of(cls, reach: Reach, outlook: Outlook, today: date) -> Self:
-        days = (outlook.until(more, today) for more in (reach.median, reach.few))
-        return cls(median=reach.median, few=reach.few, until=next(days), until_few=next(days))
-
-    def __str__(self) -> str:
-        told = [_people(self.median, self.until), _people(self.few, self.until_few)]
-        return f"{told[0]}; in 5 % of all orders only {told[1]}"
-
-
-def _people(more: int | None, until: date | None) -> str:
-    count = "everybody" if more is None else f"{more} more people"
-    return count if until is None else f"{count}, until {until}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Probe:
-    probe: str
-    tolerance: float
-    tolerated: _Reach
-    converges: _Reach
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutlookView(Document):
-    """How long a release lasts, by prediction; see `unlearnkit.office.releases.Outlook`."""
-
-    schema: ClassVar[str] = "unlearnkit/outlook/v1"
-
-    release: str
-    people: int
-    asked: int
-    days: int
-    audited: int | None
-    probes: tuple[_Probe, ...]
-    strangers: StrangersView | None
-
-    @classmethod
-    def of(cls, outlook: Outlook, today: date) -> Self:
-        """As the command prints it."""
-        probes = tuple(
-            _Probe(
-                probe=item.probe,
-                tolerance=float(item.tolerance),
-                tolerated=_Reach.of(item.tolerated, outlook, today),
-                converges=_Reach.of(item.converges, outlook, today),
-            )
-            for item in outlook.probes
-        )
-        return cls(
-            release=outlook.release,
-            people=outlook.people,
-            asked=outlook.asked,
-            days=outlook.days,
-            audited=outlook.audited,
-            probes=probes,
-            strangers=StrangersView.of(outlook.strangers),
-        )
-
-
-def render_outlook(outlook: OutlookView) -> Iterator[str]:
-    """What is left, and until when."""
-    yield f"{outlook.release}: {outlook.people} people were answered without retraining; {outlook.asked} have asked in "
-    yield f"{outlook.days} days. If others ask in random order, by prediction from the bundle alone:"
-    for probe in outlook.probes:
-        rows = [("within tolerance", probe.tolerated), ("series converges", probe.converges)]
-        yield from columns([(f"  {probe.probe}, {what}", reach) for what, reach in rows])
-    if outlook.audited is not None:
-        yield f"the policy audits up to {outlook.audited} people together"
-    if outlook.strangers is not None:
-        yield f"own losses: {outlook.strangers}"

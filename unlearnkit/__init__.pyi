@@ -26,6 +26,7 @@ from unlearnkit.sketching.settings import Informed as Informed
 from unlearnkit.sketching.settings import Reverse as Reverse
 from unlearnkit.sketching.settings import Solo as Solo
 from unlearnkit.sketching.sketch import sketch as sketch
+from unlearnkit.training.averages import Average as Average
 from unlearnkit.training.compare import compare as compare
 from unlearnkit.training.inspection import check as check
 from unlearnkit.training.optimizers import Adam as Adam

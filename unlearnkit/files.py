@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -130,6 +130,20 @@ def make_private_folder(path: Path) -> None:
             raise
     else:
         path.chmod(PRIVATE_FOLDER)
+
+
+def share(path: Path, mode: int) -> None:
+    """Let those read a file, or a folder and everything in it, whom the ``mode`` of a file lets; links are let be."""
+    for place in (path, *(path.rglob("*") if path.is_dir() else ())):
+        with suppress(FileNotFoundError):  # a temporary file may have its name by now
+            if place.is_symlink():
+                continue
+            place.chmod(folder_mode(mode) if place.is_dir() else mode)
+
+
+def folder_mode(mode: int) -> int:
+    """Who may read files of this mode may enter the folder that they are in."""
+    return mode | (mode & 0o444) >> 2
 
 
 def state_folder() -> Path:

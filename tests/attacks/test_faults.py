@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
+from tests.attacks.faulted import Trial, tried
+from tests.traced import may_trace
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.clock import utc_now
 from unlearnkit.compliance.log.entry import draft
@@ -122,3 +125,15 @@ def test_writes_that_are_cut_short_are_gone_on_with(log, monkeypatch):
     log.record_many(draft("note", {"n": n}) for n in range(8, 40))
     assert notes(log) == list(range(40))
     assert log.checkpoint().size == 41
+
+
+@needs.program("strace")
+@pytest.mark.parametrize("damaged", [False, True], ids=["signing", "repairing"])
+def test_a_kill_or_an_error_at_a_call_that_brings_something_to_disk_loses_nothing(tmp_path, damaged):
+    """Every call, and every fault of it: `python -m benchmarks.faults`."""
+    if not may_trace():
+        pytest.skip("strace may not trace here")
+    counts, wrong = tried(Trial.made(tmp_path, damaged=damaged), lambda name: name in ("fsync", "rename"))
+    assert wrong == []
+    assert counts["signal=KILL, which ended it"] >= 5
+    assert counts["error=EIO, which ended it"] >= 5

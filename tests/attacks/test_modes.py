@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests import needs
 from tests.bundle.small import small
+from unlearnkit.bundle import PseudonymKey, write_bundle
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.keys import Algorithm, PrivateKey, parse_private_key
 from unlearnkit.signing.pbes2 import ROUNDS, encrypted_pem
@@ -17,20 +20,47 @@ from unlearnkit.signing.pbes2 import ROUNDS, encrypted_pem
 GIVEN_AWAY = {"log.vkey", "signer.pub.pem"}
 
 
+def cleared(office: Workspace) -> Path:
+    """The certificate of somebody who is not in the model in use, whose bundle is signed here."""
+    (office.root / "run").mkdir(mode=0o700)
+    contents = small(office.root / "run", weights=False, key=PseudonymKey.load(office.pseudonym_key_path))
+    write_bundle(office.root / "bundle", manifest=contents.manifest, signer=office.signer_key(), **contents.contents)
+    shutil.rmtree(office.root / "run")
+    office.register(office.root / "bundle", name="digits", version="1")
+    return office.certify_absence(office.receive(["nobody@example.org"]), kind="absence").path
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_bundles_and_workspaces_are_private_whatever_the_umask(tmp_path, umask):
     before = os.umask(umask)
     try:
-        small(tmp_path, weights=False).write(tmp_path / "bundle")
         office = Workspace.create(tmp_path / "office", origin="example.com/log")
-        office.receive(["ann"])
-        office.checkpoint()
+        assert cleared(office).parent.name == "certificates"
     finally:
         os.umask(before)
-    for path in [tmp_path / "bundle", *(tmp_path / "bundle").rglob("*"), office.log_path, *office.root.rglob("*/*")]:
-        expected = 0o700 if path.is_dir() else 0o644 if path.name in GIVEN_AWAY else 0o600
-        assert path.stat().st_mode & 0o777 == expected, path
+    for path in (office.log_path, *office.root.rglob("*/*")):
+        if not path.is_symlink():
+            expected = 0o700 if path.is_dir() else 0o644 if path.name in GIVEN_AWAY else 0o600
+            assert path.stat().st_mode & 0o777 == expected, path
+    for folder in ("bundle", "releases", "certificates", "keys"):
+        assert (office.root / folder).stat().st_mode & 0o777 == 0o700
     assert (office.root / "audit.signed").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("readers", "file", "folder"), [("group", 0o640, 0o750), ("everybody", 0o644, 0o755)])
+def test_who_else_may_read_is_a_choice_of_the_settings_and_never_about_secrets(tmp_path, readers, file, folder):
+    office = Workspace.create(tmp_path / "office", origin="example.com/log")
+    settings = office.root / "unlearnkit.toml"
+    settings.write_text(f'readers = "{readers}"\n{settings.read_text()}')
+    path, bundle = cleared(office), office.root / "bundle"
+    office.share(bundle)  # which `Workspace.sketch` does
+    shared = [path, office.root / "audit.signed", *office.log_path.rglob("*"), *bundle.rglob("*")]
+    assert len(shared) > 8
+    for place in (*shared, path.parent, office.log_path, bundle):
+        assert place.stat().st_mode & 0o777 == (folder if place.is_dir() else file), place
+    for place in office.keys_path.iterdir():
+        assert place.stat().st_mode & 0o777 == (0o644 if place.name in GIVEN_AWAY else 0o600), place
+    assert office.keys_path.stat().st_mode & 0o777 == 0o700
 
 
 @needs.program("openssl")

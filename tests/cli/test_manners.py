@@ -1,153 +1,146 @@
-"""Manners of the commands: errors as JSON, options anywhere, UTF-8, several laws, honest days, copies of logs."""
+"""Manners: options stand anywhere, errors are documents where asked for, and shells complete what there is."""
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
+from unlearnkit.cli.main import main
 
 from tests.cli.test_requests import Terminal
 
+SHELLS = ("bash", "zsh", "fish")
+
 
 @pytest.fixture
-def terminal(tmp_path, monkeypatch):
+def terminal(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     made = Terminal(monkeypatch)
-    made.run("init", "--policy", "gdpr", "--policy", "uk-gdpr", "--policy", "us-states")
+    made.run("init", "--origin", "example.com/log")
+    made.run("request-delete", "ann", "bob")
     return made
 
 
+def completed(*words: str, shell: str = "bash") -> list[str]:
+    """What the program offers a shell for the last word."""
+    line = ["unlearnkit", *words]
+    asked = {"_UNLEARNKIT_COMPLETE": f"{shell}_complete", "COMP_WORDS": " ".join(line), "COMP_CWORD": str(len(words))}
+    if shell == "fish":
+        asked["COMP_CWORD"] = words[-1]
+    found = CliRunner().invoke(main, prog_name="unlearnkit", env=asked)
+    assert found.exit_code == 0, found.output
+    lines = [line for line in found.output.splitlines() if line]
+    if shell == "zsh":
+        return [lines[at + 1] for at in range(0, len(lines), 3)]
+    return [line.split(",", 1)[1].split("\t")[0] for line in lines]
+
+
 @pytest.mark.parametrize(
-    ("command", "code", "kind"),
+    "arguments",
     [
-        (["requests", "acknowledge", "R9"], 1, "UnknownNameError"),
-        (["requests", "show"], 2, "MissingParameter"),
-        (["request-delete", "ann", "--on", "tomorrow"], 2, "BadParameter"),
-        (["request-delete", "ann", "--jurisdiction", "br"], 5, "PolicyError"),
-        (["no-such-command"], 2, "UsageError"),
+        ("--json", "requests", "summary"),
+        ("requests", "--json", "summary"),
+        ("requests", "summary", "--json"),
+        ("requests", "summary", "--json", "-q"),
     ],
 )
-def test_an_error_is_one_document_wherever_the_option_stands(terminal, command, code, kind):
-    for arguments in (["--json", *command], [*command, "--json"]):
-        failed = terminal.fails(*arguments)
-        said = json.loads(failed.stdout)
-        assert (failed.exit_code, said["exit_code"], said["schema"]) == (code, code, "unlearnkit/error/v1")
-        assert said["error"] in (kind, "NoSuchCommand")
-        assert f"unlearnkit: error: {said['message']}" in failed.stderr
+def test_root_options_stand_anywhere(terminal, arguments):
+    assert json.loads(terminal.run(*arguments))["open"] == 2
 
 
-def test_a_command_that_says_what_became_of_each_prints_no_second_document(terminal):
-    terminal.run("request-delete", "ann", "bob")
-    terminal.run("requests", "acknowledge", "R3")
-    failed = terminal.fails("requests", "acknowledge", "R3", "R2", "--json", "-q")
-    said = json.loads(failed.stdout)
-    assert ([item["id"] for item in said["requests"]], [item["id"] for item in said["failed"]]) == (["R2"], ["R3"])
+def test_quiet_at_the_end_is_quiet_and_two_words_of_talk_exclude_each_other_anywhere(terminal):
+    assert terminal.fails("requests", "list", "-q").stderr == ""
+    assert "2 requests" in terminal.fails("requests", "list").stderr
+    assert "exclude each other" in terminal.fails("requests", "-q", "list", "-v").stderr
 
 
-def test_after_two_dashes_nothing_is_an_option(terminal):
-    assert json.loads(terminal.run("--json", "request-delete", "--", "--json"))["requests"][0]["id"] == "R2"
+def test_what_follows_two_dashes_is_no_option(terminal):
+    found = terminal.json("request-delete", "--", "--json")["requests"]
+    assert len(found) == 1
 
 
-def test_what_is_written_is_utf_8_whatever_the_locale_says(terminal):
-    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "LC_ALL": "C"}
-    code = "from unlearnkit.cli.main import main; main(['policy', 'show', 'uber.toml'])"
-    Path("uber.toml").write_text('schema = "unlearnkit/policy/v1"\nname = "ours"\ntitle = "Über — 規則"\n', "utf-8")
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
-    assert done.stdout.decode("utf-8") == Path("uber.toml").read_text("utf-8")
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (("requests", "show", "R9"), 1, "no request 'R9'"),
+        (("requests", "refuse", "R2", "--reason", "rude"), 5, "does not list 'rude'"),
+        (("requests", "nothing"), 2, "No such command 'nothing'"),
+    ],
+)
+def test_with_json_an_error_is_one_document_too(terminal, arguments, code, error):
+    found = terminal.fails(*arguments, "--json")
+    said = json.loads(found.stdout)
+    assert (found.exit_code, said["schema"], said["exit_code"]) == (code, "unlearnkit/error/v1", code)
+    assert error in said["error"]
+    assert f"unlearnkit: error: {said['error']}" in found.stderr
 
 
-def test_where_locks_do_nothing_no_workspace_is_made_and_nothing_is_left(tmp_path, monkeypatch):
+def test_a_command_that_printed_its_document_prints_no_second_one(terminal, tmp_path):
+    (tmp_path / "x").write_text("hello")
+    found = terminal.fails("--json", "verify", "x", "--state", "none")
+    assert found.exit_code == 3
+    assert json.loads(found.stdout)["schema"] == "unlearnkit/verification/v1"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_ids_and_words_are_completed_in_every_shell(terminal, shell):
+    assert completed("requests", "acknowledge", "R", shell=shell) == ["R2", "R3"]
+    assert completed("requests", "acknowledge", "R2", "R", shell=shell) == ["R3"]
+    methods = completed("requests", "verify-identity", "R2", "--method", "i", shell=shell)
+    assert methods == ["identity-document", "in-person"]
+
+
+def test_closed_requests_are_shown_and_not_worked_on(terminal):
+    terminal.run("requests", "withdraw", "R2", "--reason", "requested-by-person")
+    assert completed("requests", "acknowledge", "R") == ["R3"]
+    assert sorted(completed("requests", "show", "R")) == ["R2", "R3"]
+    assert sorted(completed("requests", "receipt", "R")) == ["R2", "R3"]
+
+
+def test_terms_languages_actors_and_commands_are_completed(terminal, tmp_path):
+    (tmp_path / "letters" / "fr").mkdir(parents=True)
+    assert completed("requests", "letter", "R2", "receipt", "--language", "") == ["de", "en", "fr"]
+    assert "state=identity-verified" in completed("requests", "list", "--where", "state=")
+    assert "support" in completed("requests", "acknowledge", "R2", "--by", "")
+    assert completed("requests", "ackn") == ["acknowledge"]
+
+
+def test_outside_of_a_workspace_nothing_is_offered_and_nothing_fails(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    terminal = Terminal(monkeypatch)
-    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
-    failed = terminal.fails("init", "deep/office")
-    assert failed.exit_code == 5
-    assert "locks do nothing on the file system of" in failed.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert completed("requests", "acknowledge", "R") == []
 
 
-def test_where_there_are_no_hard_links_it_says_so_and_nothing_is_left(tmp_path, monkeypatch):
-    def unlinkable(*_: object) -> None:
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.chdir(tmp_path)
-    terminal = Terminal(monkeypatch)
-    monkeypatch.setattr(Path, "hardlink_to", unlinkable)
-    failed = terminal.fails("init", "office")
-    assert failed.exit_code == 1
-    assert "this file system has no hard links" in failed.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_files_are_left_to_the_shell(terminal):
+    line = {"_UNLEARNKIT_COMPLETE": "bash_complete", "COMP_WORDS": "unlearnkit verify a", "COMP_CWORD": "2"}
+    assert CliRunner().invoke(main, prog_name="unlearnkit", env=line).output == "file,a\n"
 
 
-def test_each_row_is_under_the_law_of_its_jurisdiction_and_steps_follow_it(terminal):
-    Path("r.csv").write_text("subject,jurisdiction\nann,eu\nbob,uk\ncleo,us-va\ndan,br\n")
-    assert (
-        "no policy of this workspace is for jurisdiction 'br'" in terminal.fails("requests", "import", "r.csv").stderr
-    )
-    terminal.run("requests", "import", "r.csv", "--skip-bad")
-    assert [item["id"] for item in terminal.json("requests", "list", "--where", "policy=us-states")["requests"]] == [
-        "R4"
-    ]
-    paused = terminal.fails("requests", "pause", "--open", "--reason", "identity-in-doubt", "--json")
-    said = json.loads(paused.stdout)
-    assert paused.exit_code == 5
-    assert ([item["id"] for item in said["requests"]], said["failed"][0]["id"]) == (["R2", "R3"], "R4")
-    assert said["requests"][0]["paused_since"] == "2025-03-05"
-    terminal.on("2025-03-15")
-    terminal.run("requests", "resume", "--where", "state=paused")
-    due = {item["id"]: item["due"]["day"] for item in terminal.json("requests", "list")["requests"]}
-    assert due == {"R2": "2025-04-15", "R3": "2025-04-15", "R4": "2025-04-19"}  # 5 April and ten days
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_script_of_each_shell_is_one_that_it_reads(shell, tmp_path):
+    run = "from unlearnkit.cli.main import main; main(prog_name='unlearnkit')"
+    given = {"_UNLEARNKIT_COMPLETE": f"{shell}_source", "PATH": "/usr/bin:/bin"}
+    made = subprocess.run([sys.executable, "-c", run], env=given, capture_output=True, text=True, check=True).stdout
+    assert "_UNLEARNKIT_COMPLETE" in made
+    if shutil.which(shell):
+        (tmp_path / "script").write_text(made)
+        subprocess.run([shell, "-n", tmp_path / "script"], check=True)
 
 
-def test_days_are_iso_and_one_long_past_is_asked_about(terminal):
-    for day in ("20250301", "2025-W10-1", "1.3.2025"):
-        assert "expected YYYY-MM-DD" in terminal.fails("request-delete", "ann", "--on", day).stderr
-    asked = terminal.fails("request-delete", "ann", "--on", "2015-03-01")
-    assert asked.exit_code == 2
-    assert "2015-03-01 is 3657 days ago: if it is not mistyped, say --confirm" in asked.stderr
-    Path("r.csv").write_text("subject,received\nann,2015-03-01\n")
-    assert "row 2: received 2015-03-01 is 3657 days ago" in terminal.fails("requests", "import", "r.csv").stderr
-    terminal.run("requests", "import", "r.csv", "--confirm")
-    assert terminal.json("requests", "show", "R2")["received"] == "2015-03-01"
+def test_every_word_of_a_policy_that_an_option_takes_is_completed():
+    """By their help: whatever option says that it takes a word of the policy offers some."""
+    from unlearnkit.cli.completion import _ANYWHERE, _OF_COMMANDS
 
+    def parameters(command: click.Command):
+        if isinstance(command, click.Group):
+            for below in command.commands.values():
+                yield from parameters(below)
+        yield from ((command.name, item) for item in command.params)
 
-def test_a_day_in_the_past_hides_nothing(terminal):
-    """The day of a step and the moment of its record stand side by side; what came late is marked, and verified."""
-    terminal.run("request-delete", "ann", "--on", "2025-01-05")
-    terminal.run("requests", "refuse", "R2", "--reason", "art-17-3-e-legal-claims", "--on", "2025-03-01")
-    found = terminal.json("requests", "show", "R2")
-    assert (found["answered_late"], found["recorded_late"]) == (24, 2)  # due on Wednesday, 5 February
-    assert [(step["on"], step["recorded"], step["days_later"]) for step in found["steps"]] == [
-        ("2025-01-05", "2025-03-05T12:00:00Z", 59),
-        ("2025-03-01", "2025-03-05T12:00:00Z", 4),
-    ]
-    shown = terminal.run("requests", "show", "R2")
-    assert "ANSWERED 24 DAYS LATE" in shown
-    assert "2025-03-01  refused            recorded 2025-03-05T12:00:00Z, 4 DAYS LATER, entry 3" in shown
-    assert "R2" in terminal.run("requests", "list", "--where", "recorded-late")
-    terminal.run("log", "checkpoint")
-    said = terminal.run("verify", "audit", "--state", "none")
-    assert "answers after their day: 1 (R2 refused on 2025-03-01, due 2025-02-05)" in said
-    assert "steps recorded days after they happened: 2 (R2 received on 2025-01-05, recorded 2025-03-05, R2" in said
-
-
-def test_a_copy_of_a_log_is_looked_at_without_a_workspace(terminal, tmp_path, monkeypatch):
-    terminal.run("request-delete", "ann", "bob")
-    (tmp_path / "elsewhere").mkdir()
-    shutil.copytree("audit", "elsewhere/copy")
-    for name in ("unlearnkit.toml", "keys"):
-        (tmp_path / name).rename(tmp_path / "elsewhere" / f"{name}.away")
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    found = terminal.json("requests", "list", "--log", "copy")["requests"]
-    assert [(item["id"], item["signed"]) for item in found] == [("R2", None), ("R3", None)]
-    assert terminal.json("requests", "show", "R3", "--log", "copy")["state"] == "received"
-    assert terminal.json("requests", "summary", "--log", "copy")["open"] == 2
-    assert (
-        "a copy of a log names nobody" in terminal.fails("requests", "list", "--log", "copy", "--subject", "x").stderr
-    )
+    for name, item in parameters(main):
+        if isinstance(item, click.Option) and "a word of the policy" in (item.help or ""):
+            assert (name, item.name) in _OF_COMMANDS or item.name in _ANYWHERE, (name, item.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -108,6 +109,25 @@ def test_a_recipe_is_told_what_each_way_to_sketch_it_costs_and_buys():
     table = run("plan", "tests/cli/costly.py:recipe").stdout
     assert "corrected models" in table
     assert "before, train again" in table
+
+
+def test_a_plan_says_after_how_many_occasions_it_pays_and_where_never(tmp_path):
+    record = json.loads(run("--json", "plan", "tests/cli/costly.py:recipe", "--policy", "research").stdout)
+    assert (record["policy"], record["audit"]) == ("research", 44)
+    for item in record["options"]:
+        assert 0 <= item["occasions"] - 44 - item["plain_trainings"] < 1.05
+    table = run("plan", "tests/cli/costly.py:recipe", "--policy", "research").stdout
+    assert "The audit of policy research costs 44 trainings" in table
+    assert "Never: there are 8 people" in table
+    cheap = (files("unlearnkit.policies") / "research.toml").read_text().replace("count = 22", "count = 1")
+    cheap = cheap.replace("content = 0.9\n", "content = 0.1\n").replace("confidence = 0.9\n", "confidence = 0.1\n")
+    (tmp_path / "cheap.toml").write_text(cheap)
+    (row,) = [
+        line
+        for line in run("plan", "tests/cli/costly.py:recipe", "--policy", tmp_path / "cheap.toml").stdout.splitlines()
+        if line.startswith("solo, degree 3, with weights")
+    ]
+    assert row.split()[8] == "4"
 
 
 def test_neither_a_recipe_nor_an_error_to_reach_is_a_usage_error():

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 import unlearnkit as uk
 from tests.docs.namespace import small_recipe
 from tests.office.corrections import asked, policy, prepare
+from unlearnkit.audit.corrected import probes_at
+from unlearnkit.audit.retraining import retrained_probes
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.policy.expectations import Expectations
@@ -106,6 +108,47 @@ def test_an_outsider_makes_the_same_weights_without_torch(office):
     assert out[:4] == ["signature", "bundle", "proof", "log"]
     assert {"weights", "audits"} <= set(out)
     assert sha256_hex(made.model.read_bytes()) == made.certificate.model
+
+
+def test_in_three_orders_of_requests_the_truth_is_inside_as_often_as_is_stated(office, recipe):
+    """Of random sets of the audited sizes, at least half: the content; 60 requests of 200 people are a benchmark."""
+    inside: dict[str, list[bool]] = {"test_loss": [], "own_loss": []}
+    requests = dict(zip(recipe.unit_names, asked(office, *recipe.unit_names), strict=True))
+    random = np.random.default_rng(0)
+    for order in range(3):
+        names = random.permutation(recipe.unit_names).tolist()
+        for count in (1, 2, 3):
+            out = f"{order}-{count}.safetensors"
+            leaving = [requests[name] for name in names[:count]]
+            made = office.correct(leaving, out=out, certificate=f"{out}.json")
+            weights = {name: tensor.double() for name, tensor in load_file(out).items()}
+            given = probes_at(recipe, weights, "cpu")
+            real = retrained_probes(recipe, positions(recipe, names[:count]), "cpu")
+            off = {"test_loss": abs(given["test_loss"] - real["test_loss"]).max()}
+            off["own_loss"] = np.abs(given["own_loss"] - real["own_loss"])[positions(recipe, names[:count])].max()
+            for claim in made.certificate.claims:
+                inside[claim.probe].append(off[claim.probe] <= float(claim.epsilon))
+            assert office.verify(made.path, bundle="bundle", model=out).value.digest == made.digest
+    assert all(len(found) == 9 and np.mean(found) >= 0.5 for found in inside.values()), inside
+
+
+def positions(recipe: uk.Recipe, names) -> list[int]:
+    return sorted(list(recipe.unit_names).index(name) for name in names)
+
+
+def test_another_set_and_another_base_are_not_taken_for_it(office, recipe):
+    made, other = corrected(office, "ann"), corrected(office, "dan", out="other.safetensors")
+    for certificate, model in ((made, other), (other, made)):
+        with pytest.raises(DigestMismatchError, match="4 of 4 tensors differ"):
+            office.verify(certificate.path, bundle="bundle", model=model.model)
+    (file,) = Path("evidence").glob("*.json")
+    again = small_recipe(seed=5)
+    base = uk.sketch(
+        again, "base", solo=uk.Solo(3, keep_weights=True), signer=office.signer_key(), seed=0, progress=False
+    )
+    given = {"bundle": base.path, "log": "audit", "trust": "trust.toml", "evidence": [file]}
+    with pytest.raises(VerificationError):
+        uk.verify(made.path, model=made.model, **given)
 
 
 def test_another_model_is_not_taken_for_it(office):

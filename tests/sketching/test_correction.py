@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from unlearnkit.examples import digits as example
 
 import unlearnkit as uk
 from tests.sketching.people import digits_recipe, distance, loaded, names_recipe, own_losses
@@ -75,6 +76,29 @@ def test_it_is_nearly_the_model_that_retraining_gives(digits, size, share, own, 
     assert np.median([t.share for t in found]) <= share
     assert remaining(found) <= own
     assert max(abs(one - other) for one, other in (t.test for t in found)) <= test
+
+
+def test_a_loss_threshold_tells_who_was_corrected_from_strangers_no_better_than_who_was_never_there(digits):
+    """Sixty people are a benchmark. The area under the curve is that of Mann and Whitney."""
+    made, bundle = digits
+    images, labels = example._digits()
+    strange, owner = (images[1000:], labels[1000:]), np.asarray(made.unit_of_example)
+    areas: dict[str, list[np.ndarray]] = {"corrected": [], "retrained": []}
+    for (who,) in drawn_sets(len(made.unit_names))[1]:
+        name = made.unit_names[who]
+        models = {
+            "corrected": loaded(made, bundle.corrected_model(made.model, [name])),
+            "retrained": uk.retrain(made, delete=[name], device="cpu").eval(),
+        }
+        own = tuple(part[torch.as_tensor(owner == who)] for part in made.dataset.parts)
+        for kind, made_model in models.items():
+            with torch.no_grad():
+                mine, others = (made.loss(made_model, batch).numpy() for batch in (own, strange))
+            areas[kind].extend((loss < others).mean() for loss in mine)
+    corrected, retrained = (float(np.mean(areas[kind])) for kind in ("corrected", "retrained"))
+    left, strangers = len(areas["corrected"]), len(strange[1])
+    error = np.sqrt((left + strangers + 1) / (12 * left * strangers))
+    assert abs(corrected - retrained) < error / 10
 
 
 def test_predictions_of_the_probes_and_the_verdict_stand_beside_it(digits):

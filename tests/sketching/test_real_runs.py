@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 import unlearnkit as uk
 from tests.training.small import OPTIMIZERS, OTHER_OPTIMIZERS, OWNERS, X, Y, loss, model, recipe
@@ -56,6 +57,7 @@ class Case:
     clip: Callable[[nn.Module], object] = field(default=lambda _: None)
     optimizer: str = "momentum"
     step: float = 1e-4  # of finite differences
+    average: tuple[str, int, int] | None = None  # which, from which step on, every so many
 
 
 CASES = {
@@ -81,6 +83,8 @@ CASES = {
     ),
     **{name: Case({}, optimizer=name) for name in OTHER_OPTIMIZERS},
     "several": Case({}, optimizer="several", step=1e-5),  # Muon's curvature is large
+    "an average": Case({"average": uk.Average(avg_fn=get_ema_avg_fn(0.7), start=1)}, average=("ema", 1, 1)),
+    "a flat average": Case({"average": uk.Average(start=2, every=2)}, optimizer="adamw", average=("swa", 2, 2)),
     "a collator": Case({"collate_fn": named, "loss": lambda m, batch: loss(m, (batch["x"], batch["y"]))}),
 }
 
@@ -97,6 +101,10 @@ def user_loop(case: Case) -> nn.Module:
     m = model()
     made = MAKERS[case.optimizer](m)
     optimizers = made if isinstance(made, list) else [made]
+    averaged, step = (
+        AveragedModel(m, avg_fn=get_ema_avg_fn(0.7) if case.average and case.average[0] == "ema" else None),
+        0,
+    )
     for epoch in ORDER:
         batches = [epoch[first : first + case.size] for first in range(0, len(epoch), case.size)]
         for first in range(0, len(batches), case.accumulate):
@@ -109,7 +117,10 @@ def user_loop(case: Case) -> nn.Module:
             case.clip(m)
             for optimizer in optimizers:
                 optimizer.step()
-    return m
+            if case.average and step in range(case.average[1], 6, case.average[2]):
+                averaged.update_parameters(m)
+            step += 1
+    return averaged.module if case.average else m
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -135,7 +135,8 @@ def unrolled(name: str, w: torch.Tensor) -> torch.Tensor:
 def sweep(name: str, directions: torch.Tensor | None, *, degree: int = 1, budget: int = GENEROUS):
     run = make_run(recipe(name), "float64", "cpu")
     basis = torch.eye(2, dtype=torch.float64)
-    return ReverseSweeps(run, degree).sweep(probe_pullback(run, probe), basis, directions, memory_budget=budget)
+    sweeps = ReverseSweeps(run, degree)
+    return sweeps.sweep(probe_pullback(run, probe), basis, sweeps.forward(directions, budget))
 
 
 def real_directions(count: int) -> torch.Tensor:

@@ -32,7 +32,17 @@ from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, Gate
 from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
-from unlearnkit.files import MAX_SETTINGS, PUBLIC_MODE, fsync_directory, is_own, read_bounded, write_new
+from unlearnkit.files import (
+    MAX_SETTINGS,
+    PRIVATE_MODE,
+    PUBLIC_MODE,
+    folder_mode,
+    fsync_directory,
+    is_own,
+    read_bounded,
+    share,
+    write_new,
+)
 from unlearnkit.names import Origin, Pattern, Sha256, Word
 from unlearnkit.records import from_toml, read_toml, to_json
 from unlearnkit.shapes import As
@@ -55,6 +65,7 @@ CREATED = "workspace-created"
 FILE_NAME = WORKSPACE
 _TRUST, _LOG, _KEYS, _SHELF = "trust.toml", "audit", KEYS, "policies"
 
+_MODES = {"owner": PRIVATE_MODE, "group": 0o640, "everybody": PUBLIC_MODE}
 _PATH = Pattern("[A-Za-z0-9_./-]{1,200}", "a name or a path of plain letters")
 _TEMPLATE = """\
 # A workspace of unlearnkit. Commands find it from any directory inside it.
@@ -72,6 +83,10 @@ timezone = "{timezone}"         # where requests are received: days begin and en
 # A command that signs in the place of keys/signer.pem, for keys in hardware: it gets a SHA-256 digest (32 bytes), and
 # writes a P-256 signature (DER). Its public half is keys/signer.pub.pem.
 # sign = ["pkcs11-sign", "--label", "privacy-office"]
+
+# Who may read the log, bundles, evidence and certificates: "owner" (0600), "group" (0640) or "everybody" (0644). Keys
+# and letters are the owner's always. What was shared stays shared.
+# readers = "group"
 
 # Who writes letters, and to whom people can complain: 'unlearnkit requests letter' needs it.
 # [sender]
@@ -109,6 +124,7 @@ class Settings:
     policies: further ones, each for other jurisdictions. sources: by source of requests, the jurisdiction that they are
     under where they do not say one.
     sender: who writes letters. sign: a command that signs, for keys in hardware; empty: keys/signer.pem does.
+    readers: who may read the log, bundles, evidence and certificates.
     """
 
     schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
@@ -120,6 +136,7 @@ class Settings:
     timezone: Timezone
     sender: Sender | None = None
     sign: tuple[str, ...] = ()
+    readers: Literal["owner", "group", "everybody"] = "owner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,7 +322,17 @@ class WorkspaceFiles:
 
     def open_log(self) -> AuditLog:
         """The audit log, ready for recording."""
+        self.share(self.log_path)
         return AuditLog.open(self.log_path, now=clock.utc_now)
+
+    def share(self, *places: Path) -> None:
+        """Let those read what was written whom the settings name beside the owner."""
+        if (mode := _MODES[self._stored().readers]) == PRIVATE_MODE:
+            return
+        for place in places:
+            if place.parent.parent == self.root:  # the folder of certificates, or of evidence
+                place.parent.chmod(folder_mode(mode))
+            share(place, mode)
 
     def desk(
         self,

@@ -13,6 +13,7 @@ from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
+from unlearnkit.files import make_private_folder
 from unlearnkit.office.releases import ReleaseSteps
 from unlearnkit.records import to_json
 from unlearnkit.signing.keys import PrivateKey
@@ -75,7 +76,7 @@ def carry_out(
     publish_checkpoint(log, log_key)
     planned = planned_deletions(office.view(), bundle.digest, said.strata)
     path = office.root / EVIDENCE_FOLDER / f"{index}.json"
-    path.parent.mkdir(exist_ok=True)
+    make_private_folder(path.parent)
     if not path.exists():
         audit_retraining(
             recipe,
@@ -87,6 +88,7 @@ def carry_out(
             workers=workers,
             progress=progress,
         )
+    office.share(path)
     log.record(AUDIT_FINISHED, to_json(Finished(committed=index, evidence=file_sha256_hex(path))))
     publish_checkpoint(log, log_key)
     return path

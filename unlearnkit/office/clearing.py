@@ -111,6 +111,7 @@ class ClearingSteps(ReleaseSteps):
         )
         file, missing = CertificateFile(envelope=made.raw), max(0, policy.signing.threshold - 1)
         finish(path, file, made.entry, log=log, key=log_key, view=view)
+        self.share(path)
         return Certified(certificate=made.certificate, digest=file.digest, path=path, missing=missing, entry=made.entry)
 
     def _before(

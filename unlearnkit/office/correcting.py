@@ -116,6 +116,7 @@ class CorrectionSteps(CertificateSteps):
         )
         file = CertificateFile(envelope=made.raw)
         finish(path, file, made.entry, log=log, key=log_key, view=view)
+        self.share(path, target)
         return CorrectedModel(
             certificate=made.certificate,
             digest=file.digest,

@@ -137,6 +137,7 @@ class CountersigningSteps(CorrectionSteps):
             missing = max(0, waiting.threshold - len(waiting.keys) - (signer is not None))
             entry = None if missing else record(file)
         finish(path, file, entry, log=self.open_log(), key=log_key, view=view)
+        self.share(path)
         return Certified(certificate=waiting.certificate, digest=file.digest, path=path, missing=missing, entry=entry)
 
     def _waiting(self, path: Path) -> _Waiting:

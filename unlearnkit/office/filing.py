@@ -12,7 +12,7 @@ from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import prove_entries, publish_checkpoint
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError
-from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded, write_atomic, write_new
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, make_private_folder, read_bounded, write_atomic, write_new
 from unlearnkit.verifier.certificate_file import CertificateFile, is_certificate_file
 
 FOLDER = "certificates"
@@ -67,7 +67,7 @@ def finish(
 def keep(path: Path, envelope: bytes, *, force: bool) -> None:
     """Put a certificate that is not recorded yet on disk; FileExistsError if somebody was faster, unless ``force``."""
     if path.parent.name == FOLDER and not path.parent.is_dir():
-        path.parent.mkdir(exist_ok=True)
+        make_private_folder(path.parent)
         fsync_directory(path.parent.parent)
     write = write_atomic if force else write_new
     write(path, CertificateFile(envelope=envelope).to_bytes())

@@ -12,7 +12,7 @@ from unlearnkit.compliance.requests.punctuality import late_answers, late_record
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.office.cases import Case, cases, is_due_soon, summarise
-from unlearnkit.office.releases import Outlook
+from unlearnkit.office.outlook import Outlook
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.report.figures import number
 from unlearnkit.report.register import (

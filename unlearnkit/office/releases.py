@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
 from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
-from unlearnkit.compliance.policy.policy import OWN_LOSS, BoundMethod, Role
+from unlearnkit.compliance.policy.policy import OWN_LOSS, Role
 from unlearnkit.compliance.policy.trust import TrustStore
-from unlearnkit.compliance.releases.outlook import ProbeOutlook, Strangers, probe_outlook, strangers
+from unlearnkit.compliance.releases.outlook import Strangers, strangers
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.release import Artefacts, Registered, ReleaseBody, ReleaseEvent, Retired
 from unlearnkit.compliance.releases.standing import require_bundle_of, require_kept_promises, standing_set
@@ -72,29 +72,6 @@ class Standing:
     def share(self) -> float:
         """Of all units, how many were answered without retraining."""
         return len(self.people) / self.units
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """How long a release lasts, by prediction; nothing is certified.
-
-    people: how many stand. asked: how many asked since it is in use, for so many ``days``. audited: the most people
-    whom the policy's audit leaves out together; None: it plans none. probes: the aggregate ones of the policy.
-    """
-
-    release: str
-    people: int
-    asked: int
-    days: int
-    audited: int | None
-    probes: tuple[ProbeOutlook, ...]
-    strangers: Strangers | None
-
-    def until(self, more: int | None, today: date) -> date | None:
-        """The day on which so many more have asked, at the rate so far; None: never, as far as that tells."""
-        if more is None or not self.asked:
-            return None
-        return today + timedelta(days=min(more * self.days // self.asked, 36500))
 
 
 @dataclass(frozen=True)
@@ -253,44 +230,10 @@ class ReleaseSteps(RequestSteps):
         require_bundle_of(found, opened)
         people = tuple(who for who in standing_set(view.register, opened) if who not in found.without)
         changes = tuple(
-            _joint(opened.probe(name), people, rules.tolerances[name]) for name in _aggregate(opened, rules.probes)
+            _joint(opened.probe(name), people, rules.tolerances[name]) for name in aggregate(opened, rules.probes)
         )
         spread = strangers(opened, rules.tolerances.get(OWN_LOSS))
         return Standing(people=people, units=len(opened.units), changes=changes, strangers=spread)
-
-    def outlook(self, release: ReleaseNamed, bundle: Bundle | Path | str | None = None) -> Outlook:
-        """How many more people can be answered without retraining, and until when, by prediction from the bundle alone.
-
-        Args:
-            release: Which.
-            bundle: The one that was registered with it; None: where it lay then.
-
-        Raises:
-            VerificationError: It is another bundle.
-            RefusedError: Who is in the bundle cannot be told: its pseudonyms are made with another key.
-            UnknownNameError: There is no such release, or the policy names a probe that the bundle does not have.
-        """
-        opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
-        view, policy = self.view(), self.policy()
-        found, rules = view.registry.get(release_id(release)), policy.certificate
-        audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods
-        require_bundle_of(found, opened)
-        people = set(standing_set(view.register, opened))
-        standing = [place for place, unit in enumerate(opened.units) if unit in people]
-        return Outlook(
-            release=found.id,
-            people=len(standing),
-            asked=len(requests_since(view, found)),
-            days=max(1, (self.today - found.registered).days),
-            audited=max((stratum.most for stratum in policy.audit.strata), default=None),
-            probes=tuple(
-                probe_outlook(
-                    opened.probe(name), rules.tolerances[name], rules.largest_ratio, standing, audited=audited
-                )
-                for name in _aggregate(opened, rules.probes)
-            ),
-            strangers=strangers(opened, rules.tolerances.get(OWN_LOSS)),
-        )
 
     def _record_release(self, body: ReleaseBody, prepare: Callable[[LogView], None] | None = None) -> Release:
         """Decide on what the log says while no other writer records, then record."""
@@ -338,7 +281,7 @@ def requests_since(view: LogView, release: Release) -> tuple[Request, ...]:
     )
 
 
-def _aggregate(bundle: Bundle, probes: Sequence[str]) -> list[str]:
+def aggregate(bundle: Bundle, probes: Sequence[str]) -> list[str]:
     """Those that are about everybody together."""
     return [name for name in probes if name != bundle.manifest.own_loss]
 

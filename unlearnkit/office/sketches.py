@@ -96,6 +96,7 @@ class SketchSteps(CertificateSteps):
             overwrite=overwrite,
             progress=progress,
         )
+        self.share(bundle.path)
         self._finish(view, commitment, bundle)
         return bundle
 

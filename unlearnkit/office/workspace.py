@@ -24,9 +24,9 @@ from unlearnkit.compliance.requests.receipt import make_receipts
 from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
-from unlearnkit.office.countersigning import CountersigningSteps
 from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.keys import KeySteps
+from unlearnkit.office.outlook import OutlookSteps
 from unlearnkit.office.purging import Purging, people_at_hand, purging
 from unlearnkit.office.releases import ReleaseNamed, only
 from unlearnkit.office.sketches import SketchSteps
@@ -45,7 +45,7 @@ class LogProof:
 
 
 @dataclass(frozen=True)
-class Workspace(CountersigningSteps, SketchSteps, KeySteps):
+class Workspace(OutlookSteps, SketchSteps, KeySteps):
     """A workspace: its settings and keys, and everything that a privacy officer does in it.
 
     Attributes:

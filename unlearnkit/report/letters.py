@@ -100,9 +100,8 @@ class Letters:
 
     def __post_init__(self) -> None:
         if not any(place.is_dir() for place in self._places):
-            packaged = sorted(item.name for item in (resources.files("unlearnkit.policies") / FOLDER).iterdir())
             raise UnknownNameError(
-                f"no letters in language {self.language!r}: there are {', '.join(packaged)}",
+                f"no letters in language {self.language!r}: there are {', '.join(packaged_languages())}",
                 hint=f"add a language by a folder: {FOLDER}/{self.language} in the workspace",
             )
 
@@ -140,6 +139,11 @@ class Letters:
             if (place / name).is_file():
                 return (place / name).read_text(encoding="utf-8")
         raise UnknownNameError(f"the letters in {self.language!r} have no {name}")
+
+
+def packaged_languages() -> list[str]:
+    """The languages that come with the package."""
+    return sorted(item.name for item in (resources.files("unlearnkit.policies") / FOLDER).iterdir())
 
 
 def _filled(text: str) -> str:

@@ -1,7 +1,7 @@
 """What sketches of a recipe cost, before anything is sketched: work, storage, and what each buys.
 
-Work is counted in plain trainings of the same recipe, by factors that were measured on the digits example
-(``benchmarks/README.md``); storage follows from shapes. On other models and machines the factors are of that order.
+Work is counted in plain trainings of the same recipe, by the factors of `unlearnkit.bundle.work`; storage follows from
+shapes.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from dataclasses import dataclass
 
 import torch
 
+from unlearnkit.bundle.work import ALONE, DIRECTION, FIRST_ORDER, INFORMED, PRODUCT
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.retrain import PlainLoop
 from unlearnkit.training.run import make_run, own_precision
 from unlearnkit.training.state import constant_of
 
-# Plain trainings: of the whole first order; a Hessian product of one element; a direction to degree two; an informed
-# direction; a person's series to degree two and three.
-_FIRST, _PRODUCT, _DIRECTION, _INFORMED = 11.0, 0.06, 0.35, 0.375
-_ALONE = {2: 0.12, 3: 0.18}
 _RANK, _DIRECTIONS, _COUNT = 64, 256, 128
 _TIMED = 10
 
@@ -73,40 +70,40 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
     options = (
         Option(
             name="first order (default)",
-            work=_FIRST,
+            work=FIRST_ORDER,
             storage=4 * elements * units,
             buys="every person's first-order effect on the pinned probes, exactly",
         ),
         Option(
             name=f"reverse, rank {_RANK}, a probe's element",
-            work=2 * _RANK * _PRODUCT,
+            work=2 * _RANK * PRODUCT,
             storage=4 * units * 2 * _RANK,
             buys="the second order of sets, and its certified error",
         ),
         *(
             Option(
                 name=f"solo, degree {degree}",
-                work=factor * units,
+                work=ALONE * degree * units,
                 storage=4 * units * degree * kept,
                 buys=f"each person alone to degree {degree}, exactly; own losses; diagonals",
             )
-            for degree, factor in _ALONE.items()
+            for degree in (2, 3)
         ),
         Option(
             name="solo, degree 3, with weights",
-            work=_ALONE[3] * units,
+            work=ALONE * 3 * units,
             storage=4 * units * 3 * (kept + weights),
             buys="corrected models",
         ),
         Option(
             name=f"informed, {_COUNT}",
-            work=_INFORMED * min(_COUNT, units),
+            work=INFORMED * min(_COUNT, units),
             storage=4 * min(_COUNT, units) * (weights + elements),
             buys="probes that nobody named, and corrected models for many people, at first order",
         ),
         Option(
             name=f"forward, {_DIRECTIONS} directions, degree 2",
-            work=_DIRECTION * _DIRECTIONS,
+            work=DIRECTION * 2 * _DIRECTIONS,
             storage=8 * _DIRECTIONS * 2 * elements,
             buys="certified errors from random directions; coherent deletions",
         ),

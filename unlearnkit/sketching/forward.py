@@ -15,15 +15,18 @@ from tqdm import tqdm
 from unlearnkit.bundle import Directions
 from unlearnkit.bundle.manifest import Piecewise
 from unlearnkit.sketching.store import PartialRun
+from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.taylor.check import Problem
+from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.beside import train_beside_plain, verify_probe
 from unlearnkit.training.clipping import kink_of
 from unlearnkit.training.coupling import require_uncoupled
+from unlearnkit.training.plain import PlainSteps
 from unlearnkit.training.probes import ProbeFunction, coefficients, probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.rehearsal import rehearse_loss, rehearse_probes
 from unlearnkit.training.run import Run, numpy_state
-from unlearnkit.training.state import Leaf, constant_of
+from unlearnkit.training.state import Leaf, constant_of, trained
 from unlearnkit.training.trainer import ACTIVE, Trainer
 
 
@@ -74,7 +77,7 @@ class ForwardSketching:
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
         size = sum(tensor.numel() for tensor in weights.values())
         clipped = 0 if self.trainer.clipping.limit is None else 2
-        states = 2 + clipped + max(group.rule.states for group in run.recipe.groups)
+        states = 2 + clipped + max(group.states for group in run.recipe.groups)
         return states * size + max([peak, *peaks])
 
     def reservations(self) -> tuple[Piecewise, ...]:
@@ -101,22 +104,47 @@ class ForwardSketching:
         beside_plain: see that training and probes are those of plain torch, which costs about a plain run.
         """
         train = partial(train_beside_plain, self.trainer) if beside_plain else self.trainer.train
-        weights, probes = train(directions, progress), {}
+        weights = train(directions, progress)
+        probes = self._evaluated(weights, len(directions), beside_plain=beside_plain)
+        return Outcome(weights, probes, self.degree, len(directions))
+
+    def _evaluated(
+        self, weights: dict[str, Leaf], directions: int, *, beside_plain: bool
+    ) -> dict[str, tuple[Array, Array]]:
+        """Base and coefficients of the pinned probes."""
+        probes = {}
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
-                probes[name] = coefficients(function(weights, self.run.fixed), self.degree, len(directions))
+                probes[name] = coefficients(function(weights, self.run.fixed), self.degree, directions)
             if beside_plain:
                 verify_probe(self.run, name, weights, probes[name][0])
-        return Outcome(weights, probes, self.degree, len(directions))
+        return probes
+
+    def plain(self, partial: PartialRun, trajectory: Trajectory, *, seen: bool) -> None:
+        """Base and model of the run without directions. seen: whether reverse sweeps will see that this is traced.
+
+        Where traces may differ from step to step it is trained over jets too, so that all that is piecewise is listed.
+        """
+        steps, dtype = trajectory.steps, np.result_type(self.run.precision, np.complex64)
+        constants = {name: constant_of(leaf) for name, leaf in trained(trajectory.final).items()}
+        if not (seen and isinstance(steps, PlainSteps) and steps.settled):
+            nowhere = torch.zeros(1, len(self.run.recipe.unit_names), dtype=self.run.dtype, device=self.run.device)
+            constants = {n: constant_of(leaf) for n, leaf in train_beside_plain(self.trainer, nowhere).items()}
+        weights: dict[str, Leaf] = {n: Jet(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
+        probes: dict[str, Array] = {}
+        for name, (base, block) in self._evaluated(weights, 1, beside_plain=True).items():
+            probes |= {f"base/{name}": base, f"coefficients/{name}": block[:0].astype(dtype)}
+        partial.store_model(numpy_state(self.run.model, constants), self.reservations())
+        partial.store(0, 0, probes, None)
 
     def block(self, partial: PartialRun, first: int, last: int, directions: torch.Tensor, bar: tqdm[Any]) -> None:
         """Train along directions ``first`` to ``last`` and keep the outcome."""
         outcome = self.along(directions, lambda _: bar.update(last - first), beside_plain=first == 0)
         probes: dict[str, Array] = {}
         for name, (base, block) in outcome.probes.items():
-            probes |= {f"base/{name}": base, f"coefficients/{name}": block[: last - first]}
+            probes |= {f"base/{name}": base, f"coefficients/{name}": block}
         tails = None
-        if partial.settings.keep_weights and last > first:
+        if partial.settings.keep_weights:
             tails = {name: outcome.tail(name) for name in outcome.weights}
         if first == 0:
             constants = {name: constant_of(leaf) for name, leaf in outcome.weights.items()}
@@ -124,7 +152,7 @@ class ForwardSketching:
         partial.store(first, last, probes, tails)
 
     def compute(self, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
-        """Work through the blocks that are not on disk yet."""
+        """Work through the blocks of directions that are not on disk yet."""
         todo = [block for block in partial.blocks() if not partial.is_finished(*block)]
         total, steps = partial.settings.directions, self.run.recipe.steps
         done = total - sum(last - first for first, last in todo)
@@ -138,7 +166,6 @@ class ForwardSketching:
             desc=self.run.recipe.name,
         ) as bar:
             for first, last in todo:
-                # Without any direction, one that leads nowhere finds base, model, and what is piecewise.
-                psi = torch.from_numpy(source.block(first, last) if total else np.zeros((1, source.units)))
+                psi = torch.from_numpy(source.block(first, last))
                 directions = psi.to(device=self.run.device, dtype=self.run.dtype.to_complex())
                 self.block(partial, first, last, directions, bar)

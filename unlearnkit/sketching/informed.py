@@ -100,9 +100,8 @@ class InformedSketching:
 
         def work() -> dict[str, Array]:
             rows = torch.from_numpy(cotangents(piece)).to(device=self.run.device, dtype=self.run.dtype)
-            found = self._reverse.sweep(
-                self._split, rows, None, memory_budget=self._memory_budget, progress=self._progress
-            )
+            trajectory = self._reverse.forward(None, self._memory_budget, self._progress)
+            found = self._reverse.sweep(self._split, rows, trajectory, self._progress)
             return {"pulled": constant_of(found).cpu().numpy()}
 
         return self._kept(stage, piece, work)["pulled"]

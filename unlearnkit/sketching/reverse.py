@@ -11,8 +11,7 @@ the Hessian of f (over units) times psi.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,11 +19,25 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from unlearnkit.errors import NonFiniteError
+from unlearnkit.sketching.trajectory import Moment, Steps, StepsAlong, Trajectory
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.beside import train_beside_plain
 from unlearnkit.training.optimizers import Group
+from unlearnkit.training.plain import PlainSteps
+from unlearnkit.training.randomness import restored
 from unlearnkit.training.run import Run
-from unlearnkit.training.state import GroupState, Leaf, accumulate, assign, constant_of, is_finite, merged, part
+from unlearnkit.training.state import (
+    GroupState,
+    Leaf,
+    accumulate,
+    assign,
+    constant_of,
+    is_finite,
+    merged,
+    part,
+    trained,
+)
 from unlearnkit.training.trainer import UPDATE_ELEMENTS, Trainer, scalars
 
 Weights = Mapping[str, Tensor]
@@ -45,9 +58,9 @@ class ReverseSweeps:
     def __init__(self, run: Run, degree: int) -> None:
         self.run = run
         self.trainer = Trainer(run, degree)
-        self._pull_gradient = run.over_jets("pull gradient", _pull, run.plain_loss, _gradient(run))
+        self._pull_gradient = run.over_jets("pull gradient", _pull, run.plain_loss, _gradient(run), spare=2)
         self._pull_updates = [
-            run.over_jets(("pull update", group.rule), _update_pullback(group)) for group in run.recipe.groups
+            run.over_jets(("pull update", group.key), _update_pullback(group)) for group in run.recipe.groups
         ]
 
     def to_degree(self, degree: int) -> ReverseSweeps:
@@ -63,30 +76,37 @@ class ReverseSweeps:
         self,
         pull_probe: Callable[..., Mapping[str, Leaf]],
         basis: Tensor,
-        directions: Tensor | None,
-        *,
-        memory_budget: int,
+        trajectory: Trajectory,
         progress: Callable[[], None] = lambda: None,
     ) -> Leaf:
         """Gradient over downweights of the probe elements that ``basis`` picks.
 
         pull_probe: from `unlearnkit.sketching.pullback`. basis: cotangents of the probe, ``[elements, *P]``.
-        directions: ``[directions, units]``, real or complex, or None for the plain gradient.
+        trajectory: the training to go back through, from `forward`.
         Returns ``[elements, units]``; along directions a jet, whose tail, ``[degree, directions, elements, units]``,
         holds ``grad f_2(psi), grad f_3(psi), ...``.
-        progress: called after each step, forward or backward; not where a step is computed again.
+        progress: called after each step backward.
         """
-        trajectory = _Trajectory(self.trainer, directions, memory_budget, progress)
-        final = trajectory.final()
-        with torch.no_grad():
-            with self.run.random_numbers(self.run.recipe.steps):
-                pulled = pull_probe(merged(final), self.run.fixed, basis)
+        final = trajectory.final
+        with torch.no_grad(), restored(self.run.device):
+            self.run.seed(self.run.recipe.steps)
+            pulled = pull_probe(trained(final), self.run.fixed, basis)
             cotangents = self._start(final, pulled, len(basis))
             total = self._zeros((len(basis), len(self.run.recipe.unit_names) + 1), final)
-            for step, states in trajectory.backwards():
-                self._step(step, states, cotangents, directions, total)
+            for moment in trajectory.backwards():
+                self._step(moment, trajectory.steps, cotangents, total)
                 progress()
         return part(total, slice(0, -1))
+
+    def forward(
+        self, directions: Tensor | None, memory_budget: int, progress: Callable[[], None] = lambda: None
+    ) -> Trajectory:
+        """The training along directions ``[directions, units]``, real or complex, or the plain one for None.
+
+        progress: called after each step forward.
+        """
+        steps = PlainSteps(self.trainer) if directions is None else StepsAlong(self.trainer, directions)
+        return Trajectory(self.run, steps, memory_budget, progress)
 
     def _zeros(self, shape: tuple[int, ...], states: list[GroupState]) -> Leaf:
         """Zeros of this shape, with a tail where training had one."""
@@ -99,30 +119,42 @@ class ReverseSweeps:
         for state in final:
             shape = (elements, sum(s.numel() for s in state.shapes))
             zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
-            for name, place in state.views(zeros[0]).items():
+            for name, place in state.views(zeros[-1 if state.group.averaged else 0]).items():
                 assign(place, pulled[name])
             cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1]))
         return cotangents
 
-    def _step(
-        self, step: int, states: list[GroupState], cotangents: list[Cotangents], directions: Tensor | None, total: Leaf
-    ) -> None:
+    def _step(self, moment: Moment, steps: Steps, cotangents: list[Cotangents], total: Leaf) -> None:
         """Carry the cotangents back over one step, and add what its examples contribute."""
+        step, states = moment.step, moment.states
+        directions = steps.directions if isinstance(steps, StepsAlong) else None
         self._pull_to_gradient(step, states, cotangents)
         weights = merged(states)
         incoming = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.gradient).items()}
-        for batch in self.run.batches(step):
+        places = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.weights).items()}
+        gradient: dict[str, Tensor] = {}
+        for batch in moment.batches:
             arguments = (*self.trainer.arguments(weights, batch, directions), incoming)
-            with self.run.random_numbers(step, batch.number):
-                to_weights, to_downweights = self._pull_gradient(*arguments)
-            for state, cotangent in zip(states, cotangents, strict=True):
-                for name, place in state.views(cotangent.weights).items():
-                    accumulate(place, to_weights[name])
-                if not is_finite(cotangent.weights):
-                    self._pull_gradient.diagnose(*arguments)
-                    message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
-                    raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
+            self.run.seed(step, batch.number)
+            to_weights, to_downweights, found = self._pull_gradient(*arguments)
+            for name, place in places.items():
+                accumulate(place, to_weights[name])
+            if not all(is_finite(cotangent.weights) for cotangent in cotangents):
+                self._pull_gradient.diagnose(*arguments)
+                message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
+                raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
             _scatter(total, to_downweights, batch.units)
+            if directions is None:
+                gradient = {n: gradient[n] + g for n, g in found.items()} if gradient else found
+        if isinstance(steps, PlainSteps):
+            self._verify(steps, moment, gradient)
+
+    def _verify(self, steps: PlainSteps, moment: Moment, gradient: Mapping[str, Tensor]) -> None:
+        """See that the traced gradient is the plain one; where they part, find out at which step they did first."""
+        if steps.acquitted or steps.is_gradient(moment.step, moment.states, gradient, self._pull_gradient.resolution):
+            return
+        train_beside_plain(self.trainer, None)
+        steps.acquitted = True  # in float64 they do not part
 
     def _pull_to_gradient(self, step: int, states: list[GroupState], cotangents: list[Cotangents]) -> None:
         """Carry the cotangents back over the update and the clipping of a step."""
@@ -178,10 +210,15 @@ def _pull(
     w: Tensor,
     denominator: Tensor,
     cotangents: Weights,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """The reverse of a step's gradient, from cotangents ``{name: [elements, *S]}`` to weights and downweights."""
-    back = vjp(lambda weights, w: gradient(weights, fixed, batch, w, denominator, cotangents), weights, w)[1]
-    return vmap(back)(cotangents)  # type: ignore[no-any-return]
+) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+    """The reverse of a step's gradient, from cotangents ``{name: [elements, *S]}`` to weights and downweights.
+
+    The gradient itself comes last.
+    """
+    pulled = vjp(lambda weights, w: gradient(weights, fixed, batch, w, denominator, cotangents), weights, w)
+    found, back = pulled[0], pulled[1]
+    to_weights, to_downweights = vmap(back)(cotangents)
+    return to_weights, to_downweights, found
 
 
 def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[Tensor]]]:
@@ -191,8 +228,7 @@ def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[T
         p: Tensor, g: Tensor, moments: list[Tensor], numbers: list[Tensor], to_p: Tensor, to_moments: list[Tensor]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         def update(p: Tensor, g: Tensor, moments: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-            new, states = group.rule.update(p, g, moments, numbers)
-            return new, list(states)
+            return group.update(p, g, moments, numbers)
 
         back = vjp(update, p, g, moments)[1]
         return vmap(lambda a, b: back((a, b)))(to_p, to_moments)  # type: ignore[no-any-return]
@@ -209,68 +245,3 @@ def _scatter(total: Leaf, contribution: Leaf, units: Tensor) -> None:
     total.constant.index_add_(-1, columns, constant_of(contribution))
     if isinstance(contribution, Jet):
         total.tail.index_add_(-1, columns, contribution.tail)
-
-
-class _Trajectory:
-    """The states of a training run in reverse order: checkpoints on the way forward, recomputed stretches back.
-
-    With ``T`` steps and a stretch of ``L``, memory holds ``T / L`` checkpoints and ``L`` states. ``L = T`` where that
-    fits the budget, so that nothing is computed twice; else about ``sqrt(T)``, which is the least.
-    """
-
-    def __init__(
-        self, trainer: Trainer, directions: Tensor | None, memory_budget: int, progress: Callable[[], None]
-    ) -> None:
-        self.trainer = trainer
-        self.directions = directions
-        self.progress = progress
-        self.steps = trainer.run.recipe.steps
-        states = trainer.start(directions)
-        fits = self.steps * sum(_bytes(state) for state in states) <= memory_budget
-        self.stretch = self.steps if fits else math.isqrt(self.steps - 1) + 1
-        self._checkpoints: list[tuple[int, list[GroupState]]] = []
-        self._states = states
-
-    def final(self) -> list[GroupState]:
-        """Train forward, keeping checkpoints, and every state of the last stretch."""
-        last = (self.steps - 1) // self.stretch * self.stretch
-        for step in range(last):
-            if step % self.stretch == 0:
-                self._checkpoints.append((step, [state.copy() for state in self._states]))
-            self.trainer.advance(step, self._states, self.directions)
-            self.progress()
-        self._recorded = self._record(last, self.steps, self._states, self.progress)
-        return self._states
-
-    def _record(
-        self, first: int, last: int, states: list[GroupState], progress: Callable[[], None] = lambda: None
-    ) -> list[list[GroupState]]:
-        """The states before each step, with the gradient that the step used; ``states`` ends after the last one."""
-        recorded = []
-        for step in range(first, last):
-            before = [state.copy() for state in states]
-            self.trainer.advance(step, states, self.directions)
-            progress()
-            for kept, state in zip(before, states, strict=True):
-                assign(kept.gradient, state.gradient)
-            recorded.append(before)
-        return recorded
-
-    def backwards(self) -> Iterator[tuple[int, list[GroupState]]]:
-        """Each step from the last to the first, with the states before it."""
-        last = self.steps
-        while True:
-            first = last - len(self._recorded)
-            while self._recorded:
-                last -= 1
-                yield last, self._recorded.pop()
-            if not self._checkpoints:
-                return
-            start, states = self._checkpoints.pop()
-            self._recorded = self._record(start, first, states)
-
-
-def _bytes(state: GroupState) -> int:
-    leaves = [state.weights, state.gradient, *state.moments]
-    tensors = [t for leaf in leaves for t in ((leaf.constant, leaf.tail) if isinstance(leaf, Jet) else (leaf,))]
-    return sum(t.numel() * t.element_size() for t in tensors)

@@ -31,6 +31,7 @@ from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.store import PartialRun
+from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.recipe import Array, Probe
 from unlearnkit.training.run import Run
@@ -73,10 +74,21 @@ class Piece:
 
 
 class ReverseSketching:
-    """The sweeps of one probe. Each is independent of the others, but products need the whole range first."""
+    """The sweeps of one probe. Each is independent of the others, but products need the whole range first.
 
-    def __init__(self, run: Run, probe: Probe, shape: tuple[int, ...], settings: Reverse) -> None:
+    plain: the training without directions, where it is at hand.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        probe: Probe,
+        shape: tuple[int, ...],
+        settings: Reverse,
+        plain: Trajectory | None = None,
+    ) -> None:
         self.run = run
+        self._plain = plain
         self.shape = shape
         self.settings = settings
         self.elements = int(np.prod(shape, dtype=int))
@@ -112,7 +124,13 @@ class ReverseSketching:
         psi = None if directions is None else self._tensor(directions)
         cotangents = basis.view(-1, *self.shape)
         sweeps = self._reverse.to_degree(2 if sweep.stage == "cubic" else 1)
-        result = sweeps.sweep(self._pull, cotangents, psi, memory_budget=memory_budget, progress=progress)
+        trajectory = self._plain if psi is None else None
+        if trajectory is None:
+            trajectory = sweeps.forward(psi, memory_budget, progress)
+        else:
+            for _ in range(self.run.recipe.steps):  # it has been, or is about to be
+                progress()
+        result = sweeps.sweep(self._pull, cotangents, trajectory, progress)
         if isinstance(result, Jet):
             return Piece(result.constant.cpu().numpy(), result.tail[-1].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))

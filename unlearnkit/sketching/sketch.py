@@ -40,7 +40,9 @@ from unlearnkit.sketching.second_order import Keys, ReverseSketching, complete
 from unlearnkit.sketching.settings import Forward, Informed, Reverse, Solo
 from unlearnkit.sketching.solo import SoloSketching
 from unlearnkit.sketching.store import PartialRun, Settings, open_partial, remove_stale, replaced
+from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.training.models import tied_weights
+from unlearnkit.training.plain import PlainSteps
 from unlearnkit.training.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.training.run import make_run
 
@@ -114,8 +116,7 @@ def sketch(
             return _already_there(final, asked, settings, signer)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         source = directions(partial.settings, recipe, asked.explicit)
-        sketching.compute(partial, source, progress=progress)
-        found = _found(sketching, partial, asked, memory_for(settings.device, memory_budget), progress=progress)
+        found = _found(sketching, partial, source, asked, memory_for(settings.device, memory_budget), progress=progress)
         with replaced(final) if overwrite else nullcontext():
             _publish(final, sketching, partial, source, asked, found, key, signer)
     remove_stale(final)
@@ -147,14 +148,28 @@ class _Found:
 
 
 def _found(
-    sketching: ForwardSketching, partial: PartialRun, asked: Asked, memory: int, *, progress: bool | None
+    sketching: ForwardSketching,
+    partial: PartialRun,
+    source: Directions,
+    asked: Asked,
+    memory: int,
+    *,
+    progress: bool | None,
 ) -> _Found:
+    """Everything, from what is on disk where it is there already."""
+    plain: Trajectory | None = None
+    if partial.settings.directions:
+        sketching.compute(partial, source, progress=progress)
+    else:
+        plain = Trajectory(sketching.run, PlainSteps(sketching.trainer), memory)
+        if not partial.is_finished(0, 0):
+            sketching.plain(partial, plain, seen=bool(asked.reverse))
     alone: SoloSketching | None = None
     solo: dict[str, Array] = {}
     if asked.solo is not None:  # first: its diagonals make low ranks better
         alone = SoloSketching(sketching, asked.solo_units, partial, keep_weights=asked.solo.keep_weights)
         solo = _solo(alone, progress=progress)
-    swept = _sweep(sketching, partial, asked, solo, memory, progress=progress)
+    swept = _sweep(sketching, partial, asked, solo, plain, memory, progress=progress)
     informed = _inform(sketching, partial, memory, progress=progress)
     return _Found(swept, informed, solo, [] if alone is None else alone.weight_files())
 
@@ -191,17 +206,21 @@ def _sweep(
     partial: PartialRun,
     asked: Asked,
     solo: Mapping[str, Array],
+    plain: Trajectory | None,
     memory: int,
     *,
     progress: bool | None,
 ) -> dict[str, dict[str, Array]]:
-    """The reverse sweeps of all probes that ask for them. solo: what series along units alone are known."""
+    """The reverse sweeps of all probes that ask for them.
+
+    solo: what series along units alone are known. plain: the training without directions, where it is at hand.
+    """
     run, settings = sketching.run, partial.settings
     recipe, salt = run.recipe, bytes.fromhex(settings.salt)
     bases = {name: base for name, (base, _) in partial.probes().items()}
     found = {}
     for name, wanted in sorted(asked.reverse.items()):
-        work = ReverseSketching(run, recipe.probes[name], bases[name].shape, wanted)
+        work = ReverseSketching(run, recipe.probes[name], bases[name].shape, wanted, plain)
         residual = Directions.random(
             recipe.digest, salt, wanted.residual, len(recipe.unit_names), settings.dtype, RESIDUAL
         )

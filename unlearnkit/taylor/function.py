@@ -29,7 +29,8 @@ class JetFunction:
     """``function`` over jets: any leaf of its arguments may be a jet; with none, it runs as it is.
 
     model: names modules in messages. allow_piecewise: as in ``Recipe``. plain, inner: as in ``trace``. dtype: of what
-    the function makes without saying of which; None: torch's default, each time. ``reservations`` collects what the
+    the function makes without saying of which; None: torch's default, each time. spare: which of its results, a tuple,
+    is None where an argument is a jet, and not computed. ``reservations`` collects what the
     manifest must state: piecewise operations, and comparisons that the constant term decides.
     """
 
@@ -42,15 +43,18 @@ class JetFunction:
         plain: Callable[..., object] | None = None,
         inner: Callable[..., Any] | None = None,
         dtype: torch.dtype | None = None,
+        spare: int | None = None,
     ) -> None:
         self.function = function
         self.dtype = dtype
+        self.spare = spare
         self.plain = plain
         self.inner = inner
         self.model = model
         self.allow_piecewise = allow_piecewise
         self.reservations: dict[Problem, None] = {}
-        self._interpreters: dict[object, deque[Interpreter]] = {}
+        # By layout, and then by which leaves are jets: what is traced does not depend on these.
+        self._interpreters: dict[object, dict[tuple[bool, ...], deque[Interpreter]]] = {}
 
     def __call__(self, *arguments: object) -> Any:  # noqa: ANN401  as the function
         """Apply the function. Random numbers are drawn from the current states, which are left as they were.
@@ -58,16 +62,16 @@ class JetFunction:
         Raises UnsupportedOpsError or PiecewiseOpsError with every offending operation; TraceError when what Python
         reads out of tensors comes out different every time.
         """
-        flags = _flags(arguments)
-        for interpreter in self._fitting(arguments, flags):
+        leaves, layout, flags = _layout(arguments)
+        for interpreter in self._fitting(layout, flags):
             try:
-                with self._as_ever(arguments):
-                    result, counts = interpreter.run(*arguments)
+                with self._as_ever(arguments, interpreter.trace):
+                    result, counts = interpreter.run_flat(leaves)
                 if counts in interpreter.family.verified or self._is_own(result, counts, interpreter, arguments):
                     return result
             except GuardChangedError:
                 continue
-        interpreter = self._keep(self._trace(arguments), arguments, flags)
+        interpreter = self._keep(self._trace(arguments), layout, flags)
         try:
             with self._as_ever(arguments):
                 return interpreter(*arguments)
@@ -82,48 +86,55 @@ class JetFunction:
         with self._as_ever(arguments), Following(interpreter.trace.draws.values()), torch.no_grad():
             expected = pytree.tree_leaves(self.function(*constants))
         found = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in _leaves(result)]
-        if not _agree(found, expected, interpreter.resolution()):
+        expected = [leaf for leaf, own in zip(expected, found, strict=True) if own is not None]
+        found = [leaf for leaf in found if leaf is not None]
+        if not _agree(found, expected, interpreter.resolution):
             return False
         interpreter.family.verified.add(counts)
         return True
 
-    def _fitting(self, arguments: tuple[object, ...], flags: Sequence[bool]) -> list[Interpreter]:
+    def _fitting(self, layout: object, flags: tuple[bool, ...]) -> list[Interpreter]:
         """The interpreters that may fit: guards are still to be checked."""
-        found = self._interpreters.get(_layout(arguments, flags), ())
+        by_flags = self._interpreters.get(layout, {})
+        if by_flags and flags not in by_flags:
+            for known in next(iter(by_flags.values())).copy():
+                self._keep(known.trace, layout, flags)
+        found = by_flags.get(flags, ())
         state = outside_state() if any(i.trace.outside for i in found) else None
         return [i for i in found if i.trace.outside in (None, state)]
 
     def prepare(self, *arguments: object, active: Sequence[bool]) -> Interpreter:
         """Trace and check the function beforehand, on plain tensors. active: which whole arguments will be jets."""
-        flags = _spread(active, arguments)
-        known = self._fitting(arguments, flags)
-        return known[0] if known else self._keep(self._trace(arguments), arguments, flags)
+        layout, flags = _layout(arguments)[1], _spread(active, arguments)
+        known = self._fitting(layout, flags)
+        return known[0] if known else self._keep(self._trace(arguments), layout, flags)
 
     @property
     def resolution(self) -> float:
         """The machine epsilon of the coarsest real numbers that were computed with so far."""
-        return max((i.resolution() for kept in self._interpreters.values() for i in kept), default=0.0)
+        interpreters = (i for by_flags in self._interpreters.values() for kept in by_flags.values() for i in kept)
+        return max((i.resolution for i in interpreters), default=0.0)
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
-        flags = _spread(active, arguments)
-        if known := self._fitting(arguments, flags):
+        layout, flags = _layout(arguments)[1], _spread(active, arguments)
+        if known := self._fitting(layout, flags):
             return tuple(dict.fromkeys(problem for i in known for problem in problems(i.trace, flags)))
         traced = self._trace(arguments)
         with suppress(UnsupportedOpsError, PiecewiseOpsError):
-            self._keep(traced, arguments, flags)
+            self._keep(traced, layout, flags)
         return problems(traced, flags)
 
-    def _keep(self, traced: Trace, arguments: tuple[object, ...], flags: Sequence[bool]) -> Interpreter:
+    def _keep(self, traced: Trace, layout: object, flags: tuple[bool, ...]) -> Interpreter:
         """Check a trace, and keep it for calls of the same layout."""
         found = require(problems(traced, flags), allow_piecewise=self.allow_piecewise)
         self.reservations.update(dict.fromkeys(found))
-        kept = self._interpreters.setdefault(_layout(arguments, flags), deque(maxlen=_KEPT))
+        kept = self._interpreters.setdefault(layout, {}).setdefault(flags, deque(maxlen=_KEPT))
         for i, known in enumerate(kept):
             if traced.outside is known.trace.outside is None and known.family.joined(traced):
-                kept[i] = Interpreter(known.trace, flags, known.family)
+                kept[i] = Interpreter(known.trace, flags, known.family, spare=self.spare)
                 return kept[i]
-        kept.append(Interpreter(traced, flags))
+        kept.append(Interpreter(traced, flags, spare=self.spare))
         return kept[-1]
 
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
@@ -132,8 +143,15 @@ class JetFunction:
             return trace(self.function, *constants, model=self.model, plain=self.plain, inner=self.inner)
 
     @contextmanager
-    def _as_ever(self, arguments: tuple[object, ...]) -> Iterator[None]:
-        """Every attempt starts from the current random states, leaves them, and makes tensors of the same precision."""
+    def _as_ever(self, arguments: tuple[object, ...], known: Trace | None = None) -> Iterator[None]:
+        """Every attempt starts from the current random states, leaves them, and makes tensors of the same precision.
+
+        known: what is run; where it draws nothing there is nothing to leave.
+        """
+        if known is not None and not known.draws:
+            with default_dtype(self.dtype):
+                yield
+            return
         tensor = next((_constant(leaf) for leaf in _leaves(arguments)), None)
         devices = [tensor.device] if isinstance(tensor, Tensor) and tensor.is_cuda else []
         with same_random_numbers(devices), default_dtype(self.dtype):
@@ -141,7 +159,7 @@ class JetFunction:
 
     def diagnose(self, *arguments: object) -> None:
         """Run again, looking at every coefficient: raises NonFiniteError at the first operation that breaks one."""
-        for interpreter in self._fitting(arguments, _flags(arguments)):
+        for interpreter in self._fitting(*_layout(arguments)[1:]):
             try:
                 with self._as_ever(arguments):
                     interpreter(*arguments, verify_finite=True)
@@ -171,18 +189,17 @@ def _leaves(tree: object) -> list[Any]:
     return pytree.tree_leaves(tree, is_leaf=_is_jet)
 
 
-def _flags(arguments: object) -> list[bool]:
-    """Which leaves are jets."""
-    return [_is_jet(leaf) for leaf in _leaves(arguments)]
-
-
-def _spread(active: Sequence[bool], arguments: Sequence[object]) -> list[bool]:
+def _spread(active: Sequence[bool], arguments: Sequence[object]) -> tuple[bool, ...]:
     """One flag for each leaf, from one for each argument."""
-    return [flag for flag, argument in zip(active, arguments, strict=True) for _ in _leaves(argument)]
+    return tuple(flag for flag, argument in zip(active, arguments, strict=True) for _ in _leaves(argument))
 
 
-def _layout(arguments: object, flags: Sequence[bool]) -> object:
-    """What an interpreter is specialised to: how containers nest, shape and dtype of every leaf, and which are jets."""
-    leaves, spec = pytree.tree_flatten(arguments, is_leaf=_is_jet)
+def _layout(arguments: object) -> tuple[list[Any], object, tuple[bool, ...]]:
+    """The leaves, and what an interpreter is specialised to.
+
+    That is how containers nest, with shape and dtype of every leaf; and which leaves are jets.
+    """
+    leaves, spec = pytree.tree_flatten(arguments)  # a jet is a leaf
     constants = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in leaves]
-    return str(spec), tuple((tuple(c.shape), c.dtype) for c in constants), tuple(flags)
+    form = spec, tuple((c.shape, c.dtype) for c in constants)
+    return leaves, form, tuple(isinstance(leaf, Jet) for leaf in leaves)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from unlearnkit.taylor.check import active_nodes
 from unlearnkit.taylor.counts import Counts, Family, GuardChangedError, Literal, measured
 from unlearnkit.taylor.draws import Draw, Following
 from unlearnkit.taylor.jet import Jet
-from unlearnkit.taylor.replayed import OF_ANY_STRIDES
+from unlearnkit.taylor.replayed import OF_ANY_STRIDES, of_any_strides
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
 from unlearnkit.taylor.trace import Trace, location
 
@@ -48,20 +49,32 @@ class _Instruction:
 class Interpreter:
     """A traced function, ready to run on jets wherever ``active_inputs`` says so (one flag for each flat input).
 
-    family: the traces that it stands for; None: this one alone.
+    family: the traces that it stands for; None: this one alone. spare: which of the results is None where there are
+    jets, and not computed.
     """
 
-    def __init__(self, trace: Trace, active_inputs: Sequence[bool], family: Family | None = None) -> None:
+    def __init__(
+        self,
+        trace: Trace,
+        active_inputs: Sequence[bool],
+        family: Family | None = None,
+        *,
+        spare: int | None = None,
+    ) -> None:
         self.trace = trace
         self.family = family or Family(trace)
         self.active_inputs = tuple(active_inputs)
         self._slots = {node: i for i, node in enumerate(trace.module.graph.nodes)}
         self._guards = {guard.node: guard.expected for guard in trace.guards}
         active = self._active = active_nodes(trace.module.graph, active_inputs)
-        last = self._last_uses()
+        spared = _spared(trace, spare) if any(self.active_inputs) else frozenset()
+        needed = _needed(trace, spared)
+        last = self._last_uses(needed)
         self._inputs: list[int] = []
         self._constants: list[tuple[int, Any]] = []
         self._program: list[_Instruction] = []
+        self._plain: fx.GraphModule | None = None
+        self.resolution = _resolution(trace.module.graph)
         for node in trace.module.graph.nodes:
             slot = self._slots[node]
             if node.op == "placeholder":
@@ -69,15 +82,15 @@ class Interpreter:
             elif node.op == "get_attr":
                 self._constants.append((slot, getattr(trace.module, str(node.target))))
             elif node.op == "output":
-                self._output = self._prepared(node)[0][0]
-            else:
+                self._output = [None if i in spared else s for i, s in enumerate(self._prepared(node)[0][0])]
+            elif node in needed:
                 self._program.append(self._instruction(node, active, last.get(node, ())))
 
-    def _last_uses(self) -> dict[fx.Node, tuple[int, ...]]:
+    def _last_uses(self, needed: set[fx.Node]) -> dict[fx.Node, tuple[int, ...]]:
         """For each node, the slots that nothing reads after it."""
         seen: set[fx.Node] = set()
         last: dict[fx.Node, tuple[int, ...]] = {}
-        for node in reversed(self.trace.module.graph.nodes):
+        for node in (n for n in reversed(self.trace.module.graph.nodes) if n in needed):
             fresh = [n for n in node.all_input_nodes if n not in seen]
             seen.update(fresh)
             unused = [self._slots[node]] if node not in seen and node.op == "call_function" else []
@@ -108,12 +121,6 @@ class Interpreter:
             rule, plain = rule and _drawing(rule, draw), _drawing(plain, draw)
         return _Instruction(node, plain, rule, inputs, arguments, options, nested, self._slots[node], last_used)
 
-    def resolution(self) -> float:
-        """The machine epsilon of the coarsest real numbers in the graph, 0 without any: models may lower precision."""
-        values = (value for node in self._slots for value in pytree.tree_leaves(node.meta.get("val")))
-        dtypes = {v.dtype for v in values if isinstance(v, Tensor) and v.is_floating_point()}
-        return max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
-
     def peak_elements(self) -> int:
         """Most tail elements alive at once, per direction and degree: what a run needs memory for beside its inputs."""
         live: dict[int, int] = {}
@@ -129,7 +136,6 @@ class Interpreter:
         """The result of ``run`` alone."""
         return self.run(*arguments, verify_finite=verify_finite)[0]
 
-    @torch.no_grad()
     def run(self, *arguments: object, verify_finite: bool = False) -> tuple[Any, Counts]:
         """Run the function; arguments and results are laid out as they were when tracing, with jets as leaves.
 
@@ -143,6 +149,14 @@ class Interpreter:
             raise ValueError(
                 f"arguments are laid out otherwise than when tracing: {layout}, not {self.trace.arguments}"
             )
+        return self.run_flat(leaves, verify_finite=verify_finite)
+
+    @torch.no_grad()
+    def run_flat(self, leaves: list[Any], *, verify_finite: bool = False) -> tuple[Any, Counts]:
+        """`run` on the leaves of its arguments."""
+        if not (verify_finite or any(self.active_inputs) or self.trace.guards or self.trace.draws):
+            with suppress(RuntimeError, IndexError, ValueError):  # told below, with the operation
+                return self._run_plainly(leaves), ()
         values: list[Any] = [None] * len(self._slots)
         counts: list[int] = []
         for slot, leaf in zip(self._inputs, leaves, strict=True):
@@ -162,6 +176,12 @@ class Interpreter:
         return pytree.tree_unflatten(list(self._filled(self._output, values, counts)), self.trace.results), tuple(
             counts
         )
+
+    def _run_plainly(self, leaves: list[Tensor]) -> Any:  # noqa: ANN401  as the traced function
+        """Without jets, guards and draws nothing is decided on the way: the graph as torch generates its code."""
+        if self._plain is None:
+            self._plain = of_any_strides(self.trace.module)
+        return pytree.tree_unflatten(self._plain.forward(*leaves), self.trace.results)
 
     def _failure(self, node: fx.Node, error: Exception) -> Exception:
         """What to raise for an operation that fails: with guessed sizes it may; a full memory passes through."""
@@ -222,6 +242,31 @@ def _rule(node: fx.Node, *, is_jet: bool) -> Callable[..., Any] | None:
     rule = SMOOTH.get(operation) or PIECEWISE.get(operation)
     assert rule is not None, f"no rule for {operation}: check() comes before the interpreter"
     return rule
+
+
+def _spared(trace: Trace, spare: int | None) -> frozenset[int]:
+    """Which flat results are part of the one that is spare."""
+    places = pytree.tree_unflatten(list(range(trace.results.num_leaves)), trace.results)
+    return frozenset() if spare is None else frozenset(pytree.tree_leaves(places[spare]))
+
+
+def _needed(trace: Trace, spared: frozenset[int]) -> set[fx.Node]:
+    """What has to run for all results but the spared ones, and for guards and random numbers."""
+    nodes = list(reversed(trace.module.graph.nodes))
+    output = nodes[0]
+    results = [node for i, node in enumerate(output.args[0]) if i not in spared]
+    needed = {output, *results, *trace.draws, *(guard.node for guard in trace.guards)}
+    for node in nodes[1:]:
+        if node in needed:
+            needed.update(node.all_input_nodes)
+    return needed
+
+
+def _resolution(graph: fx.Graph) -> float:
+    """The machine epsilon of the coarsest real numbers in the graph, 0 without any: models may lower precision."""
+    values = (value for node in graph.nodes for value in pytree.tree_leaves(node.meta.get("val")))
+    dtypes = {v.dtype for v in values if isinstance(v, Tensor) and v.is_floating_point()}
+    return max((torch.finfo(dtype).eps for dtype in dtypes), default=0.0)
 
 
 def _elements(node: fx.Node) -> int:

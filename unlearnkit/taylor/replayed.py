@@ -49,3 +49,12 @@ def replayed(module: fx.GraphModule, results: pytree.TreeSpec) -> Callable[..., 
         return pytree.tree_unflatten(outputs, results)
 
     return replay
+
+
+def of_any_strides(module: fx.GraphModule) -> fx.GraphModule:
+    """The same graph with code of its own, whatever strides its inputs have."""
+    graph = fx.Graph()
+    graph.output(graph.graph_copy(module.graph, {}))
+    for node in graph.nodes:
+        node.target = OF_ANY_STRIDES.get(node.target, node.target)
+    return fx.GraphModule(module, graph)

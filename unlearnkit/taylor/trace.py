@@ -36,6 +36,7 @@ from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
 from unlearnkit.taylor.replayed import replayed
+from unlearnkit.taylor.simplified import simplify
 from unlearnkit.taylor.substitutes import SUBSTITUTES, without_checkpointing
 
 aten = torch.ops.aten
@@ -111,6 +112,9 @@ def trace(
         _share_constants(module.graph)
         _drop_unused(module.graph)
         _pin_precision(module.graph)
+        if not any(decided_by(node) for node in module.graph.nodes):
+            simplify(module.graph)
+            _drop_unused(module.graph)
         module.recompile()
     guards = _guards(module, leaves, draws)
     return Trace(module, arguments_spec, results_spec[0], guards, _matched(module.graph, draws), outside)

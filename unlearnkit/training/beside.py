@@ -11,7 +11,7 @@ rounding, which a kink or a cancellation can blow up without bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -25,18 +25,21 @@ from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.retrain import PlainLoop
 from unlearnkit.training.run import Run
-from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
+from unlearnkit.training.state import GroupState, Leaf, constant_of, merged, trained
 from unlearnkit.training.trainer import Trainer, diverged
 
-_LEAST = 1 / 64
+LEAST = 1 / 64
 """The least scale of a parameter's gradient, as a share of the scale of all gradients."""
 
-_PLAIN = "the plain run itself"
+PLAIN = "the plain run itself"
 _HINT = "find what differs from step to step besides weights, batch and torch's random numbers, and take it out"
 
 
 def train_beside_plain(
-    trainer: Trainer, directions: Tensor, progress: Callable[[int], None] = lambda _: None, steps: int | None = None
+    trainer: Trainer,
+    directions: Tensor | None,
+    progress: Callable[[int], None] = lambda _: None,
+    steps: int | None = None,
 ) -> dict[str, Leaf]:
     """``trainer.train``, and see at every step that the plain run does the same. steps: how many; None: all.
 
@@ -50,7 +53,7 @@ def train_beside_plain(
         trainer.advance(step, states, directions)
         beside.after(step, states)
         progress(step)
-    return merged(states)
+    return trained(states)
 
 
 class _Beside:
@@ -70,7 +73,7 @@ class _Beside:
         self.loop.backward(step)
         for name, size in _sizes(self.loop.gradients()).items():
             if not math.isfinite(size):
-                raise diverged(step, "gradient", name, _PLAIN)
+                raise diverged(step, "gradient", name, PLAIN)
             self._scales[name] = max(size, self._scales.get(name, 0.0))
 
     @torch.no_grad()
@@ -97,7 +100,7 @@ class _Beside:
         return next((n for n, difference in differences.items() if not difference <= allowed * self._scale(n)), "")
 
     def _scale(self, name: str) -> float:
-        return max(self._scales[name], _LEAST * max(self._scales.values()))
+        return max(self._scales[name], LEAST * max(self._scales.values()))
 
     @cached_property
     def _exact(self) -> Trainer:
@@ -125,18 +128,23 @@ class _Beside:
         coarsest = {n: max(eps, update.resolution) for state, update in pairs for n in state.group.parameters}
         for name, difference in differences.items():
             if not math.isfinite(moved[name]):
-                raise diverged(step, "update", name, _PLAIN)
+                raise diverged(step, "update", name, PLAIN)
             if not difference <= math.sqrt(coarsest[name]) * moved[name] + 4 * eps * sizes[name]:
                 raise self._other_run(step, "update", name, difference / moved[name] if moved[name] else math.inf)
 
     def _other_run(self, step: int, what: str, name: str, off: float) -> RecipeError:
-        message = (
-            f"training step {step}: the {what} of {name!r} is off by {off:.1e} of its size from that of plain torch: "
-            "what is sketched would be another run"
-        )
-        if found := changes(self._kept, self.loop.run):
-            message += f"; the model changes {', '.join(found)} while it trains"
-        return RecipeError(message, hint=_HINT)
+        return other_run(step, what, name, off, changes(self._kept, self.loop.run))
+
+
+def other_run(step: int, what: str, name: str, off: float, changed: Sequence[str]) -> RecipeError:
+    """The error for a run that is not the plain one. off: by how much of its size. changed: what the model keeps."""
+    message = (
+        f"training step {step}: the {what} of {name!r} is off by {off:.1e} of its size from that of plain torch: "
+        "what is sketched would be another run"
+    )
+    if changed:
+        message += f"; the model changes {', '.join(changed)} while it trains"
+    return RecipeError(message, hint=_HINT)
 
 
 def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, float]:

@@ -88,6 +88,7 @@ def compare(
         raise RecipeError("compare: the model's parameters are not those of the recipe's model, by name and shape")
     held = held_fixed(run)
     first = _train(loop, held)
+    loop.finished()
     seen = {name: _seen(held, name, expected[name], recipe.steps) for name in run.trained_names}
     relative = {n: _relative(found[n].to(expected[n])[mask], expected[n][mask]) for n, mask in seen.items()}
     return Differences(relative, first)

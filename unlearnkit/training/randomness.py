@@ -19,15 +19,19 @@ from torch import Tensor
 from unlearnkit.taylor.draws import same_random_numbers
 
 
-@contextmanager
-def seeded(seed: int, step: int, number: int, device: torch.device) -> Iterator[None]:
-    """The random states for batch ``number`` of a step, whatever was before; those from before again afterwards."""
+def seed(seed: int, step: int, number: int, device: torch.device) -> None:
+    """Set the random states for batch ``number`` of a step, whatever was before."""
     name = f"unlearnkit/step/{seed}/{step}" + (f"/{number}" if number else "")
     digest = hashlib.sha256(name.encode()).digest()
+    _seed(int.from_bytes(digest[:8], "big") >> 1, device)
+    random.seed(digest)
+    np.random.seed(np.frombuffer(digest, np.uint32))  # noqa: NPY002  the global one is what user code draws from
+
+
+@contextmanager
+def restored(device: torch.device) -> Iterator[None]:
+    """Afterwards, the random states from before again, those of a GPU too."""
     with same_random_numbers([device] if device.type == "cuda" else []):
-        _seed(int.from_bytes(digest[:8], "big") >> 1, device)
-        random.seed(digest)
-        np.random.seed(np.frombuffer(digest, np.uint32))  # noqa: NPY002  the global one is what user code draws from
         yield
 
 
@@ -54,13 +58,17 @@ class RandomState:
     @contextmanager
     def again(self, device: torch.device) -> Iterator[None]:
         """These states within it; those from before again afterwards."""
-        with same_random_numbers([device] if device.type == "cuda" else []):
-            torch.set_rng_state(self.cpu)
-            if self.cuda is not None and device.type == "cuda":
-                torch.cuda.set_rng_state(self.cuda, device)
-            random.setstate(self.python)
-            np.random.set_state(self.numpy)  # noqa: NPY002
+        with restored(device):
+            self.set(device)
             yield
+
+    def set(self, device: torch.device) -> None:
+        """Set them again."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(self.cuda, device)
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)  # noqa: NPY002
 
     @property
     def digest(self) -> bytes:

@@ -15,6 +15,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RecipeError, UnknownNameError
 from unlearnkit.names import normal_name
 from unlearnkit.training.adapters import lightning, transformers
+from unlearnkit.training.averages import Average
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
 from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
@@ -74,6 +75,7 @@ class Recipe:
         lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
             scheduler on the optimizer, or a list of them on several.
         lr_interval: a scheduler advances each "step" or "epoch".
+        average: what is probed is an average of the weights over the steps (EMA, SWA).
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
             step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
         allow_piecewise: accept relu, abs, clamp, max and the like, differentiated on the branch that training takes.
@@ -122,6 +124,7 @@ class Recipe:
     drop_last: bool = False
     lr_schedule: Schedule = None
     lr_interval: Interval = "step"
+    average: Average | None = None
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
     coupled: Literal["refuse", "accept"] = "refuse"
@@ -286,7 +289,7 @@ class Recipe:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The optimizer's parameter groups with the numbers of every step."""
-        groups = read_groups(as_one(self.optimizer), self.model, self.settings)
+        groups = read_groups(as_one(self.optimizer), self.model, self.settings, self.average)
         if self.clip_grad_norm is not None:
             verify_whole_norm(groups, self.model)
         return groups
@@ -363,6 +366,7 @@ class Recipe:
             "accumulate": self.recording and self.recording.accumulate,
             "collate_fn": self.collate_fn and function_digest(self.collate_fn),
             "reduction": self.reduction if self.reduction != "mean" else None,
+            "average": self.average and True,
             "clip_grad_norm": self.clip_grad_norm,
             "clip_grad_value": self.clip_grad_value,
         }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.optim.swa_utils import AveragedModel
 
 from unlearnkit.training.optimizers import anew, as_one
+from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
-from unlearnkit.training.run import Run, make_run, own_precision
+from unlearnkit.training.run import Batch, Run, make_run, own_precision
 
 
 def retrain(
@@ -50,7 +52,7 @@ def retrain(
     for step in range(recipe.steps):
         loop.backward(step)
         loop.update(step)
-    return loop.model
+    return loop.finished()
 
 
 class PlainLoop:
@@ -68,12 +70,20 @@ class PlainLoop:
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
+        average = self.run.recipe.average
+        self._average = AveragedModel(self.model, avg_fn=average.function) if average else None
 
-    def backward(self, step: int) -> None:
-        """Leave the gradient of a step in the parameters."""
+    def backward(self, step: int, batches: Iterable[Batch] | None = None) -> None:
+        """Leave the gradient of a step in the parameters. batches: of the step, where they are at hand."""
+        with restored(self.run.device):
+            self.backward_seeded(step, self.run.batches(step) if batches is None else batches)
+
+    def backward_seeded(self, step: int, batches: Iterable[Batch]) -> None:
+        """`backward`, leaving the random states as the step leaves them."""
         self._optimizer.zero_grad()
-        for batch in self.run.batches(step):
-            with torch.enable_grad(), self.run.random_numbers(step, batch.number), sdpa_kernel(SDPBackend.MATH):
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            for batch in batches:
+                self.run.seed(step, batch.number)
                 w = self._downweights[batch.units]
                 loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -95,6 +105,16 @@ class PlainLoop:
         for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
             group.update(settings)
         self._optimizer.step()
+        if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
+            self._average.update_parameters(self.model)
+
+    @torch.no_grad()
+    def finished(self) -> nn.Module:
+        """The model after the last step, with the average of its weights where the recipe asks for one."""
+        if self._average is not None:
+            for own, average in zip(self.model.parameters(), self._average.parameters(), strict=True):
+                own.copy_(average)
+        return self.model
 
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -20,7 +20,7 @@ from unlearnkit.training.captured import Captured
 from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
 from unlearnkit.training.losses import verified_losses, verified_sums
-from unlearnkit.training.randomness import seeded
+from unlearnkit.training.randomness import restored, seed
 from unlearnkit.training.recipe import Recipe
 
 Found = TypeVar("Found")
@@ -118,12 +118,19 @@ class Run:
         function: Callable[..., Any],
         plain: Callable[..., object] | None = None,
         inner: Callable[..., Any] | None = None,
+        spare: int | None = None,
     ) -> JetFunction:
         """``function`` over jets, one for each key, so that all who train or sweep over this run share its traces."""
         if key not in self._functions:
             allow = self.recipe.allow_piecewise
             self._functions[key] = JetFunction(
-                function, model=self.model, allow_piecewise=allow, plain=plain, inner=inner, dtype=self.dtype
+                function,
+                model=self.model,
+                allow_piecewise=allow,
+                plain=plain,
+                inner=inner,
+                dtype=self.dtype,
+                spare=spare,
             )
         return self._functions[key]
 
@@ -271,12 +278,20 @@ class Run:
             for module, mode in modes:
                 module.training = mode
 
-    def random_numbers(self, step: int, number: int = 0) -> AbstractContextManager[None]:
+    @contextmanager
+    def random_numbers(self, step: int, number: int = 0) -> Iterator[None]:
         """The random numbers of a batch, or of what comes after all steps: the same in every run."""
+        with restored(self.device):
+            self.seed(step, number)
+            yield
+
+    def seed(self, step: int, number: int = 0) -> None:
+        """Set the random states of `random_numbers`: for many steps in a row, of which nobody else sees anything."""
         recorded = self.recipe.recording
         if recorded is not None and step < len(recorded.steps):
-            return recorded.steps[step].batches[number].random.again(self.device)
-        return seeded(self.recipe.seed, step, number, self.device)
+            recorded.steps[step].batches[number].random.set(self.device)
+        else:
+            seed(self.recipe.seed, step, number, self.device)
 
 
 def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> Run:

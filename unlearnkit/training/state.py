@@ -48,6 +48,13 @@ def clone(leaf: Leaf) -> Leaf:
     return Jet(leaf.constant.clone(), leaf.tail.clone()) if isinstance(leaf, Jet) else leaf.clone()
 
 
+def empty_like(leaf: Leaf) -> Leaf:
+    """Room for another one."""
+    if isinstance(leaf, Jet):
+        return Jet(torch.empty_like(leaf.constant), torch.empty_like(leaf.tail))
+    return torch.empty_like(leaf)
+
+
 def is_finite(leaf: Leaf) -> bool:
     """Whether all coefficients are finite. A sum is cheap and carries any NaN or infinity; only then look closely."""
     tensors = (leaf.tail, leaf.constant) if isinstance(leaf, Jet) else (leaf,)
@@ -88,6 +95,11 @@ class GroupState:
             views[name] = piece.of(flat)
         return views
 
+    @property
+    def result(self) -> Leaf:
+        """What becomes of the weights: themselves, or their average."""
+        return self.moments[-1] if self.group.averaged else self.weights
+
     def store(self, gradients: Mapping[str, Leaf]) -> None:
         """Keep the gradients of this group's parameters."""
         for name, place in self.views(self.gradient).items():
@@ -120,9 +132,9 @@ class GroupState:
         raise IndexError(position)
 
     def copy(self) -> GroupState:
-        """Weights, moments and gradient with memory of their own."""
+        """Weights and moments with memory of their own, and room for another gradient."""
         moments = [clone(moment) for moment in self.moments]
-        return GroupState(self.group, self.shapes, clone(self.weights), moments, clone(self.gradient))
+        return GroupState(self.group, self.shapes, clone(self.weights), moments, empty_like(self.gradient))
 
 
 def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
@@ -132,6 +144,11 @@ def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:
 def constant_of(leaf: Leaf) -> Tensor:
     """The plain program's value."""
     return leaf.constant if isinstance(leaf, Jet) else leaf
+
+
+def trained(states: list[GroupState]) -> dict[str, Leaf]:
+    """What the run gives, by name, as views: the weights, or their average."""
+    return {name: leaf for state in states for name, leaf in state.views(state.result).items()}
 
 
 def merged(states: list[GroupState]) -> dict[str, Leaf]:

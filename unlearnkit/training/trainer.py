@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
 from unlearnkit.training.run import Batch, Run
-from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged
+from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, trained
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
 UPDATE_ELEMENTS = 1 << 17
@@ -37,7 +37,7 @@ class Trainer:
         self.degree = degree
         self.gradient = run.over_jets("gradient", grad(run.loss), run.plain_loss)
         self.clipping = clipping_of(run)
-        self.updates = [run.over_jets(("update", group.rule), _update(group)) for group in run.recipe.groups]
+        self.updates = [run.over_jets(("update", group.key), group.update) for group in run.recipe.groups]
 
     def train(self, directions: Tensor, progress: Callable[[int], None] = lambda _: None) -> dict[str, Leaf]:
         """The trained weights along ``directions`` ``[directions, units]``, complex or real.
@@ -48,7 +48,7 @@ class Trainer:
         for step in range(self.run.recipe.steps):
             self.advance(step, states, directions)
             progress(step)
-        return merged(states)
+        return trained(states)
 
     @cached_property
     def idle(self) -> frozenset[str]:
@@ -69,6 +69,7 @@ class Trainer:
             no_parameters = torch.zeros(0, dtype=self.run.dtype, device=self.run.device)
             flat = torch.cat([no_parameters, *(weights[name].reshape(-1) for name in group.parameters)])
             zeros = [torch.full_like(flat, value) for value in (0.0, *group.rule.initial)]
+            zeros += [flat.clone()] * group.averaged
             leaves = [self._leaf(constant, directions) for constant in (flat, *zeros)]
             shapes = tuple(weights[name].shape for name in group.parameters)
             states.append(GroupState(group, shapes, leaves[0], leaves[2:], leaves[1]))
@@ -92,10 +93,16 @@ class Trainer:
         """What the gradient of a batch is a function of."""
         return weights, self.run.fixed, batch.examples, self.downweights(batch.units, directions), batch.denominator
 
-    def gradients(self, step: int, weights: Mapping[str, Leaf], directions: Tensor | None) -> dict[str, Leaf]:
-        """The gradient of a step, the sum over its batches."""
+    def gradients(
+        self,
+        step: int,
+        weights: Mapping[str, Leaf],
+        directions: Tensor | None,
+        batches: Iterable[Batch] | None = None,
+    ) -> dict[str, Leaf]:
+        """The gradient of a step, the sum over its batches, which may be at hand already."""
         total: dict[str, Leaf] = {}
-        for batch in self.run.batches(step):
+        for batch in self.run.batches(step) if batches is None else batches:
             with self.run.random_numbers(step, batch.number):
                 found = self.gradient(*self.arguments(weights, batch, directions))
             if directions is not None:
@@ -103,10 +110,16 @@ class Trainer:
             total = {name: add(total[name], leaf) for name, leaf in found.items()} if total else found  # type: ignore[misc]
         return total
 
-    def advance(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
+    def advance(
+        self,
+        step: int,
+        states: list[GroupState],
+        directions: Tensor | None,
+        batches: Iterable[Batch] | None = None,
+    ) -> None:
         """Do one training step, in place; afterwards ``gradient`` of each state is the step's, before clipping."""
         with torch.no_grad():
-            gradients = self.gradients(step, merged(states), directions)
+            gradients = self.gradients(step, merged(states), directions, batches)
             for state in states:
                 state.store(gradients)
                 _hold(state.gradient, self.held.at(step, state.group.parameters))
@@ -114,7 +127,7 @@ class Trainer:
                 self._explain(step, states, directions)
             clipped = self.clipping.clipped(step, [state.gradient for state in states])
         for state, update, gradient in zip(states, self.updates, clipped, strict=True):
-            _apply(update, state, gradient, step)
+            apply_update(update, state, gradient, step)
             if not (is_finite(state.weights) and _rootless(state) is None):
                 raise _broken_update(state, step)
 
@@ -125,9 +138,7 @@ class Trainer:
                 continue
             for name in group.parameters:
                 if isinstance(gradients[name], Jet) is (name in self.idle):
-                    message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
-                    hint = "let every step involve it, or use SGD without momentum and weight decay"
-                    raise RecipeError(message, hint=hint)
+                    raise other_involved(step, name)
 
     def _explain(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
         for state in states:
@@ -142,6 +153,12 @@ class Trainer:
             raise NonFiniteError(message, step=step, node=error.node, where=error.where, hint=error.hint) from None
         message = f"training step {step}: a Taylor coefficient of the gradient is not finite"
         raise NonFiniteError(message, step=step, node="gradient", where="loss", hint=_HINT)
+
+
+def other_involved(step: int, name: str) -> RecipeError:
+    """The error for a parameter that the loss involves at some steps, and not at others."""
+    message = f"the loss involves parameter {name!r} at some steps only: step {step} is unlike step 0"
+    return RecipeError(message, hint="let every step involve it, or use SGD without momentum and weight decay")
 
 
 def _hold(gradient: Leaf, held: Tensor | None) -> None:
@@ -189,22 +206,12 @@ def _broken_update(state: GroupState, step: int) -> NonFiniteError:
     return NonFiniteError(message, step=step, node="update", where=f"parameter {name!r}", hint=hint)
 
 
-def _update(group: Group) -> Callable[..., tuple[Tensor, list[Tensor]]]:
-    """The group's update, with lists for what torch traces as containers."""
-
-    def update(p: Tensor, g: Tensor, moments: list[Tensor], scalars: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        new, states = group.rule.update(p, g, moments, scalars)
-        return new, list(states)
-
-    return update
-
-
 def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     """The numbers of a step as 0-dimensional tensors."""
     return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
 
 
-def _apply(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
+def apply_update(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
     """Update weights and moments in place, piece by piece."""
     numbers = scalars(state.group, step, state.weights)
     with torch.no_grad():

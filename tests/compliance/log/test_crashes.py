@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -35,10 +36,14 @@ CAN_FAIL = {"openat", "mkdir", "flock", "read", "pread64", "write", "fsync", "ft
 
 
 def strace(arguments: list[str], folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """Run ``script`` on the log in ``folder``; only calls on its files are traced, and counted for injection."""
+    """Run ``script`` on the log in ``folder``; only calls on its files are traced, and counted for injection.
+
+    Not every strace injects a signal where a filter of the kernel picks the calls, so whoever is to be killed has none.
+    """
+    fast = [] if any("signal=" in argument for argument in arguments) else ["--seccomp-bpf"]
     names = ("log.jsonl", "set-aside", "")
     paths = [argument for name in names for argument in ("-P", str(folder / name).rstrip("/"))]
-    command = ["strace", "-f", "--seccomp-bpf", "-qq", *arguments, *paths, "-P", str(folder.parent)]
+    command = ["strace", "-f", *fast, "-qq", *arguments, *paths, "-P", str(folder.parent)]
     command += [sys.executable, "-c", script, str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -93,6 +98,7 @@ def test_after_a_fault_at_any_call_the_log_opens_and_has_every_acknowledged_entr
         inject = ["-e", f"trace={CALLS}", "-e", f"inject={name}:{fault}:when={number}", "-o", "/dev/null"]
         done = strace(inject, log, script)
         assert "Traceback" not in done.stderr or "OSError" in done.stderr, done.stderr
+        assert fault != "signal=KILL" or done.returncode == -signal.SIGKILL
         check(log, before, [int(n) for n in done.stdout.split()], may_be_absent=start == "absent")
 
 

@@ -86,10 +86,10 @@ def read_head(path: Path) -> SignedHead | None:
     return from_json(SignedHead, parse_canonical(raw, where=str(file)), where=str(file))
 
 
-def write_head(path: Path, checkpoint: bytes, end: Position) -> None:
+def write_head(path: Path, checkpoint: bytes, end: Position, *, mode: int) -> None:
     """Remember that ``checkpoint`` was signed, and that its entries end at ``end``; on return it is on disk."""
     head = SignedHead(checkpoint=checkpoint.decode(), offset=end.offset, previous=end.previous)
-    write_atomic(head_file(path), write_json(head), mode=0o600)
+    write_atomic(head_file(path), write_json(head), mode=mode)
 
 
 def read_floor(path: Path) -> Floor:

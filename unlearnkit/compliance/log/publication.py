@@ -20,7 +20,7 @@ from unlearnkit.compliance.log.entry import Position
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE, read_head, write_head
 from unlearnkit.compliance.log.merkle import Tree, leaf_hash
 from unlearnkit.compliance.log.proof import Growth, Proof, encode_growth, encode_proof
-from unlearnkit.compliance.log.reader import read_lines
+from unlearnkit.compliance.log.reader import mode_of, read_lines
 from unlearnkit.compliance.log.verification import (
     EARLIER_FOLDER,
     History,
@@ -122,7 +122,7 @@ def import_checkpoint(log: Lockable, raw: bytes, *, key: NoteKey, witnesses: Seq
             stored = imported.raw if current is None else current.raw
         else:
             stored = read_bounded(file, MAX_NOTE) if file.exists() else imported.raw
-        write_atomic(file, merge_cosignatures(stored, imported))
+        write_atomic(file, merge_cosignatures(stored, imported), mode=mode_of(log.path))
     return imported
 
 
@@ -184,14 +184,14 @@ def _succeed(path: Path, current: Checkpoint | None, raw: bytes, end: Position) 
 
     Beside the log's folder first: from then on, nothing under it is cut.
     """
-    head, file = read_head(path), path / CHECKPOINT_FILE
+    head, file, mode = read_head(path), path / CHECKPOINT_FILE, mode_of(path)
     if head is None or (head.checkpoint.encode(), head.offset) != (raw, end.offset):
-        write_head(path, raw, end)
+        write_head(path, raw, end, mode=mode)
     is_same = current is not None and current.raw == raw
     if current is not None and not is_same and current.is_cosigned:
-        write_atomic(_earlier_file(path, current.size), current.raw)
+        write_atomic(_earlier_file(path, current.size), current.raw, mode=mode)
     if not is_same or not file.exists() or read_bounded(file, MAX_NOTE) != raw:
-        write_atomic(file, raw)
+        write_atomic(file, raw, mode=mode)
 
 
 def _earlier_file(path: Path, size: int) -> Path:

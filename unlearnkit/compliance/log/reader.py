@@ -7,6 +7,7 @@ and nothing when the file is as this process left it.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from unlearnkit.compliance.log.entry import (
 )
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.errors import ChainError, FormatError, RollbackError
+from unlearnkit.files import PUBLIC_MODE
 
 LOG_FILE = "log.jsonl"
 MAX_COMMIT = 2**20
@@ -43,6 +45,11 @@ class Tail:
     end: Position
     torn: int
     last: bytes = b""
+
+
+def mode_of(directory: Path) -> int:
+    """The mode of what is signed of the log in ``directory``: who may read the log may read that."""
+    return stat.S_IMODE((directory / LOG_FILE).stat().st_mode) & PUBLIC_MODE
 
 
 def read_lines(directory: Path, offset: int = 0) -> Iterator[bytes]:

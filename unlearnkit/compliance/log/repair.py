@@ -30,7 +30,7 @@ from unlearnkit.compliance.log.entry import (
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE, read_head
 from unlearnkit.compliance.log.lock import open_locked, unlock
 from unlearnkit.compliance.log.merkle import EMPTY_ROOT, Frontier, leaf_hash
-from unlearnkit.compliance.log.reader import LOG_FILE
+from unlearnkit.compliance.log.reader import LOG_FILE, mode_of
 from unlearnkit.compliance.log.tiles import is_export, read_export
 from unlearnkit.compliance.log.verification import stored_checkpoints
 from unlearnkit.errors import ChainError, FormatError, RollbackError, UnknownNameError, VerificationError
@@ -117,7 +117,7 @@ def _replace(
         set_aside=set_aside(path, found[same:], offset=same),
     )
     entry = encode_line(draft(REPAIRED, to_json(done)), position=_end(repaired), time=format_time(now()))
-    write_atomic(path / LOG_FILE, repaired + entry, mode=PRIVATE_MODE)
+    write_atomic(path / LOG_FILE, repaired + entry, mode=mode_of(path))
     return done
 
 

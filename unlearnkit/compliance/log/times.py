@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from unlearnkit.compliance.log.checkpoint import checkpoint_text
+from unlearnkit.compliance.log.reader import mode_of
 from unlearnkit.compliance.log.verification import required_checkpoint
 from unlearnkit.files import make_private_folder, read_bounded, write_atomic
 from unlearnkit.signing.note import NoteKey
@@ -42,7 +43,7 @@ def keep_stamp(path: Path, raw: bytes, *, log: NoteKey, where: str, authority: A
     data = _stamped(head.origin, head.size, head.root)
     stamp = Stamp(head.size, verify_timestamp(raw, data=data, where=where, authority=authority))
     make_private_folder(path / FOLDER)
-    write_atomic(path / FOLDER / f"{head.size}.tsr", raw)
+    write_atomic(path / FOLDER / f"{head.size}.tsr", raw, mode=mode_of(path))
     return stamp
 
 

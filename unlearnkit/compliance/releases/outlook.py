@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import DIVERGING, Convergence
+from unlearnkit.estimation.correction import take
 
 Array = np.ndarray[Any, Any]
 
@@ -132,6 +134,39 @@ def _reach(found: list[float], total: int) -> Reach:
 
 def _count(value: float, total: int) -> int | None:
     return None if not np.isfinite(value) or value >= total else int(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsReach:
+    """How many more people weights can be corrected for, by their series alone. unknown: of how many none was kept."""
+
+    converges: Reach
+    unknown: int
+
+
+def weights_reach(bundle: Bundle, leaving: Collection[int], *, seed: int = 0) -> WeightsReach | None:
+    """Until the weights' series diverges (docs/theory.md section 14); None for a bundle that kept no series of them.
+
+    leaving: positions of whom the weights leave out already.
+    """
+    if bundle.solo is None or not bundle.solo.keeps_weights:
+        return None
+    known = {int(unit): _ratio(bundle.solo, int(unit)) for unit in bundle.solo.units}
+    random = np.random.default_rng(seed)
+    before = sum(known.get(unit, 0.0) ** 2 for unit in leaving)
+    squares = np.square([ratio for unit, ratio in known.items() if unit not in set(leaving)])
+    reached = [before + np.cumsum(random.permutation(squares)) for _ in range(ORDERS if len(squares) else 0)]
+    sizes = np.arange(1, len(squares) + 1)
+    found = [_before(sizes, sums >= 1) for sums in reached]
+    unknown = len(set(range(bundle.manifest.units)) - known.keys() - set(leaving))
+    return WeightsReach(converges=_reach(found, len(squares)), unknown=unknown)
+
+
+def _ratio(solo: SoloSketch, unit: int) -> float:
+    """Of a unit's degrees; where there is but one, it is not known, and then a correction does not heed it either."""
+    series = {name: array[0] for name, array in solo.weights(np.array([unit])).items()}
+    ratio = take(series, solo.degree).ratio
+    return 0.0 if np.isnan(ratio) else ratio
 
 
 def strangers(bundle: Bundle, tolerance: Decimal | None = None) -> Strangers | None:

@@ -15,7 +15,7 @@ from unlearnkit.canonical import parse_canonical, sha256_hex
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
-from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, make_private_folder, read_bounded
 
 FOLDER = "releases"
 
@@ -27,7 +27,7 @@ def remember(root: Path, release: str, bundle: Path) -> None:
     """Link to the bundle of a release, in place of what was linked before; on return the link is on disk."""
     folder = root / FOLDER
     if not folder.is_dir():
-        folder.mkdir(exist_ok=True)
+        make_private_folder(folder)
         fsync_directory(root)
     made = folder / f".{release}.{secrets.token_hex(8)}.tmp"
     made.symlink_to(relpath(bundle.resolve(), folder.resolve()))

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.training.averages import Average
 from unlearnkit.training.optimizers.registry import rule_class
 from unlearnkit.training.optimizers.rule import Rule
 from unlearnkit.training.optimizers.several import each_of
@@ -17,17 +18,45 @@ from unlearnkit.training.optimizers.several import each_of
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Parameters that share a rule, and the numbers of each step."""
+    """Parameters that share a rule, and the numbers of each step.
+
+    averaged: an average of the weights is kept, as the last tensor of the state; the last two numbers are its shares.
+    """
 
     parameters: tuple[str, ...]
     rule: Rule
     schedule: tuple[tuple[float, ...], ...]  # [steps][scalars]
+    averaged: bool = False
+
+    @property
+    def key(self) -> object:
+        """What its update depends on beside the numbers."""
+        return self.rule, self.averaged
+
+    @property
+    def states(self) -> int:
+        """How many tensors of the weights' shape are kept beside them."""
+        return self.rule.states + self.averaged
+
+    def update(
+        self, p: Tensor, g: Tensor, state: Sequence[Tensor], scalars: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The rule's update, and the average after it."""
+        if not self.averaged:
+            new, kept = self.rule.update(p, g, state, scalars)
+            return new, list(kept)
+        new, kept = self.rule.update(p, g, state[:-1], scalars[:-2])
+        return new, [*kept, scalars[-2] * state[-1] + scalars[-1] * new]
 
 
 def read_groups(
-    optimizer: torch.optim.Optimizer, model: nn.Module, settings: Sequence[Sequence[Mapping[str, Any]]]
+    optimizer: torch.optim.Optimizer,
+    model: nn.Module,
+    settings: Sequence[Sequence[Mapping[str, Any]]],
+    average: Average | None = None,
 ) -> tuple[Group, ...]:
     """The groups of an optimizer. settings: of each at every step, ``[steps][groups]``."""
+    shares = average.shares(len(settings)) if average else [()] * len(settings)
     kinds = [kind for one in each_of(optimizer) for kind in [rule_class(one)] * len(one.param_groups)]
     groups = []
     for number, parameters in enumerate(group_names(optimizer, model)):
@@ -36,8 +65,9 @@ def read_groups(
             message = f"lr_schedule switches momentum or weight_decay of group {number} on or off during the run"
             raise RecipeError(message, hint="let them be zero at every step, or at none")
         rule = rules.pop()
-        schedule = tuple(rule.scalars(of_step[number], step) for step, of_step in enumerate(settings))
-        groups.append(Group(parameters, rule, schedule))
+        numbers = (rule.scalars(of_step[number], step) for step, of_step in enumerate(settings))
+        schedule = tuple((*own, *of_average) for own, of_average in zip(numbers, shares, strict=True))
+        groups.append(Group(parameters, rule, schedule, average is not None))
     if not any(group.parameters for group in groups):
         message = "optimizer holds no parameter that requires a gradient, so nothing would be trained"
         raise RecipeError(message, hint="thaw some: parameter.requires_grad_(True)")

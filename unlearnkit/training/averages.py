@@ -1,0 +1,73 @@
+"""Averages of the weights over the steps of a run, as torch's ``AveragedModel`` keeps them: EMA and SWA."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim.swa_utils import get_swa_avg_fn
+
+from unlearnkit.errors import RecipeError
+
+AverageFunction = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Average:
+    """What is probed, and kept as the trained model, is an average of the weights over the steps.
+
+    Attributes:
+        avg_fn: as of ``torch.optim.swa_utils.AveragedModel``: ``(average, weights, how many so far) -> average``, such
+            as ``get_ema_avg_fn(0.999)``. None: all weigh the same (SWA).
+        start: the step, counted from 0, after which ``update_parameters`` is called first.
+        every: how many steps later it is called again.
+
+    Example:
+        >>> from torch.optim.swa_utils import get_ema_avg_fn
+        >>> averaged = recipe.replace(average=uk.Average(avg_fn=get_ema_avg_fn(0.9)))
+        >>> max(uk.compare(averaged, uk.retrain(averaged)).values())
+        0.0
+
+    """
+
+    avg_fn: AverageFunction | None = None
+    start: int = 0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.start < 0 or self.every < 1:
+            message = f"average: start={self.start}, every={self.every}, expected whole numbers >= 0 and >= 1"
+            raise RecipeError(message, hint="count steps from 0")
+        one, another, both = (self._share(a, b) for a, b in ((1.0, 0.0), (0.0, 1.0), (2.0, -3.0)))
+        if not math.isclose(both, 2 * one - 3 * another, abs_tol=1e-9):
+            message = "average: avg_fn is not linear in the average and the weights"
+            raise RecipeError(message, hint="use torch.optim.swa_utils.get_ema_avg_fn(decay), or None")
+
+    @property
+    def function(self) -> AverageFunction:
+        """``avg_fn``, or torch's own."""
+        return self.avg_fn or get_swa_avg_fn()  # type: ignore[no-untyped-call]
+
+    def _share(self, average: float, weights: float, number: int = 1) -> float:
+        return float(self.function(average, weights, number))
+
+    def falls_on(self, step: int) -> bool:
+        """Whether the average is taken after a step."""
+        return step >= self.start and (step - self.start) % self.every == 0
+
+    def shares(self, steps: int) -> list[tuple[float, float]]:
+        """At each step, what of the average before, and of the weights after it, makes the average."""
+        found, number = [], 0
+        for step in range(steps):
+            if not self.falls_on(step):
+                found.append((1.0, 0.0))
+                continue
+            first, shares = (0.0, 1.0), (self._share(1.0, 0.0, number), self._share(0.0, 1.0, number))
+            found.append(shares if number else first)
+            number += 1
+        if not number:
+            message = f"average: start={self.start}, and the run has {steps} steps, so that nothing is averaged"
+            raise RecipeError(message, hint="count steps from 0")
+        return found
