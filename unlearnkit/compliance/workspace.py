@@ -196,13 +196,13 @@ class WorkspaceFiles:
         found = [name for name in names if (root / name).exists()]
         if found:
             raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
-        settings = _settings(origin, policy, policies, actor or "", timezone)
-        loaded = _load_policy(root, policy)
-        Policies(default=loaded, others=tuple(_load_policy(root, name) for name in policies))
-        who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
-        listed = ", ".join(f'"{name}"' for name in policies)
-        written = _TEMPLATE.format_map({**to_json(replace(settings, actor=who)), "policies": listed})
         with founded(root, names):
+            settings = _settings(origin, policy, policies, actor or "", timezone)
+            loaded = _load_policy(root, policy)
+            Policies(default=loaded, others=tuple(_load_policy(root, name) for name in policies))
+            who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
+            listed = ", ".join(f'"{name}"' for name in policies)
+            written = _TEMPLATE.format_map({**to_json(replace(settings, actor=who)), "policies": listed})
             _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
             write_new(root / FILE_NAME, written.encode())
         return cls.read(root.resolve())
