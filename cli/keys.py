@@ -78,7 +78,7 @@ def show(output: Output, *, path: Path, passphrase: PassphraseSource) -> None:
 @click.option(
     "--to",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A signer's new public key, that a command signs with ('sign' in unlearnkit.toml). Default: one is made.",
+    help="The new public key, if a command signs ('sign', 'sign_log' in unlearnkit.toml). Default: one is made.",
 )
 @passphrase_options
 @pass_output
@@ -100,7 +100,8 @@ def rotate(output: Output, *, which: str, to: Path | None, passphrase: Passphras
     given = "log.vkey" if which == "log" else "signer.pub.pem"
     output.say(f"give keys/{given} to whoever verifies, by the way that they had the old one")
     if to is not None:
-        output.say("'sign' in unlearnkit.toml must run the command of the new key from now on")
+        setting = "sign_log" if which == "log" else "sign"
+        output.say(f"'{setting}' in unlearnkit.toml must run the command of the new key from now on")
     output.emit(_Rotated(name=done.name, key=done.key, successor=done.successor, kept=done.kept), _render_rotated)
 
 
@@ -116,7 +117,8 @@ def rotate(output: Output, *, which: str, to: Path | None, passphrase: Passphras
 @click.option(
     "--since",
     type=click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%d"]),
-    help="From when on (UTC), if somebody else may have had it before. Default: now.",
+    metavar="TIME",
+    help="From when on, if others may have had it before: 2027-01-31T09:30:00Z or 2027-01-31. Default: now.",
 )
 @passphrase_options
 @pass_output

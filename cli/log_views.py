@@ -62,8 +62,11 @@ class Entries(Document):
 
 @dataclass(frozen=True, slots=True)
 class _Cosignature:
+    """time: POSIX seconds, by the witness's clock. seen: the same, as a date."""
+
     witness: str
     time: int
+    seen: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,9 @@ def _members(found: Checkpoint) -> dict[str, Any]:
         "origin": found.origin,
         "size": found.size,
         "root": found.root.hex(),
-        "cosignatures": tuple(_Cosignature(item.witness.name, item.time) for item in found.cosignatures),
+        "cosignatures": tuple(
+            _Cosignature(item.witness.name, item.time, item.seen.isoformat()) for item in found.cosignatures
+        ),
         "checkpoint": found.raw.decode(),
     }
 
@@ -212,6 +217,7 @@ class VerifiedLog(CheckpointView):
 def render_verified(log: VerifiedLog) -> Iterable[str]:
     """The same as text."""
     cosigned = ", ".join(item.witness for item in log.cosignatures)
+    times = ", ".join(item.seen for item in log.cosignatures)
     earlier = ", ".join(str(item.size) for item in log.earlier)
     torn = f"{log.torn_bytes} bytes of a line that is being written, or that a crash cut" if log.torn_bytes else None
     yield "VERIFIED: every line, the chain, the root, the signatures, and every step of every request"
@@ -223,6 +229,7 @@ def render_verified(log: VerifiedLog) -> Iterable[str]:
             ("signed", f"{log.size}, root {log.root}"),
             ("not signed yet", log.unsigned or None),
             ("cosigned by", cosigned or None),
+            ("cosigned at", times or None),
             ("agrees with", f"earlier checkpoints of {earlier} entries" if earlier else None),
             ("requests", log.requests),
             ("there at", "; ".join(f"{item.size} entries: {item.time}" for item in log.timestamps) or None),

@@ -71,6 +71,10 @@ class Output:
         if self.verbosity >= 0:
             click.echo(shown(message), err=True)
 
+    def insist(self, message: str) -> None:
+        """Say on stderr what a verdict cannot be understood without: also with ``-q``."""
+        click.echo(shown(message), err=True)
+
     @contextmanager
     def log_shown(self) -> Iterator[None]:
         """Let the library's log be read on stderr meanwhile: with ``-v`` all of it, with ``-q`` only its errors."""

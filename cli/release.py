@@ -13,9 +13,11 @@ from .outlook_views import OutlookView, render_outlook
 from .output import Output, pass_output
 from .release_list import ListedRelease, ListedReleases, render_listed
 from .release_views import (
+    CutView,
     OneRelease,
     Releases,
     ReleaseView,
+    render_cut,
     render_release,
     render_releases,
 )
@@ -104,12 +106,12 @@ def show(output: Output, *, release: str, bundle: Path | None) -> None:
       unlearnkit release show digits@1
     """
     import unlearnkit as uk
-    from unlearnkit.compliance.releases.whereabouts import is_at_hand
+    from unlearnkit.compliance.releases.whereabouts import is_whole
 
     office = uk.Workspace.find()
     view = office.view()
     found = view.registry.get(release)
-    standing = office.standing(found, bundle) if bundle or is_at_hand(office.root, found) else None
+    standing = office.standing(found, bundle) if bundle or is_whole(office.root, found) else None
     output.emit(OneRelease.of_release(found, view, standing), render_release)
 
 
@@ -155,3 +157,26 @@ def outlook(output: Output, *, release: str, bundle: Path | None) -> None:
 
     office = uk.Workspace.find()
     output.emit(OutlookView.of(office.outlook(release, bundle), office.today), render_outlook)
+
+
+@release.command()
+@click.argument("release")
+@click.option("--yes", is_flag=True, help="It is not asked again.")
+@pass_output
+def cut(output: Output, *, release: str, yes: bool) -> None:
+    """Remove, for ever, what the bundle of RELEASE says of people's data, and its model; RELEASE is out of use.
+
+    The signed list of its people is left: certificates of exclusion and absence rest on it. Those of the effect and of
+    corrections from this bundle can then be verified no more, only by who signed and recorded them.
+
+    \b
+    Example:
+      unlearnkit release cut digits@1 --yes
+    """
+    import unlearnkit as uk
+
+    office = uk.Workspace.find()
+    if not yes:
+        raise click.UsageError("what is cut is gone for ever: say --yes")
+    made = office.cut(release)
+    output.emit(CutView(release=made.release, path=made.path, files=made.files), render_cut)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from .output import UNSIGNED, Document, columns, number
@@ -189,3 +190,19 @@ def render_release(release: OneRelease) -> Iterator[str]:
 def render_releases(found: Releases) -> Iterable[str]:
     """A line for each release."""
     return columns([(item.id, item) for item in found.releases])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutView(Document):
+    """What was removed of a bundle, and where the rest of it is."""
+
+    schema: ClassVar[str] = "unlearnkit/cut/v1"
+
+    release: str
+    path: Path
+    files: tuple[str, ...]
+
+
+def render_cut(made: CutView) -> Iterable[str]:
+    """How much is gone, and what is left."""
+    yield f"{made.release}: {len(made.files)} files of {made.path} are gone; the signed list of its people is left"

@@ -79,7 +79,8 @@ def cosign(
     from unlearnkit.files import PUBLIC_MODE, read_bounded, write_new
 
     made = _witness(key, name, passphrase, state)
-    known = read_trusted(logs).logs
+    store = read_trusted(logs)
+    known = [store.log(origin) for origin in dict.fromkeys(key.name for key in store.logs)]
     done = made.cosign(read_bounded(request, MAX_REQUEST), where=str(request), logs=known)
     raw = done.response if response else done.raw
     if target is not None:

@@ -33,6 +33,7 @@ from unlearnkit.training.optimizers import Adam as Adam
 from unlearnkit.training.own_loss import OwnLoss as OwnLoss
 from unlearnkit.training.recipe import Recipe as Recipe
 from unlearnkit.training.recorder import Recorder as Recorder
+from unlearnkit.training.replacements import fix as fix
 from unlearnkit.training.retrain import retrain as retrain
 from unlearnkit.verifier.examination import verify as verify
 from unlearnkit.verifier.issue import certify as certify

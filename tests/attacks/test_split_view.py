@@ -173,6 +173,16 @@ def test_an_office_and_three_witnesses_as_the_guide_says(office, tmp_path, monke
         assert again.exit_code == 5
         assert "begins at 0 entries, and 2 were cosigned last" in again.stderr
     assert "cosigned by  w1.example/w, w3.example/w" in run("log", "verify")
+    assert "cosigned at  20" in run("log", "verify")
+    shutil.copy(log, tmp_path / "old.vkey")
+    run("keys", "rotate", "log")
+    (tmp_path / "request").write_text(run("log", "prove", "--since", "2"))
+    for name in ("w1", "w2"):  # w1 has the new line of the log beside the old one, w2 heard of no rotation
+        known = ["--log", "../old.vkey", *(["--log", log] if name == "w1" else [])]
+        options = ["--key", f"../{name}.pem", "--name", f"{name}.example/w", *known, "--state", f"../{name}"]
+        answer = fails("witness", "cosign", "../request", *options, "-o", f"../{name}.next")
+        assert answer.exit_code == (0 if name == "w1" else 5)
+        assert ("begins at 2 entries, and 0" in answer.stderr) == (name == "w2")
 
 
 def test_who_verified_a_log_before_is_shown_no_older_and_no_other_one(office, tmp_path):
@@ -210,7 +220,11 @@ def test_trust_that_is_taken_from_where_one_stands_is_named(office, monkeypatch)
     monkeypatch.chdir(office.root)
     result = fails("verify", "audit")
     assert f"whose signatures count is taken from the workspace here: {office.root / 'trust.toml'}" in result.stderr
+    for told in (["-q", "verify", "audit"], ["--json", "verify", "audit"], ["log", "verify"], ["-q", "log", "verify"]):
+        assert f"workspace here: {office.root / 'trust.toml'}" in fails(*told).stderr
     assert "workspace here" not in fails("verify", "audit", "--trust", "trust.toml").stderr
+    vkey = (office.root / "keys" / "log.vkey").read_text().strip()
+    assert "workspace here" not in fails("log", "verify", "audit", "--vkey", vkey).stderr
 
 
 def test_nobody_is_trusted_because_of_a_folder_that_somebody_else_owns(office, monkeypatch):

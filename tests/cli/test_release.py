@@ -113,6 +113,22 @@ def test_the_outlook_says_how_many_more_can_be_answered_and_until_when(tmp_path,
     assert "half of strangers' are" in run("release", "show", "digits@1").stdout
 
 
+def test_a_bundle_is_cut_only_on_purpose_and_out_of_use(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("init", "--origin", "example.com/log", "--policy", "research")
+    made = Workspace.find()
+    contents = small(tmp_path, weights=False, key=PseudonymKey.load(made.pseudonym_key_path))
+    write_bundle(Path("bundle"), manifest=contents.manifest, signer=made.signer_key(), **contents.contents)
+    run("release", "add", "bundle", "--name", "digits", "--version", "1")
+    assert "say --yes" in run("release", "cut", "digits@1", code=2).stderr
+    assert "digits@1 is in force" in run("release", "cut", "digits@1", "--yes", code=5).stderr
+    run("release", "retire", "digits@1")
+    assert "the signed list of its people is left" in run("release", "cut", "digits@1", "--yes").stdout
+    assert not Path("bundle/model.safetensors").exists()
+    assert "digits@1" in run("release", "list", "--all").stdout
+    assert json.loads(run("--json", "release", "show", "digits@1").stdout)["standing"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -23,7 +23,7 @@ from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import Signer, format_trust
-from unlearnkit.errors import DigestMismatchError, RefusedError, ThresholdError, VerificationError
+from unlearnkit.errors import DigestMismatchError, FormatError, RefusedError, ThresholdError, VerificationError
 from unlearnkit.estimation.tolerance import tolerance_rank
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.certificate_file import CertificateFile, parse_certificate_file
@@ -218,6 +218,35 @@ def test_who_was_in_a_corrected_model_is_excluded_by_a_new_training_which_outsid
     issued = office.certify_absence([bob])
     assert issued.certificate.before.release == "small@1.1"
     assert office.verify(issued.path).value.digest == issued.digest
+
+
+def test_what_a_bundle_says_of_people_is_cut_out_when_a_training_has_taken_its_place(office, recipe):
+    """The exclusion is still verified, by the signed list; numbers are not there to be predicted from."""
+    made = corrected(office, "ann")
+    office.register_correction(made.path, name="small", version="1.1")
+    fulfil(office, made)
+    for name in ("small@1", "small@1.1"):
+        with pytest.raises(RefusedError, match=r"is needed: small@1\.1 is in force"):
+            office.cut(name)
+    stays = [i for i, unit in enumerate(recipe.unit_of_example) if recipe.unit_names[unit] not in ("ann", "bob")]
+    units = [recipe.unit_names[recipe.unit_of_example[i]] for i in stays]
+    again = recipe.replace(data=tuple(part[stays] for part in recipe.data), units=units)
+    new = uk.sketch(again, office.root / "again", signer=office.signer_key(), seed=0, progress=False)
+    office.register(new, name="small", version="2", replaces="small@1.1")
+    before = office.certify_absence(asked(office, "bob"))
+    files = office.cut("small@1").files
+    assert {"model.safetensors", "solo.safetensors"} < set(files)
+    assert sorted(path.name for path in Path("bundle").rglob("*")) == ["manifest.json", "model.sig", "units.json"]
+    assert office.cut("small@1.1").files == ()
+    after = office.certify_absence(asked(office, "ann"), kind="absence")
+    for issued in (before, after):
+        assert office.verify(issued.path).value.digest == issued.digest
+    with pytest.raises(FormatError, match="files of the bundle are missing"):
+        office.verify(made.path, bundle="bundle")
+    names = Path("bundle/units.json")
+    names.write_bytes(names.read_bytes()[:-3] + b'0"]')
+    with pytest.raises(VerificationError):
+        office.verify(before.path)
 
 
 def test_who_is_in_no_corrected_model_is_absent_although_the_bundle_lists_them(office):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests import needs
+from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.workspace import FILE_NAME, WorkspaceFiles
 from unlearnkit.errors import RefusedError, VerificationError
+from unlearnkit.office.workspace import Workspace
 from unlearnkit.signing.command import commanded_key
 from unlearnkit.signing.keys import Algorithm, PrivateKey, write_private_key, write_public_key
 
@@ -52,8 +56,6 @@ def test_a_command_that_fails_or_dawdles_is_refused_and_says_why(monkeypatch):
     monkeypatch.setattr("unlearnkit.signing.command.SECONDS", 0)
     with pytest.raises(RefusedError, match="did not sign within 0 seconds"):
         commanded_key([sys.executable, "-c", "input()"], public).sign(b"message")
-    with pytest.raises(RefusedError, match="a command signs with P-256"):
-        commanded_key(failing, PrivateKey.generate(Algorithm.ED25519).public)
 
 
 @needs.program("openssl")
@@ -66,3 +68,24 @@ def test_a_workspace_signs_with_the_command_of_its_settings(token, tmp_path):
         (keys / name).unlink()
     write_public_key(keys / "signer.pub.pem", token[1])
     assert token[1].verify(office.signer_key().sign(b"x"), b"x") == b"x"
+
+
+@needs.program("openssl")
+def test_a_log_is_signed_with_the_command_of_its_settings_before_and_after_a_rotation(tmp_path, monkeypatch):
+    seconds = itertools.count()
+    monkeypatch.setattr(clock, "utc_now", lambda: datetime(2026, 1, 5, tzinfo=UTC) + timedelta(seconds=next(seconds)))
+    office = Workspace.create(tmp_path / "office", origin="example.com/log")
+    file, first = office.root / FILE_NAME, office.log_public_key().public
+    (tmp_path / "sign.sh").write_text('cat > "$0.in" && openssl pkeyutl -sign -rawin -inkey "$1" -in "$0.in"')
+    token = PrivateKey.generate(Algorithm.ED25519)
+    write_private_key(tmp_path / "token.pem", token)
+    with pytest.raises(RefusedError, match="the log signs with ed25519"):
+        office.rotate_key("log", to=PrivateKey.generate(Algorithm.P256).public)
+    office.rotate_key("log", to=token.public)
+    file.write_text(f'sign_log = ["sh", "{tmp_path}/sign.sh", "{tmp_path}/token.pem"]\n{file.read_text()}')
+    office.receive(["ann"])
+    assert office.checkpoint().keys == (token.public, first)  # with the key in the file as well, until that is revoked
+    office.revoke_key(first.key_id)
+    office.receive(["ben"])
+    assert office.checkpoint().keys == (token.public,)
+    assert office.view().unsigned == 0

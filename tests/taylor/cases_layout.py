@@ -97,6 +97,7 @@ POOLING = [
 PIECEWISE = [
     *(kinked(f.__name__, f, A) for f in (F.relu, F.leaky_relu, F.elu, F.selu, F.celu, torch.abs, F.hardtanh, F.relu6)),
     *(kinked(f.__name__, f, A) for f in (F.hardswish, F.softsign, F.hardshrink, F.softshrink)),
+    *(kinked(f"norm of order {p}", lambda x, p=p: torch.linalg.vector_norm(x, p, dim=1), A) for p in (1, 2.5, 4)),
     kinked("elu alpha", lambda x: F.elu(x, 0.7), A),
     kinked("threshold", lambda x: F.threshold(x, 0.1, 2.0), A),
     kinked("prelu", F.prelu, A, S),

@@ -22,6 +22,7 @@ IDS = torch.randint(9, (4, 5), generator=GENERATOR)
 WEIGHTS = torch.rand(4, 5, generator=GENERATOR, dtype=torch.float64)
 CUBE = torch.randn(2, 3, 3, generator=GENERATOR, dtype=torch.float64)
 OFFSETS = torch.tensor([0, 3, 3, 11])
+LAST = torch.tensor([0, 3, 3, 20])
 CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {
     "normalize": (F.normalize, (A,), {}),
     "normalize a zero": (F.normalize, (A * 0,), {"eps": 1e-3}),
@@ -40,6 +41,10 @@ CALLS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = {
     "largest of bags": (F.embedding_bag, (IDS, TABLE), {"mode": "max"}),
     "bags by offsets": (F.embedding_bag, (IDS.flatten(), TABLE, OFFSETS), {}),
     "sums of bags by offsets": (F.embedding_bag, (IDS.flatten(), TABLE, OFFSETS), {"mode": "sum"}),
+    "bags with the last offset": (F.embedding_bag, (IDS.flatten(), TABLE, LAST), {"include_last_offset": True}),
+    "largest of bags with padding": (F.embedding_bag, (IDS, TABLE), {"mode": "max", "padding_idx": int(IDS[0, 0])}),
+    "largest by offsets": (F.embedding_bag, (IDS.flatten(), TABLE, OFFSETS), {"mode": "max"}),
+    "bags by frequency": (F.embedding_bag, (IDS, TABLE), {"scale_grad_by_freq": True, "mode": "sum"}),
     "cross entropy": (F.binary_cross_entropy_with_logits, (A, B.sigmoid()), {"pos_weight": B[0].exp()}),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -119,6 +120,14 @@ def test_units_come_in_the_order_of_their_first_example():
     names, index = index_units(["b", None, "a", "b", np.int64(3), "ü", 3], 7)
     assert names == ("b", "a", "3", "ü")
     assert index.tolist() == [0, -1, 1, 0, 2, 3, 2]
+
+
+def test_uuids_and_tensors_of_numbers_name_owners():
+    one, other = UUID(int=1), UUID(int=2)
+    assert index_units([one, other, str(one)], 3)[0] == (str(one), str(other))
+    for numbers in (torch.tensor([7, 3, 7]), np.array([7, 3, 7]), [torch.tensor(7), 3, np.int32(7)]):
+        names, index = index_units(numbers, 3)
+        assert (names, index.tolist()) == (("7", "3"), [0, 1, 0])
 
 
 @pytest.mark.parametrize(

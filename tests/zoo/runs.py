@@ -43,7 +43,9 @@ def recipe(name: str) -> uk.Recipe:
         model = architecture.make().double()
 
     def loss(model: nn.Module, batch: tuple[Tensor]) -> Tensor:
-        if next(model.parameters()).dtype is torch.float32:
+        rows, dtype = batch[0], next(model.parameters()).dtype
+        batch = (rows.to(dtype) if rows.is_floating_point() else rows,)
+        if dtype is torch.float32:
             return architecture.loss(model, batch)
         with InDouble():
             return architecture.loss(model, batch)

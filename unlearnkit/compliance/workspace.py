@@ -83,6 +83,9 @@ timezone = "{timezone}"         # where requests are received: days begin and en
 # A command that signs in the place of keys/signer.pem, for keys in hardware: it gets a SHA-256 digest (32 bytes), and
 # writes a P-256 signature (DER). Its public half is keys/signer.pub.pem.
 # sign = ["pkcs11-sign", "--label", "privacy-office"]
+# The same for the log's key, in the place of keys/log.pem: it gets the text of the checkpoint, and writes an Ed25519
+# signature (64 bytes).
+# sign_log = ["pkcs11-sign", "--label", "deletion-log"]
 
 # Who may read the log, bundles, evidence and certificates: "owner" (0600), "group" (0640) or "everybody" (0644). Keys
 # and letters are the owner's always. What was shared stays shared.
@@ -124,6 +127,7 @@ class Settings:
     policies: further ones, each for other jurisdictions. sources: by source of requests, the jurisdiction that they are
     under where they do not say one.
     sender: who writes letters. sign: a command that signs, for keys in hardware; empty: keys/signer.pem does.
+    sign_log: one that signs for the log, in the place of keys/log.pem.
     readers: who may read the log, bundles, evidence and certificates.
     """
 
@@ -136,6 +140,7 @@ class Settings:
     timezone: Timezone
     sender: Sender | None = None
     sign: tuple[str, ...] = ()
+    sign_log: tuple[str, ...] = ()
     readers: Literal["owner", "group", "everybody"] = "owner"
 
 
@@ -252,6 +257,11 @@ class WorkspaceFiles:
         """The command that signs in the place of keys/signer.pem; empty: none does."""
         return self._stored().sign
 
+    @property
+    def sign_log(self) -> tuple[str, ...]:
+        """The command that signs checkpoints in the place of keys/log.pem; empty: none does."""
+        return self._stored().sign_log
+
     def _stored(self) -> Settings:
         file = self.root / FILE_NAME
         return read_toml(Settings, read_bounded(file, MAX_SETTINGS), where=str(file))
@@ -298,8 +308,11 @@ class WorkspaceFiles:
 
     def log_key(self, passphrase: bytes | None = None) -> LogKey:
         """What the log's checkpoints are signed with: its key, and those before it that count still and are there."""
-        private = read_private_key(self.keys_path / "log.pem", passphrase=passphrase)
-        known = self.log_public_key()
+        known, command = self.log_public_key(), self.sign_log
+        if command:
+            private = commanded_key(command, known.public)
+        else:
+            private = read_private_key(self.keys_path / "log.pem", passphrase=passphrase)
         others = tuple(key for key in (known, *known.others) if key.public != private.public)
         files = [file for key in others if (file := self.key_before("log", key.public)).exists()]
         before = tuple(read_private_key(file, passphrase=passphrase) for file in files)

@@ -63,7 +63,7 @@ class KeySteps(CertificateSteps):
 
         Args:
             name: "log" or "signer".
-            to: The public half of a new signer's key that a command signs with; None: a new key is made.
+            to: The public half of a new key that a command signs with; None: a new key is made.
 
         Raises:
             RefusedError: A command signs now, and no new key was named; or the key is of the wrong kind.
@@ -73,6 +73,8 @@ class KeySteps(CertificateSteps):
         view = self.view()
         done = [item for item in view.keyring.rotations if item.successor == new]
         old = done[-1].key if done else self._record_rotation(name, new, view)
+        if name == LOG and to is not None:  # the settings do not name the command of the new key yet
+            publish_checkpoint(self.open_log(), self.log_key(self.passphrase))
         if name == LOG:
             self._edit_trust(with_key(self._trust_text(), note_key(self.origin, new), where=str(self.trust_path)))
         else:
@@ -80,7 +82,8 @@ class KeySteps(CertificateSteps):
             signer = Signer("this workspace", tuple(Role), new) if known is None else replace(known, key=new)
             self._edit_trust(with_key(self._trust_text(), signer, where=str(self.trust_path)))
         self._put_in_place(name, old, new)
-        publish_checkpoint(self.open_log(), self.log_key(self.passphrase))
+        if name != LOG or to is None:
+            publish_checkpoint(self.open_log(), self.log_key(self.passphrase))
         self._next(name).unlink(missing_ok=True)  # as long as it is there, the rotation goes on
         kept = self.key_before(name, old)
         return RotatedKey(name=name, key=old.key_id, successor=new.key_id, kept=kept if kept.exists() else None)
@@ -125,7 +128,7 @@ class KeySteps(CertificateSteps):
 
     def _new_key(self, name: str, to: PublicKey | None) -> PublicKey:
         """The key that shall be the next, on disk."""
-        if to is not None or (name == SIGNER and self.sign):
+        if to is not None or (self.sign if name == SIGNER else self.sign_log):
             return self._new_commanded(name, to)
         file = self._next(name)
         if not file.exists():
@@ -135,8 +138,8 @@ class KeySteps(CertificateSteps):
     def _new_commanded(self, name: str, to: PublicKey | None) -> PublicKey:
         if to is None:
             raise RefusedError("a command signs here: its key cannot be made", hint="name the new public key: --to")
-        if name != SIGNER or to.algorithm is not Algorithm.P256:
-            raise RefusedError(f"only a signer's key can be another's, of P-256: got {to!r} for the {name}")
+        if to.algorithm is not _ALGORITHMS[name]:
+            raise RefusedError(f"the {name} signs with {_ALGORITHMS[name].value}: got {to!r}")
         return to
 
     def _next(self, name: str) -> Path:
@@ -177,7 +180,7 @@ class KeySteps(CertificateSteps):
         if len(found) != 1:
             raise UnknownNameError(
                 f"{len(found)} keys of the trust store begin with {key!r}, expected one",
-                hint="give 8 digits of its digest or more: `unlearnkit keys show`",
+                hint="give 8 digits of its digest or more: `unlearnkit keys list`",
             )
         return found[0]
 

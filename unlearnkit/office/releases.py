@@ -12,6 +12,7 @@ import numpy as np
 
 from unlearnkit.bundle import Bundle, PseudonymKey
 from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.bundle.remainder import is_cut
 from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.compliance.log.entry import draft
 from unlearnkit.compliance.log.head import REPAIR
@@ -24,7 +25,7 @@ from unlearnkit.compliance.releases.standing import require_bundle_of, require_k
 from unlearnkit.compliance.releases.whereabouts import people_of, remember, whereabouts
 from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import FormatError, RefusedError, VerificationError
+from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
 from unlearnkit.names import RELEASE_ID, VERSION, WORD
@@ -114,7 +115,12 @@ class ReleaseSteps(RequestSteps):
         """
         registry = self.registry() if view is None else view.registry
         found = registry.get(release_id(release))
-        opened = self.open_bundle(whereabouts(self.root, found))
+        place = whereabouts(self.root, found)
+        if is_cut(place):
+            raise UnknownNameError(
+                f"the bundle of {found.id} was cut: nothing is left of it but the list of its people"
+            )
+        opened = self.open_bundle(place)
         require_bundle_of(found, opened)
         return opened
 

@@ -24,6 +24,7 @@ from unlearnkit.compliance.requests.receipt import make_receipts
 from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.view import Judge, LogView
 from unlearnkit.office.audits import Audited, carry_out, evidence_files
+from unlearnkit.office.cutting import CutBundle, cut_bundle
 from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.keys import KeySteps
 from unlearnkit.office.outlook import OutlookSteps
@@ -181,6 +182,22 @@ class Workspace(OutlookSteps, SketchSteps, KeySteps):
         purged = purge(self.desk(actor=by), self.pseudonym_key_path, due.keys(), others=others)
         self._desks.clear()  # they hold the key that knew them
         return purged
+
+    def cut(self, release: ReleaseNamed) -> CutBundle:
+        """Remove, for ever, what the bundle of a release that is out of use says of people's data, and its model.
+
+        Manifest, signature and list of people are left: certificates of exclusion and absence rest on them. Those of
+        the effect and of corrections, which follow from the numbers, can then be verified no more.
+
+        Args:
+            release: Which.
+
+        Raises:
+            RefusedError: A release in force has this bundle, or was corrected from it.
+            UnknownNameError: There is no such release, or its bundle is not at hand.
+            VerificationError: Another bundle lies there, or nobody trusted signed it.
+        """
+        return cut_bundle(self, release)
 
     def audit(
         self,

@@ -94,9 +94,14 @@ class Cosignature:
     time: int
 
     @property
+    def seen(self) -> datetime:
+        """The time, at most the last that there is a date for."""
+        return datetime.fromtimestamp(min(self.time, _LATEST), UTC)
+
+    @property
     def counts(self) -> bool:
         """Whether the witness's key did, then."""
-        return self.witness.validity.covers(datetime.fromtimestamp(min(self.time, _LATEST), UTC))
+        return self.witness.validity.covers(self.seen)
 
 
 @dataclass(frozen=True, slots=True)

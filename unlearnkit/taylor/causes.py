@@ -17,7 +17,7 @@ _OURS = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """said: what torch's message matches."""
+    """what: ``{name}`` stands for that of an ``autograd.Function``. said: what torch's message matches."""
 
     what: str
     cure: str
@@ -26,7 +26,7 @@ class _Cause:
 
 _CAUSES = (
     _Cause(
-        "a custom autograd.Function cannot be traced: its backward is code that torch does not differentiate further",
+        "the custom autograd.Function{name} cannot be traced: torch does not differentiate its backward further",
         "write it in ordinary torch operations",
         said="setup_context|custom_function_call",
     ),
@@ -67,9 +67,19 @@ def trace_error(error: Exception) -> TraceError:
     """What to raise for an error that came up while a function was traced."""
     for cause in _CAUSES:
         if re.search(cause.said, str(error)):
-            return TraceError(f"{cause.what}{at_users_line(error)}", hint=cause.cure)
+            what = cause.what.format(name=_name_of_function(error))
+            return TraceError(f"{what}{at_users_line(error)}", hint=cause.cure)
     message = f"the function could not be traced: {first_line(error)}{at_users_line(error)}"
     return TraceError(message, hint="it works on its own; write this place in other, ordinary torch operations")
+
+
+def _name_of_function(error: Exception) -> str:
+    """The class whose ``apply`` the error came through, after a space."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        called = frame.f_locals.get("cls")
+        if frame.f_code.co_name == "apply" and isinstance(called, type):
+            return f" {called.__qualname__}"
+    return ""
 
 
 def first_line(error: Exception) -> str:

@@ -45,7 +45,7 @@ class Problem:
 
 _BATCH_NORM_REASON = (
     "batch statistics let one example act on the others, which its loss weight does not undo; "
-    "use GroupNorm, InstanceNorm or LayerNorm, or freeze the statistics with .eval()"
+    "use GroupNorm, InstanceNorm or LayerNorm (unlearnkit.fix(model) does), or freeze the statistics with .eval()"
 )
 
 _FROZEN = (
@@ -71,6 +71,8 @@ _HINTS = {
     "aten.max": "use logsumexp",
     "aten.max_pool2d_with_indices": "use average pooling",
     "aten.max_pool2d_with_indices_backward": "use average pooling",
+    "aten.embedding_renorm": "leave max_norm out, which writes into the weights; normalise what is looked up",
+    "aten._embedding_bag": "leave scale_grad_by_freq out",
     "aten.sort": "avoid sorting values that depend on the weights",
     "aten.topk": "avoid selecting by values that depend on the weights",
 }
@@ -123,8 +125,6 @@ def _verdict(node: fx.Node, active: set[fx.Node]) -> tuple[Kind, str] | None:
     if node not in active:
         return _verdict_on_decision(node, active)
     hint = _BATCH_NORM_REASON if "batch_norm" in _name(node) else _HINTS.get(_name(node), "")
-    if node.target is aten.linalg_vector_norm.default and len(node.args) > 1 and node.args[1] != 2:
-        return Kind.UNSUPPORTED, "only the Euclidean norm is analytic: use ord=2"
     if node.target in SMOOTH:
         return None
     return (Kind.PIECEWISE if node.target in PIECEWISE else Kind.UNSUPPORTED), hint
@@ -163,6 +163,6 @@ def require(found: Iterable[Problem], *, allow_piecewise: bool) -> tuple[Problem
         raise UnsupportedOpsError(message, offending, hint="replace them with smooth, supported operations")
     if piecewise and not allow_piecewise:
         message = f"{len(piecewise)} operation(s) are only piecewise analytic:"
-        hint = "use the smooth replacement, or Recipe(allow_piecewise=True), which the manifest will state"
+        hint = "unlearnkit.fix(model) replaces modules; or Recipe(allow_piecewise=True), which the manifest will state"
         raise PiecewiseOpsError(message, piecewise, hint=hint)
     return tuple(p for p in found if p.kind is not Kind.UNSUPPORTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -63,6 +64,21 @@ def _batch_norm(
     return _per_channel(normalised, weight, bias), *saved
 
 
+def _vector_norm(
+    x: Tensor,
+    order: float = 2,
+    dim: Sequence[int] | None = None,
+    keepdim: bool = False,  # noqa: FBT001, FBT002  as torch's
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Norms that are not Euclidean by their formula, with the kinks of ``abs``."""
+    if order == 2 or not math.isfinite(order) or order <= 0:
+        return NotImplemented  # type: ignore[no-any-return]
+    x, dims = x.to(dtype or x.dtype), list(range(x.dim())) if dim is None else list(dim)
+    return (x.abs() ** order).sum(dims, keepdim) ** (1 / order)
+
+
 def _logaddexp(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(torch.broadcast_tensors(a, b)).logsumexp(0)  # type: ignore[no-untyped-call]
 
@@ -121,6 +137,7 @@ def table() -> Mapping[OpOverload, Callable[..., Any]]:
     }
     entries[aten.native_group_norm.default] = _group_norm
     entries[aten.native_batch_norm.default] = _batch_norm
+    entries[aten.linalg_vector_norm.default] = _vector_norm
     entries[aten.logaddexp.default] = _logaddexp
     entries[aten.celu.default] = _celu
     entries[aten.hardshrink_backward.default] = entries[aten.softshrink_backward.default] = _shrink_backward

@@ -17,6 +17,7 @@ import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor
 
 from unlearnkit.taylor import packed
+from unlearnkit.taylor.bags import embedding_bag
 
 _REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {"none": lambda x: x, "mean": torch.mean, "sum": torch.sum}
 
@@ -71,40 +72,6 @@ def _embedding(
     return F.embedding(ids, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, False)  # noqa: FBT003
 
 
-def _embedding_bag(
-    ids: Tensor,
-    weight: Tensor,
-    offsets: Tensor | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2,
-    scale_grad_by_freq: bool = False,  # noqa: FBT001, FBT002  as torch's
-    mode: str = "mean",
-    sparse: bool = False,  # noqa: FBT001, FBT002
-    per_sample_weights: Tensor | None = None,
-    include_last_offset: bool = False,  # noqa: FBT001, FBT002
-    padding_idx: int | None = None,
-) -> Tensor:
-    """Rows, weighted, and their sums bag by bag."""
-    settings = (max_norm, norm_type, scale_grad_by_freq, mode, sparse, per_sample_weights, include_last_offset)
-    if max_norm is not None or scale_grad_by_freq or mode == "max" or include_last_offset:
-        return F.embedding_bag(ids, weight, offsets, *settings, padding_idx)
-    rows = F.embedding(ids.reshape(-1), weight, padding_idx)
-    counted = torch.ones_like(ids.reshape(-1)) if padding_idx is None else (ids.reshape(-1) != padding_idx).long()
-    shares = counted.to(rows.dtype)
-    if per_sample_weights is not None:
-        shares = shares * per_sample_weights.reshape(-1)
-    bags = len(ids) if offsets is None else len(offsets)
-    if offsets is None:
-        offsets = torch.arange(bags, device=ids.device) * ids.shape[1]
-    places = torch.arange(ids.numel(), device=ids.device)
-    bag = (places.unsqueeze(1) >= offsets.unsqueeze(0)).sum(1) - 1
-    total = rows.new_zeros(bags, rows.shape[1]).index_add(0, bag, rows * shares.unsqueeze(1))
-    if mode == "sum":
-        return total
-    sizes = torch.zeros(bags, dtype=counted.dtype, device=ids.device).index_add(0, bag, counted)
-    return total / sizes.clamp_min(1).unsqueeze(1).to(total.dtype)
-
-
 SUBSTITUTES: dict[Callable[..., Any], Callable[..., Any]] = {
     F.binary_cross_entropy_with_logits: _bce_with_logits,
     F.normalize: _normalize,
@@ -113,7 +80,7 @@ SUBSTITUTES: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.cdist: _cdist,
     F.bilinear: _bilinear,
     F.embedding: _embedding,
-    F.embedding_bag: _embedding_bag,
+    F.embedding_bag: embedding_bag,
     **packed.SUBSTITUTES,
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
+from uuid import UUID
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ _READ_TWICE = 16
 
 
 Indices: TypeAlias = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
+Owners: TypeAlias = Sequence[str | int | UUID | None] | np.ndarray[Any, Any] | Tensor
+"""Who owns each example: one owner, or None."""
 Collate: TypeAlias = Callable[[list[Any]], Any]
 
 
@@ -107,7 +110,7 @@ def _stacked(examples: list[Any]) -> Any:  # noqa: ANN401  the layout of the use
         raise RecipeError(f"data: the examples of a batch cannot be stacked: {error}", hint=hint) from error
 
 
-def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
+def index_units(owners: Owners, examples: int) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
     """Unit names in the order of their first example, and for each example its unit's position, -1 for nobody's."""
     hint = "give one owner, or None, for each example, in the order of the data"
     if isinstance(owners, (str, bytes)) or not hasattr(owners, "__len__"):
@@ -116,6 +119,7 @@ def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tupl
         raise RecipeError("data: there are no examples", hint="pass the data that the model is trained on")
     if len(owners) != examples:
         raise RecipeError(f"units: got {len(owners)} owners for {examples} examples", hint=hint)
+    owners = owners.tolist() if isinstance(owners, (np.ndarray, Tensor)) else owners
     positions: dict[str, int] = {}
     kinds: dict[str, type] = {}
     index = np.full(examples, -1, dtype=np.int64)
@@ -135,11 +139,13 @@ def index_units(owners: Sequence[str | int | None], examples: int) -> tuple[tupl
 
 def _owner_name(example: int, owner: object) -> tuple[str, type]:
     """The form of an owner's name that counts, and whether it was text or a number."""
-    if isinstance(owner, np.generic):
-        owner = owner.item()  # numpy's numbers are numbers
+    if isinstance(owner, np.generic) or (isinstance(owner, Tensor) and owner.dim() == 0):
+        owner = owner.item()  # numpy's and torch's numbers are numbers
+    if isinstance(owner, UUID):
+        owner = str(owner)  # as people write it
     if isinstance(owner, bool) or not isinstance(owner, (str, int)):
-        message = f"units: example {example} is owned by a {type(owner).__name__}, expected str, int or None"
-        raise RecipeError(message, hint="name owners by text or whole numbers; .tolist() makes them of an array")
+        message = f"units: example {example} is owned by a {type(owner).__name__}, expected str, int, UUID or None"
+        raise RecipeError(message, hint="name the one owner of each example by text or whole numbers, or by a UUID")
     name = normal_name(owner)
     if not name:
         hint = "None is for examples that are nobody's"
@@ -147,7 +153,7 @@ def _owner_name(example: int, owner: object) -> tuple[str, type]:
     return name, type(owner)
 
 
-def _refuse_spellings(owners: Sequence[str | int | None]) -> None:
+def _refuse_spellings(owners: Sequence[object]) -> None:
     if same := collisions(dict.fromkeys(owner for owner in owners if isinstance(owner, str))):
         listed = "; ".join(" and ".join(map(repr, spellings)) for spellings in same)
         message = f"units: got different spellings of one name: {listed}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,9 +22,23 @@ _WRAPPERS = {
 }
 
 
-def uncompiled(model: nn.Module) -> nn.Module:
-    """The module that was given to ``torch.compile``, or the module itself: they have the same parameters."""
-    return getattr(model, "_orig_mod", model) if type(model).__name__ == "OptimizedModule" else model
+def uncompiled(thing: Any) -> Any:  # noqa: ANN401  a model or a function
+    """What was given to ``torch.compile``, or the thing itself: a model has the same parameters."""
+    if type(thing).__name__ == "OptimizedModule":
+        return thing._orig_mod  # noqa: SLF001
+    return getattr(thing, "_torchdynamo_orig_callable", thing)
+
+
+@contextmanager
+def uncompiled_inside() -> Iterator[None]:
+    """Parts of a model or of a loss that were compiled run as what was compiled."""
+    if "torch._dynamo" not in sys.modules:  # nothing was ever compiled, and its import takes seconds
+        yield
+        return
+    within = torch._dynamo.config.patch(error_on_nested_fx_trace=False)  # noqa: SLF001
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"), within:
+        warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+        yield
 
 
 def verify_model(model: object) -> None:
@@ -36,12 +53,22 @@ def verify_model(model: object) -> None:
         if inside := _WRAPPERS.get(type(module).__name__):
             hint = f"pass the module inside: {name or 'model'}.{inside}"
             raise RecipeError(f"model: {where} is wrapped in {type(module).__name__}", hint=hint)
+        if module.training and has_spectral_norm(module):
+            hint = "unlearnkit.fix(model) takes it off, and leaves the weight as it is now"
+            raise RecipeError(f"model: {where} has spectral norm, which changes its buffers in training", hint=hint)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise RecipeError(f"model: {name!r} has no shape yet", hint="call the model on a batch once before")
         if tensor.is_complex():
             raise RecipeError(f"model: {name!r} is {tensor.dtype}, expected real numbers", hint="use two real tensors")
     _verify_finite(model)
+
+
+def has_spectral_norm(module: nn.Module) -> bool:
+    """Whether a module's weight is divided by its largest singular value, in either of torch's ways."""
+    hooked = any(type(hook).__name__ == "SpectralNorm" for hook in module._forward_pre_hooks.values())  # noqa: SLF001
+    parametrized = getattr(module, "parametrizations", {}).values()
+    return hooked or any(type(part).__name__ == "_SpectralNorm" for parts in parametrized for part in parts)
 
 
 def tied_weights(model: nn.Module) -> dict[str, str]:
@@ -68,8 +95,6 @@ def verify_function(function: Callable[..., Any], what: str) -> None:
     """RecipeError for a loss or a probe that is no ordinary function. what: how messages call it."""
     if not callable(function):
         raise RecipeError(f"{what}: got {_kind(function)}, expected a function", hint="pass it, not what it returns")
-    if hasattr(function, "_torchdynamo_orig_callable"):
-        raise RecipeError(f"{what} is compiled", hint="pass what was given to torch.compile")
     if isinstance(function, (torch.jit.ScriptFunction, torch.jit.ScriptModule)):
         raise RecipeError(f"{what} is scripted", hint="pass what was given to torch.jit")
 

@@ -17,12 +17,20 @@ from unlearnkit.names import normal_name
 from unlearnkit.training.adapters import lightning, transformers
 from unlearnkit.training.averages import Average
 from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
-from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest, index_units
+from unlearnkit.training.data import Collate, MapDataset, Owners, as_dataset, data_digest, index_units
 from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
 from unlearnkit.training.models import uncompiled, verify_function, verify_model
-from unlearnkit.training.optimizers import Group, Optimizers, as_one, each_of, read_groups, verify_whole_norm
+from unlearnkit.training.optimizers import (
+    Group,
+    Optimizers,
+    as_one,
+    each_of,
+    read_groups,
+    refuse_stepped,
+    verify_whole_norm,
+)
 from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.recorder import Recorder
 from unlearnkit.training.recording import Recording
@@ -54,7 +62,7 @@ class Recipe:
         optimizer: a fresh ``torch.optim.SGD``, ``AdamW`` or other, or ``unlearnkit.Adam``: read for its settings.
             Several, each with parameters of its own, step together.
         data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
-        units: who owns each example (None: nobody).
+        units: who owns each example: text, numbers, UUIDs, a tensor or an array of numbers (None: nobody).
         epochs: how often the data is gone through.
         batch_size: examples a batch; the last one of an epoch may be smaller.
         collate_fn: makes a batch of a list of examples, as a ``DataLoader``'s does: pads, encodes text.
@@ -75,6 +83,8 @@ class Recipe:
         lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
             scheduler on the optimizer, or a list of them on several.
         lr_interval: a scheduler advances each "step" or "epoch".
+        start_from: "optimizer" goes on with the moments and the count of steps that the optimizer has: continued
+            training. What the model learnt before stays in it, whoever is deleted.
         average: what is probed is an average of the weights over the steps (EMA, SWA).
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
             step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
@@ -109,7 +119,7 @@ class Recipe:
     loss: Loss
     optimizer: Optimizers
     data: MapDataset | tuple[Tensor, ...]
-    units: Sequence[str | int | None]
+    units: Owners
     epochs: int | None = None
     batch_size: int | None = None
     collate_fn: Collate | None = None
@@ -125,6 +135,7 @@ class Recipe:
     lr_schedule: Schedule = None
     lr_interval: Interval = "step"
     average: Average | None = None
+    start_from: Literal["beginning", "optimizer"] = "beginning"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
     coupled: Literal["refuse", "accept"] = "refuse"
@@ -132,6 +143,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "model", uncompiled(self.model))
+        object.__setattr__(self, "loss", uncompiled(self.loss))
         object.__setattr__(self, "optimizer", as_one(self.optimizer))
         verify_settings(vars(self))
         verify_model(self.model)
@@ -145,7 +157,8 @@ class Recipe:
         copies = copy.deepcopy((self.model, self.optimizer, self.lr_schedule))
         for name, own in zip(("model", "optimizer", "lr_schedule"), copies, strict=True):
             object.__setattr__(self, name, own)
-        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in self.probes.items()}
+        probes = {name: uncompiled(probe) for name, probe in self.probes.items()}
+        bound = {name: probe.of(self) if isinstance(probe, OwnLoss) else probe for name, probe in probes.items()}
         object.__setattr__(self, "probes", bound)
 
     @classmethod
@@ -248,6 +261,7 @@ class Recipe:
     def parts(self) -> Steps:
         """Which examples each step sees, batch by batch: ``[steps][batches][examples]``."""
         if self.recording is not None:
+            self.recording.refuse_skipped_steps()
             return verified_parts(self.recording.parts, len(self.dataset))
         if self.batches is not None:
             return tuple(grouped(as_given(self.batches, len(self.dataset)), self.accumulate))
@@ -289,6 +303,8 @@ class Recipe:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The optimizer's parameter groups with the numbers of every step."""
+        if self.start_from == "beginning":
+            refuse_stepped(as_one(self.optimizer))
         groups = read_groups(as_one(self.optimizer), self.model, self.settings, self.average)
         if self.clip_grad_norm is not None:
             verify_whole_norm(groups, self.model)

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.draws import same_random_numbers
 from unlearnkit.training.kept import changes, kept
+from unlearnkit.training.models import uncompiled_inside
 from unlearnkit.training.probes import probe_value
 from unlearnkit.training.run import Run
 
@@ -83,7 +84,8 @@ def idle_parameters(run: Run) -> frozenset[str]:
     before, losses = kept(trial), _losses(trial)
     if not losses.requires_grad:
         raise RecipeError("loss(model, batch) does not depend on any parameter that requires a gradient", hint=_BLIND)
-    losses.sum().backward()  # type: ignore[no-untyped-call]
+    with uncompiled_inside():  # checkpointed parts run again
+        losses.sum().backward()  # type: ignore[no-untyped-call]
     _refuse_changes(buffers, dict(trial.model.named_buffers()))
     _refuse_memory(losses.detach(), _losses(trial).detach(), before, trial)
     parameters = dict(trial.model.named_parameters())
@@ -96,7 +98,8 @@ def idle_parameters(run: Run) -> frozenset[str]:
 
 def _losses(trial: Run) -> Tensor:
     loss, batch = trial.recipe.loss, trial.first_batch().examples
-    with torch.enable_grad(), trial.random_numbers(0), trial.casting_inputs(), trial.captured.following(loss):
+    here = trial.casting_inputs(), trial.captured.following(loss), uncompiled_inside()
+    with torch.enable_grad(), trial.random_numbers(0), here[0], here[1], here[2]:
         try:
             found: Any = loss(trial.model, batch)
         except RuntimeError as error:

@@ -20,6 +20,7 @@ from unlearnkit.training.captured import Captured
 from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
 from unlearnkit.training.losses import verified_losses, verified_sums
+from unlearnkit.training.models import uncompiled_inside
 from unlearnkit.training.randomness import restored, seed
 from unlearnkit.training.recipe import Recipe
 
@@ -239,7 +240,8 @@ class Run:
     ) -> Tensor:
         """``function(model, *arguments)`` with these tensors in the model's places."""
         tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *weights.items())}
-        with self.casting_inputs(), self.captured.following(function), raised_by(*self._blame(function)):
+        here = self.casting_inputs(), self.captured.following(function)
+        with uncompiled_inside(), here[0], here[1], raised_by(*self._blame(function)):
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
 
     def _blame(self, function: Callable[..., Tensor]) -> tuple[str, str]:

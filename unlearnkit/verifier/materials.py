@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import FILE_NAME as MANIFEST
+from unlearnkit.bundle.remainder import Remainder, is_cut, open_remainder
 from unlearnkit.canonical import file_sha256_hex, sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE
@@ -196,6 +197,13 @@ class Materials:
             if place is not None and (place / MANIFEST).is_file() and file_sha256_hex(place / MANIFEST) == digest:
                 return self.opened(place)
         raise UnknownNameError(f"bundle {digest} is not there", hint="give its folder: --bundle, which may be repeated")
+
+    def people_of(self, digest: str) -> Bundle | Remainder:
+        """As `opened_as`; of a bundle that was cut, the signed list of its people."""
+        for place in (self.bundle, *self.bundles):
+            if place is not None and is_cut(place) and file_sha256_hex(place / MANIFEST) == digest:
+                return open_remainder(place, trust=self.trust.keys(Role.SKETCH_SIGNER))
+        return self.opened_as(digest)
 
     def view(self, path: Path | None = None, *, origin: str | None = None) -> LogView:
         """A log, by default the one at hand, verified against its checkpoint and all others of it that were `seen`.

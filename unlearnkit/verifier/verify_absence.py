@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.bundle.remainder import Remainder
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
@@ -77,7 +78,7 @@ def verify_absence(
     else:
         _leave_out(certificate, checks, beside.sizes_seen(certificate.log))
     for item in certificate.looked:
-        _verify_list(certificate, item, beside.opened_as(item.artefacts.bundle), view)
+        _verify_list(certificate, item, beside.people_of(item.artefacts.bundle), view)
     checks.add("people", f"{len(certificate.subjects)} of them are on none of the signed lists of these")
     if isinstance(certificate, Exclusion):
         _verify_exclusion(certificate, view, index=entry.index)
@@ -169,7 +170,7 @@ def _verify_releases(certificate: Absence, view: LogView, index: int) -> None:
         )
 
 
-def _verify_list(certificate: Absence, item: Looked, bundle: Bundle, view: LogView | None) -> None:
+def _verify_list(certificate: Absence, item: Looked, bundle: Bundle | Remainder, view: LogView | None) -> None:
     """A corrected release has the bundle it was corrected from, with a model of its own, and without some people."""
     found, without = Artefacts.of(bundle), frozenset[str]()
     if view is not None:

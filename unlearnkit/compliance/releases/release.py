@@ -12,6 +12,7 @@ from typing import Annotated, Any, Self
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL, UNITS
+from unlearnkit.bundle.remainder import Remainder
 from unlearnkit.names import KeyFingerprint, ReleaseId, Sha256, Version, Word
 from unlearnkit.records import Day, from_json
 from unlearnkit.shapes import Items
@@ -35,7 +36,7 @@ class Artefacts:
     key: KeyFingerprint
 
     @classmethod
-    def of(cls, bundle: Bundle) -> Self:
+    def of(cls, bundle: Bundle | Remainder) -> Self:
         """Those of a bundle."""
         manifest = bundle.manifest
         files = {file.path: file.sha256 for file in manifest.files}

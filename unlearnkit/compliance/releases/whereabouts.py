@@ -11,6 +11,7 @@ from os.path import relpath
 from pathlib import Path
 
 from unlearnkit.bundle.manifest import UNITS
+from unlearnkit.bundle.remainder import is_cut
 from unlearnkit.canonical import parse_canonical, sha256_hex
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.requests.register import Register
@@ -38,6 +39,11 @@ def remember(root: Path, release: str, bundle: Path) -> None:
 def is_at_hand(root: Path, release: Release) -> bool:
     """Whether there is something where the bundle of a release is looked for."""
     return (root / FOLDER / release.id).is_dir()
+
+
+def is_whole(root: Path, release: Release) -> bool:
+    """Whether the bundle of a release is at hand, and was not cut."""
+    return is_at_hand(root, release) and not is_cut(root / FOLDER / release.id)
 
 
 def whereabouts(root: Path, release: Release) -> Path:

@@ -142,7 +142,7 @@ def _variance_and_mean(
 def _vector_norm(
     x: Jet, order: Number = 2, dim: Sequence[int] | None = None, keepdim: bool = False, *, dtype: object = None
 ) -> Jet:
-    """Euclidean norm; other orders are only piecewise analytic (``check`` says so)."""
+    """Euclidean norm; others are taken apart (`unlearnkit.taylor.decompositions`)."""
     squares = multiply(x, x)
     assert isinstance(squares, Jet)
     return power(total(squares, dim, keepdim), 0.5)
