@@ -6,6 +6,7 @@ import codecs
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -175,6 +176,32 @@ def publish_directory(staging: Path, final: Path, *, private: bool = True) -> No
         fsync_directory(Path(folder))
     staging.rename(final)  # also fails if somebody just made ``final`` and put something into it
     fsync_directory(final.parent)
+
+
+@contextmanager
+def founded(root: Path, names: Sequence[str]) -> Iterator[None]:
+    """Make the directory ``root``; if the block fails, remove what it put there under ``names``, and what it made.
+
+    None of the names is there before.
+    """
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for name in names:
+            _remove(root / name)
+        for folder in missing:
+            with suppress(OSError):  # somebody else may have put something there
+                folder.rmdir()
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def fsync_file(path: Path) -> None:

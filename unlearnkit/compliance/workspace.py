@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
-from unlearnkit.compliance.founding import founded
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.lock import require_locks
