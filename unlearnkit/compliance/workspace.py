@@ -36,6 +36,7 @@ from unlearnkit.files import (
     PRIVATE_MODE,
     PUBLIC_MODE,
     folder_mode,
+    founded,
     fsync_directory,
     is_own,
     read_bounded,

@@ -131,6 +131,7 @@ def examine(path: Path, beside: Materials) -> Verification | Failure:
         _logger.info("%s: a %s", path, kind)
         value = _VERIFIED_BY[kind](path, beside, checks)
     except UnlearnkitError as error:
+        beside.forget()
         return Failure(path=path, kind=kind, checks=checks.passed, error=error)
     return Verification(path=path, kind=kind, value=value, checks=checks.passed, unchecked=checks.unchecked)
 
