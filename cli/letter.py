@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import counted
+
 from .errors import exit_code, values_from_options
-from .output import Document, Output, counted, pass_output
+from .output import Document, Output, pass_output
 from .request_views import FailedView
 from .selection import Chosen, chosen_of_all
 
