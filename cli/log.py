@@ -22,6 +22,7 @@ from .log_views import (
     render_verified,
 )
 from .output import Output, pass_output
+from .trust import name_trust
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.log.entry import Entry
@@ -174,6 +175,7 @@ def verify(
     else:
         office = _office()
         trust = office.trust()
+        name_trust(output, office)
         key = trust.log(office.origin)
         known, least = known or trust.witnesses, trust.witness_quorum if quorum is None else quorum
     place = path or _office().log_path

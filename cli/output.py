@@ -71,6 +71,10 @@ class Output:
         if self.verbosity >= 0:
             click.echo(shown(message), err=True)
 
+    def insist(self, message: str) -> None:
+        """Say on stderr what a verdict cannot be understood without: also with ``-q``."""
+        click.echo(shown(message), err=True)
+
     @contextmanager
     def log_shown(self) -> Iterator[None]:
         """Let the library's log be read on stderr meanwhile: with ``-v`` all of it, with ``-q`` only its errors."""
@@ -116,12 +120,6 @@ def columns(rows: Iterable[tuple[str, object]]) -> list[str]:
     kept = [(name, value) for name, value in rows if value is not None]
     width = max((len(name) for name, _ in kept), default=0)
     return [f"{name:<{width}}  {value}" for name, value in kept]
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 request``, ``2 requests``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
 
 
 def number(value: float, *, signed: bool = False) -> str:

@@ -14,6 +14,7 @@ from .output import Output
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
     from unlearnkit.compliance.policy.trust import TrustStore
+    from unlearnkit.compliance.workspace import WorkspaceFiles
     from unlearnkit.signing.keys import PrivateKey
 
     from .init import PassphraseSource
@@ -41,10 +42,15 @@ def trust_option(command: _Command) -> _Command:
         workspace = None if files else WorkspaceFiles.nearest()
         if workspace is not None:
             output = click.get_current_context().find_object(Output) or Output()
-            output.say(f"whose signatures count is taken from the workspace here: {workspace.root / 'trust.toml'}")
+            name_trust(output, workspace)
         command(*args, trust=trust_at_hand(files or None), **rest)
 
     return run
+
+
+def name_trust(output: Output, workspace: WorkspaceFiles) -> None:
+    """Say that trust is taken from where one stands, which nobody has asked for."""
+    output.insist(f"whose signatures count is taken from the workspace here: {workspace.trust_path}")
 
 
 def file_or_workspace_signer(key: Path | None, passphrase: PassphraseSource) -> PrivateKey | None:

@@ -241,3 +241,33 @@ def _assorted_doubles(count: int) -> list[float]:
         numbers += [struct.unpack(">d", struct.pack(">q", bits + step))[0] for step in range(-3, 4)]
         numbers += [generator.randrange(1, 10**6) * 10.0**exponent, -generator.random() * 10.0**exponent]
     return numbers
+
+
+QUICK = (b'{"a":1,"b":[true,null,"x"],"c":{"d":-7}}', b'{"a":"\\u0001\\n\\"","b":""}')
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *QUICK,
+        b'{"a":1,"a":1}',
+        b'{"b":1,"a":2}',
+        b'{"a":-0}',
+        b'{"a":1.0}',
+        b'{"a":1e3}',
+        b'{"a":9007199254740993}',
+        b'{"a":1e400}',
+        b'{"a":"\\ud800"}',
+        b'{"a":"\\u00e4"}',
+        b'{"a": 1}',
+        b'{"a":"\\/"}',
+        b'{"a":NaN}',
+        b'{"a":' + b"[" * 70 + b"]" * 70 + b"}",
+        b"[1]",
+        b'{"a":1',
+    ],
+)
+def test_the_quick_way_to_read_says_what_the_thorough_one_does_or_nothing(raw):
+    found = canonical._plain(raw)
+    assert found is None or canonical._parse(raw, where="it") == (found, raw)
+    assert (found is not None) == (raw in QUICK)

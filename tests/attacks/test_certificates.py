@@ -14,6 +14,7 @@ from unlearnkit.canonical import canonicalize
 from unlearnkit.compliance.log.checkpoint import LogKey
 from unlearnkit.compliance.log.publication import prove_entry, publish_checkpoint
 from unlearnkit.compliance.policy.expectations import Expectations
+from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.compliance.policy.policy import Role, parse_policy
 from unlearnkit.compliance.policy.trust import Signer, TrustStore
 from unlearnkit.errors import (
@@ -170,7 +171,7 @@ def split(tmp_path) -> tuple[Issuer, Issuer]:
     right = replace(
         left, folder=tmp_path / "right", log=type(left.log).open(tmp_path / "right" / "log", now=left.log.now)
     )
-    right = replace(right, desk=type(left.desk)(right.log, left.policy, **_settings(left)))
+    right = replace(right, desk=type(left.desk)(right.log, Policies(default=left.policy), **_settings(left)))
     return left, right
 
 
@@ -219,7 +220,9 @@ def test_halves_of_different_lengths_are_told_apart_by_either_log(split):
 def _with_threshold(office: Issuer, threshold: int) -> Issuer:
     text = policy_text().replace(b"threshold = 1 ", f"threshold = {threshold} ".encode())
     policy = parse_policy(text, where="policy")
-    return replace(office, policy=policy, desk=type(office.desk)(office.log, policy, **_settings(office)))
+    return replace(
+        office, policy=policy, desk=type(office.desk)(office.log, Policies(default=policy), **_settings(office))
+    )
 
 
 @pytest.fixture
@@ -269,7 +272,9 @@ def test_a_policy_of_its_own_that_asks_for_less_is_told_by_what_is_expected(offi
     """The issuer writes a lax policy, receives the request under it, and signs alone: all of that is consistent."""
     lax = policy_text().replace(b"test_loss = 20", b"test_loss = 1000000")
     policy = parse_policy(lax, where="policy")
-    bent = replace(office, policy=policy, desk=type(office.desk)(office.log, policy, **_settings(office)))
+    bent = replace(
+        office, policy=policy, desk=type(office.desk)(office.log, Policies(default=policy), **_settings(office))
+    )
     raw = filed(bent, bent.issue(bent.request("dan"), delta=Decimal("0.01")))
     said = "\n".join(verify_certificate(raw, where="c", beside=office.materials()).unchecked)
     assert f"SHA-256 {policy.digest}, is one that should decide" in said

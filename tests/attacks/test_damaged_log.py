@@ -20,6 +20,7 @@ from unlearnkit.compliance.log.lock import open_locked, unlock
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.repair import ENTRY_SET_ASIDE, REPAIRED
 from unlearnkit.compliance.log.verification import verify_log
+from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.office.workspace import Workspace
 
@@ -242,7 +243,7 @@ def test_what_was_rewritten_is_shown_by_no_list(office):
 
 def test_the_lock_cannot_be_deleted_and_a_replaced_log_is_noticed_by_who_waits(office):
     """Nothing but the log itself is locked; who waited for a file that lost its name locks the one that has it."""
-    assert sorted(path.name for path in office.log_path.iterdir()) == ["checkpoint", "log.jsonl"]
+    assert sorted(path.name for path in office.log_path.iterdir()) == ["checkpoint", "log.jsonl", "policies"]
     file, found = file_of(office), []
     held = open_locked(str(file))
     waiting = threading.Thread(target=lambda: found.append(open_locked(str(file))))
@@ -254,6 +255,16 @@ def test_the_lock_cannot_be_deleted_and_a_replaced_log_is_noticed_by_who_waits(o
     with file.open("ab") as now:
         assert Path(f"/proc/self/fd/{found[0]}").stat().st_ino == Path(f"/proc/self/fd/{now.fileno()}").stat().st_ino
     unlock(found[0])
+
+
+def test_readers_do_not_wait_for_a_writer_nor_a_writer_for_readers(office):
+    """Nobody who reads takes the lock: a reader in the middle of the log, and one while somebody holds it."""
+    reading = AuditLog(office.log_path).entries()
+    first = next(reading)
+    written = AuditLog(office.log_path).record("note", {})
+    assert [first.index, *(entry.index for entry in reading)][-1] == written.index
+    with AuditLog(office.log_path).exclusive():
+        assert len(LogView.read(office.log_path)) == written.index + 1
 
 
 def test_waiting_for_another_writer_is_said(office, monkeypatch, caplog):

@@ -220,7 +220,11 @@ def test_trust_that_is_taken_from_where_one_stands_is_named(office, monkeypatch)
     monkeypatch.chdir(office.root)
     result = fails("verify", "audit")
     assert f"whose signatures count is taken from the workspace here: {office.root / 'trust.toml'}" in result.stderr
+    for told in (["-q", "verify", "audit"], ["--json", "verify", "audit"], ["log", "verify"], ["-q", "log", "verify"]):
+        assert f"workspace here: {office.root / 'trust.toml'}" in fails(*told).stderr
     assert "workspace here" not in fails("verify", "audit", "--trust", "trust.toml").stderr
+    vkey = (office.root / "keys" / "log.vkey").read_text().strip()
+    assert "workspace here" not in fails("log", "verify", "audit", "--vkey", vkey).stderr
 
 
 def test_nobody_is_trusted_because_of_a_folder_that_somebody_else_owns(office, monkeypatch):

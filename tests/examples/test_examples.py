@@ -26,7 +26,8 @@ RECIPES = {
 
 
 def test_every_example_is_tested():
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"__init__", "question", *RECIPES}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"__init__", "finetuned_gpt", "question", *RECIPES}
+    assert (ROOT / "tests" / "examples" / "test_finetuned_gpt.py").exists()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -67,6 +67,9 @@ class Release:
         return self.index < before and (self.ended is None or self.ended >= before)
 
 
+_EVENTS = frozenset(ReleaseEvent)
+
+
 class Registry:
     """All releases of a log, derived by applying its entries in order."""
 
@@ -115,7 +118,7 @@ class Registry:
         time: when it was recorded. Raises FormatError for a malformed body, RefusedError and UnknownNameError for what
         may not happen now; the registry is then as it was.
         """
-        if kind not in set(ReleaseEvent):
+        if kind not in _EVENTS:
             if kind.startswith(_RESERVED):
                 raise FormatError(f"entry {index} is of an unknown type: got {kind!r}")
             return

@@ -57,6 +57,9 @@ class Commitment:
     bundle: str | None = None
 
 
+_EVENTS = frozenset(SketchEvent)
+
+
 class Sketches:
     """All sketches of a log, by the entries that announced them."""
 
@@ -73,7 +76,7 @@ class Sketches:
 
         Raises FormatError for a malformed body, VerificationError for a step that should not have been recorded.
         """
-        if entry.type in set(SketchEvent):
+        if entry.type in _EVENTS:
             self.apply(entry.index, SketchEvent(entry.type), entry.body)
 
     def apply(self, index: int, kind: SketchEvent, body: Mapping[str, Any]) -> None:

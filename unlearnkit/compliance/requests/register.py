@@ -12,7 +12,7 @@ from datetime import date, datetime
 from typing import Any
 
 from unlearnkit.compliance.log.clock import format_time, latest_day
-from unlearnkit.compliance.log.entry import START, Entry, advance
+from unlearnkit.compliance.log.entry import START, Entry, Position
 from unlearnkit.compliance.policy.policy import MISTAKE
 from unlearnkit.compliance.requests.legal import check_legal
 from unlearnkit.compliance.requests.request import Request
@@ -24,6 +24,7 @@ from unlearnkit.notebook import html_table
 from unlearnkit.records import from_json
 
 KEY_CREATED, KEY_DESTROYED = "pseudonym-key-created", "pseudonym-key-destroyed"
+_EVENTS = {event.value: event for event in Event}
 _RESERVED = ("request-", "requests-", "pseudonym-key-")
 
 
@@ -54,8 +55,8 @@ class Register:
         """The entry that says that the pseudonym key was destroyed."""
         self.forgotten: dict[str, int] = {}
         """Pseudonyms of people whom the pseudonym key has forgotten, in order, with the entries that say so."""
-        self.end = START
-        """The place after the last entry that was replayed."""
+        self._begin, self._at = START, 0
+        self._last: Entry | None = None
         self._latest: dict[tuple[str, str | None], str] = {}  # by subject and law, the last that is no duplicate
 
     def _repr_html_(self) -> str:
@@ -82,8 +83,19 @@ class Register:
                 self.apply(entry.index, entry.type, entry.body, time=entry.time)
             except (RefusedError, UnknownNameError) as err:
                 raise VerificationError(f"log entry {entry.index} is not a legal step: {err}") from err
-            self.end = advance(self.end, entry.line)
+            self._at, self._last = self._at + len(entry.line), entry
         return self
+
+    @property
+    def end(self) -> Position:
+        """The place after the last entry that was replayed."""
+        if self._last is None:
+            return self._begin
+        return Position(self._last.index + 1, self._at, self._last.digest)
+
+    @end.setter
+    def end(self, place: Position) -> None:
+        self._begin, self._at, self._last = place, place.offset, None
 
     def apply(self, index: int, kind: str, body: Mapping[str, Any], *, time: datetime) -> Request | None:
         """Take in the entry ``index``, and return the request that it changes; entries about other things are let by.
@@ -97,11 +109,11 @@ class Register:
         if kind == PURGED:
             self._forget(index, body, time)
             return None
-        if kind not in set(Event):
+        if kind not in _EVENTS:
             if kind.startswith(_RESERVED):
                 raise FormatError(f"entry {index} is of an unknown type: got {kind!r}")
             return None
-        event = Event(kind)
+        event = _EVENTS[kind]
         said = parse_body(event, body, where=f"entry {index}: {kind}")
         if said.on > latest_day(time):
             raise RefusedError(f"{event.state} on a day in the future: got {said.on}, recorded {format_time(time)}")
