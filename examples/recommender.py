@@ -85,7 +85,7 @@ def recipe(users: int = 80, films: int = 30, epochs: int = 15) -> uk.Recipe:
 
 
 def _answers(*, small: bool) -> Iterator[tuple[str, Answers]]:
-    asked = recipe(users=12, films=8, epochs=3) if small else recipe()
+    asked = recipe(users=30, films=10, epochs=4) if small else recipe()
     with torch.no_grad():
         best = int(asked.probes["stars"](uk.retrain(asked, device="cpu")).argmax())
     known = asked.unit_names

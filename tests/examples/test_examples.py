@@ -18,7 +18,7 @@ RECIPES = {
     "credit": lambda: credit.recipe(customers=40, steps=30),
     "digits": digits.recipe,
     "images": lambda: images.recipe(images=50, epochs=3),
-    "lora": lambda: lora.recipe(clients=4, epochs=2),
+    "lora": lambda: lora.recipe(clients=4, epochs=8),
     "names_gpt": names_gpt.recipe,
     "recommender": lambda: recommender.recipe(users=12, films=8, epochs=3),
     "series": lambda: series.recipe(households=10, days=3, epochs=2),
@@ -26,7 +26,12 @@ RECIPES = {
 
 
 def test_every_example_is_tested():
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"__init__", "finetuned_gpt", "question", *RECIPES}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {
+        "__init__",
+        "finetuned_gpt",
+        "question",
+        *RECIPES,
+    }
     assert (ROOT / "tests" / "examples" / "test_finetuned_gpt.py").exists()
 
 
