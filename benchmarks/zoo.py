@@ -1,6 +1,6 @@
 """Whether sketches of many architectures start from the plain run, and move as retraining does.
 
-    python benchmarks/zoo.py                  # all of them, about ten minutes
+    python benchmarks/zoo.py                  # all of them, within an hour
     python benchmarks/zoo.py BERT "GPT-2"     # some
 
 Of ``transformers``, and of torch's own layers: tiny, randomly initialised, two steps of AdamW with torch's defaults,

@@ -85,6 +85,7 @@ _OF_COMMANDS: Mapping[tuple[str, str], Offer] = {
     ("fulfil", "refused"): _words("refusal_reasons"),
     ("appeal", "kind"): _words("appeals"),
     ("receipt", "requests"): _all_requests,
+    ("letter", "requests"): _all_requests,
     ("appeal", "requests"): _all_requests,
 }
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 
 from .errors import values_from_options
-from .options import BY, JURISDICTION
+from .options import BY, JURISDICTION, LONG_PAST, require_recent
 from .output import Document, Output, pass_output
 from .receipt import mention_receipts
 
@@ -28,6 +28,7 @@ _LISTED = 20
     "--identity", default="email", show_default=True, help="Which identity of a JSON document names the person."
 )
 @JURISDICTION
+@click.option("--confirm", is_flag=True, help=f"Days more than {LONG_PAST} days ago are meant.")
 @click.option("--expect-known", is_flag=True, help="Refuse names that are in no release in force.")
 @BY
 @pass_output
@@ -39,6 +40,7 @@ def import_requests(
     skip_bad: bool,
     identity: str,
     jurisdiction: str | None,
+    confirm: bool,
     expect_known: bool,
     actor: str | None,
 ) -> None:
@@ -59,6 +61,8 @@ def import_requests(
     problems = tuple(_Row(problem.row, problem.what) for problem in intake.problems)
     if not (skip_bad or dry_run):
         intake.require_whole(str(file))
+    for arrival in () if dry_run else intake.arrivals:
+        require_recent(arrival.received, name=f"row {arrival.row}: received", confirm=confirm)
     with values_from_options():
         names = [arrival.subject for arrival in intake.arrivals]
         rows = [arrival.row for arrival in intake.arrivals]

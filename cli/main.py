@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import click
@@ -32,16 +34,23 @@ from .witness import witness
 
 
 class RootGroup(click.Group):
-    """A group whose errors, its own and those of its commands, are reported in one form."""
+    """A group whose errors, its own and those of its commands, are reported in one form; its options stand anywhere."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Speak UTF-8, whatever the locale says: what is written here is read elsewhere."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() not in ("utf-8", "utf8"):
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        return super().main(*args, **extra)
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         """Parse the root options, wherever they stand."""
-        with errors_reported():
+        with errors_reported(as_json="--json" in args):
             return super().make_context(info_name, _first(args), *rest, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command."""
-        with errors_reported():
+        with errors_reported(as_json=ctx.params.get("as_json", False)):
             return super().invoke(ctx)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import click
@@ -52,6 +53,11 @@ def require_recent(day: date | None, *, name: str, confirm: bool) -> None:
         raise click.UsageError(f"{name} {day} is {past} days ago: if it is not mistyped, say --confirm")
 
 
+LOG = click.option(
+    "--log",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A copy of a log, where there is no workspace. Its chain is checked; 'unlearnkit verify' checks signatures.",
+)
 ON = click.option("--on", type=DAY, help="The day it happened. Default: today.")
 JURISDICTION = click.option(
     "--jurisdiction", metavar="WORD", help="Whose law it is under, such as uk. Default: that of the source, or policy."

@@ -31,7 +31,7 @@ class _Reach:
 
     def __str__(self) -> str:
         told = [_people(self.median, self.until), _people(self.few, self.until_few)]
-        return f"{told[0]}; in 5 % of all orders only {told[1]}"
+        return told[0] if self.median == self.few else f"{told[0]}; in 5 % of all orders only {told[1]}"
 
 
 def _people(more: int | None, until: date | None) -> str:

@@ -122,12 +122,6 @@ def columns(rows: Iterable[tuple[str, object]]) -> list[str]:
     return [f"{name:<{width}}  {value}" for name, value in kept]
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 request``, ``2 requests``."""
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count} {noun if count == 1 else plural}"
-
-
 def number(value: float, *, signed: bool = False) -> str:
     """A number for people: six significant digits."""
     return f"{value:+.6g}" if signed else f"{value:.6g}"

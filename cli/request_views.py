@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, tzinfo
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
+
+from unlearnkit.names import counted
 
 from .output import UNSIGNED, Document, columns
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.requests.request import Request
-    from unlearnkit.compliance.requests.steps import Received, Step
+    from unlearnkit.compliance.requests.steps import Step
     from unlearnkit.compliance.view import LogView
+    from unlearnkit.office.workspace import Workspace
     from unlearnkit.verifier.account import Issued
     from unlearnkit.verifier.correction import LoggedCorrection
 
@@ -25,16 +29,45 @@ class _Due:
 
     def __str__(self) -> str:
         left = self.days_left
-        when = f"OVERDUE by {-left} days" if left < 0 else f"in {left} days" if left else "today"
+        when = f"OVERDUE by {counted(-left, 'day')}" if left < 0 else f"in {counted(left, 'day')}" if left else "today"
         return f"due {self.day} ({self.rule}), {when}"
+
+
+LATE = 2
+"""Days after which a step that is recorded is marked as late: those of `punctuality`."""
+_BESIDE = ("entry", "state", "on", "recorded", "days_later", "subject", "key")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A log that is looked at on a day, in a place. office: whose it is; None: a copy of somebody's."""
+
+    view: LogView
+    today: date
+    timezone: tzinfo
+    origin: str
+    office: Workspace | None = None
+
+    @classmethod
+    def at(cls, log: Path | None = None) -> Self:
+        """At the workspace's log, held to what is signed; or at a copy, of which only the chain is checked."""
+        import unlearnkit as uk
+        from unlearnkit.compliance.log import clock
+        from unlearnkit.compliance.view import LogView
+
+        if log is not None:
+            return cls(LogView.read(log), clock.utc_now().date(), UTC, str(log))
+        office = uk.Workspace.find()
+        return cls(office.view(), office.today, office.timezone, office.origin, office)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestView:
     """A request as the commands print it; days are counted from today. signed: a checkpoint covers all of it.
 
-    forgotten: the entry that says that nobody can tell any more whose it was.
-
+    signed is None where no signature was looked at. answered_late: days after its day that it was answered.
+    recorded_late: steps that were recorded days after they happened. unconfirmed: recipients who were told and have not
+    confirmed. forgotten: the entry that says that nobody can tell any more whose it was.
     certificates: of the effect and of correction, the newest last: what was decided, and the release.
     """
 
@@ -51,33 +84,45 @@ class RequestView:
     follows: str | None
     duplicates: tuple[str, ...]
     steps: tuple[Mapping[str, object], ...]
-    signed: bool
+    signed: bool | None
     forgotten: int | None
     certificates: tuple[str, ...]
+    assignee: str | None
+    paused_since: date | None
+    answered_late: int | None
+    recorded_late: int
+    unconfirmed: tuple[str, ...]
 
     @classmethod
-    def of(
-        cls, request: Request, view: LogView, today: date, certificates: Sequence[Issued | LoggedCorrection] = ()
-    ) -> Self:
+    def of(cls, request: Request, look: Look, certificates: Sequence[Issued | LoggedCorrection] = ()) -> Self:
         """What the log says of a request; one that is a duplicate is closed when the other is."""
-        due, said = request.next_due, received_body(request)
+        from unlearnkit.compliance.requests.punctuality import late_answers, late_records
+        from unlearnkit.compliance.requests.steps import Event
+
+        view, today = look.view, look.today
+        due, paused = request.next_due, request.last(Event.PAUSED)
         return cls(
             id=request.id,
             state=request.state,
             closed=view.register.original(request).is_closed,
             received=request.received,
-            source=said.source,
-            jurisdiction=said.jurisdiction,
+            source=request.source,
+            jurisdiction=request.jurisdiction,
             subject=request.subject,
             reference=request.reference,
             due=None if due is None else _Due(due.day.isoformat(), due.rule, (due.day - today).days),
             duplicate_of=request.duplicate_of,
             follows=request.follows,
             duplicates=tuple(request.duplicates),
-            steps=tuple(_step(step) for step in request.steps),
-            signed=view.covers(request.steps[-1].index),
+            steps=tuple(_step(step, look.timezone) for step in request.steps),
+            signed=None if view.signed is None else view.covers(request.steps[-1].index),
             forgotten=view.register.forgotten.get(request.subject),
             certificates=tuple(f"{item.decision} {item.release}" for item in certificates),
+            assignee=request.assignee,
+            paused_since=paused.on if paused is not None and request.is_paused else None,
+            answered_late=next((late.days for late in late_answers([request])), None),
+            recorded_late=len(list(late_records([request], look.timezone))),
+            unconfirmed=request.unconfirmed,
         )
 
     def __str__(self) -> str:
@@ -86,29 +131,29 @@ class RequestView:
             f"{self.state:<17}",
             f"received {self.received}",
             str(self.due or ""),
+            f"since {self.paused_since}" if self.paused_since else "",
+            f"ANSWERED {counted(self.answered_late, 'day').upper()} LATE" if self.answered_late else "",
+            f"{counted(self.recorded_late, 'step')} recorded late" if self.recorded_late else "",
+            f"with {self.assignee}" if self.assignee else "",
+            f"unconfirmed: {', '.join(self.unconfirmed)}" if self.unconfirmed else "",
             *(f"{name} {other}" for name, other in links.items() if other),
             *(f"certified: {text}" for text in self.certificates[-1:]),
             "" if self.forgotten is None else f"(forgotten with entry {self.forgotten})",
-            "" if self.signed else f"({UNSIGNED})",
+            f"({UNSIGNED})" if self.signed is False else "",
         ]
         return "  ".join(part for part in parts if part)
 
 
-def received_body(request: Request) -> Received:
-    """What was recorded at receipt."""
-    from unlearnkit.compliance.requests.steps import Received
-
-    body = request.steps[0].body
-    assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
-    return body
-
-
-def _step(step: Step) -> Mapping[str, object]:
-    """A step: its entry and state, and the members that its entry has, whatever those are."""
+def _step(step: Step, timezone: tzinfo) -> Mapping[str, object]:
+    """A step: its entry and state, its day and when it was recorded, and the members that its entry has."""
+    from unlearnkit.compliance.log.clock import format_time
     from unlearnkit.records import to_json
 
+    later = max(0, (step.time.astimezone(timezone).date() - step.on).days)
+
     members = {name: value for name, value in to_json(step.body).items() if name not in ("request", "on")}
-    return {"entry": step.index, "state": step.event.state, "on": step.on, **members}
+    recorded = {"recorded": format_time(step.time), "days_later": later}
+    return {"entry": step.index, "state": step.event.state, "on": step.on, **recorded, **members}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +201,12 @@ def render_one(request: OneRequest) -> Iterator[str]:
     """A request and its steps."""
     yield from columns([(request.id, request), ("subject", request.subject), ("reference", request.reference)])
     for step in request.steps:
-        said = {name: value for name, value in step.items() if name not in ("entry", "state", "on", "subject", "key")}
+        said = {name: value for name, value in step.items() if name not in _BESIDE}
         members = ", ".join(f"{name.replace('_', ' ')} {_said(value)}" for name, value in said.items())
-        yield f"  {step['on']}  {step['state']!s:<17}  entry {step['entry']}: {members}"
+        later = step["days_later"]
+        late = f", {counted(later, 'day').upper()} LATER" if isinstance(later, int) and later >= LATE else ""
+        when = f"recorded {step['recorded']}{late}"
+        yield f"  {step['on']}  {step['state']!s:<17}  {when}, entry {step['entry']}: {members}"
 
 
 def _said(value: object) -> str:

@@ -12,11 +12,11 @@ from .errors import values_from_options
 from .handling import COMMANDS
 from .intake import import_requests, mention_strangers
 from .letter import letter
-from .options import BY, CONFIRM, JURISDICTION, ON
+from .options import BY, CONFIRM, JURISDICTION, LOG, ON
 from .output import Output, pass_output
 from .purge import purge
 from .receipt import mention_receipts, receipt
-from .request_views import OneRequest, render_one
+from .request_views import Look, OneRequest, render_one
 from .seeing import list_requests, summary
 from .selection import Chosen, chosen, each, emit
 
@@ -91,22 +91,21 @@ for command in (import_requests, list_requests, summary, letter, receipt, purge,
 
 @requests.command()
 @click.argument("request")
+@LOG
 @pass_output
-def show(output: Output, *, request: str) -> None:
-    """Show everything that the log says about REQUEST.
+def show(output: Output, *, request: str, log: Path | None) -> None:
+    """Show everything that the log says about REQUEST: of each step its day, and when it was recorded.
 
     \b
     Example:
       unlearnkit requests show R2
     """
-    import unlearnkit as uk
     from unlearnkit.office.cases import cases
 
-    office = uk.Workspace.find()
-    view = office.view()
-    found = view.register.get(request)
-    case = next(case for case in cases(view, office.today) if case.request is found)
-    output.emit(OneRequest.of(found, view, office.today, case.certificates), render_one)
+    look = Look.at(log)
+    found = look.view.register.get(request)
+    case = next(case for case in cases(look.view, look.today) if case.request is found)
+    output.emit(OneRequest.of(found, look, case.certificates), render_one)
 
 
 @requests.command()

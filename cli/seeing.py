@@ -7,13 +7,17 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import counted
+
 from .errors import values_from_options
+from .options import LOG
 from .output import Document, Output, columns, pass_output
-from .request_views import Requests, RequestView, render_list
+from .request_views import Look, Requests, RequestView, render_list
 
 if TYPE_CHECKING:
     from unlearnkit.office.cases import Case
@@ -22,7 +26,7 @@ OVERDUE = 6
 """Exit code of ``--overdue`` when something is."""
 _COLUMNS = (
     "id", "state", "closed", "received", "due", "rule", "days_left", "answered", "late", "jurisdiction", "source",
-    "duplicate_of", "follows", "decision", "releases",
+    "duplicate_of", "follows", "decision", "releases", "policy", "assignee", "unconfirmed", "recorded_late",
 )  # fmt: skip
 _MOST_OCTETS = 75  # in a line of a calendar, RFC 5545 section 3.1
 
@@ -34,6 +38,7 @@ _MOST_OCTETS = 75  # in a line of a calendar, RFC 5545 section 3.1
 @click.option("--subject", help="Only those of this person; needs the pseudonym key.")
 @click.option("--reference", help="Only those with this number in another system; needs the pseudonym key.")
 @click.option("--sort", type=click.Choice(["due", "received", "state", "jurisdiction", "source"]), default="due")
+@LOG
 @click.option("--csv", "form", flag_value="csv", help="As a table.")
 @click.option("--ics", "form", flag_value="ics", help="What is due, as a calendar.")
 @pass_output
@@ -46,58 +51,62 @@ def list_requests(
     subject: str | None,
     reference: str | None,
     sort: str,
+    log: Path | None,
     form: str | None,
 ) -> None:
     """List open requests, the most urgent first, with what is due when and by which rule.
 
     --where takes state=received, jurisdiction=eu, source=email, release=digits@1, decision=keep, due<2027-01-31,
-    received>2026-12-31 (and the other way round), open, closed, overdue, late, uncertified; several with commas.
-    Closed requests are listed where a term is about states or lateness, and with --all.
+    received>2026-12-31 (and the other way round), policy=gdpr, assignee=support, open, closed, overdue, late,
+    recorded-late, uncertified, unconfirmed (recipients who were told); several with commas. Closed requests are
+    listed where a term is about states or lateness, and with --all.
 
     \b
     Example:
       unlearnkit requests list --where 'jurisdiction=eu,due<2027-01-31'
       unlearnkit requests list --ics > due.ics
     """
-    import unlearnkit as uk
     from unlearnkit.office.cases import SORTS, cases, pick
 
-    office = uk.Workspace.find()
-    view, today = office.view(), office.today
+    look = Look.at(log)
+    view, today = look.view, look.today
     with values_from_options():
         terms = [*where, "overdue"] if overdue else where
         found = pick(cases(view, today), terms, everything=everything)
         if subject is not None or reference is not None:
+            office = look.office
+            if office is None:
+                raise click.UsageError("a copy of a log names nobody: --subject and --reference need the workspace")
             theirs = {item.id for item in office.requests(everything=True, subject=subject, reference=reference)}
             found = tuple(case for case in found if case.request.id in theirs)
     found = tuple(sorted(found, key=SORTS[sort]))
     if form is not None and not output.json:
-        text = _table(found) if form == "csv" else _calendar(found, office.origin)
+        text = _table(found) if form == "csv" else _calendar(found, look.origin)
         click.echo(text.encode(), nl=False)
     else:
-        views = tuple(RequestView.of(case.request, view, today, case.certificates) for case in found)
+        views = tuple(RequestView.of(case.request, look, case.certificates) for case in found)
         output.emit(Requests(today=today, requests=views), render_list)
     late = sum(case.is_overdue for case in found)
-    output.say(f"{len(found)} requests, {late} overdue on {today}")
+    output.say(f"{counted(len(found), 'request')}, {late} overdue on {today}")
     if overdue and late:
         raise click.exceptions.Exit(OVERDUE)
 
 
 @click.command()
 @click.option("--overdue", is_flag=True, help=f"Exit {OVERDUE} if something is overdue, for cron.")
+@LOG
 @pass_output
-def summary(output: Output, *, overdue: bool) -> None:
+def summary(output: Output, *, overdue: bool, log: Path | None) -> None:
     """Count requests: open, overdue, due soon, answered late, by state and jurisdiction.
 
     \b
     Example:
       unlearnkit requests summary --overdue
     """
-    import unlearnkit as uk
     from unlearnkit.office.cases import cases, summarise
 
-    office = uk.Workspace.find()
-    view, today = office.view(), office.today
+    look = Look.at(log)
+    view, today = look.view, look.today
     found = summarise(cases(view, today), today)
     output.emit(_Summary(**asdict(found), unsigned=view.unsigned), _render)
     if overdue and found.overdue:
@@ -157,12 +166,16 @@ def _cells(case: Case) -> dict[str, object]:
         "days_left": due and (due.day - case.today).days,
         "answered": case.answered,
         "late": _yes(case.is_overdue or case.was_answered_late),
-        "jurisdiction": case.received.jurisdiction,
-        "source": case.received.source,
+        "jurisdiction": case.request.jurisdiction,
+        "source": case.request.source,
         "duplicate_of": request.duplicate_of,
         "follows": request.follows,
         "decision": " ".join(str(item.decision) for item in case.certificates[-1:]),
         "releases": " ".join(dict.fromkeys(item.release for item in case.certificates)),
+        "policy": case.received.policy,
+        "assignee": request.assignee,
+        "unconfirmed": " ".join(request.unconfirmed),
+        "recorded_late": case.recorded_late,
     }
 
 

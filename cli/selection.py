@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from unlearnkit.names import counted
+
 from .errors import exit_code, values_from_options
-from .output import Output, counted
-from .request_views import FailedView, Requests, RequestView, render_list
+from .output import Output
+from .request_views import FailedView, Look, Requests, RequestView, render_list
 
 if TYPE_CHECKING:
     from unlearnkit.compliance.requests.request import Request
@@ -113,6 +115,6 @@ def _taken(
 
 def emit(output: Output, office: Workspace, found: Sequence[Request], *, failed: Sequence[FailedView] = ()) -> None:
     """Print requests, as the log has them."""
-    view, today = office.view(), office.today
-    views = tuple(RequestView.of(view.register.get(request.id), view, today) for request in found)
-    output.emit(Requests(today=today, requests=views, failed=tuple(failed)), render_list)
+    look = Look(office.view(), office.today, office.timezone, office.origin, office)
+    views = tuple(RequestView.of(look.view.register.get(request.id), look) for request in found)
+    output.emit(Requests(today=look.today, requests=views, failed=tuple(failed)), render_list)

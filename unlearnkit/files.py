@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import secrets
+import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -42,9 +44,20 @@ def write_atomic(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> None:
 def write_new(path: Path, data: bytes, *, mode: int = PRIVATE_MODE) -> None:
     """`write_atomic` for what must never be overwritten: FileExistsError if anything has the name already."""
     with _temporary(path, data, mode) as temporary:
-        path.hardlink_to(temporary)  # unlike rename, fails if the name is taken
+        _link(path, temporary)
         temporary.unlink()
     fsync_directory(path.parent)
+
+
+def _link(path: Path, target: Path) -> None:
+    """Another name for a file; unlike renaming it, that fails if the name is taken."""
+    try:
+        path.hardlink_to(target)
+    except OSError as err:
+        if err.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        reason = "this file system has no hard links, without which something could be replaced: use a local disk"
+        raise OSError(err.errno, reason, str(path)) from err
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -163,6 +176,32 @@ def publish_directory(staging: Path, final: Path, *, private: bool = True) -> No
         fsync_directory(Path(folder))
     staging.rename(final)  # also fails if somebody just made ``final`` and put something into it
     fsync_directory(final.parent)
+
+
+@contextmanager
+def founded(root: Path, names: Sequence[str]) -> Iterator[None]:
+    """Make the directory ``root``; if the block fails, remove what it put there under ``names``, and what it made.
+
+    None of the names is there before.
+    """
+    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for name in names:
+            _remove(root / name)
+        for folder in missing:
+            with suppress(OSError):  # somebody else may have put something there
+                folder.rmdir()
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def fsync_file(path: Path) -> None:

@@ -160,3 +160,8 @@ def collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
     for name in names:
         spellings.setdefault(normal_name(name), {})[name] = None
     return [tuple(found) for found in spellings.values() if len(found) > 1]
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 request``, ``2 requests``: a number of things, for people."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -21,6 +21,8 @@ from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, SignatureError, ThresholdError, UnlearnkitError, VerificationError
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.signing.validity import Validity
+from unlearnkit.verifier.examination import Failure, Verification, examine
+from unlearnkit.verifier.materials import Materials
 
 
 @dataclass
@@ -175,6 +177,21 @@ def test_a_time_before_which_nobody_had_the_key_ends_it_then(story, tmp_path):
         else:
             with pytest.raises((SignatureError, ThresholdError)):
                 outsider(story, story.early, trust=file)
+
+
+def test_a_time_that_a_file_claims_and_nobody_proves_is_no_time_of_anything(story, tmp_path):
+    """A bundle counts because of a certificate in the same verification, and not because of one that is false."""
+    time = next(entry.time for entry in story.office.view().of_type("certificate-issued"))
+    signers = tuple(replace(i, validity=Validity(until=time + timedelta(seconds=1))) for i in story.known.signers)
+    logs = tuple(replace(key, validity=Validity()) for key in story.office.trust().logs)
+    trust, bundle = replace(story.known, signers=signers, logs=logs), story.office.root / "bundle"
+    raw = story.early.read_bytes()
+    place = raw.index(b"tlog-proof@v1") + 40
+    (tmp_path / "false.json").write_bytes(raw[:place] + (b"A" if raw[place:][:1] != b"A" else b"B") + raw[place + 1 :])
+    for file, kind in ((story.early, Verification), (tmp_path / "false.json", Failure)):
+        beside = Materials.at_hand(bundle=bundle, trust=trust)
+        assert isinstance(examine(file, beside), kind)
+        assert isinstance(examine(bundle, beside), kind)
 
 
 def test_a_key_in_use_is_not_revoked_and_an_unknown_one_is_said(story):

@@ -132,3 +132,20 @@ def test_what_cannot_be_done_is_said(folder, arguments, code, message):
     assert (result.exit_code, result.stdout) == (code, "")
     assert message in result.stderr
     assert not (folder / "x.pem").exists()
+
+
+def test_a_key_is_rotated_revoked_and_listed_with_the_time_that_it_ends(folder):
+    document("init", ".", "--origin", "example.com/log")
+    before = document("keys", "list")["keys"]
+    assert [key["name"] for key in before] == ["this workspace", "example.com/log"]
+    done = document("keys", "rotate", "signer")
+    assert (done["name"], done["key"]) == ("signer", before[0]["key"])
+    assert read_private_key(Path(done["kept"])).public.key_id == done["key"]
+    assert done["successor"] == document("keys", "show", "keys/signer.pub.pem")["key_id"]
+    revoked = document("keys", "revoke", done["key"][:16], "--reason", "compromised", "--since", "2020-01-31")
+    assert (revoked["key"], revoked["since"]) == (done["key"], "2020-01-31T00:00:00Z")
+    assert [key["until"] for key in document("keys", "list")["keys"]] == ["2020-01-31T00:00:00Z", None, None]
+    assert "until 2020-01-31T00:00:00Z" in attempt("keys", "list").stdout
+    in_use = attempt("keys", "revoke", "keys/signer.pub.pem")
+    assert (in_use.exit_code, "keys rotate" in in_use.stderr) == (5, True)
+    assert attempt("log", "verify").exit_code == 0

@@ -184,7 +184,7 @@ def test_keys_with_a_passphrase_sign_when_it_is_given(tmp_path, monkeypatch):
 def test_destroying_the_key_asks_and_is_recorded(workspace, tmp_path):
     result = fails("log", "destroy-key", "--yes")
     assert result.exit_code == 5
-    assert "3 requests are open, first R2: their people could not be told" in result.stderr
+    assert "3 requests open, first R2: their people could not be told" in result.stderr
     for name in ("R2", "R3", "R4"):
         run("requests", "withdraw", name, "--reason", "requested-by-person")
     assert fails("log", "destroy-key", text="n\n").exit_code == 1

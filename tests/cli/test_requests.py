@@ -81,8 +81,8 @@ def test_a_request_goes_from_receipt_to_fulfilment(terminal, tmp_path):
     assert shown["closed"] is True
     text = terminal.run("requests", "show", "R2")
     assert (
-        "2025-03-05  extended           entry 5: by privacy-officer, reason complexity, respond until 2025-06-05"
-        in text
+        "2025-03-05  extended           recorded 2025-03-05T12:00:00Z, entry 5: by privacy-officer, reason complexity, "
+        "respond until 2025-06-05" in text
     )
     assert terminal.run("requests", "list").strip() == ""
     assert "fulfilled" in terminal.run("requests", "list", "--all")

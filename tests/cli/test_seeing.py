@@ -181,6 +181,18 @@ def test_a_letter_is_printed_or_written_once_and_needs_somebody_who_writes(termi
     assert terminal.fails("requests", "letter", "R2", "refusal").exit_code == 5
 
 
+def test_letters_of_many_go_into_a_folder_and_each_failure_is_told(terminal, tmp_path):
+    with (tmp_path / "unlearnkit.toml").open("a") as settings:
+        settings.write(SENDER)
+    terminal.run("requests", "refuse", "R2", "R3", "--reason", "art-17-1-no-ground")
+    assert "give one with -o" in terminal.fails("requests", "letter", "R2", "R3", "refusal").stderr
+    made = terminal.run("requests", "letter", "--where", "state=refused", "refusal", "-o", "letters").splitlines()
+    assert sorted(made) == ["letters/R2-refusal.txt", "letters/R3-refusal.txt"]
+    found = terminal.fails("--json", "requests", "letter", "R4", "R2", "completion", "-o", "more")
+    assert found.exit_code == 5
+    assert [item["id"] for item in json.loads(found.stdout)["failed"]] == ["R4", "R2"]
+
+
 def test_the_register_is_a_page_that_counts_as_the_summary_does(terminal, tmp_path):
     terminal.run("requests", "refuse", "R2", "--reason", "art-17-1-no-ground")
     assert terminal.run("report", "--register", "-o", "r.html") == "register: r.html\n"

@@ -18,7 +18,8 @@ RECIPES = {"digits": digits.recipe, "names_gpt": names_gpt.recipe}
 
 
 def test_every_example_is_tested():
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"__init__", *RECIPES}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"__init__", "finetuned_gpt", *RECIPES}
+    assert (ROOT / "tests" / "examples" / "test_finetuned_gpt.py").exists()
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from unlearnkit.cli.main import main
@@ -30,4 +32,5 @@ def register(root: Path) -> None:
 def prove(root: Path) -> None:
     """From the command line, as an officer does, that the log has its first entry."""
     os.chdir(root)
-    main(["log", "prove", "0", "-o", PROOF], standalone_mode=False)
+    with redirect_stdout(StringIO()):
+        main(["log", "prove", "0", "-o", PROOF], standalone_mode=False)

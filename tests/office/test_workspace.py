@@ -218,7 +218,7 @@ def test_a_policy_that_is_edited_is_that_of_the_next_request_and_of_no_step_of_o
 
 def test_a_destroyed_key_names_nobody_any_more(office):
     office.receive([UNITS[0]])
-    with pytest.raises(RefusedError, match="1 requests are open"):
+    with pytest.raises(RefusedError, match="1 request open"):
         office.destroy_key()
     office.withdraw("R2", reason="requested-by-person")
     assert office.destroy_key() == 4

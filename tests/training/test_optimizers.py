@@ -14,7 +14,16 @@ from torch import nn
 import unlearnkit as uk
 from tests.training import small
 from unlearnkit.errors import RecipeError
-from unlearnkit.training.optimizers import Rule, as_one, group_names, register, registry, rule_class, verify_rule
+from unlearnkit.training.optimizers import (
+    Rule,
+    as_one,
+    group_names,
+    refuse_stepped,
+    register,
+    registry,
+    rule_class,
+    verify_rule,
+)
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, lr=0.1),
@@ -209,7 +218,7 @@ def test_an_optimizer_that_has_been_stepped_is_refused():
     m(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     with pytest.raises(RecipeError, match="stepped already") as caught:
-        rule_class(optimizer)
+        refuse_stepped(optimizer)
     assert "make a new one" in caught.value.hint
 
 

@@ -181,6 +181,21 @@ def test_the_digest_sees_random_numbers_and_what_was_recorded_later_is_another_r
     assert repeated(start, recorder).steps == 2 * steps
 
 
+def test_steps_that_a_grad_scaler_skips_are_refused_by_name():
+    recorder, m = uk.Recorder(), model().float()
+    optimizer, scaler = torch.optim.SGD(trained(m), lr=0.1), torch.amp.GradScaler("cpu", init_scale=2.0**126)
+    for number in range(2):
+        recorder.batch([number])
+        optimizer.zero_grad()
+        scaler.scale(1e3 * cross_entropy(m(X[:5].float()), Y[:5])).backward()
+        scaler.step(optimizer)
+        scaler.update(2.0)
+        recorder.step(m, optimizer)
+    with pytest.raises(RecipeError, match="gradient of step 0 is not finite, and such steps Grad") as caught:
+        repeated(model().float(), recorder)
+    assert "bfloat16" in caught.value.hint
+
+
 def test_what_cannot_be_recorded_is_refused():
     recorder, m = uk.Recorder(), model()
     with pytest.raises(RecipeError, match="no batch was handed out since step 0") as caught:

@@ -21,6 +21,7 @@ from typing import Annotated, Literal, Self
 from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
 from unlearnkit.compliance.log import clock
 from unlearnkit.compliance.log.checkpoint import LogKey
+from unlearnkit.compliance.log.lock import require_locks
 from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.log.publication import publish_checkpoint
 from unlearnkit.compliance.policy.policies import Policies, Shelf
@@ -35,6 +36,7 @@ from unlearnkit.files import (
     PRIVATE_MODE,
     PUBLIC_MODE,
     folder_mode,
+    founded,
     fsync_directory,
     is_own,
     read_bounded,
@@ -192,20 +194,22 @@ class WorkspaceFiles:
         Raises:
             FileExistsError: Any of its files is there already.
             ValueError: A setting makes no sense.
-            PolicyError: The actor is no word of the policy.
+            PolicyError: The actor is no word of the policy, or two policies are for one jurisdiction.
+            RefusedError: Locks do nothing on its file system. Nothing is left of what failed.
         """
-        root.mkdir(parents=True, exist_ok=True)
-        found = [name for name in (FILE_NAME, _TRUST, _LOG, _KEYS) if (root / name).exists()]
+        names = (FILE_NAME, _TRUST, _LOG, _KEYS)
+        found = [name for name in names if (root / name).exists()]
         if found:
             raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
-        settings = _settings(origin, policy, policies, actor or "", timezone)
-        loaded = _load_policy(root, policy)
-        Policies(default=loaded, others=tuple(_load_policy(root, name) for name in policies))
-        who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
-        _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
-        listed = ", ".join(f'"{name}"' for name in policies)
-        written = _TEMPLATE.format_map({**to_json(replace(settings, actor=who)), "policies": listed})
-        write_new(root / FILE_NAME, written.encode())
+        with founded(root, names):
+            settings = _settings(origin, policy, policies, actor or "", timezone)
+            loaded = _load_policy(root, policy)
+            Policies(default=loaded, others=tuple(_load_policy(root, name) for name in policies))
+            who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
+            listed = ", ".join(f'"{name}"' for name in policies)
+            written = _TEMPLATE.format_map({**to_json(replace(settings, actor=who)), "policies": listed})
+            _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
+            write_new(root / FILE_NAME, written.encode())
         return cls.read(root.resolve())
 
     @classmethod
@@ -376,6 +380,7 @@ def _publish(root: Path, log_key: LogKey, policy: Policy, passphrase: bytes | No
     """Put keys, log and trust store into ``root``, each whole or not at all."""
     staging = Path(tempfile.mkdtemp(dir=root, prefix=".unlearnkit-init."))
     try:
+        require_locks(staging)
         _fill(staging, log_key, policy, passphrase)
         for name in (_KEYS, _LOG, _TRUST):
             (staging / name).rename(root / name)

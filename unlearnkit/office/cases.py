@@ -4,7 +4,7 @@ A pick is said in terms, all of which must hold::
 
     state=received   jurisdiction=eu   source=email   release=digits@1   decision=keep
     policy=gdpr   assignee=support   due<2027-01-31   received>2026-12-31
-    open   closed   overdue   late   uncertified   unconfirmed
+    open   closed   overdue   late   recorded-late   uncertified   unconfirmed
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from unlearnkit.compliance.policy.deadlines import Due
+from unlearnkit.compliance.requests.punctuality import late_records
 from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import CLOSING, Event, Received
 from unlearnkit.compliance.view import LogView
@@ -68,6 +69,11 @@ class Case:
         return last.on if last.event in CLOSING - {Event.WITHDRAWN} and not self.request.duplicate_of else None
 
     @property
+    def recorded_late(self) -> int:
+        """How many of its steps were recorded days after they happened, in UTC."""
+        return len(list(late_records([self.request])))
+
+    @property
     def was_answered_late(self) -> bool:
         """Whether the answer came after its day."""
         return self.request.late is not None and not self.request.duplicate_of
@@ -100,6 +106,7 @@ _FLAGS: Mapping[str, Callable[[Case], bool]] = {
     "overdue": lambda case: case.is_overdue,
     "late": lambda case: case.is_overdue or case.was_answered_late,
     "uncertified": lambda case: not (case.certificates or case.is_cleared),
+    "recorded-late": lambda case: case.recorded_late > 0,
     "unconfirmed": lambda case: bool(case.request.unconfirmed),
 }
 _WORDS: Mapping[str, Callable[[Case], Iterable[str | None]]] = {
@@ -115,7 +122,8 @@ _DAYS: Mapping[str, Callable[[Case], date | None]] = {
     "due": lambda case: case.due.day if case.due else None,
     "received": lambda case: case.request.received,
 }
-_TERM = re.compile(r"([a-z]+)(?:([=<>])(.+))?")
+_OF_CLOSED = ("state", "closed", "late", "recorded-late", "unconfirmed")
+_TERM = re.compile(r"([a-z-]+)(?:([=<>])(.+))?")
 STATES = (*(event.state.replace(" ", "-") for event in Event), "duplicate")
 
 
@@ -132,7 +140,7 @@ def pick(found: Iterable[Case], terms: Sequence[str], *, everything: bool = Fals
     """
     split = [term.strip() for text in terms for term in text.split(",") if term.strip()]
     tests = [_test(term) for term in split]
-    if not everything and not any(term.startswith(("state", "closed", "late", "unconfirmed")) for term in split):
+    if not everything and not any(term.startswith(_OF_CLOSED) for term in split):
         tests.append(_FLAGS["open"])
     return tuple(case for case in found if all(test(case) for test in tests))
 

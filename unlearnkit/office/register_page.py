@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from importlib.metadata import version
 
 from unlearnkit.compliance.releases.registry import Release
+from unlearnkit.compliance.requests.punctuality import late_answers, late_records
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.office.cases import Case, cases, is_due_soon, summarise
@@ -28,16 +28,13 @@ from unlearnkit.report.register import (
 )
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued_certificates
 
-LATE_RECORD = 2
-"""Days after which recording a step is late: over a night it may wait."""
-
 
 def register_page(office: Workspace) -> str:
     """The register of a workspace, as HTML. Releases whose bundles are at hand are predicted without those answered."""
     view, today, policy = office.view(), office.today, office.policy()
     found = cases(view, today)
     own = [case for case in found if not case.request.duplicate_of]
-    late = tuple(_late_records(view, own, office))
+    late = tuple(_late_records(own, office))
     summary = summarise(found, today)
     counts = {
         "open": summary.open,
@@ -98,25 +95,20 @@ def _late_answers(own: Iterable[Case]) -> tuple[LateAnswer, ...]:
             id=case.request.id,
             state=case.request.state,
             received=case.request.received,
-            day=case.request.respond.day,
-            answered=answered,
-            days=(answered - case.request.respond.day).days,
+            day=late.due.day,
+            answered=late.step.on,
+            days=late.days,
         )
         for case in own
-        if case.was_answered_late and (answered := case.answered) is not None
+        for late in late_answers([case.request])
     )
     return tuple(sorted(rows, key=lambda row: -row.days))
 
 
-def _late_records(view: LogView, own: Iterable[Case], office: Workspace) -> Iterator[LateRecord]:
-    steps = [(case.request.id, step) for case in own for step in case.request.steps]
-    entries = view.entries(step.index for _, step in steps)
-    for (name, step), entry in zip(steps, entries, strict=True):
-        recorded: date = entry.time.astimezone(office.timezone).date()
-        if (recorded - step.on).days >= LATE_RECORD:
-            yield LateRecord(
-                id=name, state=step.event.state, on=step.on, recorded=recorded, days=(recorded - step.on).days
-            )
+def _late_records(own: Iterable[Case], office: Workspace) -> Iterator[LateRecord]:
+    for late in late_records((case.request for case in own), office.timezone):
+        state, on = late.step.event.state, late.step.on
+        yield LateRecord(id=late.request, state=state, on=on, recorded=late.recorded, days=late.days)
 
 
 @dataclass(frozen=True, slots=True)

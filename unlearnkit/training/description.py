@@ -26,12 +26,14 @@ def describe_model(model: nn.Module) -> dict[str, Any]:
 
 
 def describe_group(group: Group) -> dict[str, Any]:
-    """A parameter group, its rule, and the digest of its numbers at every step."""
+    """A parameter group, its rule, the digest of its numbers at every step, and of a state that it begins with."""
+    start = [array_digest(tensor.cpu().numpy()) for tensor in group.start]
     return {
         **group.rule.described(),
         "parameters": list(group.parameters),
         "schedule": array_digest(np.asarray(group.schedule, dtype=np.float64)),
         "first_step": list(group.schedule[0]),
+        **({"start": start} if start else {}),
     }
 
 

@@ -59,6 +59,9 @@ def verify_model(model: object) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise RecipeError(f"model: {name!r} has no shape yet", hint="call the model on a batch once before")
+        if tensor.is_floating_point() and torch.finfo(tensor.dtype).eps > torch.finfo(torch.float32).eps:
+            hint = "call model.float() before the optimizer is made; torch.autocast in the loss is followed"
+            raise RecipeError(f"model: {name!r} is {tensor.dtype}, expected float32 or float64", hint=hint)
         if tensor.is_complex():
             raise RecipeError(f"model: {name!r} is {tensor.dtype}, expected real numbers", hint="use two real tensors")
     _verify_finite(model)

@@ -22,7 +22,15 @@ from unlearnkit.training.description import array_digest, describe_group, descri
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
 from unlearnkit.training.models import uncompiled, verify_function, verify_model
-from unlearnkit.training.optimizers import Group, Optimizers, as_one, each_of, read_groups, verify_whole_norm
+from unlearnkit.training.optimizers import (
+    Group,
+    Optimizers,
+    as_one,
+    each_of,
+    read_groups,
+    refuse_stepped,
+    verify_whole_norm,
+)
 from unlearnkit.training.own_loss import OwnLoss
 from unlearnkit.training.recorder import Recorder
 from unlearnkit.training.recording import Recording
@@ -75,6 +83,8 @@ class Recipe:
         lr_schedule: ``step -> lr`` of the first parameter group, while the others keep their ratios to it; or a torch
             scheduler on the optimizer, or a list of them on several.
         lr_interval: a scheduler advances each "step" or "epoch".
+        start_from: "optimizer" goes on with the moments and the count of steps that the optimizer has: continued
+            training. What the model learnt before stays in it, whoever is deleted.
         average: what is probed is an average of the weights over the steps (EMA, SWA).
         probes: what is to be predicted: ``fn(model) -> tensor`` of any shape, evaluated in eval mode after the last
             step; and ``OwnLoss()``, the mean loss of each unit on its own examples.
@@ -125,6 +135,7 @@ class Recipe:
     lr_schedule: Schedule = None
     lr_interval: Interval = "step"
     average: Average | None = None
+    start_from: Literal["beginning", "optimizer"] = "beginning"
     probes: Mapping[str, Probe] = field(default_factory=dict)
     allow_piecewise: bool = False
     coupled: Literal["refuse", "accept"] = "refuse"
@@ -250,6 +261,7 @@ class Recipe:
     def parts(self) -> Steps:
         """Which examples each step sees, batch by batch: ``[steps][batches][examples]``."""
         if self.recording is not None:
+            self.recording.refuse_skipped_steps()
             return verified_parts(self.recording.parts, len(self.dataset))
         if self.batches is not None:
             return tuple(grouped(as_given(self.batches, len(self.dataset)), self.accumulate))
@@ -291,6 +303,8 @@ class Recipe:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The optimizer's parameter groups with the numbers of every step."""
+        if self.start_from == "beginning":
+            refuse_stepped(as_one(self.optimizer))
         groups = read_groups(as_one(self.optimizer), self.model, self.settings, self.average)
         if self.clip_grad_norm is not None:
             verify_whole_norm(groups, self.model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unlearnkit.errors import RecipeError
 from unlearnkit.training.batches import Array, Steps
 from unlearnkit.training.randomness import RandomState
 
@@ -55,6 +57,14 @@ class Recording:
     def parts(self) -> Steps:
         """Which examples each step saw, batch by batch."""
         return tuple(tuple(batch.indices for batch in step.batches) for step in self.steps)
+
+    def refuse_skipped_steps(self) -> None:
+        """RecipeError for a step whose gradient was not finite."""
+        for number, step in enumerate(self.steps):
+            if not math.isfinite(step.gradient_norm):
+                message = f"recorded: the gradient of step {number} is not finite, and such steps GradScaler skips"
+                hint = "train without skipped steps: in bfloat16, which needs no GradScaler, or with a lower init_scale"
+                raise RecipeError(message, hint=hint)
 
     @cached_property
     def digest(self) -> str:

@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
 from unlearnkit.training.models import uncompiled_inside
-from unlearnkit.training.optimizers import anew, as_one
+from unlearnkit.training.optimizers import anew, as_one, go_on
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Batch, Run, make_run, own_precision
@@ -119,7 +119,10 @@ class PlainLoop:
 
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:
-    """The recipe's optimizer, on the parameters of this run's copy of the model."""
+    """The recipe's optimizer as it was at the start, on the parameters of this run's copy of the model."""
     parameters = dict(run.model.named_parameters())
     members = [[parameters[name] for name in group.parameters] for group in run.recipe.groups]
-    return anew(as_one(run.recipe.optimizer), run.recipe.settings[0], members)
+    source = as_one(run.recipe.optimizer)
+    fresh = anew(source, run.recipe.settings[0], members)
+    go_on(fresh, source)
+    return fresh

@@ -19,6 +19,7 @@ _COUNTS = {
 }
 _CHOICES = {
     "lr_interval": ("step", "epoch"),
+    "start_from": ("beginning", "optimizer"),
     "coupled": ("refuse", "accept"),
     "reduction": ("mean", "sum", "tokens"),
 }

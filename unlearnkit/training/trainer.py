@@ -68,8 +68,9 @@ class Trainer:
         for group in self.run.recipe.groups:
             no_parameters = torch.zeros(0, dtype=self.run.dtype, device=self.run.device)
             flat = torch.cat([no_parameters, *(weights[name].reshape(-1) for name in group.parameters)])
-            zeros = [torch.full_like(flat, value) for value in (0.0, *group.rule.initial)]
-            zeros += [flat.clone()] * group.averaged
+            moments = [tensor.to(flat, copy=True) for tensor in group.start]
+            moments = moments or [torch.full_like(flat, value) for value in group.rule.initial]
+            zeros = [torch.zeros_like(flat), *moments, *[flat.clone()] * group.averaged]
             leaves = [self._leaf(constant, directions) for constant in (flat, *zeros)]
             shapes = tuple(weights[name].shape for name in group.parameters)
             states.append(GroupState(group, shapes, leaves[0], leaves[2:], leaves[1]))

@@ -19,6 +19,7 @@ from unlearnkit.compliance.requests.receipt import VerifiedReceipt, receipt_orig
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError, VerificationError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
+from unlearnkit.names import counted
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Expect, Materials, Trust
@@ -130,6 +131,7 @@ def examine(path: Path, beside: Materials) -> Verification | Failure:
         _logger.info("%s: a %s", path, kind)
         value = _VERIFIED_BY[kind](path, beside, checks)
     except UnlearnkitError as error:
+        beside.forget()
         return Failure(path=path, kind=kind, checks=checks.passed, error=error)
     return Verification(path=path, kind=kind, value=value, checks=checks.passed, unchecked=checks.unchecked)
 
@@ -173,7 +175,7 @@ def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
     checkpoint = view.signed.checkpoint
     checks.add("checkpoint", f"{checkpoint.size} entries signed by {checkpoint.origin}")
     checks.add("chain", f"{len(view)} entries, each continues the one before")
-    checks.add("requests", f"{len(view.register.requests)} requests, every step legal")
+    checks.add("requests", f"{counted(len(view.register.requests), 'request')}, every step legal")
     checks.add("times", _punctuality(view))
     leave_out_log(checks, view, beside.quorum)
     return view

@@ -149,6 +149,13 @@ class Materials:
         if time is not None:
             self._recorded.update({digest: min(time, self._recorded.get(digest, time)) for digest in digests})
 
+    def forget(self) -> None:
+        """Something did not verify: what it said of times is nobody's word, and what counted by it is seen anew."""
+        self._recorded.clear()
+        self._bundles.clear()
+        self._audits.clear()
+        self._replays.clear()
+
     def signed(self, digest: str, verify: Callable[[TrustStore], _Made]) -> _Made:
         """What ``verify`` makes of something with this digest, by whose signatures count on it.
 

@@ -38,7 +38,7 @@ def key_file(tmp_path) -> Path:
 
 def test_destroying_the_key_is_recorded_and_makes_the_log_unlinkable(desk, log, key_file):
     desk.receive(["jane"], source="email")
-    with pytest.raises(RefusedError, match="1 requests are open, first R1: their people could not be told"):
+    with pytest.raises(RefusedError, match="1 request open, first R1: their people could not be told"):
         destroy_key(desk, key_file)
     desk.withdraw("R1", reason="requested-by-person")
     assert destroy_key(desk, key_file) == 3

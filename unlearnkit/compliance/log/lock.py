@@ -9,7 +9,10 @@ import fcntl
 import logging
 import os
 from contextlib import suppress
+from pathlib import Path
 from threading import Timer
+
+from unlearnkit.errors import RefusedError
 
 _logger = logging.getLogger(__name__)
 
@@ -37,6 +40,29 @@ def unlock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_UN)  # a file whose closing fails must not stay locked
     with suppress(OSError):
         os.close(descriptor)
+
+
+def require_locks(folder: Path) -> None:
+    """RefusedError where a lock does not keep others out: a log there could be torn by two writers."""
+    file = folder / ".lock-test"
+    try:
+        with file.open("wb") as first, file.open("wb") as second:
+            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    except OSError as err:
+        raise _useless(folder, err.strerror or str(err)) from None
+    finally:
+        file.unlink(missing_ok=True)
+    raise _useless(folder, "two held the same lock at once")
+
+
+def _useless(folder: Path, reason: str) -> RefusedError:
+    return RefusedError(
+        f"locks do nothing on the file system of {folder.parent}: {reason}",
+        hint="two writers could tear a log there: put it on a local disk",
+    )
 
 
 def _wait(descriptor: int, path: str) -> None:

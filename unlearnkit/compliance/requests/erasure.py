@@ -12,6 +12,7 @@ from unlearnkit.compliance.requests.register import KEY_DESTROYED, KeyBody, Regi
 from unlearnkit.compliance.requests.request import Request
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import fsync_directory
+from unlearnkit.names import counted
 
 
 def destroy_key(desk: Desk, path: Path) -> int:
@@ -71,7 +72,7 @@ def _require_nothing_open(register: Register) -> None:
     open_requests = [name for name, request in register.requests.items() if not register.original(request).is_closed]
     if open_requests:
         raise RefusedError(
-            f"{len(open_requests)} requests are open, first {open_requests[0]}: their people could not be told",
+            f"{counted(len(open_requests), 'request')} open, first {open_requests[0]}: their people could not be told",
             hint="fulfil, refuse or withdraw them first",
         )
 

@@ -6,6 +6,7 @@ The rules are torch's own, and `Adam`'s in the paper's form with epsilon inside 
 
 from unlearnkit.training.optimizers import adafactor, adagrad, adam, muon, nadam, radam, rmsprop, sgd
 from unlearnkit.training.optimizers.analytic import Adam
+from unlearnkit.training.optimizers.continued import go_on, refuse_stepped
 from unlearnkit.training.optimizers.groups import Group, group_names, read_groups, verify_whole_norm
 from unlearnkit.training.optimizers.registry import register, rule_class
 from unlearnkit.training.optimizers.rule import Rule, root
@@ -23,11 +24,13 @@ __all__ = [
     "anew",
     "as_one",
     "each_of",
+    "go_on",
     "group_names",
     "muon",
     "nadam",
     "radam",
     "read_groups",
+    "refuse_stepped",
     "register",
     "rmsprop",
     "root",

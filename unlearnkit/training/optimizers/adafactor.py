@@ -35,6 +35,17 @@ class Adafactor(Rule):
         return 0.0, 0.0
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """As `Rule.keys`."""
+        return "row_var", "col_var"
+
+    def kept(self, state: Mapping[str, Any], p: Tensor) -> tuple[Tensor, ...]:
+        """As `Rule.kept`; the second moment of a vector stands for both."""
+        if "variance" in state:
+            return state["variance"].detach(), state["variance"].detach()
+        return Rule.kept(self, state, p)
+
+    @property
     def size(self) -> int | None:
         """The first of them."""
         return 0

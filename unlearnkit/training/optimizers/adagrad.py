@@ -37,6 +37,11 @@ class Adagrad(Rule):
         return (self.start,)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """As `Rule.keys`."""
+        return ("sum",)
+
+    @property
     def size(self) -> int | None:
         """The sum."""
         return 0

@@ -41,6 +41,11 @@ class AdamRule(Rule):
         return (0.0, 0.0, 0.0) if self.amsgrad else (0.0, 0.0)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """As `Rule.keys`."""
+        return ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")[: len(self.initial)]
+
+    @property
     def size(self) -> int | None:
         """The second moment that the root is taken of."""
         return None if self.eps_inside_sqrt else len(self.initial) - 1

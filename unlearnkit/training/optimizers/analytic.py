@@ -70,11 +70,11 @@ class Adam(torch.optim.Optimizer):
     def _update(self, p: Tensor, gradient: Tensor, rule: AdamRule, group: Mapping[str, Any]) -> None:
         state = self.state[p]
         if not state:
-            state.update(step=0, moments=[torch.zeros_like(p) for _ in range(rule.states)])
+            state.update(step=0, **{key: torch.zeros_like(p) for key in rule.keys})
         scalars = rule.scalars(group, state["step"])
-        new, moments = rule.update(p, gradient, state["moments"], [p.new_tensor(s) for s in scalars])
+        new, moments = rule.update(p, gradient, rule.kept(state, p), [p.new_tensor(s) for s in scalars])
         p.copy_(new)
-        state.update(step=state["step"] + 1, moments=list(moments))
+        state.update(step=state["step"] + 1, **dict(zip(rule.keys, moments, strict=True)))
 
 
 register(Adam)(AdamRule)

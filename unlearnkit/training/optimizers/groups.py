@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from unlearnkit.errors import RecipeError
 from unlearnkit.training.averages import Average
+from unlearnkit.training.optimizers.continued import moments, steps_done
 from unlearnkit.training.optimizers.registry import rule_class
 from unlearnkit.training.optimizers.rule import Rule
 from unlearnkit.training.optimizers.several import each_of
@@ -21,12 +22,14 @@ class Group:
     """Parameters that share a rule, and the numbers of each step.
 
     averaged: an average of the weights is kept, as the last tensor of the state; the last two numbers are its shares.
+    start: the state, flat, that steps before the run have left; () for none.
     """
 
     parameters: tuple[str, ...]
     rule: Rule
     schedule: tuple[tuple[float, ...], ...]  # [steps][scalars]
     averaged: bool = False
+    start: tuple[Tensor, ...] = ()
 
     @property
     def key(self) -> object:
@@ -57,17 +60,19 @@ def read_groups(
 ) -> tuple[Group, ...]:
     """The groups of an optimizer. settings: of each at every step, ``[steps][groups]``."""
     shares = average.shares(len(settings)) if average else [()] * len(settings)
-    kinds = [kind for one in each_of(optimizer) for kind in [rule_class(one)] * len(one.param_groups)]
+    members = [one for one in each_of(optimizer) for _ in one.param_groups]
     groups = []
     for number, parameters in enumerate(group_names(optimizer, model)):
-        rules = {kinds[number].of(of_step[number]) for of_step in settings}
+        rules = {rule_class(members[number]).of(of_step[number]) for of_step in settings}
         if len(rules) > 1:
             message = f"lr_schedule switches momentum or weight_decay of group {number} on or off during the run"
             raise RecipeError(message, hint="let them be zero at every step, or at none")
         rule = rules.pop()
-        numbers = (rule.scalars(of_step[number], step) for step, of_step in enumerate(settings))
-        schedule = tuple((*own, *of_average) for own, of_average in zip(numbers, shares, strict=True))
-        groups.append(Group(parameters, rule, schedule, average is not None))
+        own = [p for p in optimizer.param_groups[number]["params"] if p.requires_grad]
+        done, start = steps_done(members[number], own), moments(members[number], rule, own)
+        numbers = (rule.scalars(of_step[number], done + step) for step, of_step in enumerate(settings))
+        schedule = tuple((*of_rule, *of_average) for of_rule, of_average in zip(numbers, shares, strict=True))
+        groups.append(Group(parameters, rule, schedule, average is not None, start))
     if not any(group.parameters for group in groups):
         message = "optimizer holds no parameter that requires a gradient, so nothing would be trained"
         raise RecipeError(message, hint="thaw some: parameter.requires_grad_(True)")

@@ -50,6 +50,11 @@ class Muon(Rule):
         """The momentum."""
         return (0.0,)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """As `Rule.keys`."""
+        return ("momentum_buffer",)
+
     def scalars(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:  # noqa: ARG002  as Rule's
         """As `Rule.scalars`."""
         lr, decay, momentum = (float(group[name]) for name in ("lr", "weight_decay", "momentum"))

@@ -38,6 +38,11 @@ class RAdam(Rule):
         return 0.0, 0.0
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """As `Rule.keys`."""
+        return "exp_avg", "exp_avg_sq"
+
+    @property
     def size(self) -> int | None:
         """The second moment."""
         return 1

@@ -37,7 +37,7 @@ def register(*optimizers: type[torch.optim.Optimizer]) -> Callable[[R], R]:
 
 
 def rule_class(optimizer: torch.optim.Optimizer) -> type[Rule]:
-    """The class of its rules. RecipeError for optimizers that are not supported, or have been used already."""
+    """The class of its rules. RecipeError for optimizers that are not supported."""
     if not isinstance(optimizer, torch.optim.Optimizer):
         got = f"the class {optimizer.__name__}" if isinstance(optimizer, type) else type(optimizer).__name__
         hint = "make one from the model's parameters: torch.optim.SGD(model.parameters(), lr=0.1)"
@@ -46,7 +46,4 @@ def rule_class(optimizer: torch.optim.Optimizer) -> type[Rule]:
         known = ", ".join(kind.__name__ if "torch" in kind.__module__ else "unlearnkit.Adam" for kind in _RULES)
         hint = f"use one of {known}, or register a rule: docs/tutorials/extend-the-engine.md"
         raise RecipeError(f"optimizer={type(optimizer).__name__} is not supported", hint=hint)
-    if any(float(state.get("step", 1)) for state in optimizer.state.values()):
-        hint = "make a new one for the recipe: a recipe describes a training run from its beginning"
-        raise RecipeError("optimizer has been stepped already, so its state is not the start of a run", hint=hint)
     return _RULES[type(optimizer)]

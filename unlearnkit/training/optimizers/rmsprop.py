@@ -39,6 +39,11 @@ class RMSprop(Rule):
         return (0.0,) * (1 + self.centered + self.momentum)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """As `Rule.keys`."""
+        return ("square_avg", *["grad_avg"] * self.centered, *["momentum_buffer"] * self.momentum)
+
+    @property
     def size(self) -> int | None:
         """The second moment."""
         return 0

@@ -52,6 +52,15 @@ class Rule(ABC):
         return len(self.initial)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """What the optimizer calls each tensor of the state; () where it cannot be continued."""
+        return ()
+
+    def kept(self, state: Mapping[str, Any], p: Tensor) -> tuple[Tensor, ...]:
+        """The tensors of the state, of the shape of ``p``, as the optimizer has them after some steps."""
+        return tuple(state[key].detach().expand_as(p) for key in self.keys)
+
+    @property
     def size(self) -> int | None:
         """Which tensor of the state the gradient is divided by the root of, however small; None: of none."""
         return None

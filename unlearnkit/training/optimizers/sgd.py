@@ -38,6 +38,11 @@ class SGD(Rule):
         """The buffer of the momentum."""
         return (0.0,) if self.momentum else ()
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """As `Rule.keys`."""
+        return ("momentum_buffer",) if self.momentum else ()
+
     def scalars(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
         """As `Rule.scalars`. torch starts the buffer with the whole first gradient, whatever the dampening."""
         share = 1.0 if step == 0 else 1.0 - float(group["dampening"])
