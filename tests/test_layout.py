@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     "errors", "canonical", "names", "notebook", "shapes", "records", "files", "signing", "estimation", "bundle",
     "compliance.log",
-    "compliance.policy", "compliance.requests", "compliance.releases", "compliance.view", "compliance.workspace",
+    "compliance.policy", "compliance.requests", "compliance.releases", "compliance.view", "compliance.settings",
+    "compliance.workspace",
     "verifier", "taylor", "training", "sketching", "audit", "report", "office", "examples", "cli",
 ]  # fmt: skip
 # They load a state dict into the model that they are given; torch is named in annotations alone.

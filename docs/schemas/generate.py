@@ -26,7 +26,8 @@ from unlearnkit.compliance.releases.sketches import SKETCH_BODIES
 from unlearnkit.compliance.requests.receipt import Receipt
 from unlearnkit.compliance.requests.register import KEY_CREATED, KEY_DESTROYED, KeyBody, KeyCreated
 from unlearnkit.compliance.requests.steps import BODIES, PURGED, Purged
-from unlearnkit.compliance.workspace import CREATED, Settings, WorkspaceCreated
+from unlearnkit.compliance.settings import Settings
+from unlearnkit.compliance.workspace import CREATED, WorkspaceCreated
 from unlearnkit.records import json_schema
 from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Absence, Cleared, Exclusion
 from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued

@@ -13,8 +13,8 @@ import unlearnkit.policies
 
 from tests.compliance.requests.desks import CCPA, GDPR, KEY, Clock, desk_of, new_log
 from unlearnkit.compliance.policy.policy import packaged_policies, parse_policy
+from unlearnkit.compliance.settings import Sender
 from unlearnkit.compliance.view import LogView
-from unlearnkit.compliance.workspace import Sender
 from unlearnkit.errors import RefusedError, UnknownNameError
 from unlearnkit.office.letters import Kind, write_letter
 from unlearnkit.report.letters import WIDTH, Letters

@@ -13,10 +13,10 @@ import logging
 import shutil
 import tempfile
 import zoneinfo
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Self
 
 from unlearnkit.bundle.pseudonym import KEYS, WORKSPACE, PseudonymKey
 from unlearnkit.compliance.log import clock
@@ -30,7 +30,8 @@ from unlearnkit.compliance.policy.trust import Signer, TrustStore, format_trust
 from unlearnkit.compliance.policy.trusted import read_trusted
 from unlearnkit.compliance.requests.desk import Desk, Gate
 from unlearnkit.compliance.requests.register import KEY_CREATED, KeyCreated
-from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
+from unlearnkit.compliance.settings import TEMPLATE, Sender, Settings, given_settings
+from unlearnkit.errors import RefusedError, UnknownNameError
 from unlearnkit.files import (
     MAX_SETTINGS,
     PRIVATE_MODE,
@@ -43,9 +44,8 @@ from unlearnkit.files import (
     share,
     write_new,
 )
-from unlearnkit.names import Origin, Pattern, Sha256, Word
-from unlearnkit.records import from_toml, read_toml, to_json
-from unlearnkit.shapes import As
+from unlearnkit.names import Sha256, Word
+from unlearnkit.records import read_toml, to_json
 from unlearnkit.signing.command import commanded_key
 from unlearnkit.signing.keys import (
     Algorithm,
@@ -66,82 +66,6 @@ FILE_NAME = WORKSPACE
 _TRUST, _LOG, _KEYS, _SHELF = "trust.toml", "audit", KEYS, "policies"
 
 _MODES = {"owner": PRIVATE_MODE, "group": 0o640, "everybody": PUBLIC_MODE}
-_PATH = Pattern("[A-Za-z0-9_./-]{1,200}", "a name or a path of plain letters")
-_TEMPLATE = """\
-# A workspace of unlearnkit. Commands find it from any directory inside it.
-schema = "{schema}"
-origin = '{origin}'             # name of the audit log, unique among all logs; it is in every checkpoint
-policy = "{policy}"             # a packaged policy, or the path of a file from here: "policies/ours.toml"
-policies = [{policies}]         # further ones, for other jurisdictions: requests of those are handled under them
-actor = "{actor}"               # who works here: a word from the policy's list of actors
-timezone = "{timezone}"         # where requests are received: days begin and end there
-
-# The jurisdiction of requests that come in from there, where they do not say one themselves:
-# [sources]
-# uk-web-form = "uk"
-
-# A command that signs in the place of keys/signer.pem, for keys in hardware: it gets a SHA-256 digest (32 bytes), and
-# writes a P-256 signature (DER). Its public half is keys/signer.pub.pem.
-# sign = ["pkcs11-sign", "--label", "privacy-office"]
-# The same for the log's key, in the place of keys/log.pem: it gets the text of the checkpoint, and writes an Ed25519
-# signature (64 bytes).
-# sign_log = ["pkcs11-sign", "--label", "deletion-log"]
-
-# Who may read the log, bundles, evidence and certificates: "owner" (0600), "group" (0640) or "everybody" (0644). Keys
-# and letters are the owner's always. What was shared stays shared.
-# readers = "group"
-
-# Who writes letters, and to whom people can complain: 'unlearnkit requests letter' needs it.
-# [sender]
-# name = "Example Ltd"
-# address = ["1 Example Street", "Exampletown"]
-# contact = "privacy@example.org"
-# authority = "the supervisory authority of ..., https://..."
-"""
-
-
-def _timezone(name: str) -> zoneinfo.ZoneInfo:
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"must be one of the IANA database, such as Europe/Berlin: got {name!r}") from None
-
-
-Timezone = Annotated[zoneinfo.ZoneInfo, As(Annotated[str, _PATH], _timezone, str)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sender:
-    """Who writes letters. contact: how they are reached. authority: to whom people can complain about them."""
-
-    name: str
-    address: tuple[str, ...] = ()
-    contact: str
-    authority: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The file of a workspace. origin: name of the log. policy: a packaged one, or a path. actor: who works here.
-
-    policies: further ones, each for other jurisdictions. sources: by source of requests, the jurisdiction that they are
-    under where they do not say one.
-    sender: who writes letters. sign: a command that signs, for keys in hardware; empty: keys/signer.pem does.
-    sign_log: one that signs for the log, in the place of keys/log.pem.
-    readers: who may read the log, bundles, evidence and certificates.
-    """
-
-    schema: Literal["unlearnkit/workspace/v1"] = "unlearnkit/workspace/v1"
-    origin: Origin
-    policy: Annotated[str, _PATH]
-    policies: tuple[Annotated[str, _PATH], ...] = ()
-    sources: Mapping[Word, Word] = field(default_factory=dict)
-    actor: str
-    timezone: Timezone
-    sender: Sender | None = None
-    sign: tuple[str, ...] = ()
-    sign_log: tuple[str, ...] = ()
-    readers: Literal["owner", "group", "everybody"] = "owner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,12 +126,12 @@ class WorkspaceFiles:
         if found:
             raise FileExistsError(f"there is a workspace, or a part of one, in {root}: {', '.join(found)}")
         with founded(root, names):
-            settings = _settings(origin, policy, policies, actor or "", timezone)
+            settings = given_settings(origin, policy, policies, actor or "", timezone)
             loaded = _load_policy(root, policy)
             Policies(default=loaded, others=tuple(_load_policy(root, name) for name in policies))
             who = loaded.require_word("actors", actor or next(iter(loaded.words.actors), ""))
             listed = ", ".join(f'"{name}"' for name in policies)
-            written = _TEMPLATE.format_map({**to_json(replace(settings, actor=who)), "policies": listed})
+            written = TEMPLATE.format_map({**to_json(replace(settings, actor=who)), "policies": listed})
             _publish(root, LogKey(origin, PrivateKey.generate(Algorithm.ED25519)), loaded, passphrase)
             write_new(root / FILE_NAME, written.encode())
         return cls.read(root.resolve())
@@ -409,12 +333,3 @@ def _fill(folder: Path, log_key: LogKey, policy: Policy, passphrase: bytes | Non
     log.record(CREATED, to_json(created))
     log.record(KEY_CREATED, to_json(KeyCreated(pseudonyms.fingerprint)))
     publish_checkpoint(log, log_key)
-
-
-def _settings(origin: str, policy: str, policies: Sequence[str], actor: str, timezone: str) -> Settings:
-    """Settings as they were given; ValueError says which makes no sense."""
-    members = {"origin": origin, "policy": policy, "policies": [*policies], "actor": actor, "timezone": timezone}
-    try:
-        return from_toml(Settings, {"schema": "unlearnkit/workspace/v1", **members}, where="settings")
-    except FormatError as err:
-        raise ValueError(str(err)) from None

@@ -11,8 +11,8 @@ from enum import StrEnum
 from unlearnkit.compliance.policy.policy import OWN_LOSS, Ending, Policy
 from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import Acted, Event, Extended, Fulfilled, Received, Refused, Shown
+from unlearnkit.compliance.settings import Sender
 from unlearnkit.compliance.view import LogView
-from unlearnkit.compliance.workspace import Sender
 from unlearnkit.errors import RefusedError
 from unlearnkit.report.letters import Letters, LetterWords
 from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Cleared, parse_cleared

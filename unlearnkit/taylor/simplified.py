@@ -34,7 +34,8 @@ def simplify(graph: fx.Graph) -> None:
 
 def _unchanged(node: fx.Node) -> fx.Node | None:
     """The input that a node only hands on."""
-    if node.target in _VIEWS and (source := _input(node)) is not None and _layout(source) == _layout(node):
+    source, layout = _input(node), _layout(node)
+    if node.target in _VIEWS and source is not None and layout is not None and _layout(source) == layout:
         return source
     return None
 
