@@ -58,6 +58,7 @@ def test_every_answer_of_the_year_has_its_letter_and_every_month_its_page(lived)
     last = read(lived.pages[-1].read_text()).text
     assert "0 open" in last
     assert "model@3" in last
+    assert all(f"{law} (SHA-256" in last for law in LAWS.values())
 
 
 def test_after_the_retention_time_nobody_can_tell_who_asked_and_the_log_still_verifies(lived):
