@@ -1,4 +1,4 @@
-"""The trainings of `benchmarks.year`: eight examples each by those who will ask, and by 200 who will not.
+"""The trainings of `benchmarks.year`: eight examples each by those who will ask, and by those who will not.
 
 Release 2 is trained without the first two waves of requests, release 3 without anybody who asked.
 """
@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
 
-STAY, EACH = 200, 8
+EACH = 8
 
 
 def release_1() -> uk.Recipe:
@@ -31,9 +31,9 @@ def release_3() -> uk.Recipe:
 
 
 def _trained(name: str, *, without: float) -> uk.Recipe:
-    total = int(os.environ.get("YEAR_REQUESTS", "300"))
+    total, stay = int(os.environ.get("YEAR_REQUESTS", "300")), int(os.environ.get("YEAR_STAY", "200"))
     gone = round(total * 0.1) + round(total * 0.45) if without == 0.55 else round(total * without)
-    people = [f"person-{number:04}@example.org" for number in range(total)] + [f"stays-{n}" for n in range(STAY)]
+    people = [f"person-{number:04}@example.org" for number in range(total)] + [f"stays-{n}" for n in range(stay)]
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(EACH * len(people) + 200, 4, generator=generator, dtype=torch.float64)
     y = (x.sum(1) + torch.randn(len(x), generator=generator, dtype=torch.float64) > 0).long()

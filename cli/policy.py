@@ -107,11 +107,11 @@ def holidays(output: Output, *, place: str, years: tuple[int, ...], into: Path |
       unlearnkit policy holidays DE-BE 2027 2028 --into policies/ours.toml
     """
     from unlearnkit.compliance.policy.public_holidays import public_holidays, with_holidays
-    from unlearnkit.files import write_atomic
+    from unlearnkit.files import MAX_SETTINGS, read_bounded, write_atomic
 
     found = public_holidays(place, years)
     if into is not None:
-        write_atomic(into, with_holidays(into.read_bytes(), found, where=str(into)))
+        write_atomic(into, with_holidays(read_bounded(into, MAX_SETTINGS), found, where=str(into)))
         output.say(f"{len(found)} days are in {into}; requests that were received before keep their days")
     days = tuple(_Holiday(day.isoformat(), name) for day, name in found.items())
     output.emit(_Holidays(place=place, path=into, days=days), _render_holidays)

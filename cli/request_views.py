@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, tzinfo
 from pathlib import Path
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from unlearnkit.compliance.requests.request import Request
     from unlearnkit.compliance.requests.steps import Step
     from unlearnkit.compliance.view import LogView
+    from unlearnkit.office.cases import Case
     from unlearnkit.office.workspace import Workspace
-    from unlearnkit.verifier.account import Issued
-    from unlearnkit.verifier.correction import LoggedCorrection
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,8 @@ class RequestView:
     signed is None where no signature was looked at. answered_late: days after its day that it was answered.
     recorded_late: steps that were recorded days after they happened. unconfirmed: recipients who were told and have not
     confirmed. forgotten: the entry that says that nobody can tell any more whose it was.
-    certificates: of the effect and of correction, the newest last: what was decided, and the release.
+    certificates: of every kind, the newest last: what was decided, or the kind, and the releases. certified: those of
+    them that answered it, or the newest while it is open.
     """
 
     id: str
@@ -87,6 +87,7 @@ class RequestView:
     signed: bool | None
     forgotten: int | None
     certificates: tuple[str, ...]
+    certified: tuple[str, ...]
     assignee: str | None
     paused_since: date | None
     answered_late: int | None
@@ -94,7 +95,7 @@ class RequestView:
     unconfirmed: tuple[str, ...]
 
     @classmethod
-    def of(cls, request: Request, look: Look, certificates: Sequence[Issued | LoggedCorrection] = ()) -> Self:
+    def of(cls, request: Request, look: Look, case: Case | None = None) -> Self:
         """What the log says of a request; one that is a duplicate is closed when the other is."""
         from unlearnkit.compliance.requests.punctuality import late_answers, late_records
         from unlearnkit.compliance.requests.steps import Event
@@ -117,7 +118,8 @@ class RequestView:
             steps=tuple(_step(step, look.timezone) for step in request.steps),
             signed=None if view.signed is None else view.covers(request.steps[-1].index),
             forgotten=view.register.forgotten.get(request.subject),
-            certificates=tuple(f"{item.decision} {item.release}" for item in certificates),
+            certificates=() if case is None else tuple(map(str, case.certificates)),
+            certified=() if case is None else tuple(map(str, case.standing)),
             assignee=request.assignee,
             paused_since=paused.on if paused is not None and request.is_paused else None,
             answered_late=next((late.days for late in late_answers([request])), None),
@@ -137,7 +139,7 @@ class RequestView:
             f"with {self.assignee}" if self.assignee else "",
             f"unconfirmed: {', '.join(self.unconfirmed)}" if self.unconfirmed else "",
             *(f"{name} {other}" for name, other in links.items() if other),
-            *(f"certified: {text}" for text in self.certificates[-1:]),
+            f"certified: {', '.join(self.certified)}" if self.certified else "",
             "" if self.forgotten is None else f"(forgotten with entry {self.forgotten})",
             f"({UNSIGNED})" if self.signed is False else "",
         ]

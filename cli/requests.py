@@ -105,7 +105,7 @@ def show(output: Output, *, request: str, log: Path | None) -> None:
     look = Look.at(log)
     found = look.view.register.get(request)
     case = next(case for case in cases(look.view, look.today) if case.request is found)
-    output.emit(OneRequest.of(found, look, case.certificates), render_one)
+    output.emit(OneRequest.of(found, look, case), render_one)
 
 
 @requests.command()

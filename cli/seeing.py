@@ -56,10 +56,10 @@ def list_requests(
 ) -> None:
     """List open requests, the most urgent first, with what is due when and by which rule.
 
-    --where takes state=received, jurisdiction=eu, source=email, release=digits@1, decision=keep, due<2027-01-31,
-    received>2026-12-31 (and the other way round), policy=gdpr, assignee=support, open, closed, overdue, late,
-    recorded-late, uncertified, unconfirmed (recipients who were told); several with commas. Closed requests are
-    listed where a term is about states or lateness, and with --all.
+    --where takes state=received, jurisdiction=eu, source=email, release=digits@1, decision=keep (or what a certificate
+    is of: exclusion, absence), due<2027-01-31, received>2026-12-31 (and the other way round), policy=gdpr,
+    assignee=support, open, closed, overdue, late, recorded-late, uncertified, unconfirmed (recipients who were told);
+    several with commas. Closed requests are listed where a term is about states or lateness, and with --all.
 
     \b
     Example:
@@ -84,7 +84,7 @@ def list_requests(
         text = _table(found) if form == "csv" else _calendar(found, look.origin)
         click.echo(text.encode(), nl=False)
     else:
-        views = tuple(RequestView.of(case.request, look, case.certificates) for case in found)
+        views = tuple(RequestView.of(case.request, look, case) for case in found)
         output.emit(Requests(today=today, requests=views), render_list)
     late = sum(case.is_overdue for case in found)
     output.say(f"{counted(len(found), 'request')}, {late} overdue on {today}")
@@ -97,7 +97,7 @@ def list_requests(
 @LOG
 @pass_output
 def summary(output: Output, *, overdue: bool, log: Path | None) -> None:
-    """Count requests: open, overdue, due soon, answered late, by state and jurisdiction.
+    """Count requests: open, overdue, due soon, answered or recorded late, by state and jurisdiction.
 
     \b
     Example:
@@ -126,6 +126,7 @@ class _Summary(Document):
     overdue: int
     due_soon: int
     answered_late: int
+    recorded_late: int
     by_state: Mapping[str, int]
     by_jurisdiction: Mapping[str, int]
     unsigned: int
@@ -138,6 +139,7 @@ def _render(found: _Summary) -> Iterable[str]:
         ("due within a week", found.due_soon),
         ("closed", found.closed),
         ("answered late", found.answered_late),
+        ("recorded late", found.recorded_late),
         ("duplicates", found.duplicates),
         ("entries not signed", found.unsigned),
         *((f"state {name}", count) for name, count in found.by_state.items()),
@@ -170,8 +172,8 @@ def _cells(case: Case) -> dict[str, object]:
         "source": case.request.source,
         "duplicate_of": request.duplicate_of,
         "follows": request.follows,
-        "decision": " ".join(str(item.decision) for item in case.certificates[-1:]),
-        "releases": " ".join(dict.fromkeys(item.release for item in case.certificates)),
+        "decision": " ".join(dict.fromkeys(item.word for item in case.standing)),
+        "releases": " ".join(dict.fromkeys(name for item in case.certificates for name in item.releases)),
         "policy": case.received.policy,
         "assignee": request.assignee,
         "unconfirmed": " ".join(request.unconfirmed),

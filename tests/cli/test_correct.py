@@ -74,6 +74,7 @@ def test_all_open_requests_are_answered_by_one_corrected_model(office):
     for name in asked():
         told = run("requests", "fulfil", name, "--method", "corrected", "--evidence", made["certificate"])
         assert told.startswith(f"{name}  fulfilled")
+        assert json.loads(run("--json", "requests", "show", name))["certified"] == ["correct small@1"]
     said = run("verify", made["certificate"], "--bundle", "bundle", "--model", "new.safetensors")
     assert said.startswith("VERIFIED: correction certificate")
     assert "ok    model in use: " in said

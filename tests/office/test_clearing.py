@@ -15,6 +15,7 @@ from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Role
 from unlearnkit.compliance.policy.trust import Signer, format_trust
 from unlearnkit.errors import RefusedError, ThresholdError, UnknownNameError, VerificationError
+from unlearnkit.office.cases import cases, pick
 from unlearnkit.office.clearing import CertificateKind
 from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.verifier.absence import sign_absence
@@ -163,6 +164,30 @@ def test_who_is_in_no_model_is_answered_by_a_certificate_of_absence(office):
     with pytest.raises(RefusedError, match="R4 cannot become fulfilled: no certificate of exclusion of it"):
         fulfil(office, "R4", "retrained", issued.path)
     assert fulfil(office, "R4", "no-data-held", issued.path) == "fulfilled"
+
+
+def test_of_several_certificates_the_one_that_answered_a_request_is_shown_for_it(office):
+    effect = office.certify(["R2"])
+    fulfil(office, "R4", "no-data-held", office.certify_absence(["R4"]).path)
+    retrain(office)
+    exclusion = office.certify_absence(["R2"])
+    fulfil(office, "R2", "retrained", exclusion.path)
+    found = {case.request.id: case for case in cases(office.view(), office.today)}
+    assert [item.digest for item in found["R2"].certificates] == [effect.digest, exclusion.digest]
+    assert [item.digest for item in found["R2"].standing] == [exclusion.digest]
+    assert list(map(str, found["R2"].standing)) == ["exclusion digits@2"]
+    assert list(map(str, found["R4"].standing)) == ["absence digits@1"]
+    assert found["R3"].standing == ()
+    assert {case.request.id for case in pick(found.values(), ["decision=exclusion"], everything=True)} == {"R2"}
+    assert {case.request.id for case in pick(found.values(), ["uncertified"])} == {"R3"}
+
+
+def test_a_certificate_after_the_answer_does_not_take_its_place(office):
+    first = office.certify(["R2"])
+    fulfil(office, "R2", "negligible-effect", first.path)
+    (case,) = (case for case in cases(office.view(), office.today) if case.request.id == "R2")
+    later = replace(case, certificates=(*case.certificates, replace(case.certificates[0], digest="0" * 64)))
+    assert [item.digest for item in later.standing] == [first.digest]
 
 
 def test_each_way_to_answer_takes_its_own_certificate_of_its_own_person(office):

@@ -200,6 +200,23 @@ def test_the_answer_after_a_new_training_names_both_models_and_until_when_the_ol
     assert "3 of your training examples were taken out of the data that we train with" in text
 
 
+@pytest.mark.parametrize("method", ENDINGS)
+def test_the_answer_in_part_says_what_is_kept_and_why(log, desk, method):
+    ended(desk, method, ENDINGS[method], records=1, refused="art-17-3-e-legal-claims")
+    text, german = plain(written(log, "completion")), plain(written(log, "completion", "de"))
+    assert "one of your training examples was taken out of the data" in text
+    assert "A part of your data is kept, because the data is needed for legal claims (Article 17(3)(e))." in text
+    assert "What this letter says is about all the rest." in text
+    assert "wurde eines Ihrer Trainingsbeispiele aus den Daten genommen" in german
+    assert "Einen Teil Ihrer Daten behalten wir, weil die Daten für Rechtsansprüche nötig sind" in german
+
+
+def test_the_answer_in_whole_says_of_no_part_that_it_is_kept(log, desk):
+    ended(desk, "retrained", EXCLUSION)
+    assert "is kept" not in plain(written(log, "completion"))
+    assert "behalten" not in plain(written(log, "completion", "de"))
+
+
 def test_the_answer_to_somebody_unknown_asks_for_another_name(log, desk):
     ended(desk, "no-data-held", ABSENCE)
     text = plain(written(log, "completion"))

@@ -11,6 +11,7 @@ from unlearnkit.report.register import (
     LateAnswer,
     LateRecord,
     OutlookRow,
+    PolicyRow,
     RegisterPage,
     ReleaseRow,
     render_register,
@@ -29,13 +30,11 @@ def due(name: str, days: int) -> DueRow:
     )
 
 
+POLICY = PolicyRow(name="gdpr", digest="a" * 64, open=12, closed=80, budget="0.5")
 JOINT = Joint(probe="test_loss", change="+0.0123", tolerance="0.01", used="123%", convergence="doubtful")
 OUTLOOK = OutlookRow(probe="test_loss", more="12", until="2027-03-01", surely="4", surely_until="2026-12-20")
 FULL = {
     "origin": "example.com/log",
-    "policy": "gdpr",
-    "policy_digest": "a" * 64,
-    "budget": "0.5",
     "today": TODAY,
     "software": "unlearnkit 0.1.0",
     "entries": 120,
@@ -50,6 +49,7 @@ FULL = {
         LateAnswer(id="R2", state="refused", received=day(-60), day=day(-30), answered=day(-29), days=1),
     ),
     "recorded_late": (LateRecord(id="R3", state="assessed", on=day(-9), recorded=day(-4), days=5),),
+    "policies": (POLICY,),
     "releases": (
         ReleaseRow(
             id="digits@1", life="In use from 2026-01-01 to 2026-06-01", is_in_force=False, open=0, standing=None,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from tests import needs
 from tests.report import browser
 from tests.report.pages import read
-from tests.report.registers import EMPTY, due, register
+from tests.report.registers import EMPTY, POLICY, due, register
 from unlearnkit.report.register import MOST_ROWS
 
 LONG = "x" * 300
@@ -18,7 +19,11 @@ SIZES = [(1280, 800), (390, 844), (320, 640)]
 PAGES = {
     "full": register(),
     "empty": register(EMPTY),
-    "long": register(origin=LONG, policy=LONG, overdue=tuple(due(f"R{n}", -n - 1) for n in range(MOST_ROWS + 7))),
+    "long": register(
+        origin=LONG,
+        policies=(POLICY, replace(POLICY, name=LONG, budget=None)),
+        overdue=tuple(due(f"R{n}", -n - 1) for n in range(MOST_ROWS + 7)),
+    ),
 }
 in_chromium = pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium on this machine")
 
@@ -51,7 +56,7 @@ def test_a_page_with_nothing_says_so():
 
 
 def test_counts_by_state_and_jurisdiction_add_up():
-    (table,) = (node for node in read(register()).all("table") if "without duplicates" in node.text)
+    (table,) = (node for node in read(register()).all("table") if "Requests, without duplicates" in node.text)
     rows = [[cell.text for cell in row.all("th", "td")] for row in table.all("tr")]
     assert rows == [
         ["State", "eu", "us-ca", "not said", "All"],
@@ -60,12 +65,26 @@ def test_counts_by_state_and_jurisdiction_add_up():
     ]
 
 
+def test_each_policy_stands_with_its_requests_and_an_earlier_text_apart():
+    others = (replace(POLICY, name="uk-gdpr", digest="b" * 64), replace(POLICY, digest="c" * 64, budget=None))
+    page = read(register(policies=(POLICY, *others)))
+    (table,) = (node for node in page.all("table") if "Under which requests are handled" in node.text)
+    rows = [[cell.text for cell in row.all("th", "td")][:4] for row in table.all("tr")]
+    assert rows[1:] == [
+        ["gdpr", "12", "80", "0.5"],
+        ["uk-gdpr", "12", "80", "0.5"],
+        ["gdpr, an earlier text", "12", "80", "as its text says"],
+    ]
+    assert f"under our policies gdpr (SHA-256 {'a' * 64}), uk-gdpr (SHA-256 {'b' * 64})." in page.text
+    assert "how much each policy allows stands beside it" in page.text
+
+
 def test_a_page_has_so_many_rows_and_says_how_many_it_leaves_out():
     assert "7 more are not listed here" in read(PAGES["long"]).text
 
 
 def test_nothing_that_it_is_given_is_markup_and_nothing_is_a_script():
-    page = register(origin="<script>alert(1)</script>", policy="<b>", jurisdictions=("<i>",))
+    page = register(origin="<script>alert(1)</script>", policies=(replace(POLICY, name="<b>"),), jurisdictions=("<i>",))
     assert {node.tag for node in read(page).all()}.isdisjoint({"script", "b", "i", "link", "img"})
     assert "default-src 'none'" in page
 

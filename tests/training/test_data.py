@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from uuid import UUID
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import X, Y
 from unlearnkit.errors import RecipeError
-from unlearnkit.training.data import as_dataset, collate, data_digest, index_units
+from unlearnkit.training.data import as_dataset, collate, data_digest
 
 
 class Pair(NamedTuple):
@@ -114,38 +113,6 @@ def test_variable_lengths_train_at_batch_size_one(tmp_path):
     bundle = sketched(recipe, tmp_path / "bundle", directions=2, degree=1, dtype="float64", device="cpu", seed=0)
     expected = uk.retrain(recipe, device="cpu").state_dict()["weight"]
     assert np.allclose(bundle.model_state()["weight"], expected, atol=1e-14)
-
-
-def test_units_come_in_the_order_of_their_first_example():
-    names, index = index_units(["b", None, "a", "b", np.int64(3), "ü", 3], 7)
-    assert names == ("b", "a", "3", "ü")
-    assert index.tolist() == [0, -1, 1, 0, 2, 3, 2]
-
-
-def test_uuids_and_tensors_of_numbers_name_owners():
-    one, other = UUID(int=1), UUID(int=2)
-    assert index_units([one, other, str(one)], 3)[0] == (str(one), str(other))
-    for numbers in (torch.tensor([7, 3, 7]), np.array([7, 3, 7]), [torch.tensor(7), 3, np.int32(7)]):
-        names, index = index_units(numbers, 3)
-        assert (names, index.tolist()) == (("7", "3"), [0, 1, 0])
-
-
-@pytest.mark.parametrize(
-    ("owners", "message"),
-    [
-        (["a", "b"], "got 2 owners for 3 examples"),
-        (["1", 1, "b"], "'1' occurs as text and as a number"),
-        ([None, None, None], "no example is owned by anybody"),
-        (["a", 1.5, "b"], "example 1 is owned by a float"),
-        (["a", "b", True], "example 2 is owned by a bool"),
-        (["ann@x", "Ann@X", "b"], "different spellings of one name: 'ann@x' and 'Ann@X'$"),
-        (["a", "\u200b", "c"], "example 1 is owned by a name that cannot be seen"),
-        (["a", ("b",), "c"], "example 1 is owned by a tuple"),
-    ],
-)
-def test_owners_that_are_no_names_are_refused(owners, message):
-    with pytest.raises(RecipeError, match=message):
-        index_units(owners, 3)
 
 
 BASE = {"x": X[:3], "y": Y[:3]}

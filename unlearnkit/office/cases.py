@@ -18,26 +18,22 @@ from datetime import date
 from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.requests.punctuality import late_records
 from unlearnkit.compliance.requests.request import Request
-from unlearnkit.compliance.requests.steps import CLOSING, Event, Received
+from unlearnkit.compliance.requests.steps import CLOSING, Event, Fulfilled, Received
 from unlearnkit.compliance.view import LogView
-from unlearnkit.office.recorded import cleared_in, corrections_in
+from unlearnkit.office.recorded import LoggedCertificate, certificates_in
 from unlearnkit.records import read_day
-from unlearnkit.verifier.account import Issued
-from unlearnkit.verifier.correction import LoggedCorrection
-from unlearnkit.verifier.recording import issued_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A request on a day. is_closed: it, or what it is a duplicate of.
 
-    certificates: of the effect and of correction, the newest last. is_cleared: there is one of exclusion or absence.
+    certificates: of it, of every kind, the newest last.
     """
 
     request: Request
     is_closed: bool
-    certificates: tuple[Issued | LoggedCorrection, ...]
-    is_cleared: bool
+    certificates: tuple[LoggedCertificate, ...]
     today: date
 
     @property
@@ -69,6 +65,14 @@ class Case:
         return last.on if last.event in CLOSING - {Event.WITHDRAWN} and not self.request.duplicate_of else None
 
     @property
+    def standing(self) -> tuple[LoggedCertificate, ...]:
+        """The certificates that answered it; while none has, the newest alone; none if a document did instead."""
+        last = self.request.current.body
+        if isinstance(last, Fulfilled):
+            return tuple(item for item in self.certificates if item.digest in last.evidence)
+        return self.certificates[-1:]
+
+    @property
     def recorded_late(self) -> int:
         """How many of its steps were recorded days after they happened, in UTC."""
         return len(list(late_records([self.request])))
@@ -81,19 +85,16 @@ class Case:
 
 def cases(view: LogView, today: date) -> tuple[Case, ...]:
     """All requests of a log, in the order in which they came."""
-    by_request: defaultdict[str, list[Issued | LoggedCorrection]] = defaultdict(list)
-    found: list[Issued | LoggedCorrection] = [*issued_in(view), *corrections_in(view)]
-    for issued in sorted(found, key=lambda item: item.index):
-        for name in issued.requests:
-            by_request[name].append(issued)
-    cleared = {name for item in cleared_in(view) for name in item.requests}
+    by_request: defaultdict[str, list[LoggedCertificate]] = defaultdict(list)
+    for item in certificates_in(view):
+        for name in item.requests:
+            by_request[name].append(item)
     register = view.register
     return tuple(
         Case(
             request=request,
             is_closed=register.original(request).is_closed,
             certificates=tuple(by_request[request.id]),
-            is_cleared=request.id in cleared,
             today=today,
         )
         for request in register.requests.values()
@@ -105,7 +106,7 @@ _FLAGS: Mapping[str, Callable[[Case], bool]] = {
     "closed": lambda case: case.is_closed,
     "overdue": lambda case: case.is_overdue,
     "late": lambda case: case.is_overdue or case.was_answered_late,
-    "uncertified": lambda case: not (case.certificates or case.is_cleared),
+    "uncertified": lambda case: not case.certificates,
     "recorded-late": lambda case: case.recorded_late > 0,
     "unconfirmed": lambda case: bool(case.request.unconfirmed),
 }
@@ -115,8 +116,8 @@ _WORDS: Mapping[str, Callable[[Case], Iterable[str | None]]] = {
     "source": lambda case: (case.request.source,),
     "policy": lambda case: (case.received.policy, case.request.policy_digest[:12], case.request.policy_digest),
     "assignee": lambda case: (case.request.assignee,),
-    "release": lambda case: (item.release for item in case.certificates),
-    "decision": lambda case: (str(item.decision) for item in case.certificates[-1:]),
+    "release": lambda case: (name for item in case.certificates for name in item.releases),
+    "decision": lambda case: (item.word for item in case.standing),
 }
 _DAYS: Mapping[str, Callable[[Case], date | None]] = {
     "due": lambda case: case.due.day if case.due else None,
@@ -192,7 +193,10 @@ SORTS: Mapping[str, Callable[[Case], tuple[object, ...]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """How many requests there are. open, closed: without duplicates. due_soon: within a week, and not overdue."""
+    """How many requests there are. open, closed: without duplicates. due_soon: within a week, and not overdue.
+
+    recorded_late: of which a step was recorded days after it happened.
+    """
 
     today: date
     open: int
@@ -201,6 +205,7 @@ class Summary:
     overdue: int
     due_soon: int
     answered_late: int
+    recorded_late: int
     by_state: Mapping[str, int]
     by_jurisdiction: Mapping[str, int]
 
@@ -220,6 +225,7 @@ def summarise(found: Sequence[Case], today: date) -> Summary:
         overdue=sum(case.is_overdue for case in own),
         due_soon=sum(is_due_soon(case) for case in own),
         answered_late=sum(case.was_answered_late for case in own),
+        recorded_late=sum(case.recorded_late > 0 for case in own),
         by_state=_counts(case.request.state for case in own),
         by_jurisdiction=_counts(case.received.jurisdiction or "not said" for case in own),
     )

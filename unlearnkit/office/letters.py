@@ -132,6 +132,7 @@ def _completion(case: _Case) -> _Facts:
         "decided": words.day(body.on),
         "retain_until": words.day(body.retain_until),
         "records": body.records,
+        "kept": words.say("reasons", body.refused) if body.refused else "",
         "notified": words.listed([words.say("recipients", name) for name in body.notified or ()]),
         "attested": body.shown is Shown.ATTESTATION,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -22,6 +22,7 @@ from unlearnkit.report.register import (
     LateAnswer,
     LateRecord,
     OutlookRow,
+    PolicyRow,
     RegisterPage,
     ReleaseRow,
     render_register,
@@ -31,7 +32,7 @@ from unlearnkit.verifier.account import CERTIFICATE_ISSUED, DeltaAccount, issued
 
 def register_page(office: Workspace) -> str:
     """The register of a workspace, as HTML. Releases whose bundles are at hand are predicted without those answered."""
-    view, today, policy = office.view(), office.today, office.policy()
+    view, today = office.view(), office.today
     found = cases(view, today)
     own = [case for case in found if not case.request.duplicate_of]
     late = tuple(_late_records(own, office))
@@ -45,9 +46,6 @@ def register_page(office: Workspace) -> str:
     }
     page = RegisterPage(
         origin=office.origin,
-        policy=policy.name,
-        policy_digest=policy.digest,
-        budget="nothing" if policy.certificate.delta_budget is None else str(policy.certificate.delta_budget),
         today=today,
         software=f"unlearnkit {version('unlearnkit')}",
         entries=len(view),
@@ -60,6 +58,7 @@ def register_page(office: Workspace) -> str:
         due_soon=_due_rows(case for case in own if is_due_soon(case)),
         answered_late=_late_answers(own),
         recorded_late=tuple(sorted(late, key=lambda row: -row.days)),
+        policies=tuple(_policies(own, office)),
         releases=tuple(_release(office, release, found) for release in view.registry.releases.values()),
         accounts=tuple(_accounts(view)),
     )
@@ -71,6 +70,25 @@ def _table(own: Iterable[Case]) -> dict[str, dict[str, int]]:
     for case in own:
         table[case.request.state][case.received.jurisdiction or "not said"] += 1
     return {state: dict(by) for state, by in sorted(table.items())}
+
+
+def _policies(own: Sequence[Case], office: Workspace) -> Iterator[PolicyRow]:
+    """Those of now, and then the texts of before that requests were received under."""
+    present = {policy.digest: policy for policy in office.policies().present}
+    names = {digest: policy.name for digest, policy in present.items()}
+    for case in own:
+        names.setdefault(case.request.policy_digest, case.received.policy)
+    for digest, name in names.items():
+        theirs = [case.is_closed for case in own if case.request.policy_digest == digest]
+        policy = present.get(digest)
+        budget = policy and policy.certificate.delta_budget
+        yield PolicyRow(
+            name=name,
+            digest=digest,
+            open=theirs.count(False),
+            closed=theirs.count(True),
+            budget=None if policy is None else "nothing" if budget is None else str(budget),
+        )
 
 
 def _due_rows(found: Iterable[Case]) -> tuple[DueRow, ...]:

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from unlearnkit.compliance.requests.request import Request
+from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.office.intake import Asked, RequestIntake, id_of
 from unlearnkit.verifier.certificate_file import document_digest
 
@@ -177,4 +178,4 @@ class RequestSteps(RequestIntake):
 
 def _digests(files: Sequence[Path | str]) -> list[str]:
     """Of a certificate, that of its envelope, by which the log knows it."""
-    return [document_digest(Path(file).read_bytes(), where=str(file)) for file in files]
+    return [document_digest(read_bounded(Path(file), MAX_DOCUMENT), where=str(file)) for file in files]

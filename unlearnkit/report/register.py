@@ -104,13 +104,27 @@ class AccountRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRow:
+    """A policy and how many requests were received under it. budget: what certificates may spend, as a text.
+
+    budget is None of a text of before, under which nothing is received any more.
+    """
+
+    name: str
+    digest: str
+    open: int
+    closed: int
+    budget: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterPage:
-    """What stands on the page. table: states by jurisdiction. unsigned: entries that no checkpoint covers."""
+    """What stands on the page. table: states by jurisdiction. unsigned: entries that no checkpoint covers.
+
+    policies: those of now first, the default one before all.
+    """
 
     origin: str
-    policy: str
-    policy_digest: str
-    budget: str
     today: date
     software: str
     entries: int
@@ -123,6 +137,7 @@ class RegisterPage:
     due_soon: tuple[DueRow, ...]
     answered_late: tuple[LateAnswer, ...]
     recorded_late: tuple[LateRecord, ...]
+    policies: tuple[PolicyRow, ...]
     releases: tuple[ReleaseRow, ...]
     accounts: tuple[AccountRow, ...]
 

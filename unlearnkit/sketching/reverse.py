@@ -23,6 +23,7 @@ from unlearnkit.sketching.trajectory import Moment, Steps, StepsAlong, Trajector
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.beside import train_beside_plain
+from unlearnkit.training.joint import to_units
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.plain import PlainSteps
 from unlearnkit.training.randomness import restored
@@ -92,11 +93,15 @@ class ReverseSweeps:
             self.run.seed(self.run.recipe.steps)
             pulled = pull_probe(trained(final), self.run.fixed, basis)
             cotangents = self._start(final, pulled, len(basis))
-            total = self._zeros((len(basis), len(self.run.recipe.unit_names) + 1), final)
+            ownership = self.run.recipe.ownership
+            total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
                 self._step(moment, trajectory.steps, cotangents, total)
                 progress()
-        return part(total, slice(0, -1))
+        steps = trajectory.steps
+        return to_units(
+            ownership, part(total, slice(0, -1)), steps.directions if isinstance(steps, StepsAlong) else None
+        )
 
     def forward(
         self, directions: Tensor | None, memory_budget: int, progress: Callable[[], None] = lambda: None
@@ -237,7 +242,7 @@ def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[T
 
 
 def _scatter(total: Leaf, contribution: Leaf, units: Tensor) -> None:
-    """Add ``[elements, batch]`` to the columns of the examples' units; nobody's go to the extra last column."""
+    """Add ``[elements, batch]`` to the columns of the examples' owners; nobody's go to the extra last column."""
     columns = torch.where(units < 0, constant_of(total).shape[-1] - 1, units)
     if not isinstance(total, Jet):
         total.index_add_(-1, columns, constant_of(contribution))

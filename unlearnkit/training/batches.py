@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,23 @@ Array = np.ndarray[Any, np.dtype[np.int64]]
 Step: TypeAlias = tuple[Array, ...]
 """The batches of one step, each the positions of its examples; several where gradients are accumulated."""
 Steps: TypeAlias = tuple[Step, ...]
+
+
+def planned(settings: Mapping[str, Any], examples: int) -> Steps:
+    """The steps that a recipe's settings ask for: its batches, or epochs cut into batches."""
+    accumulate = settings["accumulate"]
+    if settings["batches"] is not None:
+        return tuple(grouped(as_given(settings["batches"], examples), accumulate))
+    epochs, size = settings["epochs"] or 0, settings["batch_size"] or 0  # verified to be there, without batches
+    order = make_order(
+        settings["order"],
+        settings["order_seed"],
+        examples=examples,
+        epochs=epochs,
+        batch_size=size,
+        drop_last=settings["drop_last"],
+    )
+    return tuple(step for epoch in order for step in grouped(cut(epoch, size), accumulate))
 
 
 def make_order(

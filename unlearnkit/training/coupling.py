@@ -82,12 +82,13 @@ def require_uncoupled(run: Run) -> tuple[Problem, ...]:
 def _trials(run: Run, step: int) -> Iterator[_Trial]:
     """Swaps of half the people in a batch. A unit's examples may act on each other: they are deleted together."""
     indices = run.recipe.parts[step][0]
-    owners = run.recipe.unit_of_example[indices]
-    people = np.unique(owners[owners >= 0])
+    places, owners = run.recipe.ownership.pairs_of(indices)
+    people = np.unique(owners)
     generator = np.random.Generator(np.random.Philox(step))
     for _ in range(_HALVES):
         half = generator.permutation(people)[: (len(people) + 1) // 2]
-        watched = ~np.isin(owners, half)
+        watched = np.ones(len(indices), dtype=bool)
+        watched[places[np.isin(owners, half)]] = False  # any owner's deletion is the example's
         swapped = _swapped(run, indices, np.flatnonzero(~watched), generator)
         if watched.any() and not np.array_equal(swapped, indices):
             yield _Trial(step, indices, swapped, torch.from_numpy(watched).to(run.device))

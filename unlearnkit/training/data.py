@@ -1,11 +1,10 @@
-"""The examples of a recipe: in which order they come, whose they are, and the batches they make."""
+"""The examples of a recipe, and the batches they make."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
-from uuid import UUID
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from torch.utils import _pytree as pytree
 from torch.utils.data import DataLoader, default_collate
 
 from unlearnkit.errors import RecipeError
-from unlearnkit.names import collisions, normal_name
 from unlearnkit.training.faults import raised_by
 
 # Examples that are read twice to see whether a dataset augments; a coin for each shows itself with near certainty.
@@ -22,8 +20,6 @@ _READ_TWICE = 16
 
 
 Indices: TypeAlias = Sequence[int] | np.ndarray[Any, np.dtype[np.int64]]
-Owners: TypeAlias = Sequence[str | int | UUID | None] | np.ndarray[Any, Any] | Tensor
-"""Who owns each example: one owner, or None."""
 Collate: TypeAlias = Callable[[list[Any]], Any]
 
 
@@ -108,56 +104,6 @@ def _stacked(examples: list[Any]) -> Any:  # noqa: ANN401  the layout of the use
     except (TypeError, RuntimeError) as error:
         hint = "pad the examples to one shape, here or in collate_fn, or use batch_size=1"
         raise RecipeError(f"data: the examples of a batch cannot be stacked: {error}", hint=hint) from error
-
-
-def index_units(owners: Owners, examples: int) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
-    """Unit names in the order of their first example, and for each example its unit's position, -1 for nobody's."""
-    hint = "give one owner, or None, for each example, in the order of the data"
-    if isinstance(owners, (str, bytes)) or not hasattr(owners, "__len__"):
-        raise RecipeError(f"units: got {type(owners).__name__}, expected a list of owners", hint=hint)
-    if not examples:
-        raise RecipeError("data: there are no examples", hint="pass the data that the model is trained on")
-    if len(owners) != examples:
-        raise RecipeError(f"units: got {len(owners)} owners for {examples} examples", hint=hint)
-    owners = owners.tolist() if isinstance(owners, (np.ndarray, Tensor)) else owners
-    positions: dict[str, int] = {}
-    kinds: dict[str, type] = {}
-    index = np.full(examples, -1, dtype=np.int64)
-    for i, owner in enumerate(owners):
-        if owner is None:
-            continue
-        name, kind = _owner_name(i, owner)
-        if kinds.setdefault(name, kind) is not kind:
-            raise RecipeError(f"units: {name!r} occurs as text and as a number", hint="use one of them for each owner")
-        index[i] = positions.setdefault(name, len(positions))
-    _refuse_spellings(owners)
-    if not positions:
-        message = "units: no example is owned by anybody, so nothing can ever be deleted"
-        raise RecipeError(message, hint="None is for examples that nobody can ask to delete")
-    return tuple(positions), index
-
-
-def _owner_name(example: int, owner: object) -> tuple[str, type]:
-    """The form of an owner's name that counts, and whether it was text or a number."""
-    if isinstance(owner, np.generic) or (isinstance(owner, Tensor) and owner.dim() == 0):
-        owner = owner.item()  # numpy's and torch's numbers are numbers
-    if isinstance(owner, UUID):
-        owner = str(owner)  # as people write it
-    if isinstance(owner, bool) or not isinstance(owner, (str, int)):
-        message = f"units: example {example} is owned by a {type(owner).__name__}, expected str, int, UUID or None"
-        raise RecipeError(message, hint="name the one owner of each example by text or whole numbers, or by a UUID")
-    name = normal_name(owner)
-    if not name:
-        hint = "None is for examples that are nobody's"
-        raise RecipeError(f"units: example {example} is owned by a name that cannot be seen: {owner!r}", hint=hint)
-    return name, type(owner)
-
-
-def _refuse_spellings(owners: Sequence[object]) -> None:
-    if same := collisions(dict.fromkeys(owner for owner in owners if isinstance(owner, str))):
-        listed = "; ".join(" and ".join(map(repr, spellings)) for spellings in same)
-        message = f"units: got different spellings of one name: {listed}"
-        raise RecipeError(message, hint="give each owner one spelling: their requests find all their examples then")
 
 
 def data_digest(dataset: MapDataset) -> str:

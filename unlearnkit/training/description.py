@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from torch import nn
 
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.training.batches import Steps
-from unlearnkit.training.fingerprint import model_digest, weights_digest
+from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
 from unlearnkit.training.optimizers import Group
+from unlearnkit.training.owners import Ownership
 
 Array = np.ndarray[Any, Any]
 
@@ -35,6 +37,30 @@ def describe_group(group: Group) -> dict[str, Any]:
         "first_step": list(group.schedule[0]),
         **({"start": start} if start else {}),
     }
+
+
+def describe_owners(ownership: Ownership) -> dict[str, Any]:
+    """How many units, whose examples are whose by position, and what several owners have in common."""
+    described = {"count": len(ownership.names), "sha256": array_digest(ownership.of_example)}
+    if not ownership.joint:
+        return described
+    members, shares = array_digest(ownership.members), array_digest(ownership.shares)
+    return described | {"joint": len(ownership.joint), "members": members, "shares": shares}
+
+
+def describe_unusual(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that most runs do without, where this one has them."""
+    recorded, collate_fn, reduction = settings["recorded"], settings["collate_fn"], settings["reduction"]
+    asked = {
+        "recorded": recorded and recorded.digest,
+        "accumulate": recorded and recorded.accumulate,
+        "collate_fn": collate_fn and function_digest(collate_fn),
+        "reduction": reduction if reduction != "mean" else None,
+        "average": settings["average"] and True,
+        "clip_grad_norm": settings["clip_grad_norm"],
+        "clip_grad_value": settings["clip_grad_value"],
+    }
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def order_digest(steps: Steps) -> str:

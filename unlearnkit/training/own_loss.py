@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 from unlearnkit.errors import RecipeError
 from unlearnkit.training.data import Collate, MapDataset, collate
 from unlearnkit.training.losses import mean_losses
+from unlearnkit.training.owners import Ownership
 
 Array = np.ndarray[Any, Any]
 
@@ -45,13 +46,8 @@ class Examples(Protocol):
         ...
 
     @property
-    def unit_names(self) -> tuple[str, ...]:
-        """The units."""
-        ...
-
-    @property
-    def unit_of_example(self) -> Array:
-        """For each example, the position of its unit; -1 for nobody's."""
+    def ownership(self) -> Ownership:
+        """Whose each example is."""
         ...
 
 
@@ -59,7 +55,8 @@ class Examples(Protocol):
 class OwnBatch:
     """Examples of some units, always equally many: the last batch is filled up with copies that count nothing.
 
-    rows: of the dataset. places: of their units among those that were asked for. shares: of the mean of that unit.
+    rows: of the dataset, once for each owner. places: of their units among those that were asked for. shares: of the
+    mean of that unit.
     """
 
     rows: list[int]
@@ -69,24 +66,26 @@ class OwnBatch:
 
 def own_batches(examples: Examples, units: Array | None = None) -> Iterator[OwnBatch]:
     """All examples of these units (None: of all), batch by batch."""
-    owner = examples.unit_of_example
-    count = len(examples.unit_names)
+    owned, owner = examples.ownership.pairs
+    count = len(examples.ownership.names)
     chosen = np.arange(count) if units is None else np.asarray(units)
-    place = np.full(count + 1, -1)  # nobody's examples are at -1, the extra place
+    place = np.full(count, -1)
     place[chosen] = np.arange(len(chosen))
-    rows = np.flatnonzero(place[owner] >= 0)
-    rows = rows[np.argsort(place[owner[rows]], kind="stable")]
-    sizes = np.bincount(owner[owner >= 0], minlength=count)
-    for first in range(0, len(rows), examples.largest_batch):
-        batch = rows[first : first + examples.largest_batch]
+    pairs = np.flatnonzero(place[owner] >= 0)
+    pairs = pairs[np.argsort(place[owner[pairs]], kind="stable")]
+    sizes = np.bincount(owner, minlength=count)
+    for first in range(0, len(pairs), examples.largest_batch):
+        batch = pairs[first : first + examples.largest_batch]
         filled = np.concatenate([batch, np.repeat(batch[-1:], examples.largest_batch - len(batch))])
         shares = 1 / sizes[owner[filled]]
         shares[len(batch) :] = 0
-        yield OwnBatch(filled.tolist(), place[owner[filled]], shares)
+        yield OwnBatch(owned[filled].tolist(), place[owner[filled]], shares)
 
 
 class OwnLoss:
     """A probe with one element a unit: the mean loss on that unit's own training examples, in eval mode.
+
+    An example of several owners is every one's own, whatever their shares.
 
     ``Recipe(probes={"own_loss": uk.OwnLoss()}, ...)``: the recipe gives it loss, data and units, which its digest
     covers. Of series along units alone a bundle keeps each unit's own element only.
@@ -124,7 +123,7 @@ class OwnLoss:
                 return leaf
             return leaf.to(device=like.device, dtype=like.dtype if leaf.is_floating_point() else None)
 
-        total = torch.zeros(len(examples.unit_names), dtype=like.dtype, device=like.device)
+        total = torch.zeros(len(examples.ownership.names), dtype=like.dtype, device=like.device)
         for batch in own_batches(examples):
             rows = collate(examples.dataset, batch.rows, examples.collate_fn)
             losses = mean_losses(examples.loss(model, pytree.tree_map(cast, rows)))

@@ -12,13 +12,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from unlearnkit.canonical import canonicalize, sha256_hex
-from unlearnkit.errors import RecipeError, UnknownNameError
-from unlearnkit.names import normal_name
+from unlearnkit.errors import RecipeError
 from unlearnkit.training.adapters import lightning, transformers
 from unlearnkit.training.averages import Average
-from unlearnkit.training.batches import Steps, as_given, cut, grouped, make_order, verified_parts
-from unlearnkit.training.data import Collate, MapDataset, Owners, as_dataset, data_digest, index_units
-from unlearnkit.training.description import array_digest, describe_group, describe_model, order_digest
+from unlearnkit.training.batches import Steps, planned, verified_parts
+from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest
+from unlearnkit.training.description import (
+    describe_group,
+    describe_model,
+    describe_owners,
+    describe_unusual,
+    order_digest,
+)
 from unlearnkit.training.fingerprint import function_digest
 from unlearnkit.training.hooks import refuse_hooks
 from unlearnkit.training.models import uncompiled, verify_function, verify_model
@@ -32,6 +37,7 @@ from unlearnkit.training.optimizers import (
     verify_whole_norm,
 )
 from unlearnkit.training.own_loss import OwnLoss
+from unlearnkit.training.owners import Owners, Ownership
 from unlearnkit.training.recorder import Recorder
 from unlearnkit.training.recording import Recording
 from unlearnkit.training.schedule import Interval, Schedule, play, verified_settings
@@ -52,7 +58,9 @@ COUNTERFACTUAL = (
 class Recipe:
     """An ordinary PyTorch training run, described so that it can be sketched and repeated.
 
-    Training minimises, batch by batch, ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (docs/theory.md section 1).
+    Training minimises, batch by batch, ``sum_i (1 - w_unit(i)) * loss_i / batch_size`` (docs/theory.md section 1). An
+    example of several owners has the weight ``prod_k (1 - w_k)``, so that deleting any of them deletes it; with shares
+    ``1 - sum_k share_k w_k``.
 
     Attributes:
         name: for people.
@@ -62,7 +70,8 @@ class Recipe:
         optimizer: a fresh ``torch.optim.SGD``, ``AdamW`` or other, or ``unlearnkit.Adam``: read for its settings.
             Several, each with parameters of its own, step together.
         data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
-        units: who owns each example: text, numbers, UUIDs, a tensor or an array of numbers (None: nobody).
+        units: who owns each example: text, numbers, UUIDs, a tensor or an array of numbers (None: nobody). Several
+            owners are a tuple, ``("ann", "bob")``, or have shares of at most 1 in all, ``{"ann": 0.5, "bob": 0.5}``.
         epochs: how often the data is gone through.
         batch_size: examples a batch; the last one of an epoch may be smaller.
         collate_fn: makes a batch of a list of examples, as a ``DataLoader``'s does: pads, encodes text.
@@ -166,7 +175,7 @@ class Recipe:
         cls,
         trainer: Any,  # noqa: ANN401  transformers is no dependency
         *,
-        units: Sequence[str | int | None],
+        units: Owners,
         loss: Loss | None = None,
         **settings: Any,  # noqa: ANN401  any other setting
     ) -> Recipe:
@@ -197,7 +206,7 @@ class Recipe:
         trainer: Any,  # noqa: ANN401  lightning is no dependency
         *,
         loss: Loss,
-        units: Sequence[str | int | None],
+        units: Owners,
         **settings: Any,  # noqa: ANN401  any other setting
     ) -> Recipe:
         """The run of a ``lightning.Trainer`` that has trained with ``callbacks=[recorder.lightning_callback()]``.
@@ -263,18 +272,7 @@ class Recipe:
         if self.recording is not None:
             self.recording.refuse_skipped_steps()
             return verified_parts(self.recording.parts, len(self.dataset))
-        if self.batches is not None:
-            return tuple(grouped(as_given(self.batches, len(self.dataset)), self.accumulate))
-        epochs, size = self.epochs or 0, self.batch_size or 0  # verified to be there, without batches
-        order = make_order(
-            self.order,
-            self.order_seed,
-            examples=len(self.dataset),
-            epochs=epochs,
-            batch_size=size,
-            drop_last=self.drop_last,
-        )
-        return tuple(step for epoch in order for step in grouped(cut(epoch, size), self.accumulate))
+        return planned(vars(self), len(self.dataset))
 
     @property
     def steps(self) -> int:
@@ -287,18 +285,22 @@ class Recipe:
         return max(len(batch) for step in self.parts for batch in step)
 
     @cached_property
-    def _units(self) -> tuple[tuple[str, ...], Array]:
-        return index_units(self.units, len(self.dataset))
+    def ownership(self) -> Ownership:
+        """Whose each example is."""
+        return Ownership.read(self.units, len(self.dataset))
 
     @property
     def unit_names(self) -> tuple[str, ...]:
         """The deletable units, in the order of their first example."""
-        return self._units[0]
+        return self.ownership.names
 
     @property
     def unit_of_example(self) -> Array:
-        """For each example, the position of its unit in ``unit_names``; -1 for nobody's."""
-        return self._units[1]
+        """For each example, the position of its unit in ``unit_names``; -1 for nobody's.
+
+        For those of several owners ``len(unit_names)`` and more, one number for each such group of owners.
+        """
+        return self.ownership.of_example
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
@@ -341,17 +343,7 @@ class Recipe:
             UnknownNameError: names all units that are not there.
 
         """
-        if isinstance(delete, (str, bytes)):
-            raise TypeError(f"delete={delete!r}: expected a list of units, got one text")
-        position = {name: i for i, name in enumerate(self.unit_names)}
-        unknown = [unit for unit in delete if normal_name(unit) not in position]
-        if unknown:
-            raise UnknownNameError(f"the recipe has no unit {', '.join(map(repr, unknown))}")
-        if not 0 <= weight <= 1:
-            raise ValueError(f"weight={weight}, expected a number from 0 (keep) to 1 (delete)")
-        result = np.zeros(len(position))
-        result[[position[normal_name(unit)] for unit in delete]] = weight
-        return result
+        return self.ownership.weights_of(delete, weight)
 
     def describe(self) -> dict[str, Any]:
         """What the digest covers, as a JSON object: settings in clear, data and code as digests, no unit names."""
@@ -361,7 +353,7 @@ class Recipe:
             "loss": function_digest(self.loss),
             "optimizer": [describe_group(group) for group in self.groups],
             "data": {"examples": len(self.dataset), "sha256": data_digest(self.dataset)},
-            "units": {"count": len(self.unit_names), "sha256": array_digest(self.unit_of_example)},
+            "units": describe_owners(self.ownership),
             "order": {
                 "epochs": self.epochs,
                 "batch_size": self.batch_size,
@@ -372,21 +364,8 @@ class Recipe:
             "allow_piecewise": self.allow_piecewise,
             "coupled": self.coupled,
             "seed": self.seed,
-            **self._describe_unusual(),
+            **describe_unusual(vars(self)),
         }
-
-    def _describe_unusual(self) -> dict[str, Any]:
-        """Settings that most runs do without, where this one has them."""
-        asked = {
-            "recorded": self.recording and self.recording.digest,
-            "accumulate": self.recording and self.recording.accumulate,
-            "collate_fn": self.collate_fn and function_digest(self.collate_fn),
-            "reduction": self.reduction if self.reduction != "mean" else None,
-            "average": self.average and True,
-            "clip_grad_norm": self.clip_grad_norm,
-            "clip_grad_value": self.clip_grad_value,
-        }
-        return {name: value for name, value in asked.items() if value is not None}
 
     @cached_property
     def description(self) -> dict[str, Any]:

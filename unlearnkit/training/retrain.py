@@ -66,8 +66,9 @@ class PlainLoop:
         self.run = replace(run, source=source)  # with a model of its own
         self.model = self.run.model
         # Position -1, "nobody", is the extra zero at the end.
-        self._downweights = torch.zeros(len(downweights) + 1, dtype=run.dtype, device=run.device)
-        self._downweights[:-1] = torch.from_numpy(downweights)
+        everybody = run.recipe.ownership.downweights(downweights)
+        self._downweights = torch.zeros(len(everybody) + 1, dtype=run.dtype, device=run.device)
+        self._downweights[:-1] = torch.from_numpy(everybody)
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)

@@ -62,8 +62,8 @@ class _Call(nn.Module):
 class Batch:
     """One batch of a step.
 
-    number: which of the step's. examples: in the user's layout. units: for each example its unit's position, -1 for
-    nobody's, ``[B]``. denominator: of the sum of its losses, 0-dimensional.
+    number: which of the step's. examples: in the user's layout. units: for each example its unit's position, further
+    ones for groups of owners, -1 for nobody's, ``[B]``. denominator: of the sum of its losses, 0-dimensional.
     """
 
     number: int

@@ -14,6 +14,7 @@ from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet, add
 from unlearnkit.training.clipping import clipping_of
+from unlearnkit.training.joint import joint_downweights
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
@@ -82,12 +83,18 @@ class Trainer:
         return Jet(constant, directions.new_zeros(self.degree, len(directions), constant.numel()))
 
     def downweights(self, units: Tensor, directions: Tensor | None) -> Leaf:
-        """``w = z * psi`` at the examples of a batch: constant 0, degree one the direction of each example's unit."""
+        """``w = z * psi`` at the examples of a batch: constant 0, degree one the direction of each example's unit.
+
+        Of several owners' examples ``1 - prod_k (1 - z psi_k)``.
+        """
         constant = torch.zeros(len(units), dtype=self.run.dtype, device=self.run.device)
         if directions is None:
             return constant
         tail = directions.new_zeros(self.degree, len(directions), len(units))
-        tail[0] = torch.where(units < 0, 0, directions[:, units.clamp_min(0)])
+        ownership, last = self.run.recipe.ownership, directions.shape[1] - 1
+        tail[0] = torch.where(units < 0, 0, directions[:, units.clamp(0, last)])
+        if ownership.joint and len(places := (units > last).nonzero()[:, 0]):
+            tail[..., places] = joint_downweights(ownership, units[places] - last - 1, directions, self.degree)
         return Jet(constant, tail)
 
     def arguments(self, weights: Mapping[str, Leaf], batch: Batch, directions: Tensor | None) -> tuple[Any, ...]:
