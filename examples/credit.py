@@ -133,7 +133,7 @@ def _network(rows: np.ndarray, paid: np.ndarray, everybody: int, steps: int) -> 
 
 
 def _answers(*, small: bool) -> Iterator[tuple[str, Answers]]:
-    customers, steps = (100, 40) if small else (200, 200)
+    customers, steps = (100, 40) if small else (120, 150)
     owners = loans(customers).owners
     leaving = {owner: [owner] for owner in dict.fromkeys(owners[:: max(1, len(owners) // 4)])}
     leaving["all of them"] = list(leaving)
