@@ -86,7 +86,7 @@ def area(left: Array, strange: Array) -> float:
 def membership() -> None:
     """A row for each model."""
     recipe = digits.recipe()
-    images, labels = digits._digits()  # noqa: SLF001
+    images, labels = digits.digits()
     owner, names = np.asarray(recipe.unit_of_example), recipe.unit_names
     people = np.random.default_rng(3).choice(len(names), PEOPLE, replace=False)
     with tempfile.TemporaryDirectory() as folder:

@@ -97,7 +97,8 @@ def sketch(
     In a workspace the log says before what will be sketched, the random directions follow from that, and the log says
     what came out. With --seed somebody chooses them, and then most policies take no certificate from the bundle.
 
-    An interrupted run is continued by the same command, to the same bundle.
+    On a terminal it first says what time and memory to expect; `unlearnkit plan RECIPE` compares ways to sketch. An
+    interrupted run is continued by the same command, to the same bundle.
 
     \b
     Example:

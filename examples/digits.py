@@ -22,12 +22,13 @@ TEST_IMAGES = 200
 MARGIN_IMAGES = 40
 
 
-def recipe(epochs: int = 10) -> uk.Recipe:
+def recipe(epochs: int = 10, *, seed: int = 0) -> uk.Recipe:
     """Train a small classifier on 1000 images by 200 people.
 
     Probes: the test loss, 40 margins, and for each person the loss on their own images.
+    seed: of the initial weights and of the order.
     """
-    return _recipe("digits", owners(digits()[1][:TRAINING_IMAGES].numpy()), epochs)
+    return _recipe("digits", owners(digits()[1][:TRAINING_IMAGES].numpy()), epochs, seed)
 
 
 def images_as_units() -> uk.Recipe:
@@ -35,11 +36,11 @@ def images_as_units() -> uk.Recipe:
     return _recipe("digits, image by image", [f"image-{i:04d}" for i in range(TRAINING_IMAGES)], epochs=10)
 
 
-def _recipe(name: str, units: list[str], epochs: int) -> uk.Recipe:
+def _recipe(name: str, units: list[str], epochs: int, seed: int = 0) -> uk.Recipe:
     images, labels = digits()
     train, test = slice(TRAINING_IMAGES), slice(TRAINING_IMAGES, TRAINING_IMAGES + TEST_IMAGES)
     some = slice(TRAINING_IMAGES, TRAINING_IMAGES + MARGIN_IMAGES)
-    model = _classifier()
+    model = _classifier(seed)
     return uk.Recipe(
         name=name,
         model=model,
@@ -49,6 +50,7 @@ def _recipe(name: str, units: list[str], epochs: int) -> uk.Recipe:
         units=units,
         epochs=epochs,
         batch_size=50,
+        order_seed=seed,
         probes={
             "test_loss": lambda model: cross_entropy(model(images[test]), labels[test]),
             "margins": lambda model: margins(model(images[some]), labels[some]),
@@ -89,7 +91,7 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.tensor(images[order] / 16, dtype=torch.float32), torch.tensor(labels[order])
 
 
-def _classifier() -> nn.Module:
+def _classifier(seed: int) -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 10))

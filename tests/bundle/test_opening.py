@@ -181,7 +181,7 @@ def test_a_key_beside_the_bundle_that_others_can_read_is_refused(path):
         Bundle.open(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 @given(data=st.data())
 def test_no_altered_byte_goes_unnoticed(tmp_path_factory, path, data):
     """Any file, any place: changed, inserted or removed. A manifest that still makes sense has another digest."""

@@ -81,7 +81,7 @@ def test_it_is_nearly_the_model_that_retraining_gives(digits, size, share, own, 
 def test_a_loss_threshold_tells_who_was_corrected_from_strangers_no_better_than_who_was_never_there(digits):
     """Sixty people are a benchmark. The area under the curve is that of Mann and Whitney."""
     made, bundle = digits
-    images, labels = example._digits()
+    images, labels = example.digits()
     strange, owner = (images[1000:], labels[1000:]), np.asarray(made.unit_of_example)
     areas: dict[str, list[np.ndarray]] = {"corrected": [], "retrained": []}
     for (who,) in drawn_sets(len(made.unit_names))[1]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from unlearnkit.bundle.work import ALONE, DIRECTION, FIRST_ORDER, INFORMED, PRODUCT
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.retrain import PlainLoop
-from unlearnkit.training.run import make_run, own_precision
+from unlearnkit.training.run import Run, make_run, own_precision
 from unlearnkit.training.state import constant_of
 
 _RANK, _DIRECTIONS, _COUNT = 64, 256, 128
@@ -58,13 +59,9 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
 
     """
     run = make_run(recipe, own_precision(recipe), device)
-    initial = run.initial_weights()
-    weights, units = sum(tensor.numel() for tensor in initial.values()), len(recipe.unit_names)
-    with torch.no_grad(), run.random_numbers(recipe.steps):
-        sizes = {
-            name: constant_of(probe_function(run, name, probe)(dict(initial), run.fixed)).numel()
-            for name, probe in recipe.probes.items()
-        }
+    weights = sum(tensor.numel() for tensor in run.initial_weights().values())
+    units = len(recipe.unit_names)
+    sizes = probe_sizes(run)
     elements = sum(sizes.values())
     kept = sum(1 if name == recipe.own_loss else size for name, size in sizes.items())
     options = (
@@ -108,7 +105,7 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
             buys="certified errors from random directions; coherent deletions",
         ),
     )
-    training = _seconds(recipe, device)
+    training = plain_seconds(run)
     return Costs(
         training=training,
         weights=weights,
@@ -118,14 +115,23 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
     )
 
 
-def _seconds(recipe: Recipe, device: str | torch.device | None) -> float:
+def probe_sizes(run: Run) -> dict[str, int]:
+    """How many elements each pinned probe has."""
+    initial = run.initial_weights()
+    with torch.no_grad(), run.random_numbers(run.recipe.steps):
+        return {
+            name: constant_of(probe_function(run, name, probe)(dict(initial), run.fixed)).numel()
+            for name, probe in run.recipe.probes.items()
+        }
+
+
+def plain_seconds(run: Run) -> float:
     """Of a plain training, from the fastest of its first steps: others warm up, or wait."""
-    run = make_run(recipe, own_precision(recipe), device)
-    loop = PlainLoop(run, recipe.weights_of([], 1.0))
+    loop = PlainLoop(run, np.zeros(len(run.recipe.unit_names)))
     taken = []
-    for step in range(min(_TIMED, recipe.steps)):
+    for step in range(min(_TIMED, run.recipe.steps)):
         start = time.perf_counter()
         loop.backward(step)
         loop.update(step)
         taken.append(time.perf_counter() - start)
-    return min(taken) * recipe.steps
+    return min(taken) * run.recipe.steps

@@ -33,6 +33,7 @@ from unlearnkit.bundle.manifest import ExplicitDirections, RandomDirections, Rec
 from unlearnkit.estimation import SoloSeries
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.sketching.asked import Asked, directions, settled
+from unlearnkit.sketching.expectation import announce, is_shown
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.informed import InformedSketching
 from unlearnkit.sketching.memory import memory_for
@@ -85,7 +86,7 @@ def sketch(
         memory_budget: bytes that directions at once may take; None: a quarter of the free memory.
         signer: signs the bundle (P-256); None leaves it unsigned.
         overwrite: replace the bundle at ``path``, and drop unfinished work there, even with other settings.
-        progress: show a progress bar; None: on a terminal.
+        progress: say what time and memory to expect, and show a progress bar; None: on a terminal.
 
     Returns:
         The bundle, opened.
@@ -116,6 +117,8 @@ def sketch(
             return _already_there(final, asked, settings, signer)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         source = directions(partial.settings, recipe, asked.explicit)
+        if is_shown(progress=progress):
+            announce(run, partial.settings, asked.reverse, per_lane, memory)
         found = _found(sketching, partial, source, asked, memory_for(settings.device, memory_budget), progress=progress)
         with replaced(final) if overwrite else nullcontext():
             _publish(final, sketching, partial, source, asked, found, key, signer)

@@ -123,7 +123,7 @@ class _Work:
         """One loss per example, and the random state that computing them led to."""
         fixed = {name: tensor.clone() for name, tensor in self.run.fixed.items()}  # a forward pass may write into it
         with torch.enable_grad(), self.run.random_numbers(step):  # as in training: code may ask
-            losses = self.run.losses(self.weights, fixed, self.run.examples(indices), len(indices))
+            losses = self.run.losses(self.weights, fixed, self.run.examples(indices, step), len(indices))
             state = [torch.get_rng_state()]
             if self.run.device.type == "cuda":
                 state.append(torch.cuda.get_rng_state(self.run.device))

@@ -56,6 +56,21 @@ def as_dataset(data: MapDataset | tuple[Tensor, ...]) -> MapDataset:
     return data
 
 
+class Augmented:
+    """The examples of one epoch of a dataset that takes ``dataset[epoch, i]``."""
+
+    def __init__(self, data: Any, epoch: int = 0) -> None:  # noqa: ANN401  takes pairs, as no Protocol of torch does
+        self.data = data
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Any:  # noqa: ANN401  whatever the user's loss takes
+        with raised_by(f"data: dataset[{self.epoch}, {index}]", "augmented=True is for datasets that take both"):
+            return self.data[self.epoch, index]
+
+
 class _Rows:
     """Tensors of the same length, row by row."""
 
@@ -119,10 +134,17 @@ def data_digest(dataset: MapDataset) -> str:
     for i in range(len(dataset)):
         digest = _example_digest(_example(dataset, i))
         if i < _READ_TWICE and digest != _example_digest(_example(dataset, i)):
-            hint = "draw augmentations beforehand, so that dataset[i] is always the same"
-            raise RecipeError(f"data: dataset[{i}] gave two different examples", hint=hint)
+            raise _unrepeatable(dataset, i)
         state.update(digest)
     return state.hexdigest()
+
+
+def _unrepeatable(dataset: MapDataset, index: int) -> RecipeError:
+    if isinstance(dataset, Augmented):
+        hint = "seed a generator of its own by epoch and i, each time"
+        return RecipeError(f"data: dataset[{dataset.epoch}, {index}] gave two different examples", hint=hint)
+    hint = "draw augmentations beforehand, so that dataset[i] is always the same; or Recipe(augmented=True)"
+    return RecipeError(f"data: dataset[{index}] gave two different examples", hint=hint)
 
 
 def _example_digest(example: object) -> bytes:

@@ -10,6 +10,7 @@ from torch import nn
 
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.training.batches import Steps
+from unlearnkit.training.data import Augmented, MapDataset, data_digest
 from unlearnkit.training.fingerprint import function_digest, model_digest, weights_digest
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.owners import Ownership
@@ -37,6 +38,15 @@ def describe_group(group: Group) -> dict[str, Any]:
         "first_step": list(group.schedule[0]),
         **({"start": start} if start else {}),
     }
+
+
+def describe_data(dataset: MapDataset, epochs: int | None) -> dict[str, Any]:
+    """How many examples, and the digest of all; of augmented ones in every epoch."""
+    described: dict[str, Any] = {"examples": len(dataset), "sha256": data_digest(dataset)}
+    if not isinstance(dataset, Augmented):
+        return described
+    others = [data_digest(Augmented(dataset.data, epoch)) for epoch in range(1, epochs or 1)]
+    return described | {"later_epochs": sha256_hex("".join(others).encode())}
 
 
 def describe_owners(ownership: Ownership) -> dict[str, Any]:

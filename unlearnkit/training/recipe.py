@@ -16,8 +16,9 @@ from unlearnkit.errors import RecipeError
 from unlearnkit.training.adapters import lightning, transformers
 from unlearnkit.training.averages import Average
 from unlearnkit.training.batches import Steps, planned, verified_parts
-from unlearnkit.training.data import Collate, MapDataset, as_dataset, data_digest
+from unlearnkit.training.data import Augmented, Collate, MapDataset, as_dataset
 from unlearnkit.training.description import (
+    describe_data,
     describe_group,
     describe_model,
     describe_owners,
@@ -72,6 +73,8 @@ class Recipe:
         data: a map-style dataset, or a tuple of tensors ``[examples, ...]``.
         units: who owns each example: text, numbers, UUIDs, a tensor or an array of numbers (None: nobody). Several
             owners are a tuple, ``("ann", "bob")``, or have shares of at most 1 in all, ``{"ann": 0.5, "bob": 0.5}``.
+        augmented: the data takes ``dataset[epoch, i]``, always the same example for both, as a generator seeded by them
+            gives it. Own losses are those of epoch 0.
         epochs: how often the data is gone through.
         batch_size: examples a batch; the last one of an epoch may be smaller.
         collate_fn: makes a batch of a list of examples, as a ``DataLoader``'s does: pads, encodes text.
@@ -129,6 +132,7 @@ class Recipe:
     optimizer: Optimizers
     data: MapDataset | tuple[Tensor, ...]
     units: Owners
+    augmented: bool = False
     epochs: int | None = None
     batch_size: int | None = None
     collate_fn: Collate | None = None
@@ -259,7 +263,15 @@ class Recipe:
     @cached_property
     def dataset(self) -> MapDataset:
         """The examples."""
+        if self.augmented:
+            return Augmented(self.data)
         return as_dataset(self.data)
+
+    def dataset_at(self, step: int) -> MapDataset:
+        """The examples as a step sees them: in an augmented run, those of its epoch."""
+        if not isinstance(self.dataset, Augmented):
+            return self.dataset
+        return Augmented(self.data, step // (self.steps // (self.epochs or 1)))
 
     @cached_property
     def recording(self) -> Recording | None:
@@ -352,7 +364,7 @@ class Recipe:
             "model": describe_model(self.model),
             "loss": function_digest(self.loss),
             "optimizer": [describe_group(group) for group in self.groups],
-            "data": {"examples": len(self.dataset), "sha256": data_digest(self.dataset)},
+            "data": describe_data(self.dataset, self.epochs),
             "units": describe_owners(self.ownership),
             "order": {
                 "epochs": self.epochs,

@@ -157,7 +157,7 @@ class Run:
         for number, (indices, denominator) in enumerate(zip(self.recipe.parts[step], denominators, strict=True)):
             units = torch.from_numpy(self.recipe.unit_of_example[indices]).to(self.device)
             scale = torch.tensor(denominator, dtype=self.dtype, device=self.device)
-            yield Batch(number, self.examples(indices), units, scale)
+            yield Batch(number, self.examples(indices, step), units, scale)
 
     def first_batch(self) -> Batch:
         """The batch that traces and trials start with."""
@@ -180,15 +180,16 @@ class Run:
             total, weights = 0.0, self.initial_weights()
             for number, indices in enumerate(self.recipe.parts[step]):
                 with torch.no_grad(), self.random_numbers(step, number):
-                    result = self.call(self.recipe.loss, weights, self.fixed, self.examples(indices))
+                    result = self.call(self.recipe.loss, weights, self.fixed, self.examples(indices, step))
                     total += float(verified_sums(result, len(indices))[1].sum())
             return total
 
         return self.remembered(f"tokens of step {step}", count)
 
-    def examples(self, indices: Indices) -> Any:  # noqa: ANN401  the layout of the user's examples
-        """These examples as a batch, in this run's precision and place."""
-        return pytree.tree_map(self._cast, collate(self.recipe.dataset, indices, self.recipe.collate_fn))
+    def examples(self, indices: Indices, step: int = 0) -> Any:  # noqa: ANN401  the layout of the user's examples
+        """These examples as a batch of a step, in this run's precision and place."""
+        dataset = self.recipe.dataset_at(step)
+        return pytree.tree_map(self._cast, collate(dataset, indices, self.recipe.collate_fn))
 
     def _cast(self, x: object) -> object:
         return self._to_here(x) if isinstance(x, Tensor) else x

@@ -32,6 +32,7 @@ def verify_settings(settings: Mapping[str, Any]) -> None:
         if settings[name] not in values:
             expected = " or ".join(f'"{value}"' for value in values)
             raise RecipeError(f"{name}={settings[name]!r}, expected {expected}")
+    _verify_augmented(settings)
     _verify_schedule(settings["lr_schedule"])
     _verify_clipping({name: settings[name] for name in ("clip_grad_norm", "clip_grad_value")})
     if settings["collate_fn"] is not None:
@@ -51,6 +52,17 @@ def _verify_counts(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise RecipeError(f"{name}={value!r}, expected a whole number >= 1", hint=_COUNTS[name])
+
+
+def _verify_augmented(settings: Mapping[str, Any]) -> None:
+    if not settings["augmented"]:
+        return
+    if settings["epochs"] is None:
+        message = "augmented: dataset[epoch, i] is asked for, and the run has no epochs"
+        raise RecipeError(message, hint="give epochs and batch_size, with an order, instead of batches or a recording")
+    if isinstance(settings["data"], tuple):
+        hint = "pass a map-style dataset whose __getitem__ takes the pair (epoch, i)"
+        raise RecipeError("augmented: tensors do not take dataset[epoch, i]", hint=hint)
 
 
 def _verify_schedule(schedule: object) -> None:

@@ -1,0 +1,86 @@
+"""What time and memory to expect of a sketch, said before it starts."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from unlearnkit.bundle.work import work
+from unlearnkit.sketching.cost import plain_seconds, probe_sizes
+from unlearnkit.sketching.settings import Reverse
+from unlearnkit.sketching.store import Settings
+from unlearnkit.training.run import Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectation:
+    """Of a sketch. trainings: plain ones that take as long. seconds: of all. memory: bytes beside the model."""
+
+    trainings: float
+    seconds: float
+    memory: int
+
+    def __str__(self) -> str:
+        took, memory = _in_words(self.seconds), self.memory / 1e6
+        return f"about {took} ({self.trainings:.3g} plain trainings) and {memory:.3g} MB of memory beside the model"
+
+
+def is_shown(*, progress: bool | None) -> bool:
+    """Whether progress bars are: None shows them on a terminal."""
+    return sys.stderr.isatty() if progress is None else progress
+
+
+def announce(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, budget: int) -> None:
+    """Say on stderr what to expect. Arguments as in `expected`."""
+    found = expected(run, settings, reverse, per_lane, budget)
+    tqdm.write(f"{run.recipe.name}: expect {found}, of that order", file=sys.stderr)
+
+
+def expected(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, budget: int) -> Expectation:
+    """What a sketch takes from its start to its end, by some plain steps that are timed.
+
+    per_lane: bytes of a real tail of degree one. budget: of what is kept of the way forward, in bytes.
+    """
+    sizes = probe_sizes(run)
+    trainings = work(
+        sweeps=bool(reverse),
+        products=sum((2 * wanted.rank + wanted.residual) * sizes[name] for name, wanted in reverse.items()),
+        directions=settings.degree * settings.directions,
+        informed=settings.informed,
+        alone=settings.solo.degree * len(settings.solo.units),
+    )
+    kept = _trajectory(run, settings, reverse, budget) if reverse or settings.informed else 0
+    return Expectation(
+        trainings=trainings,
+        seconds=trainings * plain_seconds(run),
+        memory=kept + per_lane * _tails(settings, sizes, reverse),
+    )
+
+
+def _tails(settings: Settings, sizes: Mapping[str, int], reverse: Mapping[str, Reverse]) -> int:
+    """Real tails of degree one that the largest piece of work holds at once."""
+    forward = 2 * settings.degree * min(settings.chunk, settings.directions)  # complex
+    alone = settings.solo.degree * min(settings.solo_lanes, len(settings.solo.units))
+    asked = [sizes[name] * (2 * wanted.rank + wanted.residual + 1) for name, wanted in reverse.items()]
+    swept = 2 * min(settings.lanes, max([*asked, settings.informed]))
+    return max(forward, alone, swept)
+
+
+def _trajectory(run: Run, settings: Settings, reverse: Mapping[str, Reverse], budget: int) -> int:
+    """States that a reverse sweep goes back through: all of them, or checkpoints and a stretch."""
+    groups, weights = run.recipe.groups, run.initial_weights()
+    state = sum((2 + len(g.rule.initial)) * weights[n].numel() for g in groups for n in g.parameters)
+    along = any(wanted.rank or wanted.residual for wanted in reverse.values())
+    size = state * run.dtype.itemsize * (1 + along * settings.lanes)
+    steps = run.recipe.steps
+    return steps * size if steps * size <= budget else 2 * (math.isqrt(steps - 1) + 1) * size
+
+
+def _in_words(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
