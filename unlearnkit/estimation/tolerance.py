@@ -124,7 +124,8 @@ def tolerance_score(scores: Array, content: float, confidence: float) -> tuple[i
         needed = retrainings_needed(content, confidence)
         carry = "carries" if len(scores) == 1 else "carry"
         raise EstimationError(
-            f"{counted(len(scores), 'retraining')} {carry} no statement of content {content} at confidence {confidence}",
+            f"{counted(len(scores), 'retraining')} {carry} no statement of content {content} at "
+            f"confidence {confidence}",
             hint=f"audit at least {needed} deletions of this size, or ask for less",
         )
     return rank, float(np.sort(scores)[rank - 1])

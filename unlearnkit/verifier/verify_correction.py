@@ -196,7 +196,8 @@ def _verify_leaving(certificate: CorrectionCertificate, bundle: Bundle, view: Lo
     standing = answered_without_retraining(view.register, bundle, before=index)
     _require(
         certificate.standing == standing,
-        f"its standing set has {len(certificate.standing)} people, the log and the bundle give {len(standing)}",
+        f"its standing set has {counted(len(certificate.standing), 'person')}, the log and the bundle give "
+        f"{len(standing)}",
     )
     _require_union(certificate)
 
