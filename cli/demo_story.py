@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from unlearnkit.names import counted
+
 from .demo_policy import OWN_LOSS, policy_text
 from .output import Output
 
@@ -99,7 +101,8 @@ def prepare(root: Path, output: Output, scale: Scale) -> Stage:
     make = partial(digits.recipe, epochs=scale.epochs)
     recipe, show = make(), output.progress
     output.say(
-        f"training once with reverse sweeps, the salt from the log, and signing the sketch ({recipe.steps} steps)"
+        "training once with reverse sweeps, the salt from the log, and signing the sketch "
+        f"({counted(recipe.steps, 'step')})"
     )
     sweeps = {"test_loss": uk.Reverse(rank=scale.rank, residual=scale.residual), OWN_LOSS: _first_order()}
     solo = uk.Solo(degree=3, keep_weights=True)

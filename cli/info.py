@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import counted
+
 from .output import Document, Output, columns, pass_output
 from .trust import UNVERIFIED, open_bundle, trust_option
 
@@ -132,7 +134,10 @@ def render_info(info: BundleInfo) -> Iterable[str]:
             ("degree", f"{info.degree}, computed in {info.dtype}"),
             ("probes", ", ".join(probes) or "none pinned"),
             ("reverse", ", ".join(f"{name} (rank {r.rank})" for name, r in info.reverse.items()) or "none"),
-            ("solo", f"degree {info.solo.degree} along {info.solo.units} units" if info.solo.units else "none"),
+            (
+                "solo",
+                f"degree {info.solo.degree} along {counted(info.solo.units, 'unit')}" if info.solo.units else "none",
+            ),
             (
                 "salt",
                 {"log": "from the log", "chosen": "chosen by somebody, not by a log"}.get(info.salt_from, "none"),

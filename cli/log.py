@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from unlearnkit.names import counted
+
 from .init import PassphraseSource, passphrase_options
 from .log_times import timestamp
 from .log_views import (
@@ -81,7 +83,7 @@ def checkpoint(output: Output, *, imported: Path | None, passphrase: PassphraseS
     else:
         found = office.import_checkpoint(read_bounded(imported, MAX_NOTE))
         known = ", ".join(item.witness.name for item in found.cosignatures) or "no witness in the trust store"
-        output.say(f"kept the checkpoint of {found.size} entries, cosigned by {known}")
+        output.say(f"kept the checkpoint of {counted(found.size, 'entry')}, cosigned by {known}")
     output.emit(CheckpointView.of(found), lambda checkpoint: [checkpoint.checkpoint.removesuffix("\n")], exact=True)
 
 
@@ -130,7 +132,7 @@ def export(output: Output, *, target: Path) -> None:
     """
     found = _office().export(target)
     exported = Exported.at(target, found)
-    output.emit(exported, lambda _: [f"{exported.size} entries in {exported.path}"])
+    output.emit(exported, lambda _: [f"{counted(exported.size, 'entry')} in {exported.path}"])
 
 
 @log.command()

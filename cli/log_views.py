@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from unlearnkit.names import counted
+
 from .output import UNSIGNED, Document, columns
 
 if TYPE_CHECKING:
@@ -219,7 +221,11 @@ def render_verified(log: VerifiedLog) -> Iterable[str]:
     cosigned = ", ".join(item.witness for item in log.cosignatures)
     times = ", ".join(item.seen for item in log.cosignatures)
     earlier = ", ".join(str(item.size) for item in log.earlier)
-    torn = f"{log.torn_bytes} bytes of a line that is being written, or that a crash cut" if log.torn_bytes else None
+    torn = (
+        f"{counted(log.torn_bytes, 'byte')} of a line that is being written, or that a crash cut"
+        if log.torn_bytes
+        else None
+    )
     yield "VERIFIED: every line, the chain, the root, the signatures, and every step of every request"
     yield from columns(
         [
@@ -230,9 +236,9 @@ def render_verified(log: VerifiedLog) -> Iterable[str]:
             ("not signed yet", log.unsigned or None),
             ("cosigned by", cosigned or None),
             ("cosigned at", times or None),
-            ("agrees with", f"earlier checkpoints of {earlier} entries" if earlier else None),
+            ("agrees with", f"earlier checkpoints, of size {earlier}" if earlier else None),
             ("requests", log.requests),
-            ("there at", "; ".join(f"{item.size} entries: {item.time}" for item in log.timestamps) or None),
+            ("there at", "; ".join(f"{counted(item.size, 'entry')}: {item.time}" for item in log.timestamps) or None),
             ("unfinished", torn),
         ]
     )

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from unlearnkit.names import counted
+
 LONG_PAST = 183
 """Days after which a day is so long past that it is asked whether it was mistyped."""
 
@@ -50,7 +52,7 @@ def require_recent(day: date | None, *, name: str, confirm: bool) -> None:
 
     past = 0 if day is None else (clock.utc_now().date() - day).days
     if past > LONG_PAST and not confirm:
-        raise click.UsageError(f"{name} {day} is {past} days ago: if it is not mistyped, say --confirm")
+        raise click.UsageError(f"{name} {day} is {counted(past, 'day')} ago: if it is not mistyped, say --confirm")
 
 
 LOG = click.option(

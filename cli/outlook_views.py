@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from unlearnkit.names import counted
+
 from .output import Document, columns
 from .release_views import StrangersView
 
@@ -35,7 +37,7 @@ class _Reach:
 
 
 def _people(more: int | None, until: date | None) -> str:
-    count = "everybody" if more is None else f"{more} more people"
+    count = "everybody" if more is None else counted(more, "more person")
     return count if until is None else f"{count}, until {until}"
 
 
@@ -137,13 +139,14 @@ class OutlookView(Document):
 
 def render_outlook(outlook: OutlookView) -> Iterator[str]:
     """What is left, and until when."""
-    yield f"{outlook.release}: {outlook.people} people were answered without retraining; {outlook.asked} have asked in "
-    yield f"{outlook.days} days. If others ask in random order, by prediction from the bundle alone:"
+    answered = f"{counted(outlook.people, 'person')} {'was' if outlook.people == 1 else 'were'} answered"
+    yield f"{outlook.release}: {answered} without retraining; asked in all: {outlook.asked} in "
+    yield f"{counted(outlook.days, 'day')}. If others ask in random order, by prediction from the bundle alone:"
     for probe in outlook.probes:
         rows = [("within tolerance", probe.tolerated), ("series converges", probe.converges)]
         yield from columns([(f"  {probe.probe}, {what}", reach) for what, reach in rows])
     if outlook.audited is not None:
-        yield f"the policy audits up to {outlook.audited} people together"
+        yield f"the policy audits up to {counted(outlook.audited, 'person')} together"
     if outlook.strangers is not None:
         yield f"own losses: {outlook.strangers}"
     if outlook.corrections is not None:
@@ -152,7 +155,8 @@ def render_outlook(outlook: OutlookView) -> Iterator[str]:
 
 
 def _corrected(found: _Corrections) -> Iterator[str]:
-    yield f"corrected weights leave out {found.without} people, and may leave out {_people(found.more, found.until)};"
+    now = counted(found.without, "person")
+    yield f"corrected weights leave out {now}, and may leave out {_people(found.more, found.until)};"
     yield "then a training is due, by what audits have shown and the policy tolerates:"
     yield from (f"  {reason}" for reason in found.ends)
     if found.series is None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import click
 
+from unlearnkit.names import counted
+
 from .errors import values_from_options
 from .output import Document, Output, columns, pass_output
 from .recipes import RecipeSource, RecipeType
@@ -146,15 +148,16 @@ def _policy(name: str | None) -> Policy:
 
 
 def _render_costs(found: _Costs) -> Iterable[str]:
-    yield f"a plain training takes about {found.training:.3g} s, by its first steps; {found.weights} weights"
-    yield f"{found.units} units, {found.elements} numbers in all pinned probes"
+    yield f"a plain training takes about {found.training:.3g} s, by its first steps; {counted(found.weights, 'weight')}"
+    yield f"{counted(found.units, 'unit')}, {counted(found.elements, 'number')} in all pinned probes"
     yield f"{'way to sketch':<36} {'trainings':>9} {'seconds':>9} {'MB':>9} {'pays after':>10}  what it buys"
     for item in found.options:
         size, pays = item.bytes / 1e6, item.occasions if item.occasions <= found.units else "never"
         numbers = f"{item.plain_trainings:>9.4g} {item.seconds:>9.4g} {size:>9.3g} {pays:>10}"
         yield f"{item.name:<36} {numbers}  {item.buys}"
     yield "Of that order: the factors are those of a small model."
-    yield f"The audit of policy {found.policy} costs {found.audit} trainings: with a sketch it pays after as many"
+    cost = counted(found.audit, "training")
+    yield f"The audit of policy {found.policy} costs {cost}: with a sketch it pays after as many"
     yield "separate occasions on which one would train again; before, train again: in computing that is cheaper."
     if any(item.occasions > found.units for item in found.options):
         yield f"Never: there are {found.units} people, and it would take more occasions than that."
@@ -230,6 +233,6 @@ def _render(plan: _Plan) -> Iterable[str]:
             ("bounds", f"degree {plan.degree} for {plan.elements} number(s), {plan.size} unit(s) deleted"),
             ("epsilon", f"{plan.planned_epsilon:.4g} expected, {plan.epsilon:g} asked"),
             ("delta", f"{plan.delta:g}"),
-            ("given", f"{plan.units} units, ||f_{plan.degree}|| = {plan.norm:.4g}"),
+            ("given", f"{counted(plan.units, 'unit')}, ||f_{plan.degree}|| = {plan.norm:.4g}"),
         ]
     )

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import counted
+
 from .output import Document, Output, columns, pass_output
 
 if TYPE_CHECKING:
@@ -235,7 +237,10 @@ class _Audit:
     def __str__(self) -> str:
         if not self.strata:
             return "none planned"
-        sets = ", ".join(f"{count} of {least} to {most} people" for least, most, count in self.strata)
+        people = (
+            counted(most, "person") if least == most else f"{least} to {most} people" for least, most, _ in self.strata
+        )
+        sets = ", ".join(f"{count} of {who}" for who, (_, _, count) in zip(people, self.strata, strict=True))
         return f"{sets}; content {self.content} at confidence {self.confidence}"
 
 
@@ -335,7 +340,7 @@ def _render_check(policy: _Policy) -> Iterable[str]:
             *((name, clock or "no deadline") for name, clock in clocks.items()),
             ("accepts", ", ".join(policy.accepted) or "nothing"),
             ("attested", ", ".join(policy.attested) or "nothing"),
-            ("records kept", f"{policy.retention_months} months"),
+            ("records kept", f"{counted(policy.retention_months, 'month')}"),
             ("bounds", ", ".join(rules.bound_methods) or "none"),
             ("covering", ", ".join(rules.must_cover) or "nothing"),
             ("decay", decays or "none declared"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import counted
+
 from .options import BY
 from .output import Document, Output, pass_output
 
@@ -39,7 +41,7 @@ def purge(output: Output, *, due: bool, dry_run: bool, yes: bool, actor: str | N
     found = _Purged.of(office, dry_run=dry_run)
     if not dry_run:
         if found.requests and not yes:
-            question = f"Forget the people of {len(found.requests)} requests? This cannot be undone."
+            question = f"Forget the people of {counted(len(found.requests), 'request')}? This cannot be undone."
             click.confirm(question, abort=True, err=True)
         office.purge(by=actor)  # also if nothing is due: it finishes what was interrupted
     output.emit(found, _render)
@@ -75,7 +77,8 @@ class _Purged(Document):
 
 def _render(found: _Purged) -> Iterable[str]:
     done = "would be forgotten" if found.dry_run else "forgotten"
-    yield f"{done}: the people of {len(found.requests)} requests{': ' if found.requests else ''}{_some(found.requests)}"
+    which = f": {_some(found.requests)}" if found.requests else ""
+    yield f"{done}: the people of {counted(len(found.requests), 'request')}{which}"
     for item in found.waiting:
         yield f"waits: {item.request}, whose data {item.release} holds, which is in use"
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from unlearnkit.names import counted
+
 from .errors import values_from_options
 from .options import BY, ON
 from .outlook_views import OutlookView, render_outlook
@@ -90,7 +92,7 @@ def list_releases(output: Output, *, everything: bool) -> None:
     found = tuple(view.registry.releases.values()) if everything else view.registry.in_force
     listed = tuple(ListedRelease.at_a_glance(item, view) for item in glances(office, view, found))
     output.emit(ListedReleases(releases=listed), render_listed)
-    output.say(f"{len(view.registry.in_force)} releases in force")
+    output.say(f"{counted(len(view.registry.in_force), 'release')} in force")
 
 
 @release.command()

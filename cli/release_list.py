@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from unlearnkit.names import counted
+
 from .output import Document, columns, number
 from .release_views import ReleaseView
 
@@ -72,7 +74,8 @@ def render_listed(found: ListedReleases) -> Iterator[str]:
     for item in found.releases:
         yield from columns([(item.id, item)])
         if item.people:
-            yield f"  {item.people} people were answered without retraining"
+            were = "was" if item.people == 1 else "were"
+            yield f"  {counted(item.people, 'person')} {were} answered without retraining"
         yield from columns([(f"  {change.probe}", change) for change in item.changes])
         if item.unknown:
             yield f"  not known: {item.unknown}"

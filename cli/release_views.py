@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from unlearnkit.names import counted
+
 from .output import UNSIGNED, Document, columns, number
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class ReleaseView:
 
     def __str__(self) -> str:
         mark = [] if self.signed else [f"({UNSIGNED})"]
-        return "  ".join([self.life, f"{len(self.asked)} requests since, {len(self.open)} open", *mark])
+        return "  ".join([self.life, f"{counted(len(self.asked), 'request')} since, {len(self.open)} open", *mark])
 
     @property
     def life(self) -> str:
@@ -224,4 +226,5 @@ class CutView(Document):
 
 def render_cut(made: CutView) -> Iterable[str]:
     """How much is gone, and what is left."""
-    yield f"{made.release}: {len(made.files)} files of {made.path} are gone; the signed list of its people is left"
+    gone = counted(len(made.files), "file")
+    yield f"{made.release}: gone from {made.path}: {gone}; the signed list of its people is left"

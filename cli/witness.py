@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import click
 
+from unlearnkit.names import counted
+
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, pass_output
 
@@ -85,7 +87,7 @@ def cosign(
     raw = done.response if response else done.raw
     if target is not None:
         write_new(target, raw, mode=PUBLIC_MODE)
-    output.say(f"{name} cosigned {done.checkpoint.size} entries of {done.checkpoint.origin}")
+    output.say(f"{name} cosigned {counted(done.checkpoint.size, 'entry')} of {done.checkpoint.origin}")
     output.emit(_Answer.of(done, raw), lambda found: _render(found, target), exact=target is None)
 
 

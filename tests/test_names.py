@@ -19,8 +19,10 @@ from unlearnkit.names import (
     Pattern,
     checked_name,
     collisions,
+    counted,
     decimal_text,
     normal_name,
+    ordinal,
     probability,
     probability_text,
 )
@@ -193,3 +195,15 @@ def test_what_names_nobody_is_refused_and_not_repeated(name):
 
 def test_spellings_of_one_name_are_listed_together():
     assert collisions(["ann@x", "bob", "Ann@x", "bob", "\ufeffbob"]) == [("ann@x", "Ann@x"), ("bob", "\ufeffbob")]
+
+
+def test_a_number_of_things_is_said_as_people_say_it():
+    nouns = ("request", "person", "more person", "entry", "day")
+    assert [counted(1, noun) for noun in nouns] == [f"1 {noun}" for noun in nouns]
+    assert [counted(2, noun) for noun in nouns] == ["2 requests", "2 people", "2 more people", "2 entries", "2 days"]
+    assert counted(0, "person") == "0 people"
+
+
+def test_a_place_in_an_order_has_the_ending_that_english_gives_it():
+    said = " ".join(map(ordinal, (0, 1, 2, 3, 4, 10, 11, 12, 13, 21, 22, 23, 100, 101, 111, 112, 113, 122)))
+    assert said == "0th 1st 2nd 3rd 4th 10th 11th 12th 13th 21st 22nd 23rd 100th 101st 111th 112th 113th 122nd"

@@ -163,5 +163,20 @@ def collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 request``, ``2 requests``: a number of things, for people."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """``1 request``, ``2 requests``, ``2 people``, ``2 entries``: a number of things, for people."""
+    return f"{count} {noun if count == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Several of them: ``person`` becomes ``people``, ``entry`` becomes ``entries``."""
+    if noun.endswith("person"):
+        return f"{noun.removesuffix('person')}people"
+    if noun.endswith("y") and noun[-2] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
+
+
+def ordinal(number: int) -> str:
+    """``1st``, ``2nd``, ``3rd``, ``4th``, ``11th``, ``22nd``: a place in an order, for people."""
+    last = number % 10 if number % 100 // 10 != 1 else 0
+    return f"{number}{('th', 'st', 'nd', 'rd')[last if last < 4 else 0]}"

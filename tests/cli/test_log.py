@@ -131,7 +131,7 @@ def test_an_auditor_verifies_with_a_public_key_and_an_earlier_checkpoint(workspa
     assert [head["size"] for head in record["earlier"]] == [5]
     text = run("log", "verify", "log", "--vkey", key, "--earlier", "earlier")
     assert text.startswith("VERIFIED: every line, the chain, the root, the signatures")
-    assert "agrees with     earlier checkpoints of 5 entries" in text
+    assert "agrees with     earlier checkpoints, of size 5" in text
     assert "not signed yet  1" in text
 
 

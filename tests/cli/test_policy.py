@@ -40,7 +40,7 @@ def test_a_check_says_what_a_policy_allows():
     assert "respond       1 months, then the next working day (GDPR Art. 12(3))" in text
     assert "accepts       retrained, negligible-effect, corrected, no-data-held, refused" in text
     assert "delta         at most 0.05, and 0.5 for a bundle" in text
-    assert "audits        59 of 1 to 1 people, 59 of 2 to 4 people, 59 of 5 to 19 people, " in text
+    assert "audits        59 of 1 person, 59 of 2 to 4 people, 59 of 5 to 19 people, " in text
     assert "59 of 20 to 79 people, 59 of 80 to 319 people; content 0.95" in text
     record = json.loads(run("--json", "policy", "check", "ccpa"))
     assert record["audit"]["strata"] == [[1, 1, 59], [2, 4, 59], [5, 19, 59], [20, 79, 59], [80, 319, 59]]

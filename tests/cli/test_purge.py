@@ -22,11 +22,11 @@ def test_what_would_be_forgotten_is_said_asked_and_done(terminal, tmp_path):
     assert terminal.run("requests", "purge", "--due").strip() == "forgotten: the people of 0 requests"
     terminal.on("2028-03-06")
     would = terminal.run("requests", "purge", "--due", "--dry-run").strip()
-    assert would == "would be forgotten: the people of 1 requests: R2"
+    assert would == "would be forgotten: the people of 1 request: R2"
     assert [item["id"] for item in terminal.json("requests", "list", "--all", "--subject", "ann")["requests"]] == ["R2"]
     refused = terminal.fails("requests", "purge", "--due", text="n\n")
     assert refused.exit_code == 1
-    assert "Forget the people of 1 requests? This cannot be undone." in refused.stderr
+    assert "Forget the people of 1 request? This cannot be undone." in refused.stderr
     found = terminal.json("requests", "purge", "--due", "--yes")
     assert found == {"schema": "unlearnkit/purge/v1", "dry_run": False, "requests": ["R2"], "waiting": []}
     assert terminal.json("requests", "list", "--all", "--subject", "ann")["requests"] == []

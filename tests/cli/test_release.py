@@ -13,6 +13,7 @@ from unlearnkit.cli.main import main
 from tests.bundle.small import small
 from tests.verifier.issuance import RULES, audited, policy_text
 from unlearnkit.bundle import PseudonymKey, write_bundle
+from unlearnkit.names import counted
 from unlearnkit.office.workspace import Workspace
 
 
@@ -75,7 +76,7 @@ def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
     assert (listed["people"], left["probe"], left["largest"]) == (1, "test_loss", pytest.approx(change))
     assert left["left"] == pytest.approx(20 - abs(change))
     text = run("release", "list").stdout
-    assert "1 people were answered without retraining" in text
+    assert "1 person was answered without retraining" in text
     assert "of 20 is left" in text
     text = run("release", "show", "digits@1", "--bundle", "bundle").stdout
     assert "1 of 5 people were answered without retraining" in text
@@ -108,7 +109,7 @@ def test_the_outlook_says_how_many_more_can_be_answered_and_until_when(tmp_path,
     assert probe["tolerated"]["until"] == str(made.today + timedelta(days=more // 2))
     assert record["strangers"]["spread"] > 0
     text = run("release", "outlook", "digits@1", "--bundle", "bundle").stdout
-    assert f"{more} more people, until {made.today + timedelta(days=more // 2)}" in text
+    assert f"{counted(more, 'more person')}, until {made.today + timedelta(days=more // 2)}" in text
     assert "the policy audits up to 3 people together" in text
     assert "half of strangers' are" in run("release", "show", "digits@1").stdout
 

@@ -74,7 +74,7 @@ def test_a_corrected_release_says_from_what_and_without_how_many(office):
     office.verify_identity(request, method="in-person")
     made = office.correct([request.id], out="corrected.safetensors")
     office.register_correction(made.path, name="small", version="1.1")
-    assert rows(model_card(office, "small@1.1"))["Corrected"] == "from small@1, without 1 people, by prediction"
+    assert rows(model_card(office, "small@1.1"))["Corrected"] == "from small@1, without 1 person, by prediction"
 
 
 def test_the_command_writes_it_once_and_overwrites_nothing(office):

@@ -305,7 +305,7 @@ def test_the_last_signature_records_and_nothing_is_spent_before(pair):
     with pytest.raises(ThresholdError, match="its policy asks for 2") as caught:
         office.verify(made.path, bundle=bundle(office))
     assert "--countersign" in caught.value.hint
-    with pytest.raises(ThresholdError, match="has 1 signatures, its policy asks for 2"):
+    with pytest.raises(ThresholdError, match="has 1 signature, its policy asks for 2"):
         office.resume(made.path, bundle=bundle(office))
     done = office.countersign(made.path, bundle=bundle(office), key=second)
     assert (done.missing, done.certificate, issued(office)) == (0, made.certificate, 1)

@@ -124,7 +124,7 @@ def test_one_officer_alone_clears_nobody_where_the_policy_asks_for_two(pair):
         with pytest.raises(RefusedError, match=f"no certificate of {kind} of it, as the log records them"):
             fulfil(office, name, method, made.path)
         office.receive([f"somebody after {name}"])
-        with pytest.raises(ThresholdError, match="has 1 signatures, its policy asks for 2"):
+        with pytest.raises(ThresholdError, match="has 1 signature, its policy asks for 2"):
             office.resume(made.path)
         with pytest.raises(RefusedError, match=r"has signed .* already"):
             office.countersign(made.path)
@@ -148,7 +148,7 @@ def test_a_second_officer_clears_nobody_who_is_in_a_model_by_then(pair, tmp_path
         version="1",
     )
     kept = made.path.read_bytes()
-    with pytest.raises(RefusedError, match="more@1 is in force and holds data of 1 of 1 people"):
+    with pytest.raises(RefusedError, match="more@1 is in force and holds data of 1 of the 1 who ask"):
         office.countersign(made.path, key=second)
     office.retire("more@1")
     assert made.path.read_bytes() == kept
@@ -272,7 +272,7 @@ def test_what_was_not_asked_sensibly_is_said(office):
         office.certify_absence(["R4"], kind="exclusion")
     with pytest.raises(ValueError, match="an effect is certified by"):
         office.certify_absence(["R4"], kind="effect")
-    with pytest.raises(RefusedError, match="digits@1 is in force and holds data of 1 of 1"):
+    with pytest.raises(RefusedError, match="digits@1 is in force and holds data of 1 of the 1"):
         office.certify_absence(["R2"])
 
 

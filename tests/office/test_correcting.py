@@ -281,7 +281,7 @@ def test_the_policy_decides_by_its_tolerances(office, rules, rule):
     ("change", "message"),
     [
         ({"model": "ab" * 32}, "its model is abab"),
-        ({"standing": ("cd" * 32,)}, "its standing set has 1 people"),
+        ({"standing": ("cd" * 32,)}, "its standing set has 1 person"),
         ({"explanation": "trust me"}, "of the series it says"),
         ({"release": "small@9"}, "small@1 was in force"),
         ({"by_coordinate": 3}, "of the series it says"),

@@ -110,7 +110,7 @@ def test_every_certificate_names_the_other_sketches_of_its_recipe(office):
     office.sketch(recipe(), "third", forward=uk.Forward(directions=5, degree=1), **CALL)  # it came later
     found = office.verify("c.json", bundle="bundle")
     (check,) = [check for check in found.checks if check.name == "sketch"]
-    assert check.found == "its directions follow from entry 2; the recipe has 1 other sketches"
+    assert check.found == "its directions follow from entry 2; other sketches of the recipe: 1"
 
 
 def test_chosen_directions_certify_nothing_where_the_policy_wants_the_log(office):

@@ -54,10 +54,10 @@ def test_who_was_in_none_is_absent_and_nothing_is_said_of_before(case):
 @pytest.mark.parametrize(
     ("names", "before", "reason"),
     [
-        (["ben"], None, "small@2 is in force and holds data of 1 of 1 people who ask"),
-        (["eve"], "small@1", "small@2 is in force and holds data of 1 of 1"),
-        (["stranger"], "small@1", "small@1 held no data of 1 of 1 people who ask"),
-        ([], "small@2", "small@2 held no data of 1 of 1"),
+        (["ben"], None, "small@2 is in force and holds data of 1 of the 1 who ask"),
+        (["eve"], "small@1", "small@2 is in force and holds data of 1 of the 1"),
+        (["stranger"], "small@1", "small@1 held no data of 1 of the 1 who ask"),
+        ([], "small@2", "small@2 held no data of 1 of the 1"),
     ],
 )
 def test_what_is_not_so_is_not_certified(case, names, before, reason):
@@ -111,10 +111,10 @@ FORGED = {
     "a request that is not there": (lambda c: replace(c, requests=("R77",)), "the log has no request R77"),
     "a laxer policy": (lambda c: replace(c, policy=c.policy.replace("months = 1\n", "months = 2\n")), "its policy is"),
     "a release left out": (lambda c: replace(c, releases=(c.before,)), "it looked at small@1, in force were small@2"),
-    "before and after swapped": (_swap, "small@2 held no data of 1 of 1"),
+    "before and after swapped": (_swap, "small@2 held no data of 1 of the 1"),
     "another bundle": (_artefacts("after", bundle="1" * 64), "bundle 1111"),
     "other artefacts": (_artefacts("before", recipe="1" * 64), "the bundle of small@1 has other artefacts"),
-    "itself as before": (lambda c: replace(c, before=c.after), "small@2 held no data of 1 of 1"),
+    "itself as before": (lambda c: replace(c, before=c.after), "small@2 held no data of 1 of the 1"),
     "itself as after": (lambda c: replace(c, after=c.before), "had not taken the place of small@1"),
     "issued otherwise": (lambda c: replace(c, issued="2025-01-01T00:00:00Z"), "it says it was issued"),
 }

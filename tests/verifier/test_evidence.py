@@ -233,7 +233,7 @@ def test_single_people_are_bounded_by_what_was_drawn_of_single_people_alone(sket
         for values in (truth, far)
     ]
     np.testing.assert_array_equal(found[0].epsilon, found[1].epsilon)
-    assert "sets of 1 to 1 units" in " ".join(found[0].assumptions)
+    assert "sets of 1 unit," in " ".join(found[0].assumptions)
 
 
 def test_what_the_audit_does_not_speak_of_is_refused(sketched, raw, verify):

@@ -121,9 +121,9 @@ FIELDS = {
     "account": (field(account="1" * 64), "its account is"),
     "who asked": (field(subjects=("1" * 64,)), "was made by somebody else"),
     "who asked, and one more": (lambda c: replace(c, subjects=tuple(sorted({*c.subjects, "1" * 64}))), "as asking"),
-    "who stands": (field(standing=("1" * 64,)), "its standing set has 1 people, the log and the bundle give 0"),
+    "who stands": (field(standing=("1" * 64,)), "its standing set has 1 person, the log and the bundle give 0"),
     "who is deleted": (field(deleted=("1" * 64,)), "deletes other data"),
-    "audits": (field(audits=(LoggedAudit(committed=0, bundle="b" * 64),)), "it names 1 audits, the log has 0"),
+    "audits": (field(audits=(LoggedAudit(committed=0, bundle="b" * 64),)), "it names 1 audit, the log has 0"),
     "claims left out": (field(claims=()), "the policy names the probes"),
 }
 
@@ -242,7 +242,7 @@ def test_what_was_not_checked_is_said(tmp_path):
     said = verify_certificate(raw, where="c.json", beside=office.materials()).unchecked
     assert any("training again" in line for line in said)
     assert any("witnesses" in line for line in said)
-    assert any("the last 1 entries of the log" in line for line in said)
+    assert any("the last entry of the log" in line for line in said)
     alone = verify_signed_certificate(raw, where="c.json", trust=office.trust)
     assert [check.name for check in alone.checks] == ["signature"]
     assert alone.unchecked == ("what it says: only who signed it was looked at",)

@@ -34,6 +34,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Differences
 from unlearnkit.files import write_new
+from unlearnkit.names import counted
 from unlearnkit.training.recipe import COUNTERFACTUAL, Array, Recipe
 from unlearnkit.training.run import make_run
 from unlearnkit.verifier.replayed import ReplayReport, directions_from_seed, pickable, sign_replay
@@ -253,7 +254,9 @@ def _verify_claims(recipe: Recipe, bundle: Bundle) -> bool:
     if manifest.counterfactual != COUNTERFACTUAL:
         raise VerificationError(f"the bundle says it predicts {manifest.counterfactual!r}, not {COUNTERFACTUAL!r}")
     if manifest.units != len(recipe.unit_names):
-        raise VerificationError(f"the bundle has {manifest.units} units, its recipe {len(recipe.unit_names)}")
+        raise VerificationError(
+            f"the bundle has {counted(manifest.units, 'unit')}, its recipe {len(recipe.unit_names)}"
+        )
     verify_same_names("probes", bundle.probe_names, recipe.probes)
     return _verify_units(recipe, bundle)
 

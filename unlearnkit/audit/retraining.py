@@ -33,6 +33,7 @@ from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
+from unlearnkit.names import counted
 from unlearnkit.records import to_json
 from unlearnkit.sketching.lock import locked
 from unlearnkit.training.beside import agree
@@ -240,7 +241,9 @@ class _Work:
         values = probes_at(recipe, weights, self.device)
         for name, value in values.items():
             if not np.isfinite(value).all():
-                raise EstimationError(f"retraining without {len(deletion)} units gives a {name!r} that is not finite")
+                raise EstimationError(
+                    f"retraining without {counted(len(deletion), 'unit')} gives a {name!r} that is not finite"
+                )
         if self.correcting is not None and deletion:
             made = corrected_probes(recipe, _opened_bundle(self.correcting), deletion, weights, self.device)
             values |= {f"{_CORRECTED}{name}": array for name, array in made.items()}

@@ -17,6 +17,7 @@ from unlearnkit.audit.retraining import one_thread, retrained_probes
 from unlearnkit.bundle import Bundle
 from unlearnkit.errors import VerificationError
 from unlearnkit.estimation.draws import Draw, draw_key
+from unlearnkit.names import counted
 from unlearnkit.training.beside import agree
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.verifier.evidence import Evidence
@@ -40,7 +41,7 @@ class SpotCheck:
 
     def __str__(self) -> str:
         verdict = "same" if self.agrees else "DIFFERENT"
-        what = f"draw {self.draw}, {self.deleted} units, {self.probe}"
+        what = f"draw {self.draw}, {counted(self.deleted, 'unit')}, {self.probe}"
         return f"{verdict}  {what}: off by {self.difference:.3g}, the largest value is {self.scale:.3g}"
 
 

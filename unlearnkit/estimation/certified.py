@@ -22,6 +22,7 @@ from unlearnkit.estimation.first_order import FirstOrder
 from unlearnkit.estimation.projection import Projection
 from unlearnkit.estimation.reverse import ReverseSketch
 from unlearnkit.estimation.robust_mean import catoni_mean, median_of_means
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -80,7 +81,7 @@ def averaged(products: Array, coefficients: Array, sets: Array, degree: int, del
         for h, squared in zip(products, lengths, strict=True)
     ]
     both: Array = np.array(found).reshape(len(sets), 2, -1)
-    return Part(estimate=both[:, 0], epsilon=both[:, 1], method=f"{_name(method)} of {count} directions")
+    return Part(estimate=both[:, 0], epsilon=both[:, 1], method=f"{_name(method)} of {counted(count, 'direction')}")
 
 
 def averaged_bound(

@@ -24,6 +24,7 @@ from unlearnkit.estimation.first_order import FirstOrder
 from unlearnkit.estimation.powers import LARGEST, TensorProjection, tensor_projection
 from unlearnkit.estimation.projection import Projection, inner_products
 from unlearnkit.estimation.stability import Sizes
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -101,7 +102,7 @@ class Forward:
             overlap, _ = self._overlap(sets, degree, products)
             return Estimate.certain(overlap, "exact, by projection")
         average, noise = averaged_term(products.conj(), self.coefficients[:, degree - 1], self.units, degree)
-        method = f"average over {self.count} directions"
+        method = f"average over {counted(self.count, 'direction')}"
         if unbiased:
             return Estimate.certain(average, method, noise)
         share = self._projections[degree].rank / self._projections[degree].dimension if degree in self._tensors else 0.0
@@ -123,8 +124,8 @@ class Forward:
             value=np.where(averaged, mean, plain),
             standard_error=np.where(averaged, noise, error),
             stands_out=averaged | (np.abs(plain) > error),
-            method=f"minimum norm, by projection on {place}, or average over {self.count} directions where that "
-            "stands out",
+            method=f"minimum norm, by projection on {place}, or average over {counted(self.count, 'direction')} where "
+            "that stands out",
         )
 
     def _overlap(self, sets: Array, degree: int, products: Array) -> tuple[Array, Array]:

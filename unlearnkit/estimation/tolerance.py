@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from unlearnkit.errors import AssumptionError, EstimationError
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -45,7 +46,7 @@ class Stratum:
 
     def __str__(self) -> str:
         """In words."""
-        return f"{self.least} units" if self.least == self.most > 1 else f"{self.least} to {self.most} units"
+        return counted(self.least, "unit") if self.least == self.most else f"{self.least} to {self.most} units"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -121,8 +122,10 @@ def tolerance_score(scores: Array, content: float, confidence: float) -> tuple[i
     rank = tolerance_rank(len(scores), content, confidence)
     if rank is None:
         needed = retrainings_needed(content, confidence)
+        carry = "carries" if len(scores) == 1 else "carry"
         raise EstimationError(
-            f"{len(scores)} retrainings carry no statement of content {content} at confidence {confidence}",
+            f"{counted(len(scores), 'retraining')} {carry} no statement of content {content} at "
+            f"confidence {confidence}",
             hint=f"audit at least {needed} deletions of this size, or ask for less",
         )
     return rank, float(np.sort(scores)[rank - 1])
@@ -133,11 +136,13 @@ def stratum_of(size: int, strata: Iterable[Stratum]) -> Stratum:
     found = sorted(stratum for stratum in strata if stratum.least <= size <= stratum.most)
     if not found:
         raise AssumptionError(
-            f"no stratum that was audited holds deletions of {size} units",
+            f"no stratum that was audited holds deletions of {counted(size, 'unit')}",
             hint="audit deletions of that size, or retrain",
         )
     if len(found) > 1:
-        raise ValueError(f"strata overlap: {' and '.join(map(str, found))} both hold deletions of {size} units")
+        raise ValueError(
+            f"strata overlap: {' and '.join(map(str, found))} both hold deletions of {counted(size, 'unit')}"
+        )
     return found[0]
 
 
@@ -197,7 +202,7 @@ def retrained_value(deleted: Iterable[int], sets: Sequence[Iterable[int]], value
     found = np.asarray(values)[same]
     if (found != found[0]).any():
         raise AssumptionError(
-            f"a deletion of {len(wanted)} units was retrained {len(found)} times, to different values",
+            f"a deletion of {counted(len(wanted), 'unit')} was retrained {len(found)} times, to different values",
             hint="retrainings are reproducible: do it again, and find out which of them is not what it says",
         )
     return np.asarray(found[0])

@@ -13,7 +13,7 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError
-from unlearnkit.names import shown
+from unlearnkit.names import counted, shown
 from unlearnkit.office.releases import ReleaseNamed, Standing, release_id
 from unlearnkit.office.workspace import Workspace
 from unlearnkit.verifier.audits import logged_audits
@@ -59,11 +59,15 @@ def _run(release: Release, bundle: Bundle) -> Iterator[tuple[str, str]]:
     if release.corrects is not None:
         yield (
             "Corrected",
-            f"from {_plain(release.corrects.release)}, without {len(release.without)} people, by prediction",
+            f"from {_plain(release.corrects.release)}, without {counted(len(release.without), 'person')}, "
+            "by prediction",
         )
     probes = ", ".join(_probe(probe.name, probe.shape) for probe in manifest.probes)
     name = _plain(str(manifest.recipe.description.get("name")))
-    yield "Sketched", f"training run {name} with the data of {manifest.units} people; {probes or 'no probes'}"
+    yield (
+        "Sketched",
+        f"training run {name} with the data of {counted(manifest.units, 'person')}; {probes or 'no probes'}",
+    )
     yield "Recipe", f"SHA-256 `{manifest.recipe_digest}`"
     yield "Sketch bundle", f"SHA-256 of its manifest `{bundle.digest}`"
 
@@ -73,7 +77,7 @@ def _probe(name: str, shape: tuple[int, ...]) -> str:
 
 
 def _people(standing: Standing) -> Iterator[tuple[str, str]]:
-    who = f"{len(standing.people)} of {standing.units} people"
+    who = f"{len(standing.people)} of {counted(standing.units, 'person')}"
     moved = [
         f"`{change.probe}` would move by {change.largest:+.3g} without them, by prediction "
         f"(tolerated: {change.tolerance}; the series is {change.convergence})"

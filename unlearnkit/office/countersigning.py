@@ -17,6 +17,7 @@ from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, ThresholdError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded, write_atomic
+from unlearnkit.names import counted
 from unlearnkit.office.certified import Certified
 from unlearnkit.office.correcting import CorrectionSteps
 from unlearnkit.office.filing import finish
@@ -128,7 +129,7 @@ class CountersigningSteps(CorrectionSteps):
         if entry is None:
             if signer is None and len(waiting.keys) < waiting.threshold:
                 raise ThresholdError(
-                    f"{path} has {len(waiting.keys)} signatures, its policy asks for {waiting.threshold}",
+                    f"{path} has {counted(len(waiting.keys), 'signature')}, its policy asks for {waiting.threshold}",
                     hint=f"another officer adds one: `unlearnkit certify --countersign {path}`",
                 )
             record = self._made_again(waiting, beside, view)

@@ -11,6 +11,7 @@ from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.requests.punctuality import late_answers, late_records
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnlearnkitError
+from unlearnkit.names import counted
 from unlearnkit.office.cases import Case, cases, is_due_soon, summarise
 from unlearnkit.office.outlook import Outlook
 from unlearnkit.office.workspace import Workspace
@@ -176,7 +177,7 @@ def _known(office: Workspace, release: Release) -> _Known:
         for change in standing.changes
     )
     return _Known(
-        standing=f"{len(standing.people) or 'Nobody'} of {standing.units} people",
+        standing=f"{len(standing.people) or 'Nobody'} of {counted(standing.units, 'person')}",
         joint=joint if standing.people else (),
         outlook=tuple(_outlook(office, outlook)),
         audited="" if outlook.audited is None else str(outlook.audited),

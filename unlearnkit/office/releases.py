@@ -28,7 +28,7 @@ from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.convergence import CONVERGING
-from unlearnkit.names import RELEASE_ID, VERSION, WORD
+from unlearnkit.names import RELEASE_ID, VERSION, WORD, counted
 from unlearnkit.office.intake import Asked, id_of
 from unlearnkit.office.purging import require_present_names
 from unlearnkit.office.steps import RequestSteps
@@ -268,7 +268,7 @@ def only(releases: Sequence[Release], *, of: str = "in force") -> Release:
         return releases[0]
     there = ", ".join(release.id for release in releases)
     hint = "say which: --release" if there else "`unlearnkit release add` records which model is in use"
-    raise RefusedError(f"{len(releases)} releases {of}, expected one: {there or 'none'}", hint=hint)
+    raise RefusedError(f"{counted(len(releases), 'release')} {of}, expected one: {there or 'none'}", hint=hint)
 
 
 def release_id(release: ReleaseNamed) -> str:

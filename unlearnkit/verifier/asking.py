@@ -17,6 +17,7 @@ from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import Body, Received
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, VerificationError
+from unlearnkit.names import counted
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.origin import SketchOrigin, sketch_origin
 
@@ -107,7 +108,8 @@ def verify_together(certificate: Certificate, register: Register, bundle: Bundle
     standing = standing_set(register, bundle, before=index)
     _require(
         certificate.standing == standing,
-        f"its standing set has {len(certificate.standing)} people, the log and the bundle give {len(standing)}",
+        f"its standing set has {counted(len(certificate.standing), 'person')}, the log and the bundle give "
+        f"{len(standing)}",
     )
     verify_union(certificate)
 

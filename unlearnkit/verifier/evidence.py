@@ -23,7 +23,7 @@ from unlearnkit.errors import AssumptionError, DigestMismatchError, FormatError,
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.bound import Bound
 from unlearnkit.estimation.conformal import audited_bound
-from unlearnkit.names import ProbeName, Sha256, Software
+from unlearnkit.names import ProbeName, Sha256, Software, counted
 from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
 from unlearnkit.shapes import As, Items
 from unlearnkit.signing.dsse import sign_envelope, verify_envelope
@@ -230,7 +230,8 @@ class Evidence:
         positions = sketch.resolve(names).tolist()
         if not audit.distribution.allows(positions):
             raise AssumptionError(
-                f"the audit drew {audit.distribution}; a deletion of {len(names)} units like this one is never drawn",
+                f"the audit drew {audit.distribution}; a deletion of {counted(len(names), 'unit')} like this one "
+                "is never drawn",
                 hint="audit deletions of this kind, or ask for a certified bound",
             )
         alike, distribution = self._alike(len(positions))

@@ -148,7 +148,10 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
     manifest = bundle.manifest
     size = sum(file.size for file in manifest.files)
     checks.add("signature", f"signed by {', '.join(bundle.signers)}")
-    checks.add("files", f"{len(manifest.files)} files, {size} bytes, and nothing else; each as signed and listed")
+    checks.add(
+        "files",
+        f"{counted(len(manifest.files), 'file')}, {counted(size, 'byte')}, and nothing else; each as signed and listed",
+    )
     origin = _origin(manifest)
     checks.add("directions", f"{manifest.direction_count}, {origin}; {manifest.informed.count} informed, orthonormal")
     probes = ", ".join(probe.name for probe in manifest.probes) or "none"
@@ -166,15 +169,19 @@ def _origin(manifest: Manifest) -> str:
     if manifest.is_explicit:
         return "given explicitly: no certificate can rest on them"
     log, size, *_ = [*manifest.checkpoint.split("\n"), ""]
-    return f"from the recipe and {size} entries of {log}" if log else "from the recipe and a salt that somebody chose"
+    return (
+        f"from the recipe and {size} {'entry' if size == '1' else 'entries'} of {log}"
+        if log
+        else "from the recipe and a salt that somebody chose"
+    )
 
 
 def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
     view = beside.view(path)
     assert view.signed is not None  # noqa: S101 - it was verified
     checkpoint = view.signed.checkpoint
-    checks.add("checkpoint", f"{checkpoint.size} entries signed by {checkpoint.origin}")
-    checks.add("chain", f"{len(view)} entries, each continues the one before")
+    checks.add("checkpoint", f"{counted(checkpoint.size, 'entry')} signed by {checkpoint.origin}")
+    checks.add("chain", f"{counted(len(view), 'entry')}, each continues the one before")
     checks.add("requests", f"{counted(len(view.register.requests), 'request')}, every step legal")
     checks.add("times", _punctuality(view))
     leave_out_log(checks, view, beside.quorum)
@@ -198,7 +205,7 @@ def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
     key = trust.log(unverified_origin(raw, where=where))
     found = verify_checkpoint(raw, where=where, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found)
-    checks.add("checkpoint", f"{found.size} entries, root {found.root.hex()}, signed by {found.origin}")
+    checks.add("checkpoint", f"{counted(found.size, 'entry')}, root {found.root.hex()}, signed by {found.origin}")
     checks.leave_out("the entries that it signs")
     leave_out_log(checks, None, beside.quorum)
     return found
@@ -213,7 +220,7 @@ def _proof(path: Path, beside: Materials, checks: Checklist) -> Proven:
     key = trust.log(unverified_origin(proof.checkpoint, where=where))
     found = verify_proof(raw, where=where, line=line, log=key, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found.checkpoint)
-    checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
+    checks.add("checkpoint", f"{counted(found.checkpoint.size, 'entry')} signed by {key.name}")
     checks.add("inclusion", f"entry {found.entry.index}, a {found.entry.type}, is one of them")
     checks.leave_out("every other entry of the log")
     leave_out_log(checks, None, beside.quorum)
@@ -227,7 +234,7 @@ def _receipt(path: Path, beside: Materials, checks: Checklist) -> VerifiedReceip
     found = verify_receipt(raw, where=where, log=known, witnesses=trust.witnesses, quorum=beside.quorum)
     beside.seen(found.checkpoint)
     said = found.received
-    checks.add("checkpoint", f"{found.checkpoint.size} entries signed by {key.name}")
+    checks.add("checkpoint", f"{counted(found.checkpoint.size, 'entry')} signed by {key.name}")
     checks.add("inclusion", f"entry {found.entry.index} is one of them, recorded {format_time(found.entry.time)}")
     due = f"its answer is due by {said.respond.day} ({said.respond.rule})"
     checks.add("request", f"{found.request} was received on {said.received} under policy {said.policy}; {due}")

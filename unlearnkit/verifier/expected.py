@@ -13,6 +13,7 @@ from unlearnkit.compliance.policy.expectations import Expectations
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.errors import VerificationError
+from unlearnkit.names import counted
 from unlearnkit.signing.dsse import verify_envelope
 from unlearnkit.signing.statement import PAYLOAD_TYPE
 from unlearnkit.verifier.checks import Checklist
@@ -60,7 +61,9 @@ def verify_expected(
             _require(from_log, "the salt of its bundle was chosen by somebody, not taken from a log")
         if expected.most_days:
             age = now - recorded
-            _require(age <= timedelta(days=expected.most_days), f"it was recorded {recorded}, {age.days} days ago")
+            _require(
+                age <= timedelta(days=expected.most_days), f"it was recorded {recorded}, {counted(age.days, 'day')} ago"
+            )
         checks.add("expectations", f"as expected: {expected}")
     _leave_out(expected or Expectations(), policy, bundle, checks)
 

@@ -16,7 +16,7 @@ from unlearnkit.estimation import Differences, Prediction, Sketch
 from unlearnkit.estimation.bound import ERRORS, Bound, Family
 from unlearnkit.estimation.conformal import scale
 from unlearnkit.estimation.tolerance import Tolerance
-from unlearnkit.names import probability_text
+from unlearnkit.names import ordinal, probability_text
 from unlearnkit.verifier.certificate import Kind
 
 Array = np.ndarray[Any, Any]
@@ -121,7 +121,7 @@ def audited(sketch: Sketch, mask: Array, prediction: Prediction, found: Toleranc
         epsilon_each=epsilon,
         content=str(found.content),
         confidence=str(found.confidence),
-        method=f"audited: tolerance interval, the {found.rank}th smallest of N={found.count} scores, {sizes}",
+        method=f"audited: tolerance interval, the {ordinal(found.rank)} smallest of N={found.count} scores, {sizes}",
         degree=max(term.degree for term in prediction.terms if term.used.any()),
         covers=ERRORS,
         assumptions=(

@@ -160,7 +160,7 @@ def _without(releases: Sequence[Release], subjects: frozenset[str], people: Peop
     for release in releases:
         if held := subjects & people(release):
             raise RefusedError(
-                f"{release.id} is in force and holds data of {len(held)} of {len(subjects)} people who ask",
+                f"{release.id} is in force and holds data of {len(held)} of the {len(subjects)} who ask",
                 hint="train it again without them, and `unlearnkit release add --replaces`; or certify the effect",
             )
     return tuple(Looked.of(release) for release in releases)
@@ -170,7 +170,7 @@ def _successor(registry: Registry, before: Release, subjects: frozenset[str], pe
     """What took the place of a release, trained without these people, who were in that."""
     if missing := subjects - people(before):
         raise RefusedError(
-            f"{before.id} held no data of {len(missing)} of {len(subjects)} people who ask",
+            f"{before.id} held no data of {len(missing)} of the {len(subjects)} who ask",
             hint="certify apart who was in different releases; who was in none gets a certificate of absence",
         )
     if before.replaced_by is None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.estimation.constants import decimal_above
+from unlearnkit.names import ordinal
 from unlearnkit.verifier.certificate import Decision, Outcome
 from unlearnkit.verifier.correction import Nearness
 from unlearnkit.verifier.retrainings import Retrainings
@@ -36,7 +37,7 @@ def nearness(policy: Policy, retrainings: Retrainings, size: int) -> tuple[Nearn
                 epsilon=decimal_above(float(said.epsilon(np.array(1.0)))),
                 content=str(said.content),
                 confidence=str(said.confidence),
-                method=f"audited: the {said.rank}th smallest of N={said.count} differences, {said.stratum}",
+                method=f"audited: the {ordinal(said.rank)} smallest of N={said.count} differences, {said.stratum}",
                 assumptions=_ASSUMPTIONS,
                 evidence=retrainings.digests,
             )

@@ -13,7 +13,7 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Annotated, Final, Literal, Protocol, TypeAlias, cast
 
 from unlearnkit.estimation.draws import Draw, draw_key
-from unlearnkit.names import DecimalText, decimal_text
+from unlearnkit.names import DecimalText, counted, decimal_text
 from unlearnkit.records import Count, from_json, write_json
 from unlearnkit.shapes import As
 from unlearnkit.verifier.planned import PlannedDeletions
@@ -75,6 +75,8 @@ class UnitDeletions:
         return self.least <= len(set(deleted)) <= self.most
 
     def __str__(self) -> str:
+        if self.least == self.most:
+            return f"sets of {counted(self.least, 'unit')}, every set equally likely"
         return f"sets of {self.least} to {self.most} units, every size and then every set of that size equally likely"
 
 

@@ -170,4 +170,6 @@ def leave_out_log(checks: Checklist, view: LogView | None, quorum: int) -> None:
     if not quorum:
         checks.leave_out("whether others are shown the same log, which witnesses would tell")
     if view is not None and view.unsigned:
-        checks.leave_out(f"who vouches for the last {view.unsigned} entries of the log: no checkpoint has them yet")
+        several = f"{view.unsigned} entries of the log: no checkpoint has them"
+        last = "entry of the log: no checkpoint has it" if view.unsigned == 1 else several
+        checks.leave_out(f"who vouches for the last {last} yet")

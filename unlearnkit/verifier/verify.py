@@ -17,6 +17,7 @@ from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, VerificationError
+from unlearnkit.names import counted
 from unlearnkit.verifier.account import DeltaAccount, Issued, account_of
 from unlearnkit.verifier.asking import verify_origin, verify_release, verify_requests, verify_together, verify_union
 from unlearnkit.verifier.audits import logged_audits, verify_planned
@@ -152,16 +153,20 @@ def _verify_beside_log(
     origin = verify_origin(certificate, bundle, view, index=index)
     chosen = "somebody chose its directions"
     came = chosen if origin.commitment is None else f"its directions follow from entry {origin.commitment}"
-    checks.add("sketch", f"{came}; the recipe has {len(origin.others)} other sketches")
+    checks.add("sketch", f"{came}; other sketches of the recipe: {len(origin.others)}")
     verify_requests(certificate, policy, view.register, index=index)
     asked = ", ".join(certificate.requests)
     checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
     verify_together(certificate, view.register, bundle, index=index)
-    checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
+    checks.add(
+        "standing set", f"left out, too: {counted(len(certificate.standing), 'person')} answered without retraining"
+    )
     _verify_budget(certificate, [item for item in issued_in(view) if item.index <= index])
     checks.add("delta budget", f"{certificate.spent} of {certificate.budget} is spent")
     _verify_audits(certificate, audits, view, index=index)
-    checks.add("audits", f"{len(certificate.audits)} audits of the recipe are named, all that the log had then")
+    checks.add(
+        "audits", f"named are all that the log had then of the recipe: {counted(len(certificate.audits), 'audit')}"
+    )
 
 
 def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, sizes: Sequence[int]) -> None:
@@ -173,7 +178,7 @@ def _verify_alone(certificate: Certificate, policy: Policy, checks: Checklist, s
         f"that {certificate.release} was in force, with this bundle, {told}",
         f"that its directions follow from it, and its recipe has {len(certificate.sketches)} other sketches, {told}",
         f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
-        f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
+        f"that {counted(len(certificate.standing), 'person')} and nobody else had been answered so before, {told}",
         f"that {certificate.spent} is what was spent together with other certificates, {told}",
         f"that there are no audits but these {len(certificate.audits)}, and that they drew what was planned, {told}",
     )
@@ -237,7 +242,9 @@ def _verify_limit(certificate: Certificate, policy: Policy) -> None:
 def _verify_audits(certificate: Certificate, audits: Mapping[str, Evidence], view: LogView, *, index: int) -> None:
     """It names the audits that the log had at the entry ``index``, and they drew what the log committed to."""
     logged = logged_audits(view, certificate.recipe, before=index)
-    _require(certificate.audits == logged, f"it names {len(certificate.audits)} audits, the log has {len(logged)}")
+    _require(
+        certificate.audits == logged, f"it names {counted(len(certificate.audits), 'audit')}, the log has {len(logged)}"
+    )
     for audit in certificate.audits:
         if audit.evidence is not None and audit.evidence in audits:
             verify_planned(audits[audit.evidence], view)

@@ -184,9 +184,9 @@ def _verify_list(certificate: Absence, item: Looked, bundle: Bundle | Remainder,
     held = (set(bundle.units) - without) & set(certificate.subjects)
     if isinstance(certificate, Exclusion) and item == certificate.before:
         missing = len(certificate.subjects) - len(held)
-        _require(not missing, f"{item.release} held no data of {missing} of {len(certificate.subjects)} people")
+        _require(not missing, f"{item.release} held no data of {missing} of the {len(certificate.subjects)} who asked")
     else:
-        _require(not held, f"{item.release} holds data of {len(held)} of {len(certificate.subjects)} people")
+        _require(not held, f"{item.release} holds data of {len(held)} of the {len(certificate.subjects)} who asked")
 
 
 def _verify_exclusion(certificate: Exclusion, view: LogView | None, *, index: int) -> None:

@@ -17,6 +17,7 @@ from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.standing import answered_without_retraining
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
+from unlearnkit.names import counted
 from unlearnkit.verifier.asking import verify_requests
 from unlearnkit.verifier.audits import all_of, logged_audits, verify_planned
 from unlearnkit.verifier.certificate_file import parse_certificate_file
@@ -131,7 +132,9 @@ def verify_weights_and_claims(
     UnknownNameError where the evidence of an audit is not at hand.
     """
     weights = _verify_weights(certificate, bundle)
-    checks.add("weights", f"made again from the bundle without {len(certificate.without)} people, byte for byte")
+    checks.add(
+        "weights", f"made again from the bundle without {counted(len(certificate.without), 'person')}, byte for byte"
+    )
     _verify_claims(certificate, policy, bundle, given)
     checks.add(
         "claims",
@@ -155,13 +158,17 @@ def _verify_beside_log(
     verify_requests(certificate, policy, view.register, index=index)
     checks.add("request", f"request {', '.join(certificate.requests)} asks for the deletion of whose data is left out")
     _verify_leaving(certificate, bundle, view, index)
-    checks.add("standing set", f"{len(certificate.standing)} people answered without retraining are left out, too")
+    checks.add(
+        "standing set", f"left out, too: {counted(len(certificate.standing), 'person')} answered without retraining"
+    )
     logged = logged_audits(view, certificate.recipe, before=index)
-    _require(certificate.audits == logged, f"it names {len(certificate.audits)} audits, the log has {len(logged)}")
+    _require(
+        certificate.audits == logged, f"it names {counted(len(certificate.audits), 'audit')}, the log has {len(logged)}"
+    )
     for audit in logged:
         if audit.evidence is not None and audit.evidence in given:
             verify_planned(given[audit.evidence], view)
-    checks.add("audits", f"{len(logged)} audits of the recipe are named, all that the log had then")
+    checks.add("audits", f"named are all that the log had then of the recipe: {counted(len(logged), 'audit')}")
 
 
 def _verify_alone(certificate: CorrectionCertificate, checks: Checklist, sizes: Sequence[int]) -> None:
@@ -171,7 +178,7 @@ def _verify_alone(certificate: CorrectionCertificate, checks: Checklist, sizes: 
     checks.leave_out(
         f"that {certificate.release} was in force, with this bundle, {told}",
         f"that {', '.join(certificate.requests)} asked, and when, and that no request was closed, {told}",
-        f"that these {len(certificate.standing)} people stand, and nobody else, {told}",
+        f"that {counted(len(certificate.standing), 'person')} and nobody else had been answered so before, {told}",
         f"that there are no audits but these {len(certificate.audits)}, and that they drew what was planned, {told}",
     )
     leave_out_histories(checks, sizes)
@@ -189,7 +196,8 @@ def _verify_leaving(certificate: CorrectionCertificate, bundle: Bundle, view: Lo
     standing = answered_without_retraining(view.register, bundle, before=index)
     _require(
         certificate.standing == standing,
-        f"its standing set has {len(certificate.standing)} people, the log and the bundle give {len(standing)}",
+        f"its standing set has {counted(len(certificate.standing), 'person')}, the log and the bundle give "
+        f"{len(standing)}",
     )
     _require_union(certificate)
 

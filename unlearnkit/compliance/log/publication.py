@@ -32,6 +32,7 @@ from unlearnkit.compliance.log.verification import (
 )
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.files import fsync_directory, make_private_folder, read_bounded, write_atomic
+from unlearnkit.names import counted
 from unlearnkit.signing.note import MAX_NOTE, NoteKey
 
 _logger = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def prove_entries(path: Path, indices: Sequence[int], *, log: NoteKey, tree: Tre
     checkpoint = required_checkpoint(path, log=log)
     if beyond := [index for index in indices if not 0 <= index < checkpoint.size]:
         raise UnknownNameError(
-            f"entry {beyond[0]} is not under the checkpoint, which signs {checkpoint.size} entries",
+            f"entry {beyond[0]} is not under the checkpoint, which signs {counted(checkpoint.size, 'entry')}",
             hint="`unlearnkit log checkpoint` signs all entries recorded so far",
         )
     size = checkpoint.size
@@ -161,7 +162,7 @@ def prove_growth(path: Path, since: int, *, log: NoteKey) -> bytes:
     """That the log only grew since it had ``since`` entries: what a witness is sent (https://c2sp.org/tlog-witness)."""
     checkpoint = required_checkpoint(path, log=log)
     if not 0 <= since <= checkpoint.size:
-        raise UnknownNameError(f"the checkpoint signs {checkpoint.size} entries: it never had {since} before")
+        raise UnknownNameError(f"the checkpoint signs {counted(checkpoint.size, 'entry')}: it never had {since} before")
     tree = signed_tree(path, checkpoint)
     proof = tree.consistency_proof(since) if since else []
     return encode_growth(Growth(since, tuple(proof), checkpoint.raw))

@@ -18,6 +18,7 @@ from unlearnkit.compliance.log.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_lines
 from unlearnkit.errors import ChainError, ConsistencyError, FormatError, RollbackError, SignatureError, UnknownNameError
 from unlearnkit.files import read_bounded
+from unlearnkit.names import counted
 from unlearnkit.signing.note import MAX_NOTE, NoteKey
 
 EARLIER_FOLDER = "earlier"
@@ -183,7 +184,7 @@ def hold_to(history: History, current: Checkpoint | None, earlier: Sequence[Chec
 def check_root(checkpoint: Checkpoint, *, size: int, root: bytes) -> None:
     """Check that the log's first lines are those signed; ``size`` of them were found, at most ``checkpoint.size``."""
     if size < checkpoint.size:
-        have = f"it has {size} entries, its checkpoint signs {checkpoint.size}"
+        have = f"it has {counted(size, 'entry')}, its checkpoint signs {checkpoint.size}"
         raise RollbackError(f"the log was truncated: {have}\n{_quoted(checkpoint.raw)}")
     if root != checkpoint.root:
         found = checkpoint_text(checkpoint.origin, size, root).encode()
@@ -197,7 +198,7 @@ def check_root(checkpoint: Checkpoint, *, size: int, root: bytes) -> None:
 
 def _check_earlier(history: History, head: Checkpoint, current: Checkpoint | None) -> None:
     if history.end.index < head.size:
-        have = f"it has {history.end.index} entries, an earlier checkpoint signs {head.size}"
+        have = f"it has {counted(history.end.index, 'entry')}, an earlier checkpoint signs {head.size}"
         found = current.raw if current else b""
         raise RollbackError(f"the log was rolled back: {have}\n{_quoted(head.raw, found)}")
     if history.roots[head.size] != head.root:
@@ -208,7 +209,7 @@ def _check_earlier(history: History, head: Checkpoint, current: Checkpoint | Non
             newer=found,
         )
     if current is not None and current.size < head.size:
-        have = f"it signs {current.size} entries, an earlier one {head.size}, which the log still has"
+        have = f"it signs {counted(current.size, 'entry')}, an earlier one {head.size}, which the log still has"
         raise RollbackError(f"the checkpoint was rolled back: {have}\n{_quoted(head.raw, current.raw)}")
 
 

@@ -18,6 +18,7 @@ from unlearnkit.compliance.log.merkle import verify_consistency
 from unlearnkit.compliance.log.proof import Growth, parse_growth
 from unlearnkit.errors import ConsistencyError, RefusedError, RollbackError, UnknownNameError
 from unlearnkit.files import PRIVATE_MODE, make_private_folder
+from unlearnkit.names import counted
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.signing.note import NoteKey, NoteKind, cosign_note, note_key, note_lines, without_signature
 
@@ -98,11 +99,11 @@ def _require_growth(last: Checkpoint | None, found: Checkpoint, growth: Growth) 
     size = 0 if last is None else last.size
     if growth.older != size:
         raise RefusedError(
-            f"the request begins at {growth.older} entries, and {size} were cosigned last",
+            f"the request begins at {counted(growth.older, 'entry')}, and {size} were cosigned last",
             hint=f"`unlearnkit log prove --since {size}` makes the request that is wanted",
         )
     if found.size < size:
-        raise RollbackError(f"the log was rolled back: it has {found.size} entries, and {size} were cosigned")
+        raise RollbackError(f"the log was rolled back: it has {counted(found.size, 'entry')}, and {size} were cosigned")
     if last is None:
         if growth.hashes:
             raise ConsistencyError("a proof from no entries has hashes", older=b"", newer=found.raw)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Annotated
 
 from unlearnkit.estimation.tolerance import retrainings_needed
-from unlearnkit.names import probability
+from unlearnkit.names import counted, probability
 from unlearnkit.shapes import As, Limits
 
 Positive = Annotated[int, Limits(least=1)]
@@ -56,8 +56,8 @@ class AuditRules:
         needed = retrainings_needed(float(self.content), float(self.confidence))
         if few := [stratum for stratum in self.strata if stratum.count < needed]:
             raise ValueError(
-                f"the stratum of {few[0]} has {few[0].count} retrainings: content {self.content} at confidence "
-                f"{self.confidence} takes {needed}"
+                f"the stratum of {few[0]} has {counted(few[0].count, 'retraining')}: content {self.content} at "
+                f"confidence {self.confidence} takes {needed}"
             )
 
     def within(self, units: int) -> tuple[PlannedStratum, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.errors import FormatError, PolicyError
 from unlearnkit.files import decode_text
-from unlearnkit.names import checked_name
+from unlearnkit.names import checked_name, counted
 from unlearnkit.records import read_day
 
 COLUMNS = ("subject", "received", "source", "reference", "jurisdiction")
@@ -68,7 +68,8 @@ class Intake:
             rest = f"\n  - and {more} more" if more > 0 else ""
             total = len(self.problems) + len(self.arrivals)
             raise FormatError(
-                f"{where}: {len(self.problems)} of {total} rows cannot be taken, so none was:\n{listed}{rest}",
+                f"{where}: {len(self.problems)} of {counted(total, 'row')} cannot be taken, so none was:\n"
+                f"{listed}{rest}",
                 hint="mend these rows, or take all others with --skip-bad",
             )
         return self
@@ -166,7 +167,7 @@ def _require_columns(names: Sequence[str], where: str) -> None:
 
 def _from_cells(row: int, names: Sequence[str], cells: Sequence[str]) -> Arrival:
     if len(cells) != len(names):
-        raise ValueError(f"got {len(cells)} cells, expected {len(names)}")
+        raise ValueError(f"got {counted(len(cells), 'cell')}, expected {len(names)}")
     said = {name: cell.strip() for name, cell in zip(names, cells, strict=True)}
     return Arrival(
         row=row,

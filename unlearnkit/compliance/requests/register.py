@@ -19,7 +19,7 @@ from unlearnkit.compliance.requests.request import Request
 from unlearnkit.compliance.requests.steps import PURGED, Acted, Event, Purged, Received, Step, Withdrawn, parse_body
 from unlearnkit.compliance.requests.trail import Trail
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
-from unlearnkit.names import NAMES, KeyFingerprint, NamesVersion
+from unlearnkit.names import NAMES, KeyFingerprint, NamesVersion, counted
 from unlearnkit.notebook import html_table
 from unlearnkit.records import from_json
 
@@ -71,7 +71,7 @@ class Register:
             )
             for request in self.requests.values()
         ]
-        return html_table(f"{len(rows)} requests", header, rows)
+        return html_table(f"{counted(len(rows), 'request')}", header, rows)
 
     def replay(self, entries: Iterable[Entry]) -> Register:
         """`apply` entries that were recorded, and return this register.
