@@ -64,7 +64,12 @@ def test_alone_what_only_the_log_tells_is_listed_as_not_checked(office, certific
     names = [check.name for check in found.checks]
     assert names == ["signature", "bundle", "artefacts", "proof", "numbers", "decision"]
     told = [line for line in found.unchecked if line.endswith("which the log tells: --log")]
-    for words in ("small@1 was in force", "R2 asked, and when", "that 0 people and nobody else had been answered so before", "0.05 is what was spent"):
+    for words in (
+        "small@1 was in force",
+        "R2 asked, and when",
+        "that 0 people and nobody else had been",
+        "0.05 is what was spent",
+    ):
         assert any(words in line for line in told), words
     beside = verify_certificate(certificates[0], where="c", beside=office.materials())
     assert not [line for line in beside.unchecked if "the log tells" in line]
