@@ -198,13 +198,13 @@ def test_killed_before_any_operation_no_recorded_certificate_is_without_its_file
 
 
 def test_an_interrupted_certificate_that_does_not_hold_any_more_is_not_recorded(office, monkeypatch):
-    from unlearnkit.verifier import issue
+    from unlearnkit.verifier.recording import Record
 
     def stop(*_: object) -> None:
         raise OSError(28, "no space")
 
     def interrupted(name: str) -> Path:
-        monkeypatch.setattr(issue, "_append", stop)
+        monkeypatch.setattr(Record, "append", stop)
         with pytest.raises(OSError, match="no space"):
             office.certify([name], bundle=bundle(office))
         monkeypatch.undo()

@@ -279,11 +279,11 @@ def test_what_was_not_asked_sensibly_is_said(office):
 def test_what_was_interrupted_is_picked_up_from_its_file(office, monkeypatch):
     """Stopped before the proof, and before the entry, which a certificate gets if it still holds."""
     from unlearnkit.office import clearing
-    from unlearnkit.verifier import issue_absence
+    from unlearnkit.verifier.recording import Record
 
     path = office.root / "certificates" / "R4.absence.json"
-    for module, step in ((clearing, "finish"), (issue_absence, "_append")):
-        monkeypatch.setattr(module, step, None)
+    for owner, step in ((clearing, "finish"), (Record, "append")):
+        monkeypatch.setattr(owner, step, None)
         with pytest.raises(TypeError):
             office.certify_absence(["R4"], force=True)
         monkeypatch.undo()

@@ -119,7 +119,7 @@ def test_what_nobody_expects_is_listed_as_not_checked(office, issued):
     said = "\n".join(verify(office, issued.raw).unchecked)
     for words in (
         f"policy gdpr, SHA-256 {office.policy.digest}, is one that should decide",
-        "1 signatures are enough, as its own policy says",
+        "whether 1 signature will do, as its own policy says",
         "the bundle's salt was picked from many",
         "it is too old",
     ):

@@ -108,7 +108,9 @@ def _leave_out(said: Expectations, policy: Policy, bundle: Bundle | None, checks
     if not said.policies:
         checks.leave_out(f"whether policy {policy.name}, SHA-256 {policy.digest}, is one that should decide: {how}")
     if not said.threshold:
-        checks.leave_out(f"whether {policy.signing.threshold} signatures are enough, as its own policy says: {how}")
+        checks.leave_out(
+            f"whether {counted(policy.signing.threshold, 'signature')} will do, as its own policy says: {how}"
+        )
     if not said.salt and bundle is not None and not bundle.manifest.checkpoint:
         checks.leave_out(f"whether the bundle's salt was picked from many, for somebody chose it: {how}")
     if not said.most_days:

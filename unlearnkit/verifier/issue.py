@@ -17,9 +17,8 @@ from importlib.metadata import version
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.manifest import MODEL
 from unlearnkit.compliance.log.clock import format_time
-from unlearnkit.compliance.log.entry import Entry, draft
+from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.log import AuditLog
-from unlearnkit.compliance.log.writer import Writer
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import PolicyError, RefusedError
@@ -164,7 +163,7 @@ def record(
         if str(_spent(certificate.claims, policy, account)) != certificate.spent:
             raise outdated(where, "other certificates have spent delta since")
         require_recent(certificate.issued, log.now(), where=where)
-        return _append(writer, certificate, file.envelope)
+        return Record.of(certificate, file.envelope).append(writer)
 
 
 def _delta(policy: Policy, wanted: Decimal | None) -> Decimal:
@@ -211,7 +210,7 @@ def _record(
         raw = sign_certificate(certificate, signers)
         keep(raw)
         is_signed = len(signers) >= policy.signing.threshold
-        return Issuance(certificate, raw, _append(writer, certificate, raw) if is_signed else None)
+        return Issuance(certificate, raw, Record.of(certificate, raw).append(writer) if is_signed else None)
 
 
 def _certificate(
@@ -255,9 +254,3 @@ def _certificate(
 def _spent(claims: Sequence[Claim], policy: Policy, account: DeltaAccount) -> Decimal:
     """The account with these claims."""
     return account.spend(spending(claims), policy.certificate.delta_budget)
-
-
-def _append(writer: Writer, certificate: Certificate, envelope: bytes) -> Entry:
-    said = Record.of(certificate, envelope)
-    (entry,) = writer.record_many([draft(said.kind, said.body)])
-    return entry

@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 
 from unlearnkit.compliance.log.clock import format_time
-from unlearnkit.compliance.log.entry import Entry, draft
+from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.log import AuditLog
-from unlearnkit.compliance.log.writer import Writer
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.whereabouts import People
@@ -69,7 +68,7 @@ def certify_absence(
         raw = sign_absence(made, signers)
         keep(raw)
         is_signed = len(signers) >= policy.signing.threshold
-        return Clearance(made, raw, _append(writer, made, raw) if is_signed else None)
+        return Clearance(made, raw, Record.of(made, raw).append(writer) if is_signed else None)
 
 
 def record_absence(
@@ -94,7 +93,7 @@ def record_absence(
             return found
         require_still(certificate, now, people, where=where)
         require_recent(certificate.issued, log.now(), where=where)
-        return _append(writer, certificate, file.envelope)
+        return Record.of(certificate, file.envelope).append(writer)
 
 
 def require_still(certificate: Absence, view: LogView, people: People, *, where: str) -> None:
@@ -135,12 +134,6 @@ def _made(
     after = _successor(view.registry, before, subjects, people)
     members = {item.name: getattr(made, item.name) for item in fields(made)}
     return Exclusion(**members, before=Looked.of(before), after=Looked.of(after))
-
-
-def _append(writer: Writer, certificate: Absence, envelope: bytes) -> Entry:
-    said = Record.of(certificate, envelope)
-    (entry,) = writer.record_many([draft(said.kind, said.body)])
-    return entry
 
 
 def held_before(registry: Registry, subjects: frozenset[str], people: People) -> Release | None:

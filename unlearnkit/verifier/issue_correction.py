@@ -11,9 +11,8 @@ from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.correction import Correction
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.clock import format_time
-from unlearnkit.compliance.log.entry import Entry, draft
+from unlearnkit.compliance.log.entry import Entry
 from unlearnkit.compliance.log.log import AuditLog
-from unlearnkit.compliance.log.writer import Writer
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.registry import Registry, Release
 from unlearnkit.compliance.releases.standing import answered_without_retraining
@@ -134,7 +133,7 @@ def correct(
         raw = sign_correction(certificate, signers)
         keep(raw, weights)
         is_signed = len(signers) >= policy.signing.threshold
-        return Corrected(certificate, raw, _append(writer, certificate, raw) if is_signed else None, weights)
+        return Corrected(certificate, raw, Record.of(certificate, raw).append(writer) if is_signed else None, weights)
 
 
 def record_correction(
@@ -165,7 +164,7 @@ def record_correction(
             return found
         require_still(certificate, bundle, now, where=where)
         require_recent(certificate.issued, log.now(), where=where)
-        return _append(writer, certificate, file.envelope)
+        return Record.of(certificate, file.envelope).append(writer)
 
 
 def require_still(certificate: CorrectionCertificate, bundle: Bundle, view: LogView, *, where: str) -> None:
@@ -174,12 +173,6 @@ def require_still(certificate: CorrectionCertificate, bundle: Bundle, view: LogV
     for name in ("release", "requests", "subjects", "standing", "without", "audits"):
         if getattr(now, name) != getattr(certificate, name):
             raise outdated(where, f"the log gives other {name} now")
-
-
-def _append(writer: Writer, certificate: CorrectionCertificate, envelope: bytes) -> Entry:
-    said = Record.of(certificate, envelope)
-    (entry,) = writer.record_many([draft(said.kind, said.body)])
-    return entry
 
 
 def leaving(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle) -> Leaving:

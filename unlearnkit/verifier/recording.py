@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from unlearnkit.compliance.log.clock import parse_time
-from unlearnkit.compliance.log.entry import Entry
+from unlearnkit.compliance.log.entry import Entry, draft
 from unlearnkit.compliance.log.proof import Proven, verify_proof
+from unlearnkit.compliance.log.writer import Writer
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, VerificationError
 from unlearnkit.verifier.absence import Absence, clearing_body, entry_type
@@ -58,6 +59,11 @@ class Record:
         """The first entry that records this certificate; None if none does."""
         entries = view.of_type(self.kind)
         return next((entry for entry in entries if entry.body.get("certificate") == self.certificate), None)
+
+    def append(self, writer: Writer) -> Entry:
+        """Record it."""
+        (entry,) = writer.record_many([draft(self.kind, self.body)])
+        return entry
 
     def require(self, entry: Entry) -> None:
         """VerificationError unless an entry records these very bytes, not before they were signed nor long after."""

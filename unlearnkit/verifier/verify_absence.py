@@ -8,10 +8,10 @@ from functools import partial
 
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.remainder import Remainder
+from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.policy.trust import TrustStore
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
-from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.verifier.absence import (
@@ -22,6 +22,7 @@ from unlearnkit.verifier.absence import (
     Looked,
     parse_absence,
 )
+from unlearnkit.verifier.asking import verify_requests
 from unlearnkit.verifier.certificate_file import parse_certificate_file
 from unlearnkit.verifier.checks import Check, Checklist
 from unlearnkit.verifier.expected import verify_expected
@@ -72,9 +73,10 @@ def verify_absence(
     certificate, signers = beside.signed(file.digest, verify_signatures)
     beside.recorded([item.artefacts.bundle for item in certificate.looked], file.time)
     checks.add("signature", f"signed by {', '.join(signer[:16] for signer in signers)}")
+    policy = policy_of(certificate, where)
     entry, view = verify_recorded(file, certificate, beside=beside, checks=checks)
     if view is not None:
-        _verify_beside_log(certificate, view, checks, index=entry.index)
+        _verify_beside_log(certificate, policy, view, checks, index=entry.index)
     else:
         _leave_out(certificate, checks, beside.sizes_seen(certificate.log))
     for item in certificate.looked:
@@ -85,7 +87,7 @@ def verify_absence(
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
         checks.add("exclusion", f"they were in {left}, trained by another recipe")
     leave_out_log(checks, view, beside.quorum)
-    policy, trust = policy_of(certificate, where), beside.trust_beside(view, file.digest)
+    trust = beside.trust_beside(view, file.digest)
     if view is not None:
         verify_signatures(trust)
         beside.require_counting(view)
@@ -100,10 +102,9 @@ def verify_absence(
     )
 
 
-def _verify_beside_log(certificate: Absence, view: LogView, checks: Checklist, *, index: int) -> None:
+def _verify_beside_log(certificate: Absence, policy: Policy, view: LogView, checks: Checklist, *, index: int) -> None:
     """What it says was so at the entry ``index``, which records it."""
-    for name in certificate.requests:
-        _verify_request(certificate, name, view.register, index)
+    verify_requests(certificate, policy, view.register, index=index)
     _require(
         certificate.subjects == tuple(sorted({view.register.get(name).subject for name in certificate.requests})),
         "it names somebody as asking whose request it does not name",
@@ -137,20 +138,6 @@ def signed_absence(raw: bytes, trust: TrustStore, *, exclusion: bool, where: str
     certificate, keys = trusted_signers(raw, trust, where=where, parse=parse)
     require_threshold(policy_of(certificate, where), keys, where=where)
     return certificate, tuple(key.key_id for key in keys)
-
-
-def _verify_request(certificate: Absence, name: str, register: Register, index: int) -> None:
-    """A request was there, and open, when the certificate was recorded."""
-    _require(name in register.requests, f"the log has no request {name}")
-    request = register.get(name)
-    _require(request.steps[0].index < index, f"request {name} was received after it")
-    _require(request.subject in certificate.subjects, f"request {name} was made by somebody else")
-    _require(
-        request.policy_digest == certificate.policy_digest,
-        f"its policy is {certificate.policy_digest}, the request was received under {request.policy_digest}",
-    )
-    if step := register.original(request).closed_with(before=index):
-        _require(None, f"request {name} was {step.event.state} before it, with entry {step.index}")
 
 
 def _verify_releases(certificate: Absence, view: LogView, index: int) -> None:
