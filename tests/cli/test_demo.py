@@ -129,11 +129,15 @@ def test_people_and_programs_are_told_the_same(told, capsys):
     assert f"Everything is in {told.kept}" in text
 
 
-def test_the_policy_differs_from_the_packaged_one_as_it_is_told():
+def test_the_policy_differs_from_the_packaged_one_as_it_is_told(told):
     ours, packaged = parse_policy(policy_text().encode(), where="demo"), Policy.load("gdpr")
     assert ours.certificate == packaged.certificate
     assert [(item.least, item.most, item.count) for item in ours.audit.strata] == [(1, 1, 22), (2, 10, 22)]
     assert (ours.requests, ours.deadlines, ours.signing) == (packaged.requests, packaged.deadlines, packaged.signing)
+    off, instead = (policy.correction.tolerances["own_loss"] for policy in (ours, packaged))
+    audit = "\n".join(render(told)).split("2. The audit")[1].split("3. The requests")[0]
+    assert f"may be off by {off} in own losses instead of {instead}" in audit
+    assert audit.count("instead of") == 1  # nothing else is said to be other than packaged
 
 
 def test_everything_is_kept(told):
