@@ -85,8 +85,8 @@ def _audited(told: Told) -> Iterator[str]:
     yield "The audit"
     yield f"Real retrainings, planned before anybody asks and drawn by the log: {', '.join(told.strata)} people."
     share, sure = (round(100 * float(text)) for text in (told.content, told.confidence))
-    yield "The policy is the packaged one for the GDPR, but for fewer retrainings and a smaller share of sets; and for a"
-    yield "correction, which may be off by 0.2 in own losses instead of 0.05."
+    yield "The policy is the packaged one for the GDPR, but for fewer retrainings and a smaller share of sets; and for"
+    yield "a correction, which may be off by 0.2 in own losses instead of 0.05."
     yield f"Promised: at least {share} % of sets drawn likewise are inside the claims on a probe, {sure} % sure."
 
 
