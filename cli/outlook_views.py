@@ -140,8 +140,9 @@ class OutlookView(Document):
 def render_outlook(outlook: OutlookView) -> Iterator[str]:
     """What is left, and until when."""
     answered = f"{counted(outlook.people, 'person')} {'was' if outlook.people == 1 else 'were'} answered"
-    yield f"{outlook.release}: {answered} without retraining; asked in all: {outlook.asked} in "
-    yield f"{counted(outlook.days, 'day')}. If others ask in random order, by prediction from the bundle alone:"
+    asked = f"asked in all: {outlook.asked} in {counted(outlook.days, 'day')}"
+    yield f"{outlook.release}: {answered} without retraining; {asked}"
+    yield "if others ask in random order, by prediction from the bundle alone:"
     for probe in outlook.probes:
         rows = [("within tolerance", probe.tolerated), ("series converges", probe.converges)]
         yield from columns([(f"  {probe.probe}, {what}", reach) for what, reach in rows])
