@@ -115,14 +115,19 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
     )
 
 
-def probe_sizes(run: Run) -> dict[str, int]:
-    """How many elements each pinned probe has."""
+def probe_shapes(run: Run) -> dict[str, torch.Size]:
+    """Shapes of the pinned probes."""
     initial = run.initial_weights()
     with torch.no_grad(), run.random_numbers(run.recipe.steps):
         return {
-            name: constant_of(probe_function(run, name, probe)(dict(initial), run.fixed)).numel()
+            name: constant_of(probe_function(run, name, probe)(dict(initial), run.fixed)).shape
             for name, probe in run.recipe.probes.items()
         }
+
+
+def probe_sizes(run: Run) -> dict[str, int]:
+    """How many elements each pinned probe has."""
+    return {name: shape.numel() for name, shape in probe_shapes(run).items()}
 
 
 def plain_seconds(run: Run) -> float:

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unlearnkit.bundle import random_directions
 from unlearnkit.sketching.forward import ForwardSketching
+from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.pullback import weights_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Informed
 from unlearnkit.sketching.store import PartialRun
@@ -37,12 +38,12 @@ class InformedSketching:
         run: Run,
         settings: Informed,
         partial: PartialRun,
-        memory_budget: int,
+        memory: Memory,
     ) -> None:
         self.run = run
         self.settings = settings
         self._partial = partial
-        self._memory_budget = memory_budget
+        self._memory = memory
         self._progress: Callable[[], None] = lambda: None
         self._forward = ForwardSketching(run, 1)
         self._reverse = ReverseSweeps(run, 1)
@@ -100,18 +101,12 @@ class InformedSketching:
 
         def work() -> dict[str, Array]:
             rows = torch.from_numpy(cotangents(piece)).to(device=self.run.device, dtype=self.run.dtype)
-            trajectory = self._reverse.forward(None, self._memory_budget, self._progress)
-            found = self._reverse.sweep(self._split, rows, trajectory, self._progress)
+            trajectory = self._reverse.forward(None, self._memory, self._progress)
+            found = self._reverse.sweep(weights_pullback(self.run), rows, trajectory, self._progress)
+            trajectory.release()
             return {"pulled": constant_of(found).cpu().numpy()}
 
         return self._kept(stage, piece, work)["pulled"]
-
-    def _split(self, weights: Mapping[str, Tensor], _fixed: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-        """Cotangents ``[elements, W]`` by weight: the reverse of a probe that is all the weights."""
-        sizes = [weights[name].numel() for name in self.run.trained_names]
-        parts = rows.split(sizes, dim=1)  # type: ignore[no-untyped-call]
-        named = zip(self.run.trained_names, parts, strict=True)
-        return {name: part.reshape(-1, *weights[name].shape) for name, part in named}
 
     def _push(self, stage: str, directions: Array, piece: slice) -> dict[str, Array]:
         """Slopes of weights and pinned probes along some directions: ``weights/NAME``, ``probes/NAME``."""

@@ -16,6 +16,9 @@ Array = np.ndarray[Any, Any]
 # More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
 LARGEST_CHUNK = 256
 
+# Elements times real directions of one reverse sweep: the same.
+SWEEP_LANES = 1280
+
 # The same for units alone, on a processor's caches and elsewhere.
 SOLO_LANES = {"cpu": 64}
 

@@ -36,9 +36,10 @@ from unlearnkit.sketching.asked import Asked, directions, settled
 from unlearnkit.sketching.expectation import announce, is_shown
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.informed import InformedSketching
-from unlearnkit.sketching.memory import memory_for
+from unlearnkit.sketching.memory import Memory, memory_for
 from unlearnkit.sketching.second_order import Keys, ReverseSketching, complete
 from unlearnkit.sketching.settings import Forward, Informed, Reverse, Solo
+from unlearnkit.sketching.sizing import Sizing
 from unlearnkit.sketching.solo import SoloSketching
 from unlearnkit.sketching.store import PartialRun, Settings, open_partial, remove_stale, replaced
 from unlearnkit.sketching.trajectory import Trajectory
@@ -83,7 +84,8 @@ def sketch(
             follow from both, so that nobody has chosen them.
         dtype: precision of the run.
         device: None takes a GPU when there is one.
-        memory_budget: bytes that directions at once may take; None: a quarter of the free memory.
+        memory_budget: bytes that the sketch may take beside recipe and data; states of a reverse sweep that have no
+            room in it go to disk, beside the bundle. None: about a quarter of the free memory.
         signer: signs the bundle (P-256); None leaves it unsigned.
         overwrite: replace the bundle at ``path``, and drop unfinished work there, even with other settings.
         progress: say what time and memory to expect, and show a progress bar; None: on a terminal.
@@ -96,7 +98,8 @@ def sketch(
         PiecewiseOpsError: it has operations that only ``allow_piecewise`` accepts.
         NonFiniteError: a coefficient overflowed.
         FileExistsError: another bundle is at ``path``.
-        RefusedError: unfinished work at ``path`` has other settings, or another process is at it.
+        RefusedError: unfinished work at ``path`` has other settings, or another process is at it; or the memory budget
+            holds not even one direction or element, and then the message says what does.
 
     Example:
         >>> bundle = uk.sketch(recipe, folder / "bundle", reverse={"test_loss": uk.Reverse(rank=2, residual=2)})
@@ -110,16 +113,17 @@ def sketch(
     if final.exists() and not overwrite:
         return _already_there(final, asked, settings, signer)
     sketching = ForwardSketching(run, settings.degree)
-    per_lane, memory = sketching.prepare() * run.dtype.itemsize, memory_for(settings.device, memory_budget)
-    fresh = settled(settings, per_lane, memory)
+    per_lane, budget = sketching.prepare() * run.dtype.itemsize, memory_for(settings.device, memory_budget)
+    sizing = Sizing(sketching, asked.reverse, per_lane, budget, exact=memory_budget is not None)
+    fresh = settled(settings, sizing.lanes(settings))
     with open_partial(final, settings, fresh, overwrite=overwrite) as partial:
         if final.exists() and not overwrite:  # another process has just finished it
             return _already_there(final, asked, settings, signer)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         source = directions(partial.settings, recipe, asked.explicit)
         if is_shown(progress=progress):
-            announce(run, partial.settings, asked.reverse, per_lane, memory)
-        found = _found(sketching, partial, source, asked, memory_for(settings.device, memory_budget), progress=progress)
+            announce(run, partial.settings, asked.reverse, per_lane, budget)
+        found = _found(sketching, partial, source, asked, sizing.memory(partial.path), progress=progress)
         with replaced(final) if overwrite else nullcontext():
             _publish(final, sketching, partial, source, asked, found, key, signer)
     remove_stale(final)
@@ -155,7 +159,7 @@ def _found(
     partial: PartialRun,
     source: Directions,
     asked: Asked,
-    memory: int,
+    memory: Memory,
     *,
     progress: bool | None,
 ) -> _Found:
@@ -210,7 +214,7 @@ def _sweep(
     asked: Asked,
     solo: Mapping[str, Array],
     plain: Trajectory | None,
-    memory: int,
+    memory: Memory,
     *,
     progress: bool | None,
 ) -> dict[str, dict[str, Array]]:
@@ -243,7 +247,7 @@ def _sweep(
 
 
 def _inform(
-    sketching: ForwardSketching, partial: PartialRun, memory: int, *, progress: bool | None
+    sketching: ForwardSketching, partial: PartialRun, memory: Memory, *, progress: bool | None
 ) -> dict[str, Array] | None:
     """The informed directions and the slopes along them."""
     run, settings = sketching.run, partial.settings

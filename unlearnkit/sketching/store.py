@@ -8,6 +8,7 @@
 .NAME.partial/solo/0-64.safetensors                  pinned probes along units 0..63 of those asked for, written last
 .NAME.partial/sketch/solo-00000-00064.safetensors    weights along them, where they are kept
 .NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
+.NAME.partial/states-x/0.safetensors                  states of the run that memory has no room for, while it works
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from unlearnkit.files import write_atomic
 from unlearnkit.names import Pattern, Sha256
 from unlearnkit.records import Count, from_json, read_json, to_json, write_json
 from unlearnkit.sketching.lock import locked
+from unlearnkit.sketching.spilled import remove_states
 
 Array = np.ndarray[Any, Any]
 
@@ -175,7 +177,11 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
         _verify_same(path, settled, asked)
         for folder in _FOLDERS:
             (path / folder).mkdir(exist_ok=True)
-        yield PartialRun(path, settled)
+        remove_states(path)  # of a run that was killed
+        try:
+            yield PartialRun(path, settled)
+        finally:
+            remove_states(path)
 
 
 def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:
