@@ -12,11 +12,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from unlearnkit.examples.names_gpt import TEST_NAMES, TRAINING_NAMES, NamesGPT, encode, name_losses
+from unlearnkit.examples.question import Answers, ask, command
 
 import unlearnkit as uk
-
-from .names_gpt import TEST_NAMES, TRAINING_NAMES, NamesGPT, encode, name_losses
-from .question import Answers, ask, command
 
 CLIENTS = 12
 
