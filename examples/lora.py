@@ -45,7 +45,7 @@ def adapted_model(rank: int = 2, steps: int = 60) -> NamesGPT:
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         for _ in range(steps):
             optimizer.zero_grad()
-            name_losses(model, known).mean().backward()  # type: ignore[no-untyped-call]
+            name_losses(model, known).mean().backward()
             optimizer.step()
         model.requires_grad_(requires_grad=False)
         model.register_module("query_key_value", Adapted(model.query_key_value, rank))
