@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from unlearnkit.errors import RecipeError, UnknownNameError
-from unlearnkit.names import collisions, normal_name
+from unlearnkit.names import collisions, counted, normal_name
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Owner: TypeAlias = str | int | UUID
@@ -128,7 +128,7 @@ def _listed(owners: Owners, examples: int) -> Sequence[Any]:
     if not examples:
         raise RecipeError("data: there are no examples", hint="pass the data that the model is trained on")
     if len(owners) != examples:
-        raise RecipeError(f"units: got {len(owners)} owners for {examples} examples", hint=hint)
+        raise RecipeError(f"units: got {counted(len(owners), 'owner')} for {counted(examples, 'example')}", hint=hint)
     return owners.tolist() if isinstance(owners, (np.ndarray, Tensor)) else owners
 
 
