@@ -76,6 +76,19 @@ def read_bounded(path: Path, most: int) -> bytes:
         return raw
 
 
+def read_blocks(path: Path, most: int, size: int) -> Iterator[bytes]:
+    """`read_bounded`, ``size`` bytes at once."""
+    with _regular(path) as file:
+        length, read = os.fstat(file.fileno()).st_size, 0
+        while length <= most and (block := file.read(size)):
+            read += len(block)
+            length = max(length, read)
+            if length <= most:
+                yield block
+        if length > most:
+            raise FormatError(f"{path} is too long: got {counted(length, 'byte')}, expected at most {most}")
+
+
 def decode_text(raw: bytes, *, where: str) -> str:
     """The text of a file that somebody's spreadsheet or editor wrote: UTF-8, or UTF-16 with its byte-order mark.
 

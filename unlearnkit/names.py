@@ -156,10 +156,13 @@ def checked_name(name: str) -> str:
 
 def collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
     """Different spellings that are one name, in the order in which they come."""
-    spellings: dict[str, dict[str, None]] = {}
+    first: dict[str, str] = {}
+    others: dict[str, dict[str, None]] = {}
     for name in names:
-        spellings.setdefault(normal_name(name), {})[name] = None
-    return [tuple(found) for found in spellings.values() if len(found) > 1]
+        normal = normal_name(name)
+        if first.setdefault(normal, name) != name:
+            others.setdefault(normal, {first[normal]: None})[name] = None
+    return [tuple(others[normal]) for normal in first if normal in others]
 
 
 _OF_ONE = {"are": "is", "were": "was", "have": "has", "carry": "carries", "do": "does"}

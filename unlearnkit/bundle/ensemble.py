@@ -64,7 +64,7 @@ class Ensemble:
             raise ValueError(f"an ensemble of {len(bundles)}: expected bundles of two runs or more")
         if len({bundle.manifest.recipe_digest for bundle in bundles}) < len(bundles):
             raise RefusedError("two bundles are of one run: they tell nothing of the spread", hint="give it once")
-        if any(set(bundle.units) != set(bundles[0].units) for bundle in bundles):
+        if not all(bundle.units.is_permutation_of(bundles[0].units) for bundle in bundles):
             hint = "sketch runs over the same people with the same pseudonym key"
             raise RefusedError("the bundles hold other people, or name them with other keys", hint=hint)
         self.bundles = tuple(bundles)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -48,11 +48,11 @@ def people_at_hand(view: LogView, root: Path) -> set[str]:
     found: set[str] = set()
     for release in view.registry.releases.values():
         if is_at_hand(root, release) and release.artefacts.key == view.register.request_key:
-            found |= people_of(root, release, view.register) | set(release.without)
+            found.update(people_of(root, release, view.register), release.without)
     return found
 
 
-def require_present_names(key: PseudonymKey, units: tuple[str, ...], register: Register) -> None:
+def require_present_names(key: PseudonymKey, units: Sequence[str], register: Register) -> None:
     """RefusedError if a bundle names people as the pseudonym key did before it forgot somebody: nobody finds them."""
     strange = [unit for unit in key.unknown(units) if unit not in register.forgotten] if register.forgotten else []
     if strange:

@@ -168,7 +168,7 @@ class _Sketched(Protocol):
     digest: str
 
     @property
-    def units(self) -> tuple[str, ...]: ...
+    def units(self) -> Sequence[str]: ...
 
 
 def draw_deletions(bundle: _Sketched, distribution: Distribution, count: int) -> tuple[tuple[int, ...], ...]:
