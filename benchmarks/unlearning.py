@@ -7,8 +7,8 @@
 
 Digits: 200 people, 24 single ones, 9 sets of 5, 6 of 20. Names: a GPT trained by AdamW from random weights, 100 people
 of four names; 8 single ones, 4 sets of 5; names-sgd: the same, by SGD with momentum. Fine-tuned: such a GPT, trained on
-1,600 other names and then on theirs, by AdamW at a tenth of the rate. Sets of which a correction is refused are counted,
-and left out.
+1,600 other names and then on theirs, by AdamW at a tenth of the rate. Sets of which a correction is refused are
+counted, and left out.
 
 Peers (`benchmarks/peers.py`) get the best of their settings for each size, chosen by the truth that is judged against:
 more than anybody would have. Remaining share: distance of all weights to the retrained model's over that of the kept

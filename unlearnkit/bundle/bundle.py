@@ -25,12 +25,12 @@ from unlearnkit.bundle.manifest import (
     FILE_NAME,
     INFORMED,
     MODEL,
-    UNITS,
     Manifest,
     Shape,
     probe_file,
 )
 from unlearnkit.bundle.pseudonym import PseudonymKey
+from unlearnkit.bundle.pseudonyms import Pseudonyms
 from unlearnkit.bundle.reverse import read_reverse
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
@@ -82,7 +82,7 @@ class Bundle:
         if signed is not None:
             verify_listing_agrees(signed, raw_manifest, self.manifest)
         verify_files(path, self.manifest)
-        self._units = Units.from_bytes(self._bytes(UNITS), self.manifest.units, key)
+        self._units = Units.read(path, self.manifest, key)
         self._verify_contents()
 
     @classmethod
@@ -211,8 +211,8 @@ class Bundle:
         return Projection(self.directions, None if self.informed is None else self.informed.basis)
 
     @property
-    def units(self) -> tuple[str, ...]:
-        """The units' pseudonyms, in the order of the units."""
+    def units(self) -> Pseudonyms:
+        """The units' pseudonyms, in the order of the units: a sequence of texts, which takes 32 bytes for each."""
         return self._units.pseudonyms
 
     @property

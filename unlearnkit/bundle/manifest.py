@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
 from unlearnkit.estimation.lattice import lattice_size
-from unlearnkit.names import NAMES, PROBE_NAME, KeyFingerprint, NamesVersion, Pattern, ProbeName, Sha256
+from unlearnkit.names import NAMES, PROBE_NAME, KeyFingerprint, NamesVersion, Pattern, ProbeName, Sha256, counted
 from unlearnkit.records import Count, read_json, write_json
 from unlearnkit.shapes import Items, Limits
 
@@ -342,8 +342,10 @@ def _verify_tied(manifest: Manifest) -> None:
 def _verify_solo(manifest: Manifest) -> None:
     """What must hold for series along units alone, and for own losses."""
     solo, own = manifest.solo, manifest.own_loss
-    _expect(bool(solo.units) == (solo.degree > 0), f"solo: degree {solo.degree} along {len(solo.units)} units")
-    _expect(max(solo.units, default=0) < manifest.units, f"solo: a position is not below the {manifest.units} units")
+    _expect(
+        bool(solo.units) == (solo.degree > 0), f"solo: degree {solo.degree} along {counted(len(solo.units), 'unit')}"
+    )
+    _expect(max(solo.units, default=0) < manifest.units, f"solo: a position is not below {manifest.units}")
     shape = next((probe.shape for probe in manifest.probes if probe.name == own), None)
     _expect(not own or shape == (manifest.units,), f"own_loss: {own!r} is no probe with one element a unit")
 

@@ -18,6 +18,7 @@ from unlearnkit.estimation.estimate import Chance, Estimate, Method, Part, Sourc
 from unlearnkit.estimation.solo import SoloSeries
 from unlearnkit.estimation.span import Span
 from unlearnkit.estimation.stability import Sizes
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -55,8 +56,8 @@ class Alone:
         """See `estimate.Source`. EstimationError for units that nothing is known of."""
         others = self._estimates(sets, degrees, unbiased=unbiased)
         if not any(source.degree for source in self.others) and not self.series.listed(sets).all():
-            count = len(self.series.units)
-            message = f"the bundle has series along {count} units alone, and nothing of others that are deleted here"
+            along = counted(len(self.series.units), "unit")
+            message = f"the bundle has series along {along} alone, and nothing of others that are deleted here"
             raise EstimationError(message, hint="sketch these units too, or with reverse=, forward= or informed=")
         found = []
         for r in degrees:

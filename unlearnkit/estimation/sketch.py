@@ -26,6 +26,7 @@ from unlearnkit.estimation.solo import SoloSeries
 from unlearnkit.estimation.span import Span
 from unlearnkit.estimation.stability import Profile, Sizes, profile
 from unlearnkit.estimation.swept import Swept
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -71,7 +72,7 @@ class Sketch:
         if self.coefficients.ndim < 2 or self.coefficients.shape != expected:
             raise ValueError(
                 f"{self.name}: coefficients have shape {self.coefficients.shape}, expected [directions, degree, *P] "
-                f"with {self.directions.count} directions and P = {self.base.shape}"
+                f"with {counted(self.directions.count, 'direction')} and P = {self.base.shape}"
             )
 
     def __repr__(self) -> str:
@@ -166,7 +167,7 @@ class Sketch:
         steps = many_weights(weights)
         x, single = deletions(delete, self.directions.units, self.resolve)
         if not single:
-            raise ValueError(f"curve: got masks for {len(x)} sets, expected the names of one set of units")
+            raise ValueError(f"curve: got masks for {counted(len(x), 'set')}, expected the names of one set of units")
         full = self._series(x, self._checked_degree(None), unbiased=False)
         terms = [_scaled(term, steps**r) for r, term in enumerate(full.terms, start=1)]
         used = [np.broadcast_to(u, (len(steps), self.base.size)) for u in full.used]
