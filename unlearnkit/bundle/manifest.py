@@ -317,7 +317,10 @@ def _verify_directions(manifest: Manifest) -> None:
     informed = manifest.informed
     _expect(informed.count or not informed.power_iterations, "power iterations of no directions")
     _expect(informed.count <= manifest.units, "there are more informed directions than units")
-    _expect(bool(informed.count) == bool(informed.degree), f"degree {informed.degree} of {informed.count} directions")
+    _expect(
+        bool(informed.count) == bool(informed.degree),
+        f"degree {informed.degree} of {counted(informed.count, 'direction')}",
+    )
     _expect(bool(informed.leading) == (informed.degree > 1), f"degree {informed.degree} of {informed.leading} leading")
     _expect(informed.leading <= informed.count, "there are more leading directions than informed ones")
     _expect(not (informed.count and manifest.is_explicit), "informed directions beside explicit ones")
