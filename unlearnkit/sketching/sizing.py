@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from unlearnkit.bundle import InformedDirections
 from unlearnkit.errors import RefusedError
 from unlearnkit.sketching.cost import probe_shapes
 from unlearnkit.sketching.forward import ForwardSketching
@@ -89,12 +90,12 @@ class Sizing:
             alone = self._along(settings.solo.degree, most, is_complex=False)
         return Lanes(directions, alone, self._all_swept(settings.informed))
 
-    def _all_swept(self, informed: int) -> int:
+    def _all_swept(self, informed: InformedDirections) -> int:
         """How many elements times real directions fit in every sweep."""
         if not self.exact:  # a reverse step holds about twice what a step does
             return max(1, min(SWEEP_LANES, self.room // (2 * self._rough)))
         fitting = [self._swept(name, wanted) for name, wanted in self._reverse.items()]
-        return min([SWEEP_LANES, *fitting, *([self._informed(informed)] if informed else [])])
+        return min([SWEEP_LANES, *fitting, *([self._informed(informed)] if informed.count else [])])
 
     @cached_property
     def _shapes(self) -> dict[str, torch.Size]:
@@ -118,12 +119,16 @@ class Sizing:
         dtype = self.run.dtype.to_complex() if is_complex else self.run.dtype
         return torch.ones(count, len(self.run.recipe.unit_names), dtype=dtype, device=self.run.device)
 
-    def _informed(self, count: int) -> int:
-        """How many informed directions fit."""
+    def _informed(self, informed: InformedDirections) -> int:
+        """How many informed directions fit, of any degree."""
         weights = sum(tensor.numel() for tensor in self.run.initial_weights().values())
-        most = min(count, SWEEP_LANES)
-        pulled = self._elements(weights_pullback(self.run), (weights,), most, ())
-        return min(pulled, self._along(1, most, is_complex=False))
+        most = min(informed.count, SWEEP_LANES)
+        fitting = [self._elements(weights_pullback(self.run), (weights,), most, ())]
+        fitting.append(self._along(1, most, is_complex=False))
+        for degree in informed.degrees:  # as `InformedSketching.pieces` takes them
+            points = self._along(degree, min(informed.points(degree), SWEEP_LANES), is_complex=False)
+            fitting.append(max(1, points * degree // 2))
+        return min(fitting)
 
     def _swept(self, name: str, wanted: Reverse) -> int:
         """How many elements times real directions fit in a sweep of a probe."""

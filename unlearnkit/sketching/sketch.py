@@ -122,7 +122,7 @@ def sketch(
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         source = directions(partial.settings, recipe, asked.explicit)
         if is_shown(progress=progress):
-            announce(run, partial.settings, asked.reverse, per_lane, budget)
+            announce(run, partial.settings, asked.reverse, per_lane, sizing.memory(partial.path))
         found = _found(sketching, partial, source, asked, sizing.memory(partial.path), progress=progress)
         with replaced(final) if overwrite else nullcontext():
             _publish(final, sketching, partial, source, asked, found, key, signer)
@@ -251,10 +251,9 @@ def _inform(
 ) -> dict[str, Array] | None:
     """The informed directions and the slopes along them."""
     run, settings = sketching.run, partial.settings
-    if not settings.informed:
+    if not settings.informed.count:
         return None
-    wanted = Informed(settings.informed, settings.power_iterations)
-    work = InformedSketching(run, wanted, partial, memory)
+    work = InformedSketching(run, settings.informed, partial, memory)
     total, finished = work.steps()
     with tqdm(
         total=total,
@@ -302,7 +301,7 @@ def _publish(
     write_bundle(
         final,
         manifest=manifest,
-        units=[key.pseudonym(name) for name in recipe.unit_names],
+        units=key.pseudonyms(recipe.unit_names),
         model=partial.model(),
         probes=partial.probes(),
         directions=source.array,
