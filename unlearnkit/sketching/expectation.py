@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from unlearnkit.bundle.work import work
-from unlearnkit.sketching.cost import plain_seconds, probe_sizes
+from unlearnkit.sketching.cost import plain_seconds, plain_state, probe_sizes
 from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.store import Settings
@@ -61,7 +61,7 @@ def expected(
         informed=settings.informed,
         alone=settings.solo.degree * len(settings.solo.units),
     )
-    kept = _trajectory(run, settings, reverse, budget) if reverse or settings.informed.count else 0
+    states = _states(run, settings, reverse, memory) if reverse or settings.informed.count else None
     return Expectation(
         trainings=trainings,
         seconds=trainings * plain_seconds(run),
@@ -84,10 +84,8 @@ def _tails(settings: Settings, sizes: Mapping[str, int], reverse: Mapping[str, R
 
 def _states(run: Run, settings: Settings, reverse: Mapping[str, Reverse], memory: Memory) -> Stretches:
     """How the states are kept that the largest sweep goes back through, about."""
-    groups, weights = run.recipe.groups, run.initial_weights()
-    state = sum((2 + g.states) * weights[n].numel() for g in groups for n in g.parameters)
     along = any(wanted.rank or wanted.residual for wanted in reverse.values())
-    size = state * run.dtype.itemsize * (1 + along * settings.lanes)
+    size = plain_state(run) * (1 + along * settings.lanes)
     return Stretches.fitting(run.recipe.steps, size, memory.bytes // 2, may_spill=memory.folder is not None)
 
 
