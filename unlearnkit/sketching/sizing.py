@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import torch
@@ -108,6 +108,7 @@ class Sizing:
             return max(1, min(most, self.room // rough))
         sketching = self.sketching.to_degree(degree)
 
+        @cache  # the first time it is traced too
         def held(count: int) -> int:
             return peak_of(lambda: sketching.first_step(self._ones(count, is_complex=is_complex)))
 
