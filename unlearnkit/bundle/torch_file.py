@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from unlearnkit.bundle.bfloat16 import BFLOAT16
 from unlearnkit.errors import RefusedError
 
 Array = np.ndarray[Any, Any]
@@ -21,6 +22,7 @@ STORAGES = {
     "float64": "DoubleStorage",
     "float32": "FloatStorage",
     "float16": "HalfStorage",
+    str(BFLOAT16): "BFloat16Storage",
     "int64": "LongStorage",
     "int32": "IntStorage",
     "int16": "ShortStorage",

@@ -61,7 +61,8 @@ class ReverseSweeps:
         self.trainer = Trainer(run, degree)
         self._pull_gradient = run.over_jets("pull gradient", _pull, run.plain_loss, _gradient(run), spare=2)
         self._pull_updates = [
-            run.over_jets(("pull update", group.key), _update_pullback(group)) for group in run.recipe.groups
+            run.over_jets(("pull update", group.key), _update_pullback(group), rounded=True)
+            for group in run.recipe.groups
         ]
 
     def to_degree(self, degree: int) -> ReverseSweeps:
@@ -156,7 +157,8 @@ class ReverseSweeps:
 
     def _verify(self, steps: PlainSteps, moment: Moment, gradient: Mapping[str, Tensor]) -> None:
         """See that the traced gradient is the plain one; where they part, find out at which step they did first."""
-        if steps.acquitted or steps.is_gradient(moment.step, moment.states, gradient, self._pull_gradient.resolution):
+        resolution = max(self._pull_gradient.resolution, self.trainer.gradient.resolution)
+        if steps.acquitted or steps.is_gradient(moment.step, moment.states, gradient, resolution):
             return
         train_beside_plain(self.trainer, None)
         steps.acquitted = True  # in float64 they do not part

@@ -3,7 +3,8 @@
 ``make_fx`` records what the function does to real tensors: forward, backward and update alike, mutations removed,
 composite operations taken apart. What Python reads out of a tensor on the way (``.item()``, ``if mask.all()``), and
 shapes that come from data (boolean indexing), are frozen into the graph; each is kept as a *guard* that every later run
-checks. Random numbers are drawn as the plain function draws them (`unlearnkit.taylor.draws`).
+checks. Random numbers are drawn as the plain function draws them (`unlearnkit.taylor.draws`); what the function
+computes in low precision, the graph computes in float32 (`unlearnkit.taylor.raised`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from unlearnkit.errors import TraceError
 from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
+from unlearnkit.taylor.raised import raise_precision
 from unlearnkit.taylor.replayed import replayed
 from unlearnkit.taylor.simplified import simplify
 from unlearnkit.taylor.substitutes import SUBSTITUTES, without_checkpointing
@@ -74,6 +76,7 @@ def trace(
     model: nn.Module | None = None,
     plain: Callable[..., object] | None = None,
     inner: Callable[..., Any] | None = None,
+    rounded: bool = False,
 ) -> Trace:
     """Record ``function(*arguments)`` as a graph of primitive operations.
 
@@ -81,7 +84,8 @@ def trace(
     messages. plain: takes the same arguments, and draws random numbers as the graph is to draw them; None: ``function``
     itself, which torch's function transforms would make draw others. inner: takes the same arguments, is recorded
     first, and handed to ``function`` before them as what was recorded: then ``function`` may differentiate all of it,
-    also through what stops gradients inside (``detach``, ``torch.no_grad``), which has done its work by then.
+    also through what stops gradients inside (``detach``, ``torch.no_grad``), which has done its work by then. rounded:
+    let the graph compute in low precision what the function does.
     Raises TraceError when torch cannot trace the function; what the function itself raises passes through.
     """
     leaves, arguments_spec = pytree.tree_flatten(arguments)
@@ -115,6 +119,8 @@ def trace(
         if not any(decided_by(node) for node in module.graph.nodes):
             simplify(module.graph)
             _drop_unused(module.graph)
+        if not rounded:
+            raise_precision(module)
         module.recompile()
     guards = _guards(module, leaves, draws)
     return Trace(module, arguments_spec, results_spec[0], guards, _matched(module.graph, draws), outside)
