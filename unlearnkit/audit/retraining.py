@@ -39,8 +39,7 @@ from unlearnkit.sketching.lock import locked
 from unlearnkit.training.beside import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
-from unlearnkit.training.run import make_run
-from unlearnkit.verifier.evidence import Evidence, sign_evidence
+from unlearnkit.verifier.evidence import Evidence, RetrainedIn, sign_evidence
 from unlearnkit.verifier.plan import Distribution, draw_deletions
 from unlearnkit.verifier.planned import PlannedDeletions
 
@@ -126,15 +125,16 @@ def audit_retraining(
     probes = _audited_probes(bundle)
     loaded = recipe if isinstance(recipe, Recipe) else recipe()
     require_same_recipe(loaded, bundle)
-    place = make_run(loaded, "float64", device).device
+    run = audited_run(loaded, device)
     drawn = draw_deletions(bundle, deletions, count)
     with _opened(final, bundle, deletions) as folder:
-        work = _Work(folder, loaded.digest, str(place), bundle.path if bundle.corrects else None)
+        work = _Work(folder, loaded.digest, str(run.device), bundle.path if bundle.corrects else None)
         _verify_base(work, loaded, bundle, probes)
         done = retrained_before(known)
         _finish(work, recipe, loaded, sorted(set(drawn) - done.keys()), workers, progress=progress)
         rows = [done.get(deletion) or work.row(deletion, bundle.manifest.own_loss) for deletion in drawn]
-        raw = sign_evidence(gathered(bundle, deletions, rows, probes), [signer])
+        precision: RetrainedIn = "float64" if run.dtype is torch.float64 else "as trained"
+        raw = sign_evidence(gathered(bundle, deletions, rows, probes, precision), [signer])
         write_new(final, raw)
         shutil.rmtree(folder)
     return raw

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from unlearnkit.audit.corrected import audited_run
 from unlearnkit.audit.replay import require_same_recipe
 from unlearnkit.audit.retraining import one_thread, retrained_probes
 from unlearnkit.bundle import Bundle
@@ -75,8 +74,7 @@ def spot_check(
         raise ValueError(f"count={count}: expected at least 1")
     require_same_recipe(recipe, bundle)
     found: list[SpotCheck] = []
-    exact = audited_run(recipe, device).dtype is torch.float64
-    resolution = torch.finfo(torch.float64 if exact else torch.bfloat16).eps
+    resolution = torch.finfo(torch.float64 if evidence.audit.precision == "float64" else torch.bfloat16).eps
     with one_thread():
         for draw in chosen_draws(evidence, seed, count):
             values = retrained_probes(recipe, evidence.audit.deletions[draw], device)
