@@ -38,6 +38,7 @@ def is_lowered(run: Run) -> bool:
 def _look(run: Run) -> bool:
     trial = run.fresh()
     batch = trial.first_batch()
-    with torch.no_grad(), trial.random_numbers(0), _Watch() as watch:
-        trial.losses(trial.initial_weights(), trial.fixed, batch.examples, len(batch.units))
+    weights = {name: weight.requires_grad_() for name, weight in trial.initial_weights().items()}
+    with torch.enable_grad(), trial.random_numbers(0), _Watch() as watch:
+        trial.losses(weights, trial.fixed, batch.examples, len(batch.units))
     return bool(watch.seen)

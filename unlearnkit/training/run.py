@@ -78,7 +78,7 @@ class Batch:
 class Run:
     """One training run of a recipe on a device in a precision. The recipe's own model stays untouched.
 
-    In float32 a model with weights in bfloat16 or float16 keeps them, and its data is left as it is.
+    In float32 a model with weights in bfloat16 or float16 stays as it is, and its data is left as it is.
 
     source: what ``model`` is a copy of; None: the recipe's.
     """
@@ -100,14 +100,11 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """A copy of the recipe's model, to compute with."""
-        model = copy.deepcopy(self.recipe.model if self.source is None else self.source).to(self.device)
-        model._apply(self._in_precision)  # type: ignore[no-untyped-call]  # noqa: SLF001
-        return model
-
-    def _in_precision(self, x: Tensor) -> Tensor:
-        """A tensor of the model as the run has it."""
-        keeps = not x.is_floating_point() or (self.dtype is torch.float32 and x.dtype in COARSE)
-        return x if keeps else x.to(self.dtype)
+        model = copy.deepcopy(self.recipe.model if self.source is None else self.source)
+        dtypes = {tensor.dtype for tensor in (*model.parameters(), *model.buffers())}
+        if self.dtype is torch.float32 and not dtypes.isdisjoint(COARSE):
+            return model.to(self.device)
+        return model.to(device=self.device, dtype=self.dtype)
 
     @cached_property
     def _low(self) -> dict[str, torch.dtype]:

@@ -156,11 +156,10 @@ class Trainer:
             clipped = self.clipping.clipped(step, [state.gradient for state in states])
         for state, update, gradient in zip(states, self.updates, clipped, strict=True):
             apply_update(update, state, gradient, step)
-        if anchor is not None:
-            anchor.update(step, states)
-        for state in states:
             if not (is_finite(state.weights) and _rootless(state) is None):
                 raise _broken_update(state, step)
+        if anchor is not None:
+            anchor.update(step, states)
 
     def _verify_involved(self, step: int, gradients: Mapping[str, Leaf]) -> None:
         """Where there is no gradient, which is then no jet, torch leaves a parameter and its moments as they are."""
