@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 import unlearnkit as uk
 from unlearnkit.errors import RecipeError
 from unlearnkit.training.beside import train_beside_plain
+from unlearnkit.training.randomness import seed
 from unlearnkit.training.run import make_run
 from unlearnkit.training.trainer import Trainer
 
@@ -31,7 +32,7 @@ OPTIMIZERS = {
 def fresh(lowered: str) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 3))
+        model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 3))
     return model.to(WEIGHTS.get(lowered, torch.float32))
 
 
@@ -63,8 +64,9 @@ def own_loop(lowered: str, optimizer: str) -> nn.Module:
     """The same run as somebody writes it who knows nothing of recipes."""
     model = fresh(lowered)
     steps = OPTIMIZERS[optimizer](model.parameters())
-    for indices in np.array(ORDER).reshape(STEPS, BATCH):
+    for step, indices in enumerate(np.array(ORDER).reshape(STEPS, BATCH)):
         steps.zero_grad()
+        seed(0, step, 0, torch.device("cpu"))
         losses(model, (X[indices], Y[indices]), lowered).mean().backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         steps.step()
@@ -86,7 +88,7 @@ def is_own_loop(bundle: uk.Bundle, lowered: str, optimizer: str) -> bool:
     kept = safetensors.torch.load_file(bundle.path / "model.safetensors")
     same = [kept[name].dtype is p.dtype and torch.equal(kept[name], p) for name, p in model.named_parameters()]
     with torch.no_grad():
-        return all(same) and float(bundle.probe("loss").base) == float(losses(model, (X, Y), lowered).mean())
+        return all(same) and float(bundle.probe("loss").base) == float(losses(model.eval(), (X, Y), lowered).mean())
 
 
 @pytest.mark.parametrize("lowered", ["autocast", "bfloat16", "float16"])
@@ -113,14 +115,14 @@ def test_directions_in_blocks_and_sweeps_are_of_the_same_run(tmp_path):
 def test_a_correction_is_in_the_models_own_precision(tmp_path):
     made = recipe("bfloat16")
     bundle = uk.sketch(made, tmp_path / "bundle", solo=uk.Solo(degree=1, keep_weights=True), device="cpu")
-    kept, (moved,) = bundle.model_state(), bundle.solo.weights(np.array([3]))["3.weight"]
-    corrected = safetensors.torch.load(bundle.correction([3]).to_bytes())["3.weight"]
-    expected = torch.from_numpy(kept["3.weight"] + moved.sum(0).astype(np.float64)).bfloat16()
+    kept, (moved,) = bundle.model_state(), bundle.solo.weights(np.array([3]))["4.weight"]
+    corrected = safetensors.torch.load(bundle.correction([3]).to_bytes())["4.weight"]
+    expected = torch.from_numpy(kept["4.weight"] + moved.sum(0).astype(np.float64)).bfloat16()
     assert corrected.dtype is torch.bfloat16
     assert torch.equal(corrected, expected)
     model = fresh("bfloat16")
     model.load_state_dict(bundle.corrected_model(model, [3]))
-    assert torch.equal(model[3].weight, corrected)
+    assert torch.equal(model[4].weight, corrected)
 
 
 def test_in_float64_a_recipe_is_trained_without_the_rounding():

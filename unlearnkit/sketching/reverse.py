@@ -157,8 +157,7 @@ class ReverseSweeps:
 
     def _verify(self, steps: PlainSteps, moment: Moment, gradient: Mapping[str, Tensor]) -> None:
         """See that the traced gradient is the plain one; where they part, find out at which step they did first."""
-        resolution = max(self._pull_gradient.resolution, self.trainer.gradient.resolution)
-        if steps.acquitted or steps.is_gradient(moment.step, moment.states, gradient, resolution):
+        if steps.acquitted or steps.is_gradient(moment.step, moment.states, gradient, self._pull_gradient.resolution):
             return
         train_beside_plain(self.trainer, None)
         steps.acquitted = True  # in float64 they do not part

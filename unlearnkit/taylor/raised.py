@@ -1,4 +1,4 @@
-"""Graphs in which nothing is computed more coarsely than in float32, for models that lower their precision.
+"""Functions without low precision while they are traced: what rounds to bfloat16 or float16 computes in float32.
 
 What autocast or weights in bfloat16 make of a function is piecewise constant, so its rounding has no derivative: a
 series is that of the same function without it. The rounded numbers themselves are plain torch's
@@ -7,68 +7,39 @@ series is that of the same function without it. The rounded numbers themselves a
 
 from __future__ import annotations
 
-import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
-from torch import Tensor, fx
-
-from unlearnkit.taylor.draws import is_random
-
-aten = torch.ops.aten
+from torch import Tensor
+from torch.utils import _pytree as pytree
 
 COARSE = (torch.bfloat16, torch.float16)
 """What is lower than single precision."""
 
-# Operations with a flag that only fits numbers of half precision, and where it stands.
-_OF_HALVES = {aten._softmax.default: 2, aten._log_softmax.default: 2}  # noqa: SLF001
+_CASTS: dict[Any, Callable[..., Any]] = {Tensor.bfloat16: Tensor.float, Tensor.half: Tensor.float}
 
 
-def raise_precision(module: fx.GraphModule) -> None:
-    """Let every operation compute in float32 at least, in place; nodes still say what they were recorded in.
-
-    Random numbers are drawn in the precision that they were recorded in, which decides what they are.
-    """
-    nodes = list(module.graph.nodes)
-    drawing = [node for node in nodes if is_random(node.target)]
-    for node in drawing:
-        for source in filter(_is_coarse, node.all_input_nodes):
-            with node.graph.inserting_before(node):
-                node.replace_input_with(source, _cast(source, source.meta["val"].dtype))
-    for node in nodes:
-        if node.op in ("placeholder", "get_attr") and _is_coarse(node):
-            _raise(node)
-        elif node in drawing:
-            parts = [user for user in node.users if user.target is operator.getitem]
-            for part in filter(_is_coarse, parts or [node]):
-                _raise(part)
-        elif node.op == "call_function":
-            _compute_raised(node)
+def raised(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a torch function does in float32: casts to something lower are casts to that."""
+    return _CASTS.get(function, function)
 
 
-def _compute_raised(node: fx.Node) -> None:
-    """Let one operation say float32 where it says less."""
-    said: Any = fx.node.map_aggregate((node.args, node.kwargs), lambda x: torch.float32 if x in COARSE else x)
-    node.args, node.kwargs = said
-    operation: Any = node.target
-    if operation in _OF_HALVES:
-        node.update_arg(_OF_HALVES[operation], False)  # noqa: FBT003
+def in_single(arguments: Any) -> Any:  # noqa: ANN401  whatever functions take
+    """The same arguments with tensors and names of low precision in float32."""
+    return pytree.tree_map(_in_single, arguments)
 
 
-def _is_coarse(node: fx.Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, Tensor) and value.dtype in COARSE
+def _in_single(x: object) -> object:
+    if isinstance(x, torch.dtype):
+        return torch.float32 if x in COARSE else x
+    return x.float() if isinstance(x, Tensor) and x.dtype in COARSE else x
 
 
-def _raise(node: fx.Node) -> None:
-    """Put a cast between a node and all who use it."""
-    with node.graph.inserting_after(node):
-        raised = _cast(node, torch.float32)
-    node.replace_all_uses_with(raised, delete_user_cb=lambda user: user is not raised)
-
-
-def _cast(node: fx.Node, dtype: torch.dtype) -> fx.Node:
-    cast = node.graph.call_function(aten._to_copy.default, (node,), {"dtype": dtype})  # noqa: SLF001
-    value: Any = node.meta["val"]
-    cast.meta = {**node.meta, "val": value.to(dtype)}
-    return cast
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """``torch.autocast`` lowers nothing: it switches itself on through this name of torch's."""
+    with patch.object(torch, "set_autocast_enabled", lambda *_: None):
+        yield
