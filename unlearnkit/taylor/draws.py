@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unlearnkit.errors import TraceError
-from unlearnkit.taylor.raised import COARSE, in_single
+from unlearnkit.taylor.raised import COARSE, in_single, is_coarse
 
 aten = torch.ops.aten
 
@@ -80,7 +80,7 @@ class Draw:
         found = self._drawn(
             operation, [self._lowered(x) for x in args], {k: self._lowered(x) for k, x in options.items()}
         )
-        is_low = any(getattr(x, "dtype", x) in COARSE for x in (*args, *options.values()))
+        is_low = any(map(is_coarse, (*args, *options.values())))
         return found if is_low else in_single(found)
 
     def _lowered(self, x: object) -> object:

@@ -28,14 +28,21 @@ def raised(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def in_single(arguments: Any) -> Any:  # noqa: ANN401  whatever functions take
-    """The same arguments with tensors and names of low precision in float32."""
+    """The same arguments; where any are tensors or names of low precision, with these in float32."""
+    if not any(map(is_coarse, pytree.tree_leaves(arguments))):
+        return arguments
     return pytree.tree_map(_in_single, arguments)
 
 
-def _in_single(x: object) -> object:
-    if isinstance(x, torch.dtype):
-        return torch.float32 if x in COARSE else x
-    return x.float() if isinstance(x, Tensor) and x.dtype in COARSE else x
+def is_coarse(x: object) -> bool:
+    """Whether an argument is a tensor, or the name, of low precision."""
+    return (x.dtype if isinstance(x, Tensor) else x) in COARSE
+
+
+def _in_single(x: Any) -> Any:  # noqa: ANN401  any argument
+    if not is_coarse(x):
+        return x
+    return x.float() if isinstance(x, Tensor) else torch.float32
 
 
 @contextmanager
