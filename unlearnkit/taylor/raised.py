@@ -36,7 +36,8 @@ def in_single(arguments: Any) -> Any:  # noqa: ANN401  whatever functions take
 
 def is_coarse(x: object) -> bool:
     """Whether an argument is a tensor, or the name, of low precision."""
-    return (x.dtype if isinstance(x, Tensor) else x) in COARSE
+    dtype = x.dtype if isinstance(x, Tensor) else x
+    return isinstance(dtype, torch.dtype) and dtype in COARSE
 
 
 def _in_single(x: Any) -> Any:  # noqa: ANN401  any argument
