@@ -120,7 +120,8 @@ class Asked:
         """How many, and how often refined."""
         if self.informed is None:
             return InformedDirections()
-        return InformedDirections(self.informed.count, self.informed.power_iterations)
+        informed = self.informed
+        return InformedDirections(informed.count, informed.degree, informed.spanned, informed.power_iterations)
 
     def settings(self, run: Run) -> Settings:
         """What decides every byte of the bundle, as far as the caller said."""
@@ -140,8 +141,7 @@ class Asked:
             keep_weights=forward is not None and forward.keep_weights,
             chunk=0 if forward is None or forward.chunk == "auto" else min(forward.chunk, forward.count),
             reverse=canonicalize({name: asdict(settings) for name, settings in self.reverse.items()}).decode(),
-            informed=self.informed_directions.count,
-            power_iterations=self.informed_directions.power_iterations,
+            informed=self.informed_directions,
             solo=self.solo_units,
             keep_solo_weights=self.keeps_solo_weights,
             solo_lanes=0,

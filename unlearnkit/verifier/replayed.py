@@ -171,7 +171,9 @@ def pickable(bundle: Bundle) -> int:
     """How many indices there are to pick from: as many as the bundle has of what it has most of."""
     manifest = bundle.manifest
     swept = (max(entry.residual, entry.cubic * (entry.cubic + 1) // 2) for entry in manifest.reverse)
-    return max(manifest.direction_count, manifest.informed.count, len(manifest.solo.units), *swept)
+    informed = manifest.informed
+    points = (informed.points(degree) for degree in informed.degrees)
+    return max(manifest.direction_count, informed.count, len(manifest.solo.units), *swept, *points)
 
 
 def directions_from_seed(bundle: Bundle, seed: str, count: int) -> tuple[int, ...]:
