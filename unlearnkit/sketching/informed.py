@@ -6,21 +6,25 @@ With ``J = d theta / d w`` at w = 0 (weights x units), every probe F of the trai
 
 1. *pull*: a reverse sweep with random cotangents on the weights gives ``J' Omega``; its span is the basis Q;
 2. for each power iteration, *push* training along Q, which gives ``J Q``, and pull that: ``J'J Q``;
-3. *push* once more along the final Q, and keep what weights and pinned probes do.
+3. *push* once more along the final Q, turned so that the first direction moves the weights most, and keep what
+   weights and pinned probes do;
+4. for each degree above one, *push* to that degree along the points of a lattice on the span of the leading directions
+   (`unlearnkit.estimation.lattice`): as many as tell all that happens in that span.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from unlearnkit.bundle import random_directions
+from unlearnkit.bundle import InformedDirections, random_directions
+from unlearnkit.bundle.manifest import forms_of
+from unlearnkit.estimation.lattice import lattice_points
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.reverse import ReverseSweeps
-from unlearnkit.sketching.settings import Informed
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.run import Run
@@ -35,7 +39,7 @@ class InformedSketching:
     def __init__(
         self,
         run: Run,
-        settings: Informed,
+        settings: InformedDirections,
         partial: PartialRun,
         memory_budget: int,
     ) -> None:
@@ -47,17 +51,28 @@ class InformedSketching:
         self._forward = ForwardSketching(run, 1)
         self._reverse = ReverseSweeps(run, 1)
 
-    def pieces(self) -> list[slice]:
-        """The directions, so many at a time as fit the memory."""
-        count, lanes = self.settings.count, self._partial.settings.lanes
+    def pieces(self, degree: int = 1) -> list[slice]:
+        """The directions, or the points of a degree, so many at a time as fit the memory."""
+        count = self.settings.count if degree == 1 else self.settings.points(degree)
+        lanes = max(1, 2 * self._partial.settings.lanes // degree) if degree > 1 else self._partial.settings.lanes
         return [slice(first, min(first + lanes, count)) for first in range(0, count, lanes)]
+
+    def stages(self) -> list[tuple[str, int, list[slice]]]:
+        """The stages in order: names, how often each goes through the training (a pull there and back), pieces."""
+        rounds = [(f"{stage}-{i}", n) for i in self._rounds for stage, n in (("push", 1), ("pull", 2))]
+        first = [(name, n, self.pieces()) for name, n in (("pull-0", 2), *rounds, ("final", 1))]
+        return first + [(_of_degree(degree), 1, self.pieces(degree)) for degree in self.settings.degrees]
+
+    @property
+    def _rounds(self) -> range:
+        return range(1, self.settings.power_iterations + 1)
 
     def steps(self) -> tuple[int, int]:
         """Training steps of all the work, forward and backward, and of what is finished of it."""
         passes = [
             (n, self._partial.has_piece(FOLDER, _name(stage, piece)))
-            for stage, n in self.settings.stages().items()
-            for piece in self.pieces()
+            for stage, n, pieces in self.stages()
+            for piece in pieces
         ]
         steps = self.run.recipe.steps
         return steps * sum(n for n, _ in passes), steps * sum(n for n, finished in passes if finished)
@@ -69,14 +84,29 @@ class InformedSketching:
         """
         self._progress = progress
         directions = self._directions("pull-0", lambda piece: self._random(key, piece))
-        for number in range(1, self.settings.power_iterations + 1):
+        for number in self._rounds:
             moved = [self._push(f"push-{number}", directions, piece) for piece in self.pieces()]
             cotangents = np.concatenate([self._flat(slopes) for slopes in moved])
             directions = self._directions(f"pull-{number}", lambda piece, c=cotangents: c[piece])  # type: ignore[misc]
-        found = [self._push("final", directions, piece) for piece in self.pieces()]
-        return {"directions": directions} | {
-            name: np.concatenate([slopes[name] for slopes in found]) for name in found[0]
-        }
+        found = _joined([self._push("final", directions, piece) for piece in self.pieces()])
+        turn = _leading_first(self._flat(found))
+        found = {name: self._turned(turn, array) for name, array in found.items()}
+        directions = self._turned(turn, directions)
+        for degree in self.settings.degrees:
+            forms = self._forms(directions[: self.settings.leading], degree)
+            found |= {f"{forms_of(degree)}{name}": array for name, array in forms.items()}
+        return {"directions": directions} | found
+
+    def _turned(self, turn: Array, rows: Array) -> Array:
+        """What belongs to the turned directions, of what belongs to the others and is linear in them."""
+        flat = turn @ rows.reshape(len(rows), -1).astype(np.float64)
+        return np.ascontiguousarray(flat.reshape(rows.shape), dtype=self.run.precision)
+
+    def _forms(self, leading: Array, degree: int) -> dict[str, Array]:
+        """What weights and pinned probes do in this degree at the points of a lattice, ``[points, *S]``."""
+        points = lattice_points(len(leading), degree) @ leading.astype(np.float64)
+        points = points.astype(self.run.precision)
+        return _joined([self._push(_of_degree(degree), points, piece, degree) for piece in self.pieces(degree)])
 
     def _random(self, key: bytes, piece: slice) -> Array:
         size = sum(tensor.numel() for tensor in self.run.initial_weights().values())
@@ -113,14 +143,14 @@ class InformedSketching:
         named = zip(self.run.trained_names, parts, strict=True)
         return {name: part.reshape(-1, *weights[name].shape) for name, part in named}
 
-    def _push(self, stage: str, directions: Array, piece: slice) -> dict[str, Array]:
-        """Slopes of weights and pinned probes along some directions: ``weights/NAME``, ``probes/NAME``."""
+    def _push(self, stage: str, directions: Array, piece: slice, degree: int = 1) -> dict[str, Array]:
+        """A degree of weights and pinned probes along some directions: ``weights/NAME``, ``probes/NAME``."""
 
         def work() -> dict[str, Array]:
             rows = torch.from_numpy(directions[piece]).to(self.run.device)
-            outcome = self._forward.along(rows, lambda _: self._progress())
-            slopes = {f"weights/{name}": outcome.tail(name)[:, 0] for name in self.run.trained_names}
-            return slopes | {f"probes/{name}": block[:, 0] for name, (_, block) in outcome.probes.items()}
+            outcome = self._forward.to_degree(degree).along(rows, lambda _: self._progress())
+            found = {f"weights/{name}": outcome.tail(name)[:, -1].real for name in self.run.trained_names}
+            return found | {f"probes/{name}": block[:, -1].real for name, (_, block) in outcome.probes.items()}
 
         return self._kept(stage, piece, work)
 
@@ -132,6 +162,21 @@ class InformedSketching:
             arrays = work()
             self._partial.store_piece(FOLDER, name, arrays)
         return arrays
+
+
+def _leading_first(slopes: Array) -> Array:
+    """The turn of some directions after which the slopes along them, ``[q, W]``, are orthogonal, the longest first."""
+    wide = slopes.astype(np.float64)
+    _, vectors = np.linalg.eigh(wide @ wide.T)
+    return np.ascontiguousarray(vectors[:, ::-1].T)
+
+
+def _joined(pieces: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([arrays[name] for arrays in pieces]) for name in pieces[0]}
+
+
+def _of_degree(degree: int) -> str:
+    return f"degree-{degree}"
 
 
 def _name(stage: str, piece: slice) -> str:

@@ -247,10 +247,9 @@ def _inform(
 ) -> dict[str, Array] | None:
     """The informed directions and the slopes along them."""
     run, settings = sketching.run, partial.settings
-    if not settings.informed:
+    if not settings.informed.count:
         return None
-    wanted = Informed(settings.informed, settings.power_iterations)
-    work = InformedSketching(run, wanted, partial, memory)
+    work = InformedSketching(run, settings.informed, partial, memory)
     total, finished = work.steps()
     with tqdm(
         total=total,
@@ -298,7 +297,7 @@ def _publish(
     write_bundle(
         final,
         manifest=manifest,
-        units=[key.pseudonym(name) for name in recipe.unit_names],
+        units=key.pseudonyms(recipe.unit_names),
         model=partial.model(),
         probes=partial.probes(),
         directions=source.array,

@@ -24,7 +24,7 @@ import numpy as np
 import safetensors.numpy
 
 from unlearnkit.bundle import complex_numbers, real_pairs
-from unlearnkit.bundle.manifest import Piecewise, Positive, Precision, SoloUnits
+from unlearnkit.bundle.manifest import InformedDirections, Piecewise, Positive, Precision, SoloUnits
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
@@ -54,8 +54,7 @@ class Settings:
     keep_weights: bool
     chunk: Count
     reverse: str  # canonical JSON of each probe's rank and directions, "{}" for none
-    informed: Count
-    power_iterations: Count
+    informed: InformedDirections
     solo: SoloUnits
     keep_solo_weights: bool
     checkpoint: str  # of a log, from which the salt follows; "" for a salt that somebody chose
