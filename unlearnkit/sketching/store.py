@@ -25,6 +25,7 @@ import safetensors.numpy
 
 from unlearnkit.bundle import complex_numbers, real_pairs
 from unlearnkit.bundle.manifest import InformedDirections, Piecewise, Positive, Precision, SoloUnits
+from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
@@ -102,7 +103,8 @@ class PartialRun:
 
     def model(self) -> dict[str, Array]:
         """The trained model."""
-        return dict(safetensors.numpy.load_file(self.path / "model.safetensors"))
+        file = self.path / "model.safetensors"
+        return parse_tensors(file.read_bytes(), where=str(file))
 
     def piecewise(self) -> tuple[Piecewise, ...]:
         """Operations that the manifest must list."""
@@ -150,7 +152,7 @@ class PartialRun:
 
 def _write(path: Path, tensors: Mapping[str, Array]) -> None:
     stored = {name: real_pairs(t) if np.iscomplexobj(t) else np.asarray(t, order="C") for name, t in tensors.items()}
-    write_atomic(path, safetensors.numpy.save(stored))
+    write_atomic(path, tensor_bytes(stored))
 
 
 @contextmanager
