@@ -11,11 +11,11 @@ of four names; 8 single ones, 4 sets of 5; names-sgd: the same, by SGD with mome
 counted, and left out.
 
 Peers (`benchmarks/peers.py`), unless --alone leaves them out, get the best of their settings for each size, chosen by
-the truth that is judged against: more than anybody would have. Remaining share: distance of all weights to the retrained
-model's over that of the kept model, median. Own loss: sum of absolute errors of the leaving people's own losses over the
-sum of their absolute changes; of sets: the same of each set's sum. Test loss: mean absolute difference to the retrained
-model's. Membership: how often a loss threshold ranks an example of who left before a stranger's (area under the curve).
-Seconds: of one deletion, median. Prints Markdown.
+the truth that is judged against: more than anybody would have. Remaining share: distance of all weights to the
+retrained model's over that of the kept model, median. Own loss: sum of absolute errors of the leaving people's own
+losses over the sum of their absolute changes; of sets: the same of each set's sum. Test loss: mean absolute difference
+to the retrained model's. Membership: how often a loss threshold ranks an example of who left before a stranger's (area
+under the curve). Seconds: of one deletion, median. Prints Markdown.
 """
 
 from __future__ import annotations
