@@ -18,6 +18,7 @@ import unlearnkit as uk
 from tests.audit.amiss import amiss
 from tests.training.calls import sketched
 from tests.training.small import OWNERS, recipe, scalar_probe
+from unlearnkit.audit import processes
 from unlearnkit.audit import retraining as retraining_audit
 from unlearnkit.audit.retraining import audit_retraining
 from unlearnkit.bundle import Bundle, sign_bundle
@@ -190,8 +191,8 @@ def test_a_process_stops_when_the_one_that_started_it_is_gone(tmp_path, monkeypa
 
     monkeypatch.setattr(multiprocessing, "parent_process", Gone)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    work = retraining_audit._Work(tmp_path, recipe().digest, "cpu")
-    retraining_audit._worker(work, recipe, [(0,), (1,)], multiprocessing.get_context("spawn").SimpleQueue())
+    work = retraining_audit.Retrainings(tmp_path, recipe().digest, "cpu")
+    processes.worker(work, recipe, [(0,), (1,)], multiprocessing.get_context("spawn").SimpleQueue())
     assert not calls
 
 

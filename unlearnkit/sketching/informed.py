@@ -12,6 +12,7 @@ With ``J = d theta / d w`` at w = 0 (weights x units), every probe F of the trai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ class InformedSketching:
         self.settings = settings
         self._partial = partial
         self._memory_budget = memory_budget
-        self._progress: Callable[[], None] = lambda: None
+        self._progress: Callable[[int], Any] = lambda _: None
         self._forward = ForwardSketching(run, 1)
         self._reverse = ReverseSweeps(run, 1)
 
@@ -62,49 +63,52 @@ class InformedSketching:
         steps = self.run.recipe.steps
         return steps * sum(n for n, _ in passes), steps * sum(n for n, finished in passes if finished)
 
-    def compute(self, key: bytes, progress: Callable[[], None] = lambda: None) -> dict[str, Array]:
+    def compute(self, key: bytes, progress: Callable[[int], Any] = lambda _: None) -> dict[str, Array]:
         """All arrays that a bundle holds of informed directions (`unlearnkit.bundle.informed`). key: of ``Omega``.
 
-        progress: called after each step, forward or backward; not where a step is computed again.
+        progress: called with the number of steps made, forward or backward; not where a step is computed again. Rank 0
+        finds the arrays, others nothing.
         """
         self._progress = progress
         directions = self._directions("pull-0", lambda piece: self._random(key, piece))
         for number in range(1, self.settings.power_iterations + 1):
-            moved = [self._push(f"push-{number}", directions, piece) for piece in self.pieces()]
-            cotangents = np.concatenate([self._flat(slopes) for slopes in moved])
+            self._push(f"push-{number}", directions)
+            cotangents = self._partial.ranks.told(lambda n=number: self._flat(f"push-{n}"))  # type: ignore[misc]
             directions = self._directions(f"pull-{number}", lambda piece, c=cotangents: c[piece])  # type: ignore[misc]
-        found = [self._push("final", directions, piece) for piece in self.pieces()]
-        return {"directions": directions} | {
-            name: np.concatenate([slopes[name] for slopes in found]) for name in found[0]
-        }
+        self._push("final", directions)
+        return {"directions": directions} | self._joined("final") if self._partial.ranks.leads else {}
 
     def _random(self, key: bytes, piece: slice) -> Array:
         size = sum(tensor.numel() for tensor in self.run.initial_weights().values())
         return np.ascontiguousarray(random_directions(key, piece.start, piece.stop, size).real)
 
-    def _flat(self, slopes: Mapping[str, Array]) -> Array:
-        """Weights in the order of ``trained_names``, one row for each direction."""
+    def _flat(self, stage: str) -> Array:
+        """The weights' slopes that a stage found, in the order of ``trained_names``, one row for each direction."""
+        slopes = self._joined(stage)
         return np.concatenate(
-            [slopes[f"weights/{name}"].reshape(len(slopes[f"weights/{name}"]), -1) for name in self.run.trained_names],
-            axis=1,
+            [s.reshape(len(s), -1) for s in (slopes[f"weights/{n}"] for n in self.run.trained_names)], 1
         )
+
+    def _joined(self, stage: str) -> dict[str, Array]:
+        """What the pieces of a stage found, over all directions."""
+        found = [self._partial.load_piece(FOLDER, _name(stage, piece)) for piece in self.pieces()]
+        return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
 
     def _directions(self, stage: str, cotangents: Callable[[slice], Array]) -> Array:
         """Orthonormal rows that span ``J'`` times the cotangents, in the precision of the run: ``[count, units]``."""
-        pulled = np.concatenate([self._pull(stage, cotangents, piece) for piece in self.pieces()])
+        self._spread(stage, lambda piece: {"pulled": self._pulled(cotangents(piece))})
+        return self._partial.ranks.told(lambda: self._rows(self._joined(stage)["pulled"]))
+
+    def _rows(self, pulled: Array) -> Array:
         basis = np.linalg.qr(pulled.astype(np.float64).T).Q
         return np.ascontiguousarray(basis.T, dtype=self.run.precision)
 
-    def _pull(self, stage: str, cotangents: Callable[[slice], Array], piece: slice) -> Array:
-        """``J'`` times cotangents on the final weights, ``[piece, units]``."""
-
-        def work() -> dict[str, Array]:
-            rows = torch.from_numpy(cotangents(piece)).to(device=self.run.device, dtype=self.run.dtype)
-            trajectory = self._reverse.forward(None, self._memory_budget, self._progress)
-            found = self._reverse.sweep(self._split, rows, trajectory, self._progress)
-            return {"pulled": constant_of(found).cpu().numpy()}
-
-        return self._kept(stage, piece, work)["pulled"]
+    def _pulled(self, cotangents: Array) -> Array:
+        """``J'`` times cotangents on the final weights, a row each."""
+        rows = torch.from_numpy(cotangents).to(device=self.run.device, dtype=self.run.dtype)
+        trajectory = self._reverse.forward(None, self._memory_budget, lambda: self._progress(1))
+        found = self._reverse.sweep(self._split, rows, trajectory, lambda: self._progress(1))
+        return constant_of(found).cpu().numpy()
 
     def _split(self, weights: Mapping[str, Tensor], _fixed: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """Cotangents ``[elements, W]`` by weight: the reverse of a probe that is all the weights."""
@@ -113,25 +117,22 @@ class InformedSketching:
         named = zip(self.run.trained_names, parts, strict=True)
         return {name: part.reshape(-1, *weights[name].shape) for name, part in named}
 
-    def _push(self, stage: str, directions: Array, piece: slice) -> dict[str, Array]:
-        """Slopes of weights and pinned probes along some directions: ``weights/NAME``, ``probes/NAME``."""
+    def _push(self, stage: str, directions: Array) -> None:
+        """Slopes of weights and pinned probes along the directions: ``weights/NAME``, ``probes/NAME``."""
 
-        def work() -> dict[str, Array]:
+        def slopes(piece: slice) -> dict[str, Array]:
             rows = torch.from_numpy(directions[piece]).to(self.run.device)
-            outcome = self._forward.along(rows, lambda _: self._progress())
-            slopes = {f"weights/{name}": outcome.tail(name)[:, 0] for name in self.run.trained_names}
-            return slopes | {f"probes/{name}": block[:, 0] for name, (_, block) in outcome.probes.items()}
+            outcome = self._forward.along(rows, lambda _: self._progress(1))
+            found = {f"weights/{name}": outcome.tail(name)[:, 0] for name in self.run.trained_names}
+            return found | {f"probes/{name}": block[:, 0] for name, (_, block) in outcome.probes.items()}
 
-        return self._kept(stage, piece, work)
+        self._spread(stage, slopes)
 
-    def _kept(self, stage: str, piece: slice, work: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-        """The arrays of a finished piece, from disk if they are there."""
-        name = _name(stage, piece)
-        arrays = self._partial.load_piece(FOLDER, name)
-        if arrays is None:
-            arrays = work()
-            self._partial.store_piece(FOLDER, name, arrays)
-        return arrays
+    def _spread(self, stage: str, make: Callable[[slice], dict[str, Array]]) -> None:
+        """Have the pieces of a stage made that are not on disk yet."""
+        steps = self.settings.stages()[stage] * self.run.recipe.steps
+        named = {_name(stage, piece): piece for piece in self.pieces()}
+        self._partial.spread(FOLDER, named, make, lambda _: self._progress(steps))
 
 
 def _name(stage: str, piece: slice) -> str:
