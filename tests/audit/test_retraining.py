@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -146,12 +147,30 @@ def test_what_is_finished_counts_for_a_longer_audit_too(audit, whole, tmp_path, 
     assert len(calls) == len(set(calls)) == len({(), *longer})
 
 
-def test_processes_find_the_same_and_go_on_from_what_is_there(audit, whole, tmp_path, monkeypatch, calls):
+@dataclass(frozen=True)
+class KilledOnce:
+    """Makes the recipe; the first process that was started to do so is killed at it."""
+
+    marker: Path
+
+    def __call__(self) -> uk.Recipe:
+        if multiprocessing.parent_process() is not None and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return recipe()
+
+
+def test_processes_find_the_same_and_go_on_from_what_is_there(
+    audit, whole, tmp_path, tmp_path_factory, monkeypatch, calls
+):
+    """Also when one of them is killed."""
+    marker = tmp_path_factory.mktemp("killed") / "marker"
     with monkeypatch.context() as interrupted:
         stop_after(interrupted, 3)
         with pytest.raises(Stop):
             audit(tmp_path / "audit.json")
-    raw = audit(tmp_path / "audit.json", recipe, workers=2)
+    raw = audit(tmp_path / "audit.json", KilledOnce(marker), workers=2)
+    assert marker.exists()
     assert payload(raw) == payload(whole)
     assert len(calls) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
