@@ -65,7 +65,7 @@ def whole(folder, key) -> Bundle:
             folder / "whole",
             forward=uk.Forward(directions=5, degree=1, chunk=2, keep_weights=True),
             reverse={"probe": uk.Reverse(rank=2, residual=1)},
-            informed=uk.Informed(4, power_iterations=1),
+            informed=uk.Informed(4, degree=2, leading=2, power_iterations=1),
             solo=uk.Solo(1),
             seed=1,
             device="cpu",
@@ -78,7 +78,7 @@ def whole(folder, key) -> Bundle:
 def test_two_processes_of_which_one_is_killed_make_the_bundle_of_one_byte_for_byte(whole, folder, key):
     """What was finished before is not made again."""
     options = ("--directions", 5, "--degree", 1, "--chunk", 2, "--keep-weights", "--reverse", "probe:2:1")
-    others = ("--informed", 4, "--solo", 1, "--seed", 1, "--device", "cpu", "--workers", 2)
+    others = ("--informed", "4:2:2", "--solo", 1, "--seed", 1, "--device", "cpu", "--workers", 2)
     made = ("sketch", "tests/sketching/spread.py:spread", "-o", folder / "many", "--key", folder / "key.pem")
     notes = folder / "notes"
     result = run("unlearnkit", *made, *options, *others, NOTES=str(notes), KILLED=KILLED)

@@ -137,9 +137,10 @@ def replay(
     """Train the recipe again along the directions ``indices`` of the bundle, and compare everything that they gave.
 
     Compared are the trained weights, each probe's base, its coefficients and the weights' sketches along the
-    directions; slopes along informed directions; series along units alone, of probes and weights; gradients of reverse
-    sweeps, their products with residual directions, and slices of the cubic form. An index counts modulo the number of
-    what there is of each kind: random, informed and residual directions, units with series, pairs of basis vectors.
+    directions; slopes along informed directions, and forms at points on their span; series along units alone, of probes
+    and weights; gradients of reverse sweeps, their products with residual directions, and slices of the cubic form. An
+    index counts modulo the number of what there is of each kind: random, informed and residual directions, points,
+    units with series, pairs of basis vectors.
 
     Not replayed is how informed directions and eigenpairs were found. They only have to be made without looking at the
     random and the residual directions, which measure what they leave out: they are tried on a fresh one, and must not

@@ -140,7 +140,7 @@ def _count(deletions: Distribution, count: int | None, delta: float) -> int:
     """How many retrainings are asked for. A plan says it itself, and has its own content and confidence."""
     if isinstance(deletions, PlannedDeletions):
         if count not in (None, deletions.count):
-            raise ValueError(f"count={count}: the plan has {deletions.count} deletions")
+            raise ValueError(f"count={count}: the plan has {counted(deletions.count, 'deletion')}")
         return deletions.count
     wanted = _COUNT if count is None else count
     if wanted < 1:

@@ -11,6 +11,7 @@ import safetensors.numpy
 
 from unlearnkit.canonical import parse_json
 from unlearnkit.errors import FormatError
+from unlearnkit.names import counted
 
 MAX_HEADER = 2**24
 """Bytes in the header of a file of arrays."""
@@ -51,7 +52,7 @@ def _check_header(raw: bytes, where: str) -> None:
     """The library passes over repeated names, and so may read other arrays than the next reader."""
     length = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or length > min(MAX_HEADER, len(raw) - 8):
-        raise FormatError(f"{where} is not a safetensors file: its header would have {length} bytes")
+        raise FormatError(f"{where} is not a safetensors file: its header would have {counted(length, 'byte')}")
     header = parse_json(raw[8 : 8 + length].rstrip(b" "), where=f"{where} is not a safetensors file: its header")
     if not isinstance(header, dict):
         raise FormatError(f"{where} is not a safetensors file: its header is no object")

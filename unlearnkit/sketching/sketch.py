@@ -171,7 +171,7 @@ def _publish(
     write_bundle(
         final,
         manifest=manifest,
-        units=[key.pseudonym(name) for name in recipe.unit_names],
+        units=key.pseudonyms(recipe.unit_names),
         model=partial.model(),
         probes=partial.probes(),
         directions=source.array,

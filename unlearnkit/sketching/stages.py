@@ -17,7 +17,7 @@ from unlearnkit.estimation import SoloSeries
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.informed import InformedSketching
 from unlearnkit.sketching.second_order import Keys, ReverseSketching, complete
-from unlearnkit.sketching.settings import Informed, Reverse
+from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.solo import SoloSketching
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.sketching.trajectory import Trajectory
@@ -117,9 +117,9 @@ class Stages:
     def _informed(self) -> dict[str, Array] | None:
         """The informed directions and the slopes along them."""
         run, settings = self.sketching.run, self.partial.settings
-        if not settings.informed:
+        if not settings.informed.count:
             return None
-        work = InformedSketching(run, Informed(settings.informed, settings.power_iterations), self.partial, self.memory)
+        work = InformedSketching(run, settings.informed, self.partial, self.memory)
         key = direction_key(run.recipe.digest, bytes.fromhex(settings.salt), INFORMED_START)
         with self._bar("informed directions", *work.steps(), unit="step") as bar:
             return work.compute(key, bar.update)

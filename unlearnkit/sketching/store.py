@@ -26,7 +26,7 @@ import numpy as np
 import safetensors.numpy
 
 from unlearnkit.bundle import complex_numbers, real_pairs
-from unlearnkit.bundle.manifest import Piecewise, Positive, Precision, SoloUnits
+from unlearnkit.bundle.manifest import InformedDirections, Piecewise, Positive, Precision, SoloUnits
 from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
@@ -58,8 +58,7 @@ class Settings:
     keep_weights: bool
     chunk: Count
     reverse: str  # canonical JSON of each probe's rank and directions, "{}" for none
-    informed: Count
-    power_iterations: Count
+    informed: InformedDirections
     solo: SoloUnits
     keep_solo_weights: bool
     checkpoint: str  # of a log, from which the salt follows; "" for a salt that somebody chose

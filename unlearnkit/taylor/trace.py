@@ -32,6 +32,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
+from unlearnkit.names import counted
 from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import table
 from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
@@ -154,7 +155,9 @@ def _matched(graph: fx.Graph, draws: tuple[Draw, ...]) -> dict[fx.Node, Draw]:
     """The plain draw that each random node of the graph stands for."""
     nodes = [node for node in graph.nodes if is_random(node.target)]
     if len(nodes) != len(draws):
-        message = f"plain torch draws random numbers {len(draws)} times, its trace {len(nodes)} times"
+        message = (
+            f"plain torch draws random numbers {counted(len(draws), 'time')}, its trace {counted(len(nodes), 'time')}"
+        )
         raise TraceError(message, hint="draw as often whatever happens, by torch's own functions")
     matched = dict(zip(nodes, draws, strict=True))
     for node, draw in matched.items():

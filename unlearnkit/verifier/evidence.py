@@ -180,7 +180,7 @@ def _require_whole(
     """ValueError unless there is something of every set."""
     for name, values in probes.items():
         if len(values) != len(deletions):
-            raise ValueError(f"probe {name!r} has values for {len(values)} sets, expected {len(deletions)}")
+            raise ValueError(f"probe {name!r} has values for {counted(len(values), 'set')}, expected {len(deletions)}")
     if own_losses and [len(losses) for losses in own_losses] != list(map(len, deletions)):
         raise ValueError("own losses: expected one for each member of each set")
 

@@ -168,7 +168,7 @@ def _verify_list(certificate: Absence, item: Looked, bundle: Bundle | Remainder,
     elif found != item.artefacts == replace(found, model=item.artefacts.model):
         raise UnknownNameError(f"whom {item.release}, a corrected model, leaves out only the log tells", hint="--log")
     _require(found == item.artefacts, f"the bundle of {item.release} has other artefacts")
-    held = (set(bundle.units) - without) & set(certificate.subjects)
+    held = [who for who in certificate.subjects if who in bundle.units and who not in without]
     if isinstance(certificate, Exclusion) and item == certificate.before:
         missing = len(certificate.subjects) - len(held)
         _require(not missing, f"{item.release} held no data of {missing} of the {len(certificate.subjects)} who asked")
