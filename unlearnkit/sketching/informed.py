@@ -92,9 +92,10 @@ class InformedSketching:
             cotangents = ranks.told(lambda n=number: self._flat(self._joined(f"push-{n}")))  # type: ignore[misc]
             directions = self._directions(f"pull-{number}", lambda piece, c=cotangents: c[piece])  # type: ignore[misc]
         self._push("final", directions)
-        found = self._first(directions) if ranks.leads else {}
+        first = self._first(directions) if ranks.leads else {}
+        found = dict(first)
         for degree in settings.degrees:
-            points = ranks.told(lambda d=degree: self._points(found["directions"][: settings.leading], d))  # type: ignore[misc]
+            points = ranks.told(lambda d=degree: self._points(first["directions"][: settings.leading], d))  # type: ignore[misc]
             self._push(_of_degree(degree), points, degree)
             forms = self._joined(_of_degree(degree), degree) if ranks.leads else {}
             found |= {f"{forms_of(degree)}{name}": array for name, array in forms.items()}
