@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from unlearnkit.audit.corrected import corrected_probes, probes_at
+from unlearnkit.audit.corrected import audited_run, corrected_probes, probes_at
 from unlearnkit.audit.processes import RecipeSource, share
 from unlearnkit.audit.replay import require_same_recipe
 from unlearnkit.audit.rows import Row, gathered, retrained_before
@@ -37,8 +37,7 @@ from unlearnkit.sketching.shelf import Shelf
 from unlearnkit.training.beside import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
-from unlearnkit.training.run import make_run
-from unlearnkit.verifier.evidence import Evidence, sign_evidence
+from unlearnkit.verifier.evidence import Evidence, RetrainedIn, sign_evidence
 from unlearnkit.verifier.plan import Distribution, draw_deletions
 from unlearnkit.verifier.planned import PlannedDeletions
 
@@ -69,7 +68,8 @@ def audit_retraining(
 ) -> bytes:
     """Retrain without ``count`` drawn deletion sets, in float64, and write signed evidence to ``out``; returns it.
 
-    First nobody is deleted: the bundle's base must be what that plain run gives, to half the digits of float32.
+    A run that lowers its precision (autocast, weights in bfloat16) is retrained as it is. First nobody is deleted:
+    the bundle's base must be what that plain run gives, to half the digits of float32.
 
     Args:
         recipe: the one that was sketched; for several processes, a function at the top level of a module that makes it.
@@ -122,15 +122,16 @@ def audit_retraining(
     probes = _audited_probes(bundle)
     loaded = recipe if isinstance(recipe, Recipe) else recipe()
     require_same_recipe(loaded, bundle)
-    place = make_run(loaded, "float64", device).device
+    run = audited_run(loaded, device)
     drawn = draw_deletions(bundle, deletions, count)
     with _opened(final, bundle, deletions) as folder:
-        work = Retrainings(folder, loaded.digest, str(place), bundle.path if bundle.corrects else None)
+        work = Retrainings(folder, loaded.digest, str(run.device), bundle.path if bundle.corrects else None)
         _verify_base(work, loaded, bundle, probes)
         done = retrained_before(known)
         _finish(work, recipe, loaded, sorted(set(drawn) - done.keys()), workers, progress=progress)
         rows = [done.get(deletion) or work.row(deletion, bundle.manifest.own_loss) for deletion in drawn]
-        raw = sign_evidence(gathered(bundle, deletions, rows, probes), [signer])
+        precision: RetrainedIn = "float64" if run.dtype is torch.float64 else "as trained"
+        raw = sign_evidence(gathered(bundle, deletions, rows, probes, precision), [signer])
         write_new(final, raw)
         shutil.rmtree(folder)
     return raw
@@ -160,7 +161,7 @@ def _verify_base(work: Retrainings, recipe: Recipe, bundle: Bundle, probes: Sequ
         if not agree(base, plain[name], float(np.finfo(np.float32).eps)):
             off = float(np.abs(base - plain[name]).max())
             raise VerificationError(
-                f"probe {name!r}: the bundle's base is off by {off:.3g} from the plain run of its recipe in float64",
+                f"probe {name!r}: the bundle's base is off by {off:.3g} from the plain run of its recipe",
                 hint="it was made by other code, or training amplifies rounding: sketch in float64",
             )
 
@@ -293,15 +294,16 @@ def _opened_bundle(path: Path) -> Bundle:
 
 
 def retrained_probes(recipe: Recipe, deletion: Sequence[int], device: str) -> dict[str, Array]:
-    """Every pinned probe after a real retraining in float64 without the units at these positions."""
+    """Every pinned probe after a real retraining without the units at these positions."""
     return probes_at(recipe, retrained_weights(recipe, deletion, device), device)
 
 
 def retrained_weights(recipe: Recipe, deletion: Sequence[int], device: str) -> dict[str, torch.Tensor]:
-    """The trained weights after a real retraining in float64 without the units at these positions."""
-    model = retrain(recipe, [recipe.unit_names[i] for i in deletion], dtype="float64", device=device)
+    """The trained weights after a real retraining without the units at these positions."""
+    run = audited_run(recipe, device)
+    model = retrain(recipe, [recipe.unit_names[i] for i in deletion], dtype=run.precision, device=device)
     parameters = dict(model.named_parameters())
-    return {name: parameters[name].detach() for name in make_run(recipe, "float64", device).trained_names}
+    return {name: parameters[name].detach() for name in run.trained_names}
 
 
 def _finish(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnkit.bundle.bfloat16 import rounded, wide
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.spanned import Spanned
@@ -33,7 +34,7 @@ class Correction:
     """The trained weights as they would be without some units' data, and what is known of that.
 
     Attributes:
-        state: arrays by state-dict name, in the stored precision.
+        state: arrays by state-dict name, in the stored precision (`unlearnkit.bundle.bfloat16`).
         standard_error: by trained weight, over the randomness of the directions; 0: no chance in it, NaN: not known.
         reproducible: whether every machine finds these very bytes.
         by_coordinate: of how many units the series grows, so that its terms were taken coordinate by coordinate.
@@ -212,7 +213,7 @@ class Correcting:
 
     def _moved(self, change: Mapping[str, Array]) -> dict[str, Array]:
         moved = {
-            name: (array.astype(np.float64) + change[name]).astype(array.dtype) if name in change else array
+            name: rounded(wide(array).astype(np.float64) + change[name], array.dtype) if name in change else array
             for name, array in self._stored.items()
         }
         return {name: moved[self._tied.get(name, name)] for name in self._stored}
@@ -221,7 +222,7 @@ class Correcting:
 def as_state_dict(correction: Correction, model: torch.nn.Module) -> CorrectedState:
     """For ``load_state_dict`` of ``model``, in its own precision and on its device."""
     own = model.state_dict()
-    state = CorrectedState({name: own[name].new_tensor(array) for name, array in correction.state.items()})
+    state = CorrectedState({name: own[name].new_tensor(wide(array)) for name, array in correction.state.items()})
     state.correction = correction
     return state
 

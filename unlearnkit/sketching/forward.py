@@ -18,7 +18,7 @@ from unlearnkit.sketching.store import PartialRun
 from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.taylor.check import Problem
 from unlearnkit.taylor.jet import Jet
-from unlearnkit.training.beside import train_beside_plain, verify_probe
+from unlearnkit.training.beside import plain_probe, train_beside_plain, verify_probe
 from unlearnkit.training.clipping import kink_of
 from unlearnkit.training.coupling import require_uncoupled
 from unlearnkit.training.plain import PlainSteps
@@ -116,9 +116,12 @@ class ForwardSketching:
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
                 found = function(weights, self.run.fixed)
-                probes[name] = coefficients(found, self.degree, directions, of=f"probe {name!r}")
+                base, block = coefficients(found, self.degree, directions, of=f"probe {name!r}")
             if beside_plain:
-                verify_probe(self.run, name, weights, probes[name][0])
+                verify_probe(self.run, name, weights, base)
+            if function.resolution > np.finfo(np.float32).eps:  # rounded as torch rounds it, not only nearly
+                base = plain_probe(self.run, name, weights)
+            probes[name] = base, block
         return probes
 
     def plain(self, partial: PartialRun, trajectory: Trajectory, *, seen: bool) -> None:

@@ -27,6 +27,7 @@ import safetensors.numpy
 
 from unlearnkit.bundle import complex_numbers, real_pairs
 from unlearnkit.bundle.manifest import InformedDirections, Piecewise, Positive, Precision, SoloUnits
+from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize, parse_canonical
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import write_atomic
@@ -108,7 +109,8 @@ class PartialRun:
 
     def model(self) -> dict[str, Array]:
         """The trained model."""
-        return self._read("model.safetensors")
+        file = self._shelf.file("model.safetensors")
+        return parse_tensors(file.read_bytes(), where=str(file))
 
     def piecewise(self) -> tuple[Piecewise, ...]:
         """Operations that the manifest must list."""
@@ -170,7 +172,7 @@ class PartialRun:
 
     def _write(self, name: str, tensors: Mapping[str, Array]) -> None:
         stored = {n: real_pairs(t) if np.iscomplexobj(t) else np.asarray(t, order="C") for n, t in tensors.items()}
-        self._shelf.put(name, safetensors.numpy.save(stored))
+        self._shelf.put(name, tensor_bytes(stored))
 
     def _read(self, name: str) -> dict[str, Array]:
         return dict(safetensors.numpy.load_file(self._shelf.file(name)))
