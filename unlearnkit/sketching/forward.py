@@ -157,19 +157,21 @@ class ForwardSketching:
 
     def compute(self, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
         """Work through the blocks of directions that are not on disk yet."""
-        todo = [block for block in partial.blocks() if not partial.is_finished(*block)]
-        total, steps = partial.settings.directions, self.run.recipe.steps
-        done = total - sum(last - first for first, last in todo)
+        finished = sum(last - first for first, last in partial.blocks() if partial.is_finished(first, last))
+        steps = self.run.recipe.steps
         # In directions times steps, because the last block may be smaller; finished blocks are no part of the rate.
         with tqdm(
-            total=total * steps,
-            initial=done * steps,
+            total=partial.settings.directions * steps,
+            initial=finished * steps,
             disable=None if progress is None else not progress,
             unit="direction-step",
             unit_scale=True,
             desc=self.run.recipe.name,
         ) as bar:
-            for first, last in todo:
+
+            def work(first: int, last: int) -> None:
                 psi = torch.from_numpy(source.block(first, last))
                 directions = psi.to(device=self.run.device, dtype=self.run.dtype.to_complex())
                 self.block(partial, first, last, directions, bar)
+
+            partial.spread_blocks(work, lambda first, last: bar.update((last - first) * steps))
