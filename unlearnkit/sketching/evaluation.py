@@ -49,7 +49,7 @@ def evaluate(bundle: Bundle, recipe: Recipe, probe: Probe) -> Sketch:
     run = make_run(recipe, bundle.manifest.dtype, None)
     function = probe_function(run, "evaluate", probe)
     state = {name: torch.from_numpy(array).to(run.device) for name, array in bundle.model_state().items()}
-    weights = {name: state[name] for name in run.trained_names}
+    weights = {name: state[name].to(run.dtype) for name in run.trained_names}
 
     def along(tails: Mapping[str, Array], degree: int) -> tuple[Array, Array]:
         """Base and coefficients from the weights' ``[directions, degree, *S]``."""

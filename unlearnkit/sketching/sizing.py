@@ -21,7 +21,7 @@ from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.memory import Memory, peak_of
 from unlearnkit.sketching.pullback import Pullback, probe_pullback, weights_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
-from unlearnkit.sketching.settings import LARGEST_CHUNK, SOLO_LANES, SWEEP_LANES, Reverse
+from unlearnkit.sketching.settings import FORWARD_LANES, LARGEST_CHUNK, SOLO_LANES, SWEEP_LANES, Reverse
 from unlearnkit.sketching.store import Settings
 from unlearnkit.sketching.trajectory import state_bytes
 
@@ -81,7 +81,7 @@ class Sizing:
         """What fits. Raises RefusedError where somebody set a budget in which one lane does not."""
         directions = alone = LARGEST_CHUNK
         if settings.directions:
-            most = settings.chunk or min(LARGEST_CHUNK, settings.directions)
+            most = settings.chunk or min(FORWARD_LANES.get(settings.device, LARGEST_CHUNK), settings.directions)
             directions = self._along(settings.degree, most, is_complex=True)
             if directions < settings.chunk:
                 raise self._too_little(None, f"chunk={settings.chunk}")

@@ -16,6 +16,7 @@ from unlearnkit.sketching.spilled import SpilledStates
 from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.randomness import restored
+from unlearnkit.training.retrain import Mark
 from unlearnkit.training.run import Batch, Run
 from unlearnkit.training.state import GroupState
 from unlearnkit.training.trainer import Trainer
@@ -30,6 +31,12 @@ class Steps(Protocol):
     def advance(self, step: int, states: list[GroupState], batches: Sequence[Batch]) -> list[GroupState]:
         """The states after a step; those before it stay, and get the gradient that the step used."""
 
+    def mark(self) -> Mark | None:
+        """What beside the states tells where a step is to begin again."""
+
+    def back_to(self, mark: Mark | None) -> None:
+        """Begin again there."""
+
 
 class StepsAlong:
     """Training over jets, along directions."""
@@ -37,6 +44,7 @@ class StepsAlong:
     def __init__(self, trainer: Trainer, directions: Tensor) -> None:
         self.trainer = trainer
         self.directions = directions
+        self.anchor = trainer.anchor()
 
     def start(self) -> list[GroupState]:
         """As `Steps.start`."""
@@ -45,10 +53,19 @@ class StepsAlong:
     def advance(self, step: int, states: list[GroupState], batches: Sequence[Batch]) -> list[GroupState]:
         """As `Steps.advance`."""
         after = [state.copy() for state in states]
-        self.trainer.advance(step, after, self.directions, batches)
+        self.trainer.advance(step, after, self.directions, batches, self.anchor)
         for before, state in zip(states, after, strict=True):
             before.gradient = state.gradient
         return after
+
+    def mark(self) -> Mark | None:
+        """As `Steps.mark`."""
+        return None if self.anchor is None else self.anchor.loop.mark()
+
+    def back_to(self, mark: Mark | None) -> None:
+        """As `Steps.back_to`."""
+        if self.anchor is not None and mark is not None:
+            self.anchor.loop.back_to(mark)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +101,8 @@ class Trajectory:
         self._size = state_bytes(run, self._start)
         self.stretches = self._fitting(memory.bytes // 2)  # until a sweep says what it holds
         self._checkpoints = self._empty()
+        self._marks: list[Mark | None] = []
+        self._mark = steps.mark()
         self._last: list[Moment] = []
 
     def _fitting(self, held: int) -> Stretches:
@@ -112,9 +131,11 @@ class Trajectory:
     def final(self) -> list[GroupState]:
         """The states after the last step, for which training is done when this is first asked for."""
         states, length = self._start, self.stretches.length
+        self.steps.back_to(self._mark)
         with restored(self.run.device):
             for first in self._span[::length]:
                 self._checkpoints.append(states)
+                self._marks.append(self.steps.mark())
                 self._last = []  # not in memory beside the next ones
                 self._last, states = self._stretched(first, states, self._progress)
         return states
@@ -125,6 +146,7 @@ class Trajectory:
         progress: called after each step of that.
         """
         self._checkpoints.clear()
+        self._marks.clear()
         self._last = []
         self.__dict__.pop("final", None)
         self._progress = progress
@@ -151,6 +173,7 @@ class Trajectory:
         for number in reversed(range(len(self._checkpoints))):
             moments, self._last = self._last, []
             if not moments:
+                self.steps.back_to(self._marks[number])
                 moments, _ = self._stretched(self._span[number * self.stretches.length], self._checkpoints[number])
             while moments:
                 yield moments.pop()
