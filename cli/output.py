@@ -63,8 +63,10 @@ class Output:
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
             click.echo(_in_ascii(orjson.dumps({"schema": document.schema, **members}, option=options, default=_plain)))
         else:
-            text = "\n".join(render(document))
-            click.echo(text if exact and not sys.stdout.isatty() else shown(text))
+            lines = list(render(document))
+            text = "\n".join(lines)
+            if lines:
+                click.echo(text if exact and not sys.stdout.isatty() else shown(text))
 
     def say(self, message: str) -> None:
         """Talk to the person at the terminal, on stderr."""

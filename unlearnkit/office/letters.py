@@ -16,7 +16,6 @@ from unlearnkit.compliance.requests.steps import (
     Event,
     Extended,
     Fulfilled,
-    Received,
     Refused,
     Shown,
 )
@@ -53,12 +52,6 @@ class _Case:
     policy: Policy
     sender: Sender
     words: LetterWords
-
-    @property
-    def received(self) -> Received:
-        body = self.request.steps[0].body
-        assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
-        return body
 
     def said(self, event: Event, kind: Kind) -> Acted:
         """What was recorded when this happened; RefusedError if it has not."""
@@ -100,7 +93,7 @@ def write_letter(
         "received": words.day(request.received),
         "due": words.day(due.day),
         "rule": words.rule(due.rule),
-        "rights": words.rights_in(case.received.jurisdiction, sender.authority),
+        "rights": words.rights_in(case.request.receipt.jurisdiction, sender.authority),
     }
     return letters.write(template, {**common, **facts})
 
