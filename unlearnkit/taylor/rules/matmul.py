@@ -15,27 +15,36 @@ T = TypeVar("T", Jet, Operand)
 _COARSE = (torch.bfloat16, torch.float16)
 
 
-def _constant_times(a: Tensor, tail: Tensor) -> Tensor:
-    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, planes, directions, ..., q, r]``."""
-    a = a.to(tail.dtype)
-    if a.dim() > 2:
-        return torch.matmul(a, tail)
-    lanes = tail.flatten(0, LEAD - 1)
-    return torch.bmm(a.expand(len(lanes), -1, -1), lanes).view(*tail.shape[:LEAD], len(a), -1)
+def _lanes(tail: Tensor) -> Tensor:
+    """Matrices ``[degree, planes, directions, p, q]`` one after the other: ``[lanes, p, q]``."""
+    return tail.flatten(0, LEAD - 1)
 
 
 def _times_constant(tail: Tensor, b: Tensor) -> Tensor:
-    """A tail ``[degree, planes, directions, ..., p, q]`` times real matrices ``b`` ``[..., q, r]``."""
-    b = b.to(tail.dtype)
-    lanes = tail.shape[:LEAD]
-    if b.dim() == 2 and tail.is_contiguous():
-        return torch.mm(tail.flatten(0, -2), b).view(*lanes, tail.shape[-2], -1)
+    """A tail ``[degree, planes, directions, ..., p, q]`` times real matrices ``b`` ``[..., q, r]``, dense."""
+    b, lead = b.to(tail.dtype), tail.shape[:LEAD]
     if b.dim() == 2:
-        return torch.bmm(tail.flatten(0, LEAD - 1), b.expand(lanes.numel(), -1, -1)).view(*lanes, tail.shape[-2], -1)
+        if tail.is_contiguous():  # one product with degrees and directions as further rows
+            return torch.mm(tail.flatten(0, -2), b).view(*tail.shape[:-1], -1)
+        return torch.bmm(_lanes(tail), b.expand(lead.numel(), -1, -1)).view(*tail.shape[:-1], -1)
     # One product per batch entry, with degrees and directions as further rows, so that b is not copied for each.
     batch, rows = tail.shape[LEAD : LEAD + 2]
-    folded = tail.movedim(LEAD, 0).reshape(batch, lanes.numel() * rows, -1)
-    return torch.bmm(folded, b).view(batch, *lanes, rows, -1).movedim(0, LEAD)
+    folded = tail.movedim(LEAD, 0).reshape(batch, lead.numel() * rows, -1)
+    return torch.bmm(folded, b).view(batch, *lead, rows, -1).movedim(0, LEAD).contiguous()
+
+
+def _constant_times(a: Tensor, tail: Tensor, total: Tensor | None) -> Tensor:
+    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, planes, directions, ..., q, r]``, added to a total."""
+    a = a.to(tail.dtype)
+    if a.dim() > 2:
+        product = torch.matmul(a, tail)
+        return product if total is None else total.add_(product)
+    lanes = _lanes(tail)
+    each = a.expand(len(lanes), -1, -1)
+    if total is None:
+        return torch.bmm(each, lanes).view(*tail.shape[:LEAD], len(a), -1)
+    _lanes(total).baddbmm_(each, lanes)
+    return total
 
 
 def _convolve(total: Tensor, a: Tensor, b: Tensor) -> None:
@@ -53,15 +62,13 @@ def contract(a: Operand, b: Operand) -> Operand:
     left, right = constant_of(a), constant_of(b)
     assert isinstance(left, Tensor) and isinstance(right, Tensor)
     constant = torch.matmul(left, right)
-    if isinstance(a, Jet) and isinstance(b, Jet):
-        tail = _constant_times(left, b.tail).contiguous()
-        tail += _times_constant(a.tail, right)
-        _convolve(tail, a.tail, b.tail)
-        return Jet(constant, tail)
-    if isinstance(a, Jet):
-        return Jet(constant, _times_constant(a.tail, right))
-    assert isinstance(b, Jet)
-    return Jet(constant, _constant_times(left, b.tail))
+    tail = _times_constant(a.tail, right) if isinstance(a, Jet) else None
+    if isinstance(b, Jet):
+        tail = _constant_times(left, b.tail, tail)
+        if isinstance(a, Jet):
+            _convolve(tail, a.tail, b.tail)
+    assert tail is not None
+    return Jet(constant, tail)
 
 
 smooth(aten.mm.default, aten.bmm.default)(contract)
