@@ -165,7 +165,7 @@ def _corrected(found: _Corrections) -> Iterator[str]:
     else:
         yield f"  their series converges for {found.series}"
     if found.unknown:
-        yield f"  of {found.unknown} people no series of the weights was kept"
+        yield f"  of {counted(found.unknown, 'person')} no series of the weights was kept"
 
 
 def _paid(found: _Economics, made: _Corrections | None) -> Iterator[str]:

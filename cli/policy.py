@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -17,7 +17,7 @@ from .output import Document, Output, columns, pass_output
 if TYPE_CHECKING:
     from unlearnkit.compliance.policy.audits import AuditRules
     from unlearnkit.compliance.policy.deadlines import Deadline
-    from unlearnkit.compliance.policy.policy import CertificateRules, Policy
+    from unlearnkit.compliance.policy.policy import CertificateRules, Place, Policy
 
 
 @click.group()
@@ -114,7 +114,7 @@ def holidays(output: Output, *, place: str, years: tuple[int, ...], into: Path |
     found = public_holidays(place, years)
     if into is not None:
         write_atomic(into, with_holidays(read_bounded(into, MAX_SETTINGS), found, where=str(into)))
-        output.say(f"{len(found)} days are in {into}; requests that were received before keep their days")
+        output.say(f"{counted(len(found), 'day', 'are')} in {into}; requests that were received before keep their days")
     days = tuple(_Holiday(day.isoformat(), name) for day, name in found.items())
     output.emit(_Holidays(place=place, path=into, days=days), _render_holidays)
 
@@ -189,6 +189,9 @@ class _Clock:
     def of(cls, deadline: Deadline | None) -> _Clock | None:
         return None if deadline is None else cls(deadline.rule, _period(deadline))
 
+    def __str__(self) -> str:
+        return f"{self.period} ({self.rule})"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Certificate:
@@ -250,6 +253,23 @@ class _Signing:
     threshold: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A further jurisdiction. deadlines: those that are other there."""
+
+    title: str
+    law: str
+    deadlines: Mapping[str, _Clock | None]
+
+    @classmethod
+    def of(cls, place: Place) -> _Place:
+        return cls(place.title, place.law, {name: _Clock.of(clock) for name, clock in place.deadlines.items()})
+
+    def __str__(self) -> str:
+        clocks = (f"{name.replace('_', ' ')} {clock}" for name, clock in self.deadlines.items())
+        return "; ".join([f"{self.title}, {self.law}", *clocks])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Policy(Document):
     """What a policy allows, and its text. deadlines: None for one that it does not know."""
@@ -260,6 +280,7 @@ class _Policy(Document):
     title: str
     digest: str
     jurisdiction: str
+    places: Mapping[str, _Place]
     deadlines: Mapping[str, _Clock | None]
     retention_months: int
     accepted: tuple[str, ...]
@@ -272,12 +293,13 @@ class _Policy(Document):
 
     @classmethod
     def of(cls, policy: Policy) -> _Policy:
-        clocks = {name: getattr(policy.deadlines, name) for name in ("acknowledge", "respond", "extended")}
+        clocks = {field.name: getattr(policy.deadlines, field.name) for field in fields(policy.deadlines)}
         return cls(
             name=policy.name,
             title=policy.title,
             digest=policy.digest,
             jurisdiction=policy.jurisdiction or "",
+            places={word: _Place.of(place) for word, place in policy.places.items()},
             deadlines={name: _Clock.of(clock) for name, clock in clocks.items()},
             retention_months=policy.requests.retention_months,
             accepted=policy.requests.accepted,
@@ -315,10 +337,14 @@ def _warnings(found: Policy) -> Iterator[str]:
 
 
 def _period(clock: Deadline) -> str:
-    lengths = {"months": clock.months, "days": clock.days, "business days": clock.business_days}
+    lengths = {"month": clock.months, "day": clock.days, "business day": clock.business_days}
     ((unit, length),) = [(unit, length) for unit, length in lengths.items() if length]
     rolled = ", then the next working day" if clock.next_working_day else ""
-    return f"{length} {unit}{rolled}"
+    return f"{counted(length, unit)}{rolled}"
+
+
+def _stated(text: str, value: object) -> str:
+    return "not stated" if value is None else text.format(value)
 
 
 def _render_list(found: _Policies) -> Iterable[str]:
@@ -327,7 +353,6 @@ def _render_list(found: _Policies) -> Iterable[str]:
 
 def _render_check(policy: _Policy) -> Iterable[str]:
     rules, signing = policy.certificate, policy.signing
-    clocks = {name: clock and f"{clock.period} ({clock.rule})" for name, clock in policy.deadlines.items()}
     tolerances, decays, rounding = (
         ", ".join(f"{name} {value}" for name, value in table.items())
         for table in (rules.tolerances, rules.stability, rules.rounding)
@@ -337,7 +362,8 @@ def _render_check(policy: _Policy) -> Iterable[str]:
             ("policy", policy.name),
             ("title", policy.title or None),
             ("digest", policy.digest),
-            *((name, clock or "no deadline") for name, clock in clocks.items()),
+            *((name.replace("_", " "), clock or "no deadline") for name, clock in policy.deadlines.items()),
+            *((word, place) for word, place in policy.places.items()),
             ("accepts", ", ".join(policy.accepted) or "nothing"),
             ("attested", ", ".join(policy.attested) or "nothing"),
             ("records kept", f"{counted(policy.retention_months, 'month')}"),
@@ -346,9 +372,10 @@ def _render_check(policy: _Policy) -> Iterable[str]:
             ("decay", decays or "none declared"),
             ("rounding", rounding or "none declared"),
             ("tolerances", tolerances or "none"),
-            ("directions", f"at least {rules.minimum_directions}"),
-            ("ratio", f"at most {rules.largest_ratio}"),
-            ("delta", f"at most {rules.largest_delta}, and {rules.delta_budget} for a bundle"),
+            ("directions", _stated("at least {}", rules.minimum_directions)),
+            ("ratio", _stated("at most {}", rules.largest_ratio)),
+            ("delta", _stated("at most {}", rules.largest_delta)),
+            ("delta budget", _stated("{} for a bundle", rules.delta_budget)),
             ("audits", policy.audit),
             ("signed by", f"{signing.threshold} of {', '.join(signing.roles) or 'nobody'}"),
         ]

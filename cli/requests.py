@@ -156,6 +156,8 @@ def verify_identity(output: Output, *, chosen: Chosen, method: str, on: date | N
 def extend(output: Output, *, chosen: Chosen, reason: str, on: date | None, actor: str | None) -> None:
     """Record that the person behind REQUEST was told, with the reason, that it takes longer.
 
+    While their appeal is open, that it takes longer to answer that, where the law has a day and a later one for it.
+
     \b
     Example:
       unlearnkit requests extend R2 --reason complexity

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from unlearnkit.errors import FormatError, RefusedError
+from unlearnkit.names import counted
 
 PRIVATE_MODE = 0o600
 """Mode of files with secrets: nobody but the owner reads or writes them."""
@@ -69,8 +70,23 @@ def read_bounded(path: Path, most: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         raw = file.read(most + 1) if size <= most else b""
         if max(size, len(raw)) > most:
-            raise FormatError(f"{path} is too long: got {max(size, len(raw))} bytes, expected at most {most}")
+            raise FormatError(
+                f"{path} is too long: got {counted(max(size, len(raw)), 'byte')}, expected at most {most}"
+            )
         return raw
+
+
+def read_blocks(path: Path, most: int, size: int) -> Iterator[bytes]:
+    """`read_bounded`, ``size`` bytes at once."""
+    with _regular(path) as file:
+        length, read = os.fstat(file.fileno()).st_size, 0
+        while length <= most and (block := file.read(size)):
+            read += len(block)
+            length = max(length, read)
+            if length <= most:
+                yield block
+        if length > most:
+            raise FormatError(f"{path} is too long: got {counted(length, 'byte')}, expected at most {most}")
 
 
 def decode_text(raw: bytes, *, where: str) -> str:

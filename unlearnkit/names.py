@@ -156,15 +156,22 @@ def checked_name(name: str) -> str:
 
 def collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
     """Different spellings that are one name, in the order in which they come."""
-    spellings: dict[str, dict[str, None]] = {}
+    first: dict[str, str] = {}
+    others: dict[str, dict[str, None]] = {}
     for name in names:
-        spellings.setdefault(normal_name(name), {})[name] = None
-    return [tuple(found) for found in spellings.values() if len(found) > 1]
+        normal = normal_name(name)
+        if first.setdefault(normal, name) != name:
+            others.setdefault(normal, {first[normal]: None})[name] = None
+    return [tuple(others[normal]) for normal in first if normal in others]
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 request``, ``2 requests``, ``2 people``, ``2 entries``: a number of things, for people."""
-    return f"{count} {noun if count == 1 else plural(noun)}"
+_OF_ONE = {"are": "is", "were": "was", "have": "has", "carry": "carries", "do": "does"}
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """``1 request``, ``2 requests``, ``2 people``, ``1 entry is``: a number of things, for people. verb: of several."""
+    things = f"{count} {noun if count == 1 else plural(noun)}"
+    return f"{things} {_OF_ONE.get(verb, f'{verb}s') if count == 1 else verb}" if verb else things
 
 
 def plural(noun: str) -> str:

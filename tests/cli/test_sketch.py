@@ -54,7 +54,7 @@ def informed(folder) -> dict:
 
 
 def test_informed_directions_are_made_and_said(folder, informed):
-    assert informed["informed"] == {"count": 3, "power_iterations": 2}
+    assert informed["informed"] == {"count": 3, "degree": 1, "leading": 0, "power_iterations": 2}
     assert informed["directions"] == {"kind": "random", "count": 0}
     assert informed["weight_sketches"] is True
     assert Bundle.open(folder / "informed").manifest.informed.count == 3
@@ -82,7 +82,7 @@ def test_as_many_as_there_are_units_are_exact(folder):
     document(*make, "-o", folder / "complete", "--informed", 6)
     swept = document(*make, "-o", folder / "swept", "--reverse", "loss:0")
     assert swept["reverse"] == {"loss": {"rank": 0, "residual": 0, "cubic": 0}}
-    assert swept["informed"] == {"count": 0, "power_iterations": 0}
+    assert swept["informed"] == {"count": 0, "degree": 0, "leading": 0, "power_iterations": 0}
     assert swept["weight_sketches"] is False
     ask = ("--probe", "loss", "--delete", "p1", "--delete", "p4")
     one, other = (document("predict", folder / name, *ask) for name in ("complete", "swept"))
@@ -124,7 +124,8 @@ def test_series_along_every_unit_answer_for_single_ones(folder):
     ("options", "message"),
     [
         (["--informed", 7], "informed: 7 directions, expected at most one for each of 6 units"),
-        (["--informed", -1], "-1 is not in the range x>=0"),
+        (["--informed", -1], "got '-1', expected COUNT[:DEGREE[:LEADING]], whole numbers from 1 on"),
+        (["--informed", "3:0"], "got '3:0', expected COUNT[:DEGREE[:LEADING]]"),
         (["--informed", 2, "--power-iterations", -1], "-1 is not in the range x>=0"),
         (["--reverse", "loss:2:0:3"], "cubic=3 with rank=2"),
         (["--solo", -1], "-1 is not in the range x>=0"),

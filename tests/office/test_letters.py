@@ -12,6 +12,7 @@ import pytest
 import unlearnkit.policies
 
 from tests.compliance.requests.desks import CCPA, GDPR, KEY, Clock, desk_of, new_log
+from unlearnkit.compliance.log.log import AuditLog
 from unlearnkit.compliance.policy.policy import packaged_policies, parse_policy
 from unlearnkit.compliance.settings import Sender
 from unlearnkit.compliance.view import LogView
@@ -102,6 +103,15 @@ def test_every_word_that_a_person_is_told_has_words_in_every_language(language, 
     assert "the Authority" in words.rights_in(policy.jurisdiction, "the Authority")
 
 
+@pytest.mark.parametrize("name", packaged_policies())
+def test_every_rule_of_a_deadline_that_has_english_words_has_german_ones(name):
+    words, policy = Letters("de").words, parse_policy(packaged_policies()[name], where=name)
+    for place in (None, *policy.places):
+        for clock in ("respond", "extended", "appeal_extended"):
+            found = policy.deadline(clock, place)
+            assert found is None or not re.search("extended|analogy|days|law|study", words.rule(found.rule)), found
+
+
 def test_every_language_has_the_same_letters_and_words():
     english, german = (Letters(language) for language in LANGUAGES)
     for kind in ("identity", "reasons", "recipients", "rights"):
@@ -163,6 +173,33 @@ def test_a_receipt_says_until_when_and_by_which_rule(log, desk):
     assert "On 1 March 2025 you asked us to delete your data. Your request has the number R3." in text
     assert "by 1 April 2025 at the latest (Article 12(3) GDPR)" in text
     assert "spätestens am 1. April 2025 (Artikel 12 Absatz 3 DSGVO)" in plain(written(log, "receipt", "de"))
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        (
+            "en",
+            "On 5 March 2025 you appealed against our answer to your request of 5 March 2025. We cannot answer the "
+            "appeal within the usual time, because your request is complex to answer. "
+            "We answer by 18 June 2025 at the latest (C.R.S. 6-1-1306(3), extended).",
+        ),
+        (
+            "de",
+            "am 5. März 2025 haben Sie unserer Antwort auf Ihren Antrag vom 5. März 2025 widersprochen. Wir können "
+            "darüber nicht in der üblichen Zeit entscheiden, weil Ihr Antrag aufwendig zu beantworten ist. "
+            "Wir antworten spätestens am 18. Juni 2025 (C.R.S. 6-1-1306(3), verlängert).",
+        ),
+    ],
+)
+def test_an_extension_after_an_appeal_is_about_the_appeal(log, language, said):
+    states = parse_policy(packaged_policies()["us-states"], where="us-states")
+    desk = desk_of(new_log(log.path.parent / "other", Clock()), states)
+    desk.receive(["ann", "bob", "cleo"], source="email", jurisdiction="us-co")
+    desk.refuse("R3", reason="security")
+    desk.appeal("R3", kind="appeal")
+    desk.extend("R3", reason="complexity")
+    assert said in plain(written(AuditLog.open(log.path.parent / "other"), "extension", language, policy=states))
 
 
 def test_a_refusal_says_why_and_names_the_rights_of_article_12_4(log, desk):

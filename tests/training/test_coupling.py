@@ -19,7 +19,7 @@ import unlearnkit as uk
 from tests.training.calls import sketched
 from unlearnkit.errors import RecipeError
 from unlearnkit.taylor.check import Kind
-from unlearnkit.training.coupling import coupling, require_uncoupled
+from unlearnkit.training.coupling import _swapped, coupling, require_uncoupled
 from unlearnkit.training.run import make_run
 
 EXAMPLES, PEOPLE, LENGTH, CLASSES = 24, 12, 6, 3
@@ -293,3 +293,12 @@ def test_what_cannot_be_told_is_said():
     found = coupling(make_run(recipe(Case(Net, drawing)), "float64", "cpu"))
     assert found.kind is Kind.COUPLED
     assert "cannot be told" in found.where
+
+
+def test_examples_that_are_rows_of_tensors_are_swapped_for_others():
+    run = make_run(recipe(Case(Net, padded)), "float64", "cpu")
+    indices, positions = np.arange(8), np.array([1, 4, 6])
+    for seed in range(20):
+        swapped = _swapped(run, indices, positions, np.random.default_rng(seed))
+        assert np.flatnonzero(swapped != indices).tolist() == positions.tolist()
+        assert 0 <= swapped.min() <= swapped.max() < EXAMPLES

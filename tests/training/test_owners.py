@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from uuid import UUID
 
 import numpy as np
@@ -211,3 +212,23 @@ def test_a_digest_covers_who_owns_what_together_and_their_shares():
     all_units = [JOINT, *([change.get(i, o) for i, o in enumerate(JOINT)] for change in changes)]
     assert len({joint_recipe(units).digest for units in all_units}) == len(all_units)
     assert joint_recipe([o[::-1] if isinstance(o, tuple) else o for o in JOINT]).digest != plain.digest
+
+
+def test_arrays_lists_and_texts_of_the_same_owners_are_read_alike():
+    numbers = np.random.default_rng(0).integers(-3, 40, 500)
+    order = list(dict.fromkeys(numbers.tolist()))
+    expected = tuple(map(str, order)), [order.index(n) for n in numbers.tolist()]
+    texts = [str(n) for n in numbers]
+    for owners in (numbers, torch.from_numpy(numbers), numbers.tolist(), list(numbers), texts, np.array(texts)):
+        found = Ownership.read(owners, 500)
+        assert (found.names, found.of_example.tolist(), found.joint) == (*expected, ())
+
+
+def test_reading_owners_makes_no_object_for_each_example():
+    count = 50_000
+    for owners in (np.arange(count) % 100, [f"person-{i % 100}" for i in range(count)]):
+        tracemalloc.start()
+        Ownership.read(owners, count)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 60 * count  # a tuple of one owner alone takes 48 bytes, and a list around it 64

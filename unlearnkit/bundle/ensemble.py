@@ -15,6 +15,7 @@ import numpy as np
 from unlearnkit.bundle.bundle import Bundle
 from unlearnkit.errors import RefusedError
 from unlearnkit.estimation import Prediction
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -63,13 +64,13 @@ class Ensemble:
             raise ValueError(f"an ensemble of {len(bundles)}: expected bundles of two runs or more")
         if len({bundle.manifest.recipe_digest for bundle in bundles}) < len(bundles):
             raise RefusedError("two bundles are of one run: they tell nothing of the spread", hint="give it once")
-        if any(set(bundle.units) != set(bundles[0].units) for bundle in bundles):
+        if not all(bundle.units.is_permutation_of(bundles[0].units) for bundle in bundles):
             hint = "sketch runs over the same people with the same pseudonym key"
             raise RefusedError("the bundles hold other people, or name them with other keys", hint=hint)
         self.bundles = tuple(bundles)
 
     def __repr__(self) -> str:
-        return f"Ensemble of {len(self.bundles)} runs over {len(self.bundles[0].units)} units"
+        return f"Ensemble of {counted(len(self.bundles), 'run')} over {counted(len(self.bundles[0].units), 'unit')}"
 
     def predict(self, probe: str, delete: Sequence[str | int]) -> Average:
         """Predict the mean of a probe over the runs, had these units been left out of each.

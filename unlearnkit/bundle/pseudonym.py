@@ -16,23 +16,29 @@ import hmac
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
-from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
 
+from unlearnkit.bundle.pseudonyms import BYTES, Pseudonyms
 from unlearnkit.errors import FormatError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, PRIVATE_MODE, read_private, write_atomic, write_new
 from unlearnkit.names import Pattern, Sha256, normal_name
 from unlearnkit.records import read_json, write_json
 
+Array = np.ndarray[Any, Any]
+
 _DOMAIN = b"unlearnkit/pseudonym/v1\0"
 _TEXT = re.compile(rb"[0-9a-f]{64}\n?")
 _TAG_BYTES = 24
+_AT_ONCE = 1 << 14
 _ZEROS = bytes(8)
 """After the tag, enciphered with it: a pseudonym under another secret does not have them."""
 _FIRST = bytes(16)  # as each name is enciphered once, and its tag looks random, CBC needs no other first block
@@ -168,15 +174,40 @@ class PseudonymKey:
         Spellings that look the same have the same pseudonym (`unlearnkit.names.normal_name`); a number is the same unit
         as its decimal text.
         """
-        tag = hmac.digest(self._tags, _DOMAIN + normal_name(name).encode(), "sha256")[:_TAG_BYTES]
+        tag = self._tag_of(name)
         if tag in self._kept:
             return self._kept[tag]
         return Cipher(AES256(self._fresh), CBC(_FIRST)).encryptor().update(tag + _ZEROS).hex()
 
+    def pseudonyms(self, names: Iterable[str | int]) -> Pseudonyms:
+        """The pseudonyms of many names, in their order, as `pseudonym` gives them one by one."""
+        remaining, made = iter(names), [np.empty((0, BYTES), dtype=np.uint8)]
+        while tags := [self._tag_of(name) for name in islice(remaining, _AT_ONCE)]:
+            digests = self._enciphered(tags)
+            for place, tag in enumerate(tags) if self._kept else ():
+                if tag in self._kept:
+                    digests[place] = np.frombuffer(bytes.fromhex(self._kept[tag]), dtype=np.uint8)
+            made.append(digests)
+        return Pseudonyms(np.concatenate(made))
+
+    def _tag_of(self, name: str | int) -> bytes:
+        return hmac.digest(self._tags, _DOMAIN + normal_name(name).encode(), "sha256")[:_TAG_BYTES]
+
+    def _enciphered(self, tags: Sequence[bytes]) -> Array:
+        """The ciphertexts ``[tags, 32]``, each by itself: of CBC's two blocks the second is chained to the first."""
+        plain = np.zeros((len(tags), BYTES), dtype=np.uint8)
+        plain[:, :_TAG_BYTES] = np.frombuffer(b"".join(tags), dtype=np.uint8).reshape(-1, _TAG_BYTES)
+        block = Cipher(AES256(self._fresh), ECB())  # noqa: S305 - the bare permutation, of which CBC is made here
+        for half, before in ((slice(0, 16), None), (slice(16, 32), slice(0, 16))):
+            chained = plain[:, half] if before is None else plain[:, half] ^ plain[:, before]
+            raw = block.encryptor().update(chained.tobytes())
+            plain[:, half] = np.frombuffer(raw, dtype=np.uint8).reshape(-1, 16)
+        return plain
+
     def unknown(self, pseudonyms: Iterable[str]) -> list[str]:
         """Those of some pseudonyms that no name has under this key."""
         kept = set(self._kept.values())
-        return [item for item in pseudonyms if item not in kept and self._tag(item) is None]
+        return [item for item, tag in self._with_tags(pseudonyms) if item not in kept and tag is None]
 
     def keeping(self, pseudonyms: Iterable[str]) -> PseudonymKey:
         """A key under which the names of these keep their pseudonyms, and every other name gets a new one.
@@ -184,11 +215,19 @@ class PseudonymKey:
         Those that no name has under this key are passed over.
         """
         tags = {pseudonym: tag for tag, pseudonym in self._kept.items()}
-        kept = {tag.hex(): item for item in pseudonyms if (tag := tags.get(item) or self._tag(item)) is not None}
+        known = ((tags.get(item, tag), item) for item, tag in self._with_tags(pseudonyms))
+        kept = {tag.hex(): item for tag, item in known if tag is not None}
         fresh = secrets.token_hex(32)
         return self._with_table(KeptPseudonyms(tags=self._tags.hex(), fresh=fresh, kept=kept))
 
-    def _tag(self, pseudonym: str) -> bytes | None:
-        """What was enciphered; None for what was not enciphered under this key."""
-        plain = Cipher(AES256(self._fresh), CBC(_FIRST)).decryptor().update(bytes.fromhex(pseudonym))
-        return plain[:_TAG_BYTES] if plain[_TAG_BYTES:] == _ZEROS else None
+    def _with_tags(self, pseudonyms: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+        """Each with what was enciphered; None for what was not enciphered under this key."""
+        remaining = iter(pseudonyms)
+        while items := list(islice(remaining, _AT_ONCE)):
+            raw = bytes.fromhex("".join(items))
+            blocks = Cipher(AES256(self._fresh), ECB()).decryptor().update(raw)  # noqa: S305 - as in `_enciphered`
+            plain = np.frombuffer(blocks, dtype=np.uint8).reshape(-1, BYTES).copy()
+            plain[:, 16:] ^= np.frombuffer(raw, dtype=np.uint8).reshape(-1, BYTES)[:, :16]
+            for item, row in zip(items, plain, strict=True):
+                text = row.tobytes()
+                yield item, text[:_TAG_BYTES] if text[_TAG_BYTES:] == _ZEROS else None

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearnkit.bundle.integrity import SIGNATURE, verify_digest, verify_listing_agrees, verify_signature
+from unlearnkit.bundle.integrity import SIGNATURE, verify_listing_agrees, verify_signature
 from unlearnkit.bundle.manifest import FILE_NAME, MODEL, UNITS, Manifest
+from unlearnkit.bundle.pseudonyms import Pseudonyms
 from unlearnkit.bundle.units import Units
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.files import MAX_DOCUMENT, fsync_directory, read_bounded
@@ -26,7 +27,7 @@ class Remainder:
 
     manifest: Manifest
     digest: str
-    units: tuple[str, ...]
+    units: Pseudonyms
 
 
 def is_cut(path: Path) -> bool:
@@ -47,11 +48,7 @@ def open_remainder(path: Path, *, trust: Sequence[PublicKey]) -> Remainder:
     raw = read_bounded(path / FILE_NAME, MAX_DOCUMENT)
     manifest = Manifest.from_bytes(raw)
     verify_listing_agrees(signed, raw, manifest)
-    people = read_bounded(path / UNITS, MAX_DOCUMENT)
-    listed = next(file for file in manifest.files if file.path == UNITS)
-    verify_digest(listed, len(people), sha256_hex(people))
-    units = Units.from_bytes(people, manifest.units, None).pseudonyms
-    return Remainder(manifest=manifest, digest=sha256_hex(raw), units=units)
+    return Remainder(manifest=manifest, digest=sha256_hex(raw), units=Units.read(path, manifest, None).pseudonyms)
 
 
 def cut(path: Path, manifest: Manifest) -> tuple[str, ...]:

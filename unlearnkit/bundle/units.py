@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unlearnkit.bundle.integrity import listed
-from unlearnkit.bundle.manifest import UNITS
+from unlearnkit.bundle.integrity import listed, verify_digest
+from unlearnkit.bundle.manifest import UNITS, Manifest
 from unlearnkit.bundle.pseudonym import PseudonymKey
-from unlearnkit.canonical import parse_canonical
+from unlearnkit.bundle.pseudonyms import Pseudonyms, read_list
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
 from unlearnkit.names import SHA256
 
@@ -22,19 +22,24 @@ Array = np.ndarray[Any, Any]
 class Units:
     """Pseudonyms in the order of the units, and the key that names them, where it is at hand."""
 
-    def __init__(self, pseudonyms: tuple[str, ...], key: PseudonymKey | None) -> None:
+    def __init__(self, pseudonyms: Pseudonyms, key: PseudonymKey | None) -> None:
         self.pseudonyms = pseudonyms
         self._key = key
 
     @classmethod
-    def from_bytes(cls, raw: bytes, count: int, key: PseudonymKey | None) -> Units:
-        """Parse ``units.json``; FormatError unless it lists ``count`` different pseudonyms."""
-        units = parse_canonical(raw, where=UNITS)
-        if not isinstance(units, list) or not all(isinstance(u, str) and SHA256.fits(u) for u in units):
-            raise FormatError(f"{UNITS}: expected a list of pseudonyms, 64 hexadecimal digits each")
-        if len(set(units)) != len(units) or len(units) != count:
-            raise FormatError(f"{UNITS}: got {len(set(units))} different pseudonyms in {len(units)}, expected {count}")
-        return cls(tuple(units), key)
+    def read(cls, folder: Path, manifest: Manifest, key: PseudonymKey | None) -> Units:
+        """The list in the folder of a bundle.
+
+        DigestMismatchError unless it has the bytes that the manifest promises, FormatError unless these are as many
+        different pseudonyms as it says.
+        """
+        file = next(file for file in manifest.files if file.path == UNITS)
+        read = read_list(folder / UNITS, file.size)
+        verify_digest(file, read.size, read.sha256)
+        found, different, count = len(read.pseudonyms), read.pseudonyms.different, manifest.units
+        if different != found or found != count:
+            raise FormatError(f"{UNITS}: got {different} different pseudonyms in {found}, expected {count}")
+        return cls(read.pseudonyms, key)
 
     def indices(self, names: Sequence[str | int]) -> Array:
         """Positions of units ``[len(names)]``, given by name (which takes the pseudonym key) or by pseudonym.
@@ -55,14 +60,11 @@ class Units:
             raise ValueError(f"units named more than once: {listed(twice)}")
         return np.array(found, dtype=np.int64)
 
-    @cached_property
-    def _positions(self) -> dict[str, int]:
-        return {pseudonym: i for i, pseudonym in enumerate(self.pseudonyms)}
-
     def _position(self, name: str | int) -> int | None:
-        if str(name) in self._positions or self._key is None:
-            return self._positions.get(str(name))
-        return self._positions.get(self._key.pseudonym(name))
+        place = self.pseudonyms.position(str(name))
+        if place is not None or self._key is None:
+            return place
+        return self.pseudonyms.position(self._key.pseudonym(name))
 
     def _unknown(self, names: Sequence[str | int]) -> UnknownNameError | RefusedError:
         plain = [name for name in names if not SHA256.fits(str(name))]

@@ -30,10 +30,10 @@ from unlearnkit.bundle.manifest import (
     solo_weight_file,
     weight_sketch_file,
 )
+from unlearnkit.bundle.pseudonyms import Pseudonyms
 from unlearnkit.bundle.tensors import ShapeMap, misfit, real_pairs, tensor_bytes
-from unlearnkit.canonical import canonicalize, file_sha256_hex
+from unlearnkit.canonical import file_sha256_hex
 from unlearnkit.files import publish_directory, write_new
-from unlearnkit.names import SHA256
 from unlearnkit.signing.keys import PrivateKey
 
 Array = np.ndarray[Any, Any]
@@ -75,7 +75,7 @@ def write_bundle(
     staging = final.with_name(f".{final.name}.assembling")
     shutil.rmtree(staging, ignore_errors=True)  # left over from a crash; nothing else refers to it
     reverse = reverse or {}
-    files = _contents(manifest, units, model, probes, directions)
+    listed, files = _listed(manifest, units), _contents(manifest, model, probes, directions)
     if informed:
         files[INFORMED] = _informed_bytes(manifest, informed, model, probes)
     if manifest.solo.units:
@@ -83,6 +83,8 @@ def write_bundle(
     if reverse.keys() != {entry.name for entry in manifest.reverse}:
         raise ValueError(f"reverse sweeps of {sorted(reverse)}, but the manifest has {manifest.reverse}")
     files |= {reverse_file(e.name): _reverse_bytes(manifest, e, probes, reverse[e.name]) for e in manifest.reverse}
+    with _place(staging / UNITS).open("wb") as file:
+        file.writelines(listed.to_json())
     for name, raw in files.items():
         _place(staging / name).write_bytes(raw)
     for first, last, source in weight_sketch_files:
@@ -111,19 +113,13 @@ def sign_bundle(path: Path, signer: PrivateKey) -> None:
 
 def _contents(
     manifest: Manifest,
-    units: Sequence[str],
     model: Mapping[str, Array],
     probes: Mapping[str, tuple[Array, Array]],
     directions: Array | None,
 ) -> dict[str, bytes]:
     """Files by their path in the bundle; refused here if a reader would refuse them."""
     count, n = manifest.direction_count, manifest.units
-    if len(set(units)) != len(units) or len(units) != n:
-        raise ValueError(f"units: got {len(set(units))} different pseudonyms in {len(units)}, expected {n}")
-    if not all(SHA256.fits(unit) for unit in units):
-        raise ValueError("units: got something else than pseudonyms, 64 hexadecimal digits each")  # it may be a name
-    files = {UNITS: canonicalize(list(units))}
-    files[MODEL] = _tensors("model", model, {name: array.shape for name, array in model.items()}, None)
+    files = {MODEL: _tensors("model", model, {name: array.shape for name, array in model.items()}, None)}
     for name, (base, coefficients) in probes.items():
         shape = np.shape(base)
         shapes = {"base": shape, "coefficients": (count, manifest.degree, *shape, 2)}
@@ -134,6 +130,15 @@ def _contents(
         pairs = {"directions": real_pairs(directions.astype(np.complex128))}
         files[EXPLICIT_DIRECTIONS] = _tensors("directions", pairs, {"directions": (count, n, 2)}, "float64")
     return files
+
+
+def _listed(manifest: Manifest, units: Sequence[str]) -> Pseudonyms:
+    """The list of units, as a reader will take it."""
+    listed = Pseudonyms.of(units)
+    if listed.different != len(listed) or len(listed) != manifest.units:
+        message = f"units: got {listed.different} different pseudonyms in {len(listed)}, expected {manifest.units}"
+        raise ValueError(message)
+    return listed
 
 
 def _reverse_bytes(

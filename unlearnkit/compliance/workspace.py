@@ -63,7 +63,7 @@ _logger = logging.getLogger(__name__)
 CREATED = "workspace-created"
 """Type of the first entry of a workspace's log."""
 FILE_NAME = WORKSPACE
-_TRUST, _LOG, _KEYS, _SHELF = "trust.toml", "audit", KEYS, "policies"
+_TRUST, _LOG, _KEYS = "trust.toml", "audit", KEYS
 
 _MODES = {"owner": PRIVATE_MODE, "group": 0o640, "everybody": PUBLIC_MODE}
 
@@ -214,7 +214,7 @@ class WorkspaceFiles:
         """
         stored = self._stored()
         others = tuple(_load_policy(self.root, name) for name in stored.policies)
-        shelf = Shelf(self.log_path / _SHELF)
+        shelf = Shelf.beside(self.log_path)
         return Policies(default=self.policy(), others=others, sources=stored.sources, shelf=shelf)
 
     @property

@@ -10,7 +10,16 @@ from enum import StrEnum
 
 from unlearnkit.compliance.policy.policy import OWN_LOSS, Ending, Policy
 from unlearnkit.compliance.requests.request import Request
-from unlearnkit.compliance.requests.steps import Acted, Event, Extended, Fulfilled, Received, Refused, Shown
+from unlearnkit.compliance.requests.steps import (
+    Acted,
+    AppealExtended,
+    Event,
+    Extended,
+    Fulfilled,
+    Received,
+    Refused,
+    Shown,
+)
 from unlearnkit.compliance.settings import Sender
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
@@ -113,9 +122,16 @@ def _identity(case: _Case) -> _Facts:
 
 
 def _extension(case: _Case) -> _Facts:
-    body = case.said(Event.EXTENDED, Kind.EXTENSION)
-    assert isinstance(body, Extended)  # noqa: S101 - what this event says
-    return "extension", {"reason": case.words.say("reasons", body.reason)}
+    of_appeal = case.request.last(Event.APPEAL_EXTENDED) is not None
+    body = case.said(Event.APPEAL_EXTENDED if of_appeal else Event.EXTENDED, Kind.EXTENSION)
+    assert isinstance(body, Extended | AppealExtended)  # noqa: S101 - what these events say
+    words, appealed = case.words, case.request.last(Event.APPEALED)
+    return "extension", {
+        "reason": words.say("reasons", body.reason),
+        "appealed": words.day(appealed.on) if of_appeal and appealed else "",
+        "due": words.day(body.respond.day),
+        "rule": words.rule(body.respond.rule),
+    }
 
 
 def _refusal(case: _Case) -> _Facts:

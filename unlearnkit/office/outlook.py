@@ -122,7 +122,7 @@ class OutlookSteps(CountersigningSteps):
         found, rules = view.registry.get(release_id(release)), policy.certificate
         require_bundle_of(found, opened)
         people = set(standing_set(view.register, opened)) - set(found.without)
-        standing = [place for place, unit in enumerate(opened.units) if unit in people]
+        standing = opened.units.positions(people)
         audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods
         aggregates = aggregate(opened, rules.probes) if found.corrects is None else []
         gone = answered_without_retraining(view.register, opened)
@@ -156,10 +156,8 @@ def _corrections(bundle: Bundle, policy: Policy, leaving: set[str], evidence: Se
             ends = decision.reasons
             break
         size += 1
-    positions = [place for place, unit in enumerate(bundle.units) if unit in leaving]
-    return CorrectionOutlook(
-        without=len(leaving), more=size - len(leaving), ends=ends, series=weights_reach(bundle, positions)
-    )
+    series = weights_reach(bundle, bundle.units.positions(leaving))
+    return CorrectionOutlook(without=len(leaving), more=size - len(leaving), ends=ends, series=series)
 
 
 def _economics(bundle: Bundle, policy: Policy, today: date) -> Economics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,6 +12,7 @@ from unlearnkit.compliance.releases.whereabouts import is_at_hand, people_of
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
+from unlearnkit.names import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +48,15 @@ def people_at_hand(view: LogView, root: Path) -> set[str]:
     found: set[str] = set()
     for release in view.registry.releases.values():
         if is_at_hand(root, release) and release.artefacts.key == view.register.request_key:
-            found |= people_of(root, release, view.register) | set(release.without)
+            found.update(people_of(root, release, view.register), release.without)
     return found
 
 
-def require_present_names(key: PseudonymKey, units: tuple[str, ...], register: Register) -> None:
+def require_present_names(key: PseudonymKey, units: Sequence[str], register: Register) -> None:
     """RefusedError if a bundle names people as the pseudonym key did before it forgot somebody: nobody finds them."""
     strange = [unit for unit in key.unknown(units) if unit not in register.forgotten] if register.forgotten else []
     if strange:
         raise RefusedError(
-            f"{len(strange)} of {len(units)} people in the bundle are named by an older copy of the pseudonym key",
+            f"an older copy of the pseudonym key names {len(strange)} of {counted(len(units), 'person')} in the bundle",
             hint="sketch it again with the key that the workspace has since the last purge",
         )

@@ -73,7 +73,10 @@ class RequestSteps(RequestIntake):
         return self._at_desk(by).resume_clock(id_of(request), on=on)
 
     def extend(self, request: Asked, *, reason: str, on: date | None = None, by: str | None = None) -> Request:
-        """The person was told, in time and with the reason, a word of the policy, that it takes longer."""
+        """The person was told, in time and with the reason, a word of the policy, that it takes longer.
+
+        While their appeal is open, it is the answer to that.
+        """
         return self._at_desk(by).extend(id_of(request), reason=reason, on=on)
 
     def assess(

@@ -62,7 +62,8 @@ class ReverseSweeps:
         self.trainer = Trainer(run, degree)
         self._pull_gradient = run.over_jets("pull gradient", _pull, run.plain_loss, _gradient(run), spare=2)
         self._pull_updates = [
-            run.over_jets(("pull update", group.key), _update_pullback(group)) for group in run.recipe.groups
+            run.over_jets(("pull update", group.key), _update_pullback(group), rounded=True)
+            for group in run.recipe.groups
         ]
 
     def to_degree(self, degree: int) -> ReverseSweeps:

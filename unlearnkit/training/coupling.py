@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import RecipeError
 from unlearnkit.taylor.check import Kind, Problem
+from unlearnkit.training.data import TensorRows
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.run import Run
 
@@ -96,10 +97,15 @@ def _trials(run: Run, step: int) -> Iterator[_Trial]:
 
 def _swapped(run: Run, indices: Array, positions: Array, generator: np.random.Generator) -> Array:
     """Other examples at these positions, of the same shapes, so that nothing is padded to another length."""
-    swapped = indices.copy()
+    swapped, dataset = indices.copy(), run.recipe.dataset
+    if isinstance(dataset, TensorRows):  # all of the same shapes
+        drawn = generator.integers(len(dataset), size=(_DRAWS, len(positions)))
+        other = (drawn != indices[positions]).argmax(0)
+        swapped[positions] = drawn[other, np.arange(len(positions))]
+        return swapped
     for position in positions:
         expected = _shapes(run, indices[position])
-        for candidate in generator.integers(len(run.recipe.dataset), size=_DRAWS):
+        for candidate in generator.integers(len(dataset), size=_DRAWS):
             if candidate != indices[position] and _shapes(run, candidate) == expected:
                 swapped[position] = candidate
                 break

@@ -44,7 +44,7 @@ def as_dataset(data: MapDataset | tuple[Tensor, ...]) -> MapDataset:
         if len({part.shape[:1] for part in data}) != 1 or data[0].dim() == 0:
             shapes = ", ".join(str(tuple(part.shape)) for part in data)
             raise RecipeError(f"data: got tensors of shapes {shapes}, expected [examples, ...], equally many in each")
-        return _Rows(data)
+        return TensorRows(data)
     if isinstance(data, DataLoader):
         hint = "pass loader.dataset; batch_size, order and drop_last of the recipe say how it is read"
         raise RecipeError("data: got DataLoader, expected what it loads from", hint=hint)
@@ -71,7 +71,7 @@ class Augmented:
             return self.data[self.epoch, index]
 
 
-class _Rows:
+class TensorRows:
     """Tensors of the same length, row by row."""
 
     def __init__(self, parts: tuple[Tensor, ...]) -> None:
@@ -90,7 +90,7 @@ class _Rows:
 
 def collate(dataset: MapDataset, indices: Indices, function: Collate | None = None) -> Any:  # noqa: ANN401  the layout of the user's examples
     """The batch of these examples, as ``torch.utils.data.DataLoader`` would make it. Every leaf is a tensor."""
-    if isinstance(dataset, _Rows) and function is None:
+    if isinstance(dataset, TensorRows) and function is None:
         return dataset.batch(indices)
     examples = [_example(dataset, int(i)) for i in indices]
     batch = _stacked(examples) if function is None else _collated(function, examples)
@@ -127,7 +127,7 @@ def data_digest(dataset: MapDataset) -> str:
     Raises RecipeError when one of the first examples comes out different the second time, as augmentation makes it.
     """
     state = hashlib.sha256()
-    if isinstance(dataset, _Rows):
+    if isinstance(dataset, TensorRows):
         for part in dataset.parts:
             update_with_tensor(state, part)
         return state.hexdigest()

@@ -59,7 +59,7 @@ class OwnBatch:
     mean of that unit.
     """
 
-    rows: list[int]
+    rows: Array
     places: Array
     shares: Array
 
@@ -79,7 +79,7 @@ def own_batches(examples: Examples, units: Array | None = None) -> Iterator[OwnB
         filled = np.concatenate([batch, np.repeat(batch[-1:], examples.largest_batch - len(batch))])
         shares = 1 / sizes[owner[filled]]
         shares[len(batch) :] = 0
-        yield OwnBatch(owned[filled].tolist(), place[owner[filled]], shares)
+        yield OwnBatch(owned[filled], place[owner[filled]], shares)
 
 
 class OwnLoss:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 from uuid import UUID
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from unlearnkit.errors import RecipeError, UnknownNameError
-from unlearnkit.names import collisions, normal_name
+from unlearnkit.names import collisions, counted, normal_name
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Owner: TypeAlias = str | int | UUID
@@ -21,6 +22,8 @@ Owners: TypeAlias = Sequence[Owner | tuple[Owner, ...] | Mapping[Owner, float] |
 """Who owns each example: one owner, several (a tuple, or shares by owner), or None."""
 Group: TypeAlias = tuple[tuple[int, float], ...]
 """Several owners of an example by position, increasing, each with a share; 0 where any of them deletes all of it."""
+
+_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,35 +41,21 @@ class Ownership:
     @classmethod
     def read(cls, owners: Owners, examples: int) -> Ownership:
         """As a recipe gives it. RecipeError for what names no owners."""
-        entries = [_of_one(i, entry) for i, entry in enumerate(_listed(owners, examples))]
-        positions: dict[str, int] = {}
-        kinds: dict[str, type] = {}
-        groups = []
-        for i, entry in enumerate(entries):
-            group: dict[int, float] = {}
-            for owner, share in entry:
-                name, kind = _owner_name(i, owner)
-                if kinds.setdefault(name, kind) is not kind:
-                    message = f"units: {name!r} occurs as text and as a number"
-                    raise RecipeError(message, hint="use one of them for each owner")
-                place = positions.setdefault(name, len(positions))
-                if place in group:
-                    raise RecipeError(f"units: example {i} names {name!r} twice", hint="name each of its owners once")
-                group[place] = share
-            groups.append(tuple(sorted(group.items())))
-        _refuse_spellings([owner for entry in entries for owner, _ in entry])
-        if not positions:
+        _verify_list(owners, examples)
+        made = cls._of_numbers(owners) if _are_numbers(owners) else _Reading().all(owners, examples)
+        if not made.names:
             message = "units: no example is owned by anybody, so nothing can ever be deleted"
             raise RecipeError(message, hint="None is for examples that nobody can ask to delete")
-        return cls._of(tuple(positions), groups)
+        return made
 
     @classmethod
-    def _of(cls, names: tuple[str, ...], groups: list[Group]) -> Ownership:
-        numbers: dict[Group, int] = {(): -1} | {((i, 0.0),): i for i in range(len(names))}
-        for group in groups:
-            numbers.setdefault(group, len(numbers) - 1)
-        of_example = np.array([numbers[group] for group in groups], dtype=np.int64)
-        return cls(names=names, of_example=of_example, joint=tuple(numbers)[len(names) + 1 :])
+    def _of_numbers(cls, owners: Array | Tensor) -> Ownership:
+        """Of whole numbers, one for each example."""
+        numbers, first, of_example = np.unique(np.asarray(owners), return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return cls(names=tuple(map(str, numbers[order].tolist())), of_example=place[of_example], joint=())
 
     @cached_property
     def members(self) -> Array:
@@ -84,14 +73,19 @@ class Ownership:
             row[: len(group)] = [pair[column] for pair in group]
         return table
 
-    @cached_property
+    @property
     def pairs(self) -> tuple[Array, Array]:
         """Examples and their owners by position, a pair for each owner, in the order of the examples."""
-        return self.pairs_of(np.arange(len(self.of_example)))
+        return self._owned(self.of_example)
 
     def pairs_of(self, examples: Array) -> tuple[Array, Array]:
         """Places among these examples, and who owns what is there, a pair for each owner."""
-        found = self.of_example[examples]
+        return self._owned(self.of_example[examples])
+
+    def _owned(self, found: Array) -> tuple[Array, Array]:
+        if not self.joint:
+            places = np.flatnonzero(found >= 0)
+            return places, found[places]
         table = np.full((len(self.names) + len(self.joint) + 1, max(1, self.members.shape[1])), -1, dtype=np.int64)
         table[: len(self.names), 0] = np.arange(len(self.names))
         table[len(self.names) : -1, : self.members.shape[1]] = self.members
@@ -121,15 +115,85 @@ class Ownership:
         return result
 
 
-def _listed(owners: Owners, examples: int) -> Sequence[Any]:
+class _Reading:
+    """Reads owners one after the other, and gives everybody a number.
+
+    known: numbers of owners by text or whole number as it was given. positions: by name, in its one form. numbers:
+    names that were given as numbers. groups: of several owners.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str | int, int] = {}
+        self.positions: dict[str, int] = {}
+        self.numbers: set[str] = set()
+        self.groups: dict[Group, int] = {}
+
+    def all(self, owners: Owners, examples: int) -> Ownership:
+        """Whose each example is."""
+        numbers = np.fromiter(map(self._number, range(examples), _each(owners)), dtype=np.int64, count=examples)
+        _refuse_spellings([owner for owner in self.known if isinstance(owner, str)])
+        jointly = numbers < -1
+        numbers[jointly] = len(self.positions) - 2 - numbers[jointly]
+        return Ownership(names=tuple(self.positions), of_example=numbers, joint=tuple(self.groups))
+
+    def _number(self, example: int, entry: object) -> int:
+        """A unit's position, -1 for nobody, -2 and below for groups of several owners."""
+        if type(entry) in (str, int):  # as most are; a bool equals a number, and is none
+            number = self.known.get(entry)  # type: ignore[call-overload]
+            return self._position(example, entry) if number is None else number
+        if entry is None:
+            return -1
+        if isinstance(entry, np.generic) or (isinstance(entry, Tensor) and entry.dim() == 0):
+            return self._number(example, entry.item())  # numpy's and torch's numbers are numbers
+        group: dict[int, float] = {}
+        for owner, share in _of_one(example, entry):
+            place = self._position(example, owner)
+            if place in group:
+                message = f"units: example {example} names {_owner_name(example, owner)[0]!r} twice"
+                raise RecipeError(message, hint="name each of its owners once")
+            group[place] = share
+        members = tuple(sorted(group.items()))
+        if len(members) > 1 or any(group.values()):
+            return -2 - self.groups.setdefault(members, len(self.groups))
+        return members[0][0]
+
+    def _position(self, example: int, owner: object) -> int:
+        name, kind = _owner_name(example, owner)
+        if name in self.positions and (name in self.numbers) != (kind is int):
+            message = f"units: {name!r} occurs as text and as a number"
+            raise RecipeError(message, hint="use one of them for each owner")
+        if kind is int:
+            self.numbers.add(name)
+        number = self.positions.setdefault(name, len(self.positions))
+        if isinstance(owner, (str, int)):
+            self.known[owner] = number
+        return number
+
+
+def _verify_list(owners: Owners, examples: int) -> None:
     hint = "give one owner, or None, or a tuple of several, for each example, in the order of the data"
     if isinstance(owners, (str, bytes, Mapping)) or not hasattr(owners, "__len__"):
         raise RecipeError(f"units: got {type(owners).__name__}, expected a list of owners", hint=hint)
     if not examples:
         raise RecipeError("data: there are no examples", hint="pass the data that the model is trained on")
     if len(owners) != examples:
-        raise RecipeError(f"units: got {len(owners)} owners for {examples} examples", hint=hint)
-    return owners.tolist() if isinstance(owners, (np.ndarray, Tensor)) else owners
+        raise RecipeError(f"units: got {counted(len(owners), 'owner')} for {counted(examples, 'example')}", hint=hint)
+
+
+def _are_numbers(owners: Owners) -> TypeGuard[Array | Tensor]:
+    """Whether they are an array of whole numbers, one for each example."""
+    if isinstance(owners, Tensor):
+        return owners.dim() == 1 and not owners.is_floating_point() and owners.dtype != torch.bool
+    return isinstance(owners, np.ndarray) and owners.ndim == 1 and owners.dtype.kind in "iu"
+
+
+def _each(owners: Owners) -> Iterator[object]:
+    """One owner after another; those of arrays as Python's own, a block at once."""
+    if not isinstance(owners, (np.ndarray, Tensor)):
+        yield from owners
+        return
+    for first in range(0, len(owners), _AT_ONCE):
+        yield from owners[first : first + _AT_ONCE].tolist()
 
 
 def _of_one(example: int, entry: object) -> list[tuple[object, float]]:
@@ -141,7 +205,7 @@ def _of_one(example: int, entry: object) -> list[tuple[object, float]]:
         if not entry:
             raise RecipeError(f"units: example {example} has no owner", hint="None is for examples that are nobody's")
         return [(owner, 0.0) for owner in entry]
-    return [] if entry is None else [(entry, 0.0)]
+    return [(entry, 0.0)]
 
 
 def _verify_shares(example: int, shares: Mapping[Any, Any]) -> None:
@@ -153,7 +217,7 @@ def _verify_shares(example: int, shares: Mapping[Any, Any]) -> None:
 
 
 def _owner_name(example: int, owner: object) -> tuple[str, type]:
-    """The form of an owner's name that counts, and whether it was text or a number."""
+    """The form of an owner's name that counts, and whether it was text or a number: ``str`` or ``int``."""
     if isinstance(owner, np.generic) or (isinstance(owner, Tensor) and owner.dim() == 0):
         owner = owner.item()  # numpy's and torch's numbers are numbers
     if isinstance(owner, UUID):
@@ -165,11 +229,11 @@ def _owner_name(example: int, owner: object) -> tuple[str, type]:
     if not name:
         hint = "None is for examples that are nobody's"
         raise RecipeError(f"units: example {example} is owned by a name that cannot be seen: {owner!r}", hint=hint)
-    return name, type(owner)
+    return name, int if isinstance(owner, int) else str
 
 
-def _refuse_spellings(owners: Sequence[object]) -> None:
-    if same := collisions(dict.fromkeys(owner for owner in owners if isinstance(owner, str))):
+def _refuse_spellings(owners: Iterable[str]) -> None:
+    if same := collisions(owners):
         listed = "; ".join(" and ".join(map(repr, spellings)) for spellings in same)
         message = f"units: got different spellings of one name: {listed}"
         raise RecipeError(message, hint="give each owner one spelling: their requests find all their examples then")

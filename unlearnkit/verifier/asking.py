@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from unlearnkit.bundle import Bundle
-from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.releases.registry import Registry
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.releases.standing import standing_set
-from unlearnkit.compliance.requests.clocks import required_due, said_due
+from unlearnkit.compliance.requests.recount import recount
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.requests.request import Request
-from unlearnkit.compliance.requests.steps import Body, Received
 from unlearnkit.compliance.view import LogView
-from unlearnkit.errors import PolicyError, VerificationError
+from unlearnkit.errors import VerificationError
 from unlearnkit.names import counted
 from unlearnkit.verifier.certificate import Certificate
 from unlearnkit.verifier.origin import SketchOrigin, sketch_origin
@@ -75,30 +72,8 @@ def _verify_days(request: Request, policy: Policy) -> None:
     """The days on which something is due are those that the policy gives for the day of receipt."""
     if request.policy_digest != policy.digest:  # a duplicate may have come in under a later text
         return
-    before: Request | None = None
-    for step in request.steps:
-        if isinstance(step.body, Received):
-            before = Request.received_with(step, step.body)
-        assert before is not None  # noqa: S101 - every request begins with its receipt
-        said, follows = said_due(step.body), _required(policy, before, step.body)
-        before = before if isinstance(step.body, Received) else before.after(step)
-        for name, day in follows.items():
-            _require(
-                said[name] == day,
-                f"entry {step.index} says that request {request.id} is due ({name}) {_day(said[name])}, which the "
-                f"policy {policy.name} puts {_day(day)}",
-            )
-
-
-def _required(policy: Policy, before: Request, body: Body) -> Mapping[str, Due | None]:
-    try:
-        return required_due(policy, before, body)
-    except PolicyError as err:
-        raise VerificationError(f"the certificate is wrong: {err}") from None
-
-
-def _day(due_on: Due | None) -> str:
-    return "never" if due_on is None else f"on {due_on.day} by {due_on.rule}"
+    for difference in recount(request, policy).differences[:1]:
+        raise VerificationError(f"the certificate is wrong: {difference}")
 
 
 def verify_together(certificate: Certificate, register: Register, bundle: Bundle, *, index: int) -> None:

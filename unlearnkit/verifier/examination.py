@@ -14,13 +14,13 @@ from unlearnkit.compliance.log.checkpoint import Checkpoint, unverified_origin, 
 from unlearnkit.compliance.log.clock import format_time
 from unlearnkit.compliance.log.proof import Proven, parse_proof, verify_proof
 from unlearnkit.compliance.log.reader import read_entries
-from unlearnkit.compliance.requests.punctuality import LateAnswer, LateRecord, late_answers, late_records
 from unlearnkit.compliance.requests.receipt import VerifiedReceipt, receipt_origin, verify_receipt
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import UnknownNameError, UnlearnkitError, VerificationError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
 from unlearnkit.names import counted
 from unlearnkit.verifier.checks import Check, Checklist
+from unlearnkit.verifier.days import verify_days
 from unlearnkit.verifier.evidence import Evidence, verify_evidence
 from unlearnkit.verifier.materials import Expect, Materials, Trust
 from unlearnkit.verifier.recognition import Kind, recognise
@@ -30,9 +30,6 @@ from unlearnkit.verifier.served import verify_in_use
 from unlearnkit.verifier.verify import VerifiedCertificate, verify_certificate
 from unlearnkit.verifier.verify_absence import VerifiedAbsence, verify_absence
 from unlearnkit.verifier.verify_correction import VerifiedCorrection, verify_correction
-
-MOST_LISTED = 20
-"""So many late answers, and steps recorded late, a verification names; it counts all."""
 
 _logger = logging.getLogger(__name__)
 
@@ -183,21 +180,9 @@ def _log(path: Path, beside: Materials, checks: Checklist) -> LogView:
     checks.add("checkpoint", f"{counted(checkpoint.size, 'entry')} signed by {checkpoint.origin}")
     checks.add("chain", f"{counted(len(view), 'entry')}, each continues the one before")
     checks.add("requests", f"{counted(len(view.register.requests), 'request')}, every step legal")
-    checks.add("times", _punctuality(view))
+    verify_days(view, checks)
     leave_out_log(checks, view, beside.quorum)
     return view
-
-
-def _punctuality(view: LogView) -> str:
-    """What came late, as the log itself says: a day in the past hides nothing."""
-    requests = view.register.requests.values()
-    answers, records = list(late_answers(requests)), list(late_records(requests))
-    return f"answers after their day: {_listed(answers)}; steps recorded days after they happened: {_listed(records)}"
-
-
-def _listed(late: Sequence[LateAnswer | LateRecord]) -> str:
-    more = f", and {len(late) - MOST_LISTED} more" if len(late) > MOST_LISTED else ""
-    return f"{len(late)} ({', '.join(map(str, late[:MOST_LISTED]))}{more})" if late else "none"
 
 
 def _checkpoint(path: Path, beside: Materials, checks: Checklist) -> Checkpoint:
@@ -256,7 +241,7 @@ def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
     _require_counting(beside)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}")
-    checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")
+    checks.add("draws", f"{counted(len(found.audit.deletions), 'deletion')}, as the bundle's digest draws them")
     checks.leave_out("whether its values are those of real retrainings, which its signers vouch for")
     return found
 

@@ -9,6 +9,7 @@ only where the policy says so, and is recorded as one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
 from typing import TypeAlias
 
@@ -96,7 +97,7 @@ def _require_effects(
         _require_current(view, request, given[-1], mine[-1], people(release))
 
 
-def _require_current(view: LogView, request: Request, given: Issued, last: Issued, people: frozenset[str]) -> None:
+def _require_current(view: LogView, request: Request, given: Issued, last: Issued, people: AbstractSet[str]) -> None:
     if given != last:
         hint = "give the newest one"
         raise _refusal(request, f"its certificate, entry {given.index}, is older than that of entry {last.index}", hint)

@@ -181,8 +181,7 @@ def leaving(view: LogView, names: Sequence[str], policy: Policy, bundle: Bundle)
         raise ValueError(f"requests: got {', '.join(names) or 'none'}, expected at least one, each once")
     asked = sorted((certifiable(view.register, name, policy) for name in names), key=lambda item: item.steps[0].index)
     release = corrected_from(view.registry, bundle)
-    people = set(bundle.units) - set(release.without)
-    if absent := [request.id for request in asked if request.subject not in people]:
+    if absent := [r.id for r in asked if r.subject in release.without or r.subject not in bundle.units]:
         raise RefusedError(
             f"{release.id} has no data of the person who made request {', '.join(absent)}",
             hint="`unlearnkit certify` says what can be certified of them",

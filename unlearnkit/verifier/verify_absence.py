@@ -14,6 +14,7 @@ from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
+from unlearnkit.names import counted
 from unlearnkit.verifier.absence import (
     ABSENCE_TYPE,
     EXCLUSION_TYPE,
@@ -81,7 +82,7 @@ def verify_absence(
         _leave_out(certificate, checks, beside.sizes_seen(certificate.log))
     for item in certificate.looked:
         _verify_list(certificate, item, beside.people_of(item.artefacts.bundle), view)
-    checks.add("people", f"{len(certificate.subjects)} of them are on none of the signed lists of these")
+    checks.add("people", f"{counted(len(certificate.subjects), 'person', 'are')} on none of the signed lists of these")
     if isinstance(certificate, Exclusion):
         _verify_exclusion(certificate, view, index=entry.index)
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
@@ -109,7 +110,9 @@ def _verify_beside_log(certificate: Absence, policy: Policy, view: LogView, chec
         certificate.subjects == tuple(sorted({view.register.get(name).subject for name in certificate.requests})),
         "it names somebody as asking whose request it does not name",
     )
-    checks.add("request", f"request {', '.join(certificate.requests)} was open, and made by whom it names")
+    asked, listed = certificate.requests, ", ".join(certificate.requests)
+    open_then = f"request {listed} was" if len(asked) == 1 else f"requests {listed} were"
+    checks.add("request", f"{open_then} open, and made by whom it names")
     _verify_releases(certificate, view, index)
     there = ", ".join(item.release for item in certificate.releases)
     checks.add("releases", f"in force then: {there}; their pseudonyms are made with the key of the requests")
@@ -168,7 +171,7 @@ def _verify_list(certificate: Absence, item: Looked, bundle: Bundle | Remainder,
     elif found != item.artefacts == replace(found, model=item.artefacts.model):
         raise UnknownNameError(f"whom {item.release}, a corrected model, leaves out only the log tells", hint="--log")
     _require(found == item.artefacts, f"the bundle of {item.release} has other artefacts")
-    held = (set(bundle.units) - without) & set(certificate.subjects)
+    held = [who for who in certificate.subjects if who in bundle.units and who not in without]
     if isinstance(certificate, Exclusion) and item == certificate.before:
         missing = len(certificate.subjects) - len(held)
         _require(not missing, f"{item.release} held no data of {missing} of the {len(certificate.subjects)} who asked")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.compliance.requests.desks import KEY, Clock, new_log
+from tests.compliance.requests.desks import KEY, Clock, desk_of, new_log
 from unlearnkit.compliance.policy.deadlines import WorkingDays, due
 from unlearnkit.compliance.policy.policies import Policies
 from unlearnkit.compliance.policy.policy import Policy, packaged_policies
@@ -106,6 +106,28 @@ def test_every_state_has_its_day_for_an_appeal_and_the_days_of_all_for_an_answer
         found = appeal_due(policy, state, "appeal", date.fromisoformat(on))
         assert found is not None
         assert found.day == date.fromisoformat(day)
+
+
+# 45 days, and 60 more on notice: 105 from the appeal, counted on a calendar.
+@pytest.mark.parametrize(
+    ("appealed", "expected"),
+    [
+        ("2027-06-15", "2027-09-28"),  # 15 days of June, 31, 31, and 28 of September
+        ("2028-01-10", "2028-04-24"),  # 21 of January, 29, 31, and 24 of April
+        ("2027-11-18", "2028-03-02"),  # 12 of November, 31, 31, 29, and 2 of March
+    ],
+)
+def test_two_states_let_the_answer_to_an_appeal_be_put_off(tmp_path, appealed, expected):
+    policy, clock = Policy.load("us-states"), Clock()
+    clock.time = datetime.combine(date.fromisoformat(appealed), time(12), tzinfo=UTC)
+    for state in ("us-co", "us-mn"):
+        desk = desk_of(new_log(tmp_path / state, clock), policy)
+        (request,) = desk.receive(["ann"], source="email", jurisdiction=state)
+        desk.refuse(request.id, reason="security")
+        desk.appeal(request.id, kind="appeal")
+        assert desk.extend(request.id, reason="complexity").next_due.day == date.fromisoformat(expected)
+    others = {place for place in policy.places if policy.deadline("appeal_extended", place)}
+    assert others == {"us-co", "us-mn"}
 
 
 @pytest.mark.parametrize(

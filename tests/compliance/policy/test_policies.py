@@ -109,7 +109,7 @@ def test_a_state_is_a_place_of_the_policy_of_all_of_them(office):
     desk.refuse(request.id, reason="security")
     appealed = desk.appeal(request.id, kind="appeal")
     assert appealed.next_due is not None
-    assert (appealed.next_due.day, appealed.next_due.rule) == (date(2025, 5, 4), "59.1-577(C)")
+    assert (appealed.next_due.day, appealed.next_due.rule) == (date(2025, 5, 4), "Code of Virginia 59.1-577(C)")
 
 
 def test_what_no_policy_is_for_is_refused_and_two_for_one_jurisdiction_are(office, log):

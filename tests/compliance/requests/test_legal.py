@@ -7,9 +7,11 @@ from datetime import date, timedelta
 import pytest
 
 from tests.compliance.requests.desks import DIGEST, Clock, desk_of, new_log, raw
+from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.compliance.requests.steps import Event
-from unlearnkit.errors import PolicyError, RefusedError
+from unlearnkit.errors import PolicyError, RefusedError, VerificationError
 
+STATES = Policy.load("us-states")
 REASON = "art-17-3-e-legal-claims"
 
 
@@ -80,6 +82,50 @@ def test_an_appeal_opens_what_was_answered_and_it_is_answered_anew(desk, clock):
     assert done.closed_with(before=4).event is Event.REFUSED
     assert done.closed_with(before=5) is None
     assert done.closed_with(before=6).event is Event.FULFILLED
+
+
+def test_the_answer_to_an_appeal_is_put_off_once_for_each_appeal_and_in_time(log, clock):
+    desk = desk_of(log, STATES)
+    desk.receive(["ann"], source="email", jurisdiction="us-co")
+    desk.refuse("R1", reason="security")
+    desk.appeal("R1", kind="appeal")
+    clock.time += timedelta(days=45)  # 19 April, its last day
+    later = desk.extend("R1", reason="complexity")
+    assert (later.state, later.next_due.day, later.next_due.rule) == (
+        "appeal extended",
+        date(2025, 6, 18),
+        "C.R.S. 6-1-1306(3), extended",
+    )
+    assert later.respond == desk.register().get("R1").respond
+    with pytest.raises(RefusedError, match="R1 cannot become appeal extended: it is already"):
+        desk.extend("R1", reason="complexity")
+    clock.time += timedelta(days=60)
+    assert desk.refuse("R1", reason="security").late is None
+    desk.appeal("R1", kind="appeal")
+    assert desk.register().get("R1").next_due.day == date(2025, 8, 2)
+    clock.time += timedelta(days=46)
+    with pytest.raises(RefusedError, match=r"the time for that ended on 2025-08-02 \(C.R.S. 6-1-1306\(3\)\)"):
+        desk.extend("R1", reason="complexity")
+    assert desk.extend("R1", reason="complexity", on=date(2025, 8, 2)).next_due.day == date(2025, 10, 1)
+    clock.time += timedelta(days=60)
+    assert desk.refuse("R1", reason="security").late[1].day == date(2025, 10, 1)
+
+
+def test_an_appeal_is_not_put_off_where_no_law_says_so_or_none_is_open(log):
+    desk = desk_of(log, STATES)
+    for state, name in (("us-va", "R1"), ("us-co", "R3")):
+        desk.receive(["ann"], source="email", jurisdiction=state)
+        desk.refuse(name, reason="security")
+    desk.appeal("R1", kind="appeal")
+    with pytest.raises(PolicyError, match="policy us-states has no deadline 'appeal_extended'"):
+        desk.extend("R1", reason="complexity")
+    desk.appeal("R3", kind="complaint-to-attorney-general")
+    with pytest.raises(RefusedError, match="R3 cannot become extended: it was appealed with entry 6"):
+        desk.extend("R3", reason="complexity")
+    forged = {"request": "R3", "by": "support", "on": "2025-03-05", "reason": "complexity"}
+    log.record("request-appeal-extended", {**forged, "respond": {"day": "2026-01-01", "rule": "none"}})
+    with pytest.raises(VerificationError, match="no appeal is open that has to be answered by a day"):
+        desk_of(log, STATES).register()
 
 
 def test_what_was_withdrawn_is_not_appealed(desk):

@@ -55,6 +55,7 @@ BODIES = {
     Event.PAUSED: {**STEP, "reason": "identity-in-doubt"},
     Event.RESUMED: {**STEP, "respond": DUE},
     Event.APPEALED: {**STEP, "kind": "appeal", "respond": DUE},
+    Event.APPEAL_EXTENDED: {**STEP, "reason": "complexity", "respond": DUE},
     Event.RECIPIENT_TOLD: {**STEP, "recipient": "processors"},
     Event.RECIPIENT_CONFIRMED: {**STEP, "recipient": "processors"},
     Event.WITHDRAWN: {**CLOSED, "reason": "by-mistake"},

@@ -22,6 +22,11 @@ class Shelf:
 
     folder: Path
 
+    @classmethod
+    def beside(cls, log: Path) -> Shelf:
+        """The one that is kept in the directory of a log."""
+        return cls(log / "policies")
+
     def keep(self, policy: Policy) -> None:
         """Put a policy's text there, if it is not there yet: before the first entry that names its digest."""
         file = self._file(policy.digest)

@@ -87,17 +87,22 @@ MISTAKE = "recorded-by-mistake"
 _PACKAGE = "unlearnkit.policies"
 
 
+Clock = Literal["acknowledge", "respond", "extended", "appeal", "appeal_extended"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
     """The legal clocks; one that is None is not known to the policy. extended: the whole time from receipt then.
 
-    appeal: until when an appeal to the controller is answered, from its receipt.
+    appeal: until when an appeal to the controller is answered, from its receipt. appeal_extended: the whole time from
+    there, if that was put off.
     """
 
     acknowledge: Deadline | None = None
     respond: Deadline | None = None
     extended: Deadline | None = None
     appeal: Deadline | None = None
+    appeal_extended: Deadline | None = None
 
     def __post_init__(self) -> None:
         if self.extended and not self.respond:
@@ -113,7 +118,7 @@ class Place:
 
     title: str
     law: str
-    deadlines: Mapping[Literal["acknowledge", "respond", "extended", "appeal"], Deadline] = field(default_factory=dict)
+    deadlines: Mapping[Clock, Deadline] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +255,10 @@ class Policy:
         probes = [name for name in self.certificate.probes if name not in self.correction.tolerances]
         if self.correction.tolerances and probes:
             raise ValueError(f"[correction.tolerances] has none for {', '.join(probes)}: how near must it be?")
+        for place in (None, *self.places):
+            if self.deadline("appeal_extended", place) and not self.deadline("appeal", place):
+                where = f"[places.{place}] deadlines" if place else "[deadlines]"
+                raise ValueError(f"{where}: appeal_extended extends nothing, for appeal is missing")
 
     @classmethod
     def load(cls, source: str | Path) -> Policy:

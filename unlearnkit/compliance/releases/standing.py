@@ -48,7 +48,8 @@ def standing_set(register: Register, bundle: Bundle, *, before: int | None = Non
         RefusedError: The pseudonyms in the bundle are made with another key than those of the requests.
     """
     require_same_key(register, bundle)
-    return tuple(sorted(set(bundle.units) & answered(register, Ending.NEGLIGIBLE_EFFECT, before=before).keys()))
+    found = answered(register, Ending.NEGLIGIBLE_EFFECT, before=before)
+    return tuple(sorted(who for who in found if who in bundle.units))
 
 
 def answered_without_retraining(register: Register, bundle: Bundle, *, before: int | None = None) -> tuple[str, ...]:
@@ -68,7 +69,7 @@ def answered_without_retraining(register: Register, bundle: Bundle, *, before: i
     require_same_key(register, bundle)
     endings = (Ending.NEGLIGIBLE_EFFECT, Ending.CORRECTED)
     found = {who for ending in endings for who in answered(register, ending, before=before)}
-    return tuple(sorted(found & set(bundle.units)))
+    return tuple(sorted(who for who in found if who in bundle.units))
 
 
 def require_bundle_of(release: Release, bundle: Bundle) -> None:
@@ -91,7 +92,8 @@ def require_kept_promises(register: Register, bundle: Bundle, *, without: Sequen
     promised = answered(register, Ending.RETRAINED) | answered(register, Ending.CORRECTED)
     if promised:
         require_same_key(register, bundle)
-    broken = [promised[unit] for unit in bundle.units if unit in promised.keys() - set(without)]
+    held = bundle.units.positions(promised.keys() - set(without))
+    broken = [promised[bundle.units[place]] for place in held]
     if broken:
         raise RefusedError(
             f"the model holds data of people who were told that one without them is in use: {', '.join(broken)}",

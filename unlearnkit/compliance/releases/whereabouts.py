@@ -6,21 +6,24 @@ A link is a convenience, and nothing is believed because of it: what it leads to
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from os.path import relpath
 from pathlib import Path
+from typing import TypeVar
 
 from unlearnkit.bundle.manifest import UNITS
+from unlearnkit.bundle.pseudonyms import Pseudonyms, read_list
 from unlearnkit.bundle.remainder import is_cut
-from unlearnkit.canonical import parse_canonical, sha256_hex
 from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
-from unlearnkit.files import MAX_DOCUMENT, fsync_directory, make_private_folder, read_bounded
+from unlearnkit.files import MAX_DOCUMENT, fsync_directory, make_private_folder
 
 FOLDER = "releases"
+_Member = TypeVar("_Member")
 
-People = Callable[[Release], frozenset[str]]
+People = Callable[[Release], AbstractSet[str]]
 """The pseudonyms in a release. Raises UnknownNameError if its list is not at hand, RefusedError if it tells nothing."""
 
 
@@ -60,7 +63,7 @@ def linked_bundles(root: Path) -> tuple[Path, ...]:
     return tuple(place.resolve() for place in sorted((root / FOLDER).glob("*@*")) if place.is_dir())
 
 
-def people_of(root: Path, release: Release, register: Register) -> frozenset[str]:
+def people_of(root: Path, release: Release, register: Register) -> AbstractSet[str]:
     """The pseudonyms in a release, from the list that was registered with it.
 
     Raises:
@@ -69,19 +72,38 @@ def people_of(root: Path, release: Release, register: Register) -> frozenset[str
         RefusedError: The pseudonyms are made with another key than those of the requests.
     """
     require_tellable(release, register)
-    return listed_people(release, read_bounded(whereabouts(root, release) / UNITS, MAX_DOCUMENT))
+    return listed_people(release, whereabouts(root, release) / UNITS)
 
 
-def listed_people(release: Release, raw: bytes) -> frozenset[str]:
-    """The pseudonyms in the list ``raw`` whom the weights do not leave out.
+def listed_people(release: Release, file: Path) -> ListedPeople:
+    """The pseudonyms in the list of a bundle whom the weights do not leave out.
 
-    VerificationError unless it is the list that was registered.
+    VerificationError unless it is the list that was registered, FormatError for what is no list.
     """
-    if sha256_hex(raw) != release.artefacts.units:
-        raise VerificationError(f"this is not the list of people of {release.id}: {sha256_hex(raw)[:16]}...")
-    pseudonyms = parse_canonical(raw, where=UNITS)
-    assert isinstance(pseudonyms, list)  # noqa: S101 - it is what a bundle that verified had
-    return frozenset(pseudonyms) - frozenset(release.without)
+    read = read_list(file, MAX_DOCUMENT)
+    if read.sha256 != release.artefacts.units:
+        raise VerificationError(f"this is not the list of people of {release.id}: {read.sha256[:16]}...")
+    return ListedPeople(read.pseudonyms, frozenset(release.without))
+
+
+class ListedPeople(AbstractSet[str]):
+    """The pseudonyms in the list of a bundle, without some: a set that is looked into without being made."""
+
+    def __init__(self, listed: Pseudonyms, without: frozenset[str]) -> None:
+        self._listed, self._without = listed, without
+
+    def __contains__(self, who: object) -> bool:
+        return who not in self._without and who in self._listed
+
+    def __iter__(self) -> Iterator[str]:
+        return (who for who in self._listed if who not in self._without)
+
+    def __len__(self) -> int:
+        return len(self._listed) - sum(who in self._listed for who in self._without)
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[_Member]) -> AbstractSet[_Member]:
+        return frozenset(it)
 
 
 def require_tellable(release: Release, register: Register) -> None:

@@ -8,7 +8,16 @@ from datetime import date
 from unlearnkit.compliance.policy.deadlines import Due, due
 from unlearnkit.compliance.policy.policy import APPEAL, Policy
 from unlearnkit.compliance.requests.request import Request
-from unlearnkit.compliance.requests.steps import Appealed, Body, Corrected, Event, Extended, Received, Resumed
+from unlearnkit.compliance.requests.steps import (
+    Appealed,
+    AppealExtended,
+    Body,
+    Corrected,
+    Event,
+    Extended,
+    Received,
+    Resumed,
+)
 
 
 def respond_due(
@@ -32,6 +41,13 @@ def appeal_due(policy: Policy, jurisdiction: str | None, kind: str, on: date) ->
     """Until when an appeal is to be answered: only one to the controller is, where the law says until when."""
     deadline = policy.deadline("appeal", jurisdiction) if kind == APPEAL else None
     return None if deadline is None else due(deadline, on, policy.working_days)
+
+
+def appeal_extended_due(policy: Policy, request: Request) -> Due:
+    """Until when an appeal is to be answered whose answer was put off; PolicyError if the law knows no such thing."""
+    appealed = request.last(Event.APPEALED)
+    deadline = policy.require_deadline("appeal_extended", request.jurisdiction)
+    return due(deadline, request.received if appealed is None else appealed.on, policy.working_days)
 
 
 def resumed_due(policy: Policy, request: Request, on: date) -> Due:
@@ -69,8 +85,15 @@ def required_due(policy: Policy, request: Request, body: Body) -> Mapping[str, D
                 "acknowledge": acknowledge_due(policy, place, body.received),
                 "respond": corrected_due(policy, request, body.received),
             }
+    return _required_of_appeal(policy, request, body)
+
+
+def _required_of_appeal(policy: Policy, request: Request, body: Body) -> Mapping[str, Due | None]:
+    match body:
         case Appealed():
-            return {"appeal": appeal_due(policy, place, body.kind, body.on)}
+            return {"appeal": appeal_due(policy, request.jurisdiction, body.kind, body.on)}
+        case AppealExtended():
+            return {"appeal_extended": appeal_extended_due(policy, request)}
     return {}
 
 
@@ -85,4 +108,6 @@ def said_due(body: Body) -> Mapping[str, Due | None]:
             return {"respond": body.respond}
         case Appealed():
             return {"appeal": body.respond}
+        case AppealExtended():
+            return {"appeal_extended": body.respond}
     return {}

@@ -16,6 +16,7 @@ from unlearnkit.compliance.policy.policy import FULFILMENTS, Ending, Policy
 from unlearnkit.compliance.requests.clocks import (
     acknowledge_due,
     appeal_due,
+    appeal_extended_due,
     corrected_due,
     respond_due,
     resumed_due,
@@ -123,7 +124,10 @@ class Desk(Counter):
         )
 
     def extend(self, request: str, *, reason: str, on: date | None = None) -> Request:
-        """The person was told, in time and with the reason, that it takes longer."""
+        """The person was told, in time and with the reason, that it takes longer; the answer to their appeal, if open.
+
+        That is put off where the law gives it a day, and a later one.
+        """
 
         def members(asked: _Asked) -> Mapping[str, object]:
             said, policy = asked.request, asked.policy
@@ -131,7 +135,14 @@ class Desk(Counter):
             respond = respond_due(policy, said.jurisdiction, said.received, extended=True, paused=said.paused)
             return {"reason": reason, "respond": respond}
 
-        return self._step(Event.EXTENDED, request, on, members)
+        def of_appeal(asked: _Asked) -> Mapping[str, object]:
+            asked.word("extension_reasons", reason)
+            return {"reason": reason, "respond": appeal_extended_due(asked.policy, asked.request)}
+
+        with self.deciding():
+            if self._known(request).appeal is not None:
+                return self._step(Event.APPEAL_EXTENDED, request, on, of_appeal)
+            return self._step(Event.EXTENDED, request, on, members)
 
     def assess(
         self,

@@ -15,6 +15,7 @@ from unlearnkit.compliance.requests.steps import (
     BESIDE,
     CLOSING,
     Acted,
+    AppealExtended,
     Assessed,
     Assessment,
     Corrected,
@@ -67,6 +68,7 @@ RULES: Mapping[Event, Rule] = {
     Event.FULFILLED: Rule(phases=_OPEN, needs=Event.IDENTITY_VERIFIED),
     Event.WITHDRAWN: Rule(phases=_WAITING),
     Event.APPEALED: Rule(phases=frozenset({Phase.REFUSED, Phase.FULFILLED})),
+    Event.APPEAL_EXTENDED: Rule(phases=_OPEN),
     Event.RECIPIENT_TOLD: Rule(phases=_TELLING),
     Event.RECIPIENT_CONFIRMED: Rule(phases=_TELLING),
 }
@@ -84,6 +86,7 @@ _FOLLOWS = {
     Event.PAUSED: Event.RESUMED,
     Event.RESUMED: Event.PAUSED,
     Event.RECIPIENT_CONFIRMED: Event.RECIPIENT_TOLD,
+    Event.APPEAL_EXTENDED: Event.APPEALED,
 }
 """What must not have happened on a later day."""
 
@@ -117,6 +120,7 @@ def check_legal(request: Request, event: Event, body: Acted) -> None:
         raise refuse("the identity has not been verified", _CURES[rule.needs])
     _check_decision(request, event, refuse)
     _check_recipient(request, body, refuse)
+    _check_appeal(request, body, refuse)
     _check_days(request, event, body, refuse)
 
 
@@ -135,6 +139,21 @@ def _check_recipient(request: Request, body: Acted, refuse: _Refuse) -> None:
             raise refuse(f"{body.recipient} have confirmed already")
     elif isinstance(body, RecipientTold) and body.recipient in request.told:
         raise refuse(f"{body.recipient} were told already")
+
+
+def _check_appeal(request: Request, body: Acted, refuse: _Refuse) -> None:
+    """The answer to an appeal is put off once, and in time, where it has a day."""
+    if not isinstance(body, AppealExtended):
+        return
+    appealed, extended = request.last(Event.APPEALED), request.last(Event.APPEAL_EXTENDED)
+    if appealed is None or request.appeal is None:
+        raise refuse("no appeal is open that has to be answered by a day")
+    if extended is not None and extended.index > appealed.index:
+        raise refuse("it is already")
+    if body.on > request.appeal.day:
+        raise refuse(f"the time for that ended on {request.appeal.day} ({request.appeal.rule})")
+    if body.respond.day < request.appeal.day:
+        raise refuse(f"the new day {body.respond.day} is before the old one, {request.appeal.day}")
 
 
 def _check_days(request: Request, event: Event, body: Acted, refuse: _Refuse) -> None:

@@ -11,6 +11,7 @@ from unlearnkit.compliance.requests.steps import (
     BESIDE,
     CLOSING,
     Appealed,
+    AppealExtended,
     Assigned,
     Corrected,
     Event,
@@ -170,7 +171,7 @@ def _changed(request: Request, step: Step) -> Request:
             return replace(request, respond=respond, paused=request.paused + stood)
         case Corrected(received=day, source=source, respond=respond, acknowledge=acknowledge):
             return replace(request, received=day, source=source, respond=respond, acknowledge=acknowledge)
-        case Appealed(respond=appeal):
+        case Appealed(respond=appeal) | AppealExtended(respond=appeal):
             return replace(request, appeal=appeal)
         case Assigned(to=assignee):
             return replace(request, assignee=assignee)

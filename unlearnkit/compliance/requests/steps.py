@@ -36,6 +36,7 @@ class Event(StrEnum):
     FULFILLED = "request-fulfilled"
     WITHDRAWN = "request-withdrawn"
     APPEALED = "request-appealed"
+    APPEAL_EXTENDED = "request-appeal-extended"
     RECIPIENT_TOLD = "request-recipient-told"
     RECIPIENT_CONFIRMED = "request-recipient-confirmed"
 
@@ -217,6 +218,14 @@ class Appealed(Acted):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppealExtended(Acted):
+    """The person was told that the answer to their appeal takes longer."""
+
+    reason: Word
+    respond: Due
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientTold(Acted):
     """Recipients of the data, of this kind, were told that it is to be erased."""
 
@@ -259,6 +268,7 @@ BODIES: Mapping[Event, type[Body]] = {
     Event.FULFILLED: Fulfilled,
     Event.WITHDRAWN: Withdrawn,
     Event.APPEALED: Appealed,
+    Event.APPEAL_EXTENDED: AppealExtended,
     Event.RECIPIENT_TOLD: RecipientTold,
     Event.RECIPIENT_CONFIRMED: RecipientConfirmed,
 }
