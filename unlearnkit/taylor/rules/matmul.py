@@ -34,7 +34,7 @@ def _times_constant(tail: Tensor, b: Tensor) -> Tensor:
 
 
 def _constant_times(a: Tensor, tail: Tensor, total: Tensor | None) -> Tensor:
-    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, planes, directions, ..., q, r]``, added to a total."""
+    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, planes, directions, ..., q, r]``, onto a total."""
     a = a.to(tail.dtype)
     if a.dim() > 2:
         product = torch.matmul(a, tail)
