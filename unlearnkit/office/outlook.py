@@ -36,13 +36,14 @@ class CorrectionOutlook:
 
     without: whom a correction leaves out already. more: so many further people are within what audits have shown, and
     within the policy's tolerances. ends: why no more are. series: how far the weights' series converges; None: nothing
-    is known of that.
+    is known of that. informed: how many directions answer for people without series of their own.
     """
 
     without: int
     more: int
     ends: tuple[str, ...]
     series: WeightsReach | None
+    informed: int
 
     @property
     def total(self) -> int:
@@ -156,7 +157,13 @@ def _corrections(bundle: Bundle, policy: Policy, leaving: set[str], evidence: Se
             break
         size += 1
     series = weights_reach(bundle, bundle.units.positions(leaving))
-    return CorrectionOutlook(without=len(leaving), more=size - len(leaving), ends=ends, series=series)
+    return CorrectionOutlook(
+        without=len(leaving),
+        more=size - len(leaving),
+        ends=ends,
+        series=series,
+        informed=bundle.manifest.informed.count,
+    )
 
 
 def _economics(bundle: Bundle, policy: Policy, today: date) -> Economics:
