@@ -140,7 +140,7 @@ class ForwardSketching:
             nowhere = torch.zeros(1, len(self.run.recipe.unit_names), dtype=self.run.dtype, device=self.run.device)
             trajectory.release()  # its states would be in memory beside those along it
             constants = {n: constant_of(leaf) for n, leaf in train_beside_plain(self.trainer, nowhere).items()}
-        weights: dict[str, Leaf] = {n: Jet(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
+        weights: dict[str, Leaf] = {n: Jet.of(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
         probes: dict[str, Array] = {}
         for name, (base, block) in self._evaluated(weights, 1, beside_plain=True).items():
             probes |= {f"base/{name}": base, f"coefficients/{name}": block[:0].astype(dtype)}

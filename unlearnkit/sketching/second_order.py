@@ -135,7 +135,7 @@ class ReverseSketching:
         if trajectory is not self._plain:
             trajectory.release()
         if isinstance(result, Jet):
-            return Piece(result.constant.cpu().numpy(), result.tail[-1].cpu().numpy())
+            return Piece(result.constant.cpu().numpy(), result.coefficients[-1].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
 
     def _tensor(self, directions: Array) -> Tensor:
