@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,13 @@ def resident(field: str) -> int:
 def measured(case: str, kind: str, budget: int, steps: int, *, count: bool) -> dict[str, Any]:
     """One sketch. count: bytes of tensors, which takes time and some memory; else resident ones."""
     width, elements, _ = CASES[case]
-    made: list[Trajectory] = []
-    init = Trajectory.__init__
+    states: list[str] = []
+    make_room = Trajectory.make_room
 
-    def watched(self: Trajectory, *args: Any, **options: Any) -> None:  # noqa: ANN401  as it takes
-        init(self, *args, **options)
-        made.append(self)
+    def watched(self: Trajectory, held: Callable[[], int]) -> None:
+        make_room(self, held)
+        if self.stretches.steps == steps:
+            states.append(str(self.stretches))
 
     with tempfile.TemporaryDirectory() as folder:
         uk.sketch(recipe(8, elements, 10), Path(folder) / "tiny", device="cpu", progress=False, **KINDS[kind])
@@ -56,7 +58,7 @@ def measured(case: str, kind: str, budget: int, steps: int, *, count: bool) -> d
         gc.collect()
         Path("/proc/self/clear_refs").write_text("5")
         before = resident("VmRSS")
-        Trajectory.__init__ = watched  # type: ignore[method-assign]
+        Trajectory.make_room = watched  # type: ignore[method-assign]
         settings = {"device": "cpu", "progress": False, "memory_budget": budget, **KINDS[kind]}
         try:
             if count:
@@ -66,7 +68,6 @@ def measured(case: str, kind: str, budget: int, steps: int, *, count: bool) -> d
                 uk.sketch(r, Path(folder) / "bundle", **settings)
         except RefusedError as error:
             return {"refused": str(error)}
-        states = [str(t.stretches) for t in made if t.stretches.steps == r.steps]
         return {"tensors": counted.peak, "resident": resident("VmHWM") - before, "states": states[-1] if states else ""}
 
 
