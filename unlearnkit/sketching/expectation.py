@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from unlearnkit.bundle.work import work
 from unlearnkit.sketching.cost import plain_seconds, probe_sizes
+from unlearnkit.sketching.ranks import Ranks
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.store import Settings
 from unlearnkit.training.run import Run
@@ -37,7 +38,8 @@ def is_shown(*, progress: bool | None) -> bool:
 def announce(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, budget: int) -> None:
     """Say on stderr what to expect. Arguments as in `expected`."""
     found = expected(run, settings, reverse, per_lane, budget)
-    tqdm.write(f"{run.recipe.name}: expect {found}, of that order", file=sys.stderr)
+    alone = " in one process" if Ranks.here().size > 1 else ""
+    tqdm.write(f"{run.recipe.name}: expect {found}, of that order{alone}", file=sys.stderr)
 
 
 def expected(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, budget: int) -> Expectation:

@@ -14,7 +14,6 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from unlearnkit.errors import UnlearnkitError
-from unlearnkit.names import counted
 from unlearnkit.sketching.ranks import LOST, RESTARTS
 
 
@@ -53,7 +52,7 @@ def launch(arguments: Sequence[str], workers: int, say: Callable[[str], None]) -
         else:
             return 0
     raise UnlearnkitError(
-        f"one of {counted(workers, 'process')} was killed, {RESTARTS + 1} times; what is finished is kept",
+        f"one of {workers} processes was killed, {RESTARTS + 1} times; what is finished is kept",
         hint="is there enough memory for so many? The same command goes on",
     )
 
