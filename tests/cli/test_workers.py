@@ -46,3 +46,10 @@ def test_processes_cannot_ask_for_a_passphrase(sketch):
     assert result.exit_code == 2
     assert "give processes --passphrase-file or --passphrase-env" in result.stderr
     assert not asked
+
+
+def test_an_interruption_is_an_error_that_says_how_to_go_on(tmp_path):
+    (tmp_path / "r.py").write_text("raise KeyboardInterrupt")
+    result = CliRunner().invoke(main, ["sketch", f"{tmp_path / 'r.py'}:r", "-o", str(tmp_path / "b")])
+    assert result.exit_code == 1
+    assert "error: interrupted\nunlearnkit: hint: the same command goes on" in result.stderr

@@ -32,7 +32,7 @@ def launch(arguments: Sequence[str], workers: int, say: Callable[[str], None]) -
         The exit code: that of rank 0.
 
     Raises:
-        UnlearnkitError: a process was killed again and again, or somebody interrupted this.
+        UnlearnkitError: a process was killed again and again.
 
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -48,7 +48,7 @@ def launch(arguments: Sequence[str], workers: int, say: Callable[[str], None]) -
             if left:
                 say(f"process {rank} of {workers} was killed: starting again, from what is finished")
         except SignalException:
-            raise UnlearnkitError("interrupted", hint="the same command goes on from what was finished") from None
+            return 1  # the processes were interrupted, too, and rank 0 says so
         else:
             return 0
     raise UnlearnkitError(
