@@ -134,7 +134,7 @@ class ForwardSketching:
         if not (seen and isinstance(steps, PlainSteps) and steps.settled):
             nowhere = torch.zeros(1, len(self.run.recipe.unit_names), dtype=self.run.dtype, device=self.run.device)
             constants = {n: constant_of(leaf) for n, leaf in train_beside_plain(self.trainer, nowhere).items()}
-        weights: dict[str, Leaf] = {n: Jet(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
+        weights: dict[str, Leaf] = {n: Jet.of(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
         probes: dict[str, Array] = {}
         for name, (base, block) in self._evaluated(weights, 1, beside_plain=True).items():
             probes |= {f"base/{name}": base, f"coefficients/{name}": block[:0].astype(dtype)}

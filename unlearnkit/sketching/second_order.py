@@ -133,7 +133,7 @@ class ReverseSketching:
                 progress()
         result = sweeps.sweep(self._pull, cotangents, trajectory, progress)
         if isinstance(result, Jet):
-            return Piece(result.constant.cpu().numpy(), result.tail[-1].cpu().numpy())
+            return Piece(result.constant.cpu().numpy(), result.coefficients[-1].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
 
     def _tensor(self, directions: Array) -> Tensor:
