@@ -6,13 +6,15 @@ import signal
 import sys
 
 import pytest
+import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.sketching import launch
 from unlearnkit.sketching.memory import memory_for
-from unlearnkit.sketching.ranks import LOST, RESTARTS
+from unlearnkit.sketching.ranks import LOST, RESTARTS, Ranks
 
 
 @pytest.fixture
@@ -82,6 +84,15 @@ def test_after_an_interruption_nothing_is_started_again(started):
     calls = started(SignalException("stop", signal.SIGINT))
     assert launch.launch(["sketch"], 2, pytest.fail) == 1
     assert len(calls) == 1
+
+
+def test_a_group_that_trains_together_is_not_asked_to_help():
+    """Rank 0 of such a group may sketch while the others wait for something else."""
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    try:
+        assert Ranks.here() == Ranks(0, 1)
+    finally:
+        dist.destroy_process_group()
 
 
 def test_processes_of_one_machine_share_its_memory(monkeypatch):
