@@ -19,6 +19,7 @@ from unlearnkit.errors import DigestMismatchError, RefusedError
 from unlearnkit.estimation.lattice import lattice_points
 from unlearnkit.sketching import asked
 from unlearnkit.sketching import sketch as sketching
+from unlearnkit.sketching.stages import Stages
 
 N = unrolled.UNITS
 CALL = {"directions": 0, "degree": 1, "seed": 1, "dtype": "float64", "device": "cpu"}
@@ -243,7 +244,7 @@ def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_bytes(in_pieces, t
 
 
 def test_repeating_a_finished_call_computes_nothing_and_another_is_refused(few, monkeypatch):
-    monkeypatch.setattr(sketching, "_inform", lambda *_args, **_: pytest.fail("computed again"))
+    monkeypatch.setattr(Stages, "_informed", lambda *_args, **_: pytest.fail("computed again"))
     assert make(few.path, informed=3).digest == few.digest
     others = ({"power_iterations": 2}, {"directions": 1}, {"informed_degree": 2})
     for changed in ({"informed": 2}, *({"informed": 3} | other for other in others)):

@@ -11,6 +11,7 @@ from unlearnkit.audit.again import Again
 from unlearnkit.audit.comparison import Comparison, Rows, verify_same_names
 from unlearnkit.audit.fitted import verify_not_fitted
 from unlearnkit.audit.natural import Natural
+from unlearnkit.bundle.bfloat16 import wide as numbers
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.errors import RecipeError, VerificationError
@@ -66,7 +67,8 @@ class ForwardReplay:
         verify_same_names("weights", stored, state)
         floor = self.natural.weights(0)
         for name in sorted(stored):
-            yield self.again.compare("model", name, 0, (), stored[name], state[name], floor if name in trained else 0.0)
+            again, least = numbers(state[name]), floor if name in trained else 0.0
+            yield self.again.compare("model", name, 0, (), stored[name], again, least)
         for name in self.bundle.probe_names:
             stored_base, base = self.bundle.probe(name).base, self._outcome.probes[name][0]
             yield self.again.compare("base", name, 0, (), stored_base, base, self.natural.moves[name], ())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnkit.bundle.bfloat16 import wide
 from unlearnkit.bundle.contents import contents_table
 from unlearnkit.bundle.correction import CorrectedState, Correcting, Correction, as_state_dict
 from unlearnkit.bundle.directions import Directions, direction_key, salt_from_checkpoint
@@ -302,7 +303,10 @@ class Bundle:
         return self._units.indices(names)
 
     def model_state(self) -> dict[str, Array]:
-        """The trained model: the constant term of the sketch, by state-dict name."""
+        """The trained model: the constant term of the sketch, by state-dict name; bfloat16 in float32."""
+        return {name: wide(array) for name, array in self._stored_model().items()}
+
+    def _stored_model(self) -> dict[str, Array]:
         return read_tensors(self._bytes(MODEL), self._weight_shapes, None, where=MODEL)
 
     @property
@@ -343,7 +347,7 @@ class Bundle:
         if degree is not None and degree < 1:
             raise ValueError(f"degree={degree}, expected a whole number >= 1")
         units = delete if isinstance(delete, str) else list(delete)  # a text is for `unit_indices` to refuse
-        stored, solo = self.model_state(), self.solo
+        stored, solo = self._stored_model(), self.solo
         return Correcting(
             stored,
             self.manifest.tied,
@@ -386,7 +390,7 @@ class Bundle:
                 blocks.setdefault(name, []).append(array)
         slopes = {} if self.informed is None else self.informed.weights
         return {
-            name: self.new_sketch(name, stored[name], np.concatenate(arrays), slopes.get(name))
+            name: self.new_sketch(name, wide(stored[name]), np.concatenate(arrays), slopes.get(name))
             for name, arrays in sorted(blocks.items())
         }
 

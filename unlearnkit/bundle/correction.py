@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnkit.bundle.bfloat16 import rounded, wide
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.bundle.spanned import Spanned
@@ -21,6 +22,7 @@ from unlearnkit.errors import AssumptionError, RefusedError
 from unlearnkit.estimation import Prediction, Sketch
 from unlearnkit.estimation.convergence import DIVERGING
 from unlearnkit.estimation.correction import reach, take, verdict
+from unlearnkit.names import counted
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +35,7 @@ class Correction:
     """The trained weights as they would be without some units' data, and what is known of that.
 
     Attributes:
-        state: arrays by state-dict name, in the stored precision.
+        state: arrays by state-dict name, in the stored precision (`unlearnkit.bundle.bfloat16`).
         standard_error: by trained weight, over the randomness of the directions; 0: no chance in it, NaN: not known.
         reproducible: whether every machine finds these very bytes.
         by_coordinate: of how many units the series grows, so that its terms were taken coordinate by coordinate.
@@ -159,13 +161,13 @@ class Correcting:
             return self._by_sampling(positions, degree)
         if self._informed is None:
             raise RefusedError(
-                f"the bundle kept no weight sketches of {_units(len(positions))} that would be left out",
+                f"the bundle kept no weight sketches of {counted(len(positions), 'unit')} that would be left out",
                 hint="sketch with Solo(keep_weights=True), Informed(...) or Forward(keep_weights=True)",
             )
         change = self._along(self._informed, positions)
         said = (
-            f"Of {_units(len(positions))} the first order, exact along {len(self._informed.directions)} informed "
-            "directions; what lies across these is left out."
+            f"Of {counted(len(positions), 'unit')} the first order, exact along "
+            f"{counted(len(self._informed.directions), 'informed direction')}; what lies across is left out."
         )
         return _Part(change, change, _everywhere(change, math.nan), [], 0, said)
 
@@ -212,7 +214,7 @@ class Correcting:
 
     def _moved(self, change: Mapping[str, Array]) -> dict[str, Array]:
         moved = {
-            name: (array.astype(np.float64) + change[name]).astype(array.dtype) if name in change else array
+            name: rounded(wide(array).astype(np.float64) + change[name], array.dtype) if name in change else array
             for name, array in self._stored.items()
         }
         return {name: moved[self._tied.get(name, name)] for name in self._stored}
@@ -221,7 +223,7 @@ class Correcting:
 def as_state_dict(correction: Correction, model: torch.nn.Module) -> CorrectedState:
     """For ``load_state_dict`` of ``model``, in its own precision and on its device."""
     own = model.state_dict()
-    state = CorrectedState({name: own[name].new_tensor(array) for name, array in correction.state.items()})
+    state = CorrectedState({name: own[name].new_tensor(wide(array)) for name, array in correction.state.items()})
     state.correction = correction
     return state
 
@@ -229,15 +231,15 @@ def as_state_dict(correction: Correction, model: torch.nn.Module) -> CorrectedSt
 def _require_reach(ratio: float, units: int) -> None:
     if verdict(ratio, by_coordinate=0) == DIVERGING:
         raise AssumptionError(
-            f"the weights' series diverges without {_units(units)}{' together' if units > 1 else ''}: the ratio of a "
-            f"degree to the one before is {ratio:.2g}, expected below 1",
+            f"the weights' series diverges without {counted(units, 'unit')}{' together' if units > 1 else ''}: the "
+            f"ratio of a degree to the one before is {ratio:.2g}, expected below 1",
             hint="train again without them" + ("; fewer may be within its reach" if units > 1 else ""),
         )
 
 
 def _said_alone(units: int, degree: int, by_coordinate: int) -> str:
     what = f"degree {degree}" if degree == 1 else f"degrees 1 to {degree}"
-    said = f"Of {_units(units)} the series along each alone, {what}."
+    said = f"Of {counted(units, 'unit')} the series along each alone, {what}."
     if by_coordinate:
         said += f" Of {by_coordinate} of them the series grows: terms were taken coordinate by coordinate."
     return said
@@ -251,7 +253,8 @@ def _said_left_out(units: int, *, others: int) -> str:
 
 def _said_together(units: int, degree: int, leading: int, *, by_coordinate: bool) -> str:
     what = "degree 2" if degree == 2 else f"degrees 2 to {degree}"
-    said = f"Of {_units(units)} together {what} on the span of {leading} informed directions; the rest is left out."
+    span = counted(leading, "informed direction")
+    said = f"Of {counted(units, 'unit')} together {what} on the span of {span}; the rest is left out."
     return said + (" It grows: terms were taken coordinate by coordinate." if by_coordinate else "")
 
 
@@ -266,7 +269,3 @@ def _sum(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 def _everywhere(arrays: Mapping[str, Array], value: float) -> dict[str, Array]:
     return {name: np.full(array.shape, value) for name, array in arrays.items()}
-
-
-def _units(count: int) -> str:
-    return f"{count} unit{'s' if count > 1 else ''}"

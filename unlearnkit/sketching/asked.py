@@ -25,7 +25,16 @@ from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.names import counted
 from unlearnkit.sketching.second_order import SWEEP_LANES
-from unlearnkit.sketching.settings import FIRST_ORDER, LARGEST_CHUNK, SOLO_LANES, Forward, Informed, Reverse, Solo
+from unlearnkit.sketching.settings import (
+    FIRST_ORDER,
+    FORWARD_LANES,
+    LARGEST_CHUNK,
+    SOLO_LANES,
+    Forward,
+    Informed,
+    Reverse,
+    Solo,
+)
 from unlearnkit.sketching.store import Settings
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Run
@@ -199,7 +208,7 @@ def digest_of(directions: Array) -> str:
 def settled(asked: Settings, per_lane: int, budget: int) -> Settings:
     """Fill in what the caller left open. per_lane: bytes of one real tail of degree one."""
     complex_tails = max(1, budget // (2 * asked.degree * per_lane))
-    blocks = max(1, -(-asked.directions // min(complex_tails, LARGEST_CHUNK)))
+    blocks = max(1, -(-asked.directions // min(complex_tails, FORWARD_LANES.get(asked.device, LARGEST_CHUNK))))
     return replace(
         asked,
         salt=asked.salt or ("" if asked.explicit else secrets.token_hex(32)),

@@ -49,13 +49,13 @@ def evaluate(bundle: Bundle, recipe: Recipe, probe: Probe) -> Sketch:
     run = make_run(recipe, bundle.manifest.dtype, None)
     function = probe_function(run, "evaluate", probe)
     state = {name: torch.from_numpy(array).to(run.device) for name, array in bundle.model_state().items()}
-    weights = {name: state[name] for name in run.trained_names}
+    weights = {name: state[name].to(run.dtype) for name in run.trained_names}
 
     def along(tails: Mapping[str, Array], degree: int) -> tuple[Array, Array]:
         """Base and coefficients from the weights' ``[directions, degree, *S]``."""
         moved = {name: torch.from_numpy(tails[name]).to(run.device).transpose(0, 1) for name in run.trained_names}
         with torch.no_grad(), run.random_numbers(recipe.steps):
-            value = function({name: Jet(weights[name], moved[name]) for name in run.trained_names}, run.fixed)
+            value = function({name: Jet.of(weights[name], moved[name]) for name in run.trained_names}, run.fixed)
         return coefficients(value, degree, len(tails[run.trained_names[0]]), of="the probe")
 
     found = [along(tails, bundle.manifest.degree) for _, _, tails in bundle.weight_sketches()]
