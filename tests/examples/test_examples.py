@@ -22,7 +22,7 @@ RECIPES = {
     "lora": lambda: lora.recipe(clients=4, epochs=40),
     "names_gpt": names_gpt.recipe,
     "recommender": lambda: recommender.recipe(users=12, films=8, epochs=3),
-    "series": lambda: series.recipe(households=10, days=3, epochs=2),
+    "series": lambda: series.recipe(households=10, days=3, epochs=8),
 }
 
 

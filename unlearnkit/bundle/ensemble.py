@@ -46,7 +46,7 @@ class Average:
     def _repr_html_(self) -> str:
         columns = [np.ravel(part) for part in (self.base, self.value, self.change, self.spread, self.standard_error)]
         shown = min(MOST_ROWS, np.size(self.value))
-        rows = [(str(i), *(float(column[i]) for column in columns)) for i in range(shown)]
+        rows = [[str(i), *numbers] for i, numbers in enumerate(np.stack(columns, axis=1)[:shown].tolist())]
         header = ("number", "trained", "predicted", "change", "spread of runs", "standard error")
         more = "" if shown == np.size(self.value) else f"The first {shown} of {np.size(self.value)} numbers. "
         return html_table("Average of runs", header, rows, below=f"{more}Over {len(self.members)} runs.")
