@@ -168,4 +168,4 @@ def _render(curve: _Curve) -> Iterable[str]:
     for weight, row in zip(curve.weights.tolist(), curve.values.tolist(), strict=True):
         yield f"{weight:<7.1f}" + "".join(f"{value:>14.6g}" for value in row)
     for point in curve.retrained:
-        yield f"retrained at {point.weight:.3g}: {number(point.value)}; the series is off by {number(point.error)}"
+        yield f"retrained at {point.weight:.3g}: {number(point.value)}; the series is off by {point.error:.1e}"
