@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from unlearnkit.bundle.manifest import UNITS, Manifest
 from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.bundle.pseudonyms import Pseudonyms, read_list
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
+from unlearnkit.estimation.question import once
 from unlearnkit.names import SHA256
 
 Array = np.ndarray[Any, Any]
@@ -43,12 +43,7 @@ class Units:
 
     def indices(self, names: Sequence[str | int]) -> Array:
         """`places` of units of which each is named once. ValueError for one that is named twice."""
-        found = self.places(names)
-        if len(np.unique(found)) < len(found):
-            often = Counter(found.tolist())
-            twice = [name for name, i in zip(names, found.tolist(), strict=True) if often[i] > 1]
-            raise ValueError(f"units named more than once: {listed(twice)}")
-        return found
+        return once(names, self.places(names))
 
     def places(self, names: Sequence[str | int]) -> Array:
         """Positions of units ``[len(names)]``, given by name (which takes the pseudonym key) or by pseudonym.
