@@ -156,12 +156,11 @@ def answer_by_effect(office: Officer) -> None:
 
 
 def answer_by_exclusion(office: Officer, number: int) -> None:
-    """One certificate for each law, and all answers at once."""
-    files = [f"{law}-{number}.exclusion.json" for law in LAWS]
-    for law, file in zip(LAWS, files, strict=True):
-        where = ["--where", f"jurisdiction={law}"]
-        office.types("certify", "--open", "--kind", "exclusion", *where, "-o", file)
-    evidence = [part for file in files for part in ("--evidence", file)]
+    """One certificate for each law, by one command, and all answers at once."""
+    made = office.folder / f"exclusions-{number}"
+    made.mkdir()
+    office.types("certify", "--open", "--kind", "exclusion", "--each-policy", "-o", made.name)
+    evidence = [part for file in sorted(made.iterdir()) for part in ("--evidence", str(file))]
     office.types("requests", "fulfil", "--open", "--method", "retrained", "--notified", "processors", *evidence)
     after = WAVES[number - 1] - timedelta(days=8)
     office.types(

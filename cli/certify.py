@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from .certificate_views import Certificates, Correcting, recorded, render_certificates, render_correcting
-from .clearing_views import Cleared, render_cleared
+from .certificate_views import Certificates, Correcting, Decided, recorded, render_certificates, render_correcting
+from .clearing_views import Cleared, render_cleared, tell_several
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, pass_output
@@ -41,6 +41,7 @@ class _Probability(click.ParamType[Decimal]):
 @click.option(
     "--kind", type=click.Choice(["effect", "exclusion", "absence"]), help="Default: what fits where they are."
 )
+@click.option("--each-policy", is_flag=True, help="With --kind exclusion or absence: one for each policy of theirs.")
 @click.option("--release", metavar="RELEASE", help="Such as digits@1. Default: the one in force that holds their data.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Its bundle. Default: where it was registered.")
 @click.option("--evidence", type=_FILE, multiple=True, help="A retraining audit of the bundle. May be repeated.")
@@ -68,6 +69,7 @@ def certify(
     everybody: bool,
     where: tuple[str, ...],
     kind: str | None,
+    each_policy: bool,
     release: str | None,
     bundle: Path | None,
     evidence: tuple[Path, ...],
@@ -90,8 +92,8 @@ def certify(
     for several signatures, nothing is recorded or spent before the last one; --countersign takes certificates of
     every kind, those of 'unlearnkit correct', too.
 
-    It is under one policy, the one that they were received under. Of people whose data no release in force holds,
-    exclusion is certified, if they were in one that was replaced, and otherwise absence.
+    It is under one policy, the one that they were received under; with --each-policy several are made. Of people whose
+    data no release in force holds, exclusion is certified, if they were in one that was replaced, else absence.
 
     \b
     Example:
@@ -99,6 +101,7 @@ def certify(
       unlearnkit certify R2 --replay run/replay.json
       unlearnkit certify --open --release digits@1
       unlearnkit certify --open --where jurisdiction=eu
+      unlearnkit certify --open --kind exclusion --each-policy
       unlearnkit certify --countersign certificate.json --key mine.pem --evidence run/audit.json
       unlearnkit certify --list
     """
@@ -110,6 +113,10 @@ def certify(
         raise click.UsageError("--where narrows --open")
     if [bool(requests), everybody, countersign is not None, resume is not None, listing].count(True) != 1:
         raise click.UsageError("give requests, or --open, or --countersign FILE, or --resume FILE, or --list")
+    if each_policy and (kind not in ("exclusion", "absence") or (path is not None and not path.is_dir())):
+        raise click.UsageError(
+            "--each-policy is for --kind exclusion or absence, and -o is then a folder that is there"
+        )
     phrase = passphrase.read()
     office = uk.Workspace.find().unlocked(phrase)
     if listing:
@@ -129,8 +136,10 @@ def certify(
         kind = office.kind_of(requests) if requests and not release and not bundle else "effect"
     if kind != "effect":
         asked = narrowed(office, office.open_of_kind(kind), where) if everybody else requests
+        groups = office.by_policy(asked) if each_policy else (asked,)
         with values_from_options():
-            _tell(output, office.certify_absence(asked, kind=kind, before=release, out=path, force=force))
+            made = [office.certify_absence(ids, kind=kind, before=release, out=path, force=force) for ids in groups]
+        tell_several(output, made) if each_policy else _tell(output, made[0])
         return
     with values_from_options():
         asking = narrowed(office, office.open_requests(release), where) if everybody else requests
@@ -153,13 +162,6 @@ def _passphrase(file: Path | None, otherwise: bytes | None) -> bytes | None:
     from unlearnkit.signing.passphrase import passphrase_from_file
 
     return otherwise if file is None else passphrase_from_file(file)
-
-
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    outcome: str
-    rule: str
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +226,7 @@ class _Issued(Document):
     sketches: tuple[int, ...]
     requests: tuple[str, ...]
     together: int
-    decision: _Decision
+    decision: Decided
     claims: tuple[_Claim, ...]
     delta: _Account
     missing_signatures: int
@@ -240,7 +242,7 @@ class _Issued(Document):
             sketches=certificate.sketches,
             requests=certificate.requests,
             together=len(certificate.deleted),
-            decision=_Decision(decision.outcome, decision.rule, decision.reasons),
+            decision=Decided.of(decision),
             claims=tuple(_Claim.of(claim) for claim in certificate.claims),
             delta=_Account(certificate.spent, certificate.budget),
             missing_signatures=issued.missing,

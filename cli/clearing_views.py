@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from .output import Document, columns
+from .certificate_views import recorded
+from .output import Document, Output, columns
 
 if TYPE_CHECKING:
     from unlearnkit.office.certified import Certified
@@ -48,6 +49,27 @@ class Cleared(Document):
             missing_signatures=issued.missing,
             entry=None if issued.entry is None else issued.entry.index,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralCleared(Document):
+    """Certificates of absence or exclusion, one for each policy."""
+
+    schema: ClassVar[str] = "unlearnkit/certify-absence-several/v1"
+
+    certificates: tuple[Cleared, ...]
+
+
+def tell_several(output: Output, issued: Sequence[Certified[Absence]]) -> None:
+    """Certificates that were made one after another."""
+    for item in issued:
+        output.say(recorded(item.path, item.entry, item.missing))
+    output.emit(SeveralCleared(tuple(map(Cleared.of, issued))), _render_several)
+
+
+def _render_several(found: SeveralCleared) -> Iterable[str]:
+    for item in found.certificates:
+        yield from render_cleared(item)
 
 
 def render_cleared(issued: Cleared) -> Iterable[str]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 import numpy as np
 
+from unlearnkit.names import counted
+
 from .errors import values_from_options
 from .output import Document, Output, number, pass_output
 from .recipes import RecipeSource, RecipeType
@@ -124,7 +126,7 @@ def _draw(curve: Curve, path: Path, element: int) -> None:
 
 
 def _render(curve: _Curve) -> Iterable[str]:
-    yield f"{curve.probe} without {curve.units} unit(s); {number(curve.base)} with them"
+    yield f"{curve.probe} without {counted(curve.units, 'unit')}; {number(curve.base)} with them"
     yield "weight " + "".join(f"{f'degree {degree}':>14}" for degree in range(1, len(curve.terms) + 1))
     for weight, row in zip(curve.weights.tolist(), curve.values.tolist(), strict=True):
         yield f"{weight:<7.1f}" + "".join(f"{value:>14.6g}" for value in row)

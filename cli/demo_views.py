@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from unlearnkit.names import counted
+
 from .demo_story import FIRST, LATER, SEED
 from .demo_truth import CertificateRow, ClaimRow, ExclusionRow, LossRow
 from .output import Document
@@ -111,7 +113,8 @@ def _effects(told: Told) -> Iterator[str]:
 def _corrected(told: Told) -> Iterator[str]:
     row = told.correction
     yield "A correction for the one of them whom the model remembers most"
-    yield f"The weights that the sketch predicts without {_people(row.people)}, with those who were kept before;"
+    who = counted(row.people, "person")
+    yield f"The weights that the sketch predicts without {who}, with those who were kept before;"
     yield "claimed is how far they are from the weights of retraining, and beside it how far they really are."
     yield "They are in use, as digits@1.1." if told.in_use else "The policy does not let them be served."
     yield ""
@@ -119,7 +122,7 @@ def _corrected(told: Told) -> Iterator[str]:
 
 
 def _certificate(row: CertificateRow) -> Iterator[str]:
-    yield f"{row.who}, {_people(row.people)}: {row.outcome} (by {row.rule})"
+    yield f"{row.who}, {counted(row.people, 'person')}: {row.outcome} (by {row.rule})"
     yield f"  {'':<18} {'as certified':<24} {'really':>10}"
     yield from (f"  {_claim(claim)}" for claim in row.claims)
 
@@ -166,8 +169,8 @@ def _counted(told: Told) -> Iterator[str]:
     ):
         whole = [all(inside) for row in some for inside in row.by_probe]
         inside = [claim.inside for row in some for claim in row.claims]
-        told_of = f"{sum(inside)} of {len(inside)} numbers, and {sum(whole)} of {len(whole)} whole probes"
-        yield f"{told_of}, are inside, {title}."
+        numbers, probes = counted(len(inside), "number"), counted(len(whole), "whole probe")
+        yield f"{sum(inside)} of {numbers}, and {sum(whole)} of {probes}, are inside, {title}."
     yield "The promise is about whole probes of sets that are drawn; these share people, and so they"
     yield "are right or wrong together."
 
@@ -179,7 +182,3 @@ def _groups(told: Told) -> Iterator[str]:
         numbers = " ".join(f"{value:>+10.5f}" for value in (row.first, row.predicted, row.real))
         yield f"{row.who:<28} {row.images:>6} {numbers}  {row.series}"
     yield "Nothing is claimed of groups that are larger than what was audited."
-
-
-def _people(count: int) -> str:
-    return "1 person" if count == 1 else f"{count} people"

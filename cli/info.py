@@ -74,7 +74,7 @@ class BundleInfo(Document):
             counterfactual=manifest.counterfactual,
             units=manifest.units,
             directions=_Directions("explicit" if manifest.is_explicit else "random", manifest.direction_count),
-            informed=_Informed(manifest.informed.count, manifest.informed.power_iterations),
+            informed=_Informed(**asdict(manifest.informed)),
             degree=manifest.degree,
             dtype=manifest.dtype,
             probes={probe.name: probe.shape for probe in manifest.probes},
@@ -103,7 +103,15 @@ class _Directions:
 @dataclass(frozen=True, slots=True)
 class _Informed:
     count: int
+    degree: int
+    leading: int
     power_iterations: int
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.count} informed" + (
+            f" (degree {self.degree} on the span of {self.leading})" if self.leading else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,7 @@ def render_info(info: BundleInfo) -> Iterable[str]:
             ("digest", info.digest),
             ("recipe", f"{info.recipe.name} ({info.recipe.digest})"),
             ("units", info.units),
-            ("directions", f"{info.directions.count} {info.directions.kind}, {info.informed.count} informed"),
+            ("directions", f"{info.directions.count} {info.directions.kind}, {info.informed}"),
             ("degree", f"{info.degree}, computed in {info.dtype}"),
             ("probes", ", ".join(probes) or "none pinned"),
             ("reverse", ", ".join(f"{name} (rank {r.rank})" for name, r in info.reverse.items()) or "none"),

@@ -166,8 +166,13 @@ def render_repaired(log: RepairedLog) -> Iterable[str]:
     return columns(
         [
             ("signed", f"the first {log.signed} entries have the root that the checkpoint signs, {log.root}"),
-            ("kept", f"{log.kept} entries beyond them, {UNSIGNED}"),
-            ("not legal", f"entries {replaced}, replaced by entries that say so" if replaced else None),
+            ("kept", f"{counted(log.kept or 0, 'entry')} beyond them, {UNSIGNED}"),
+            (
+                "not legal",
+                f"{'entry' if len(log.illegal) == 1 else 'entries'} {replaced}, replaced by what says so"
+                if replaced
+                else None,
+            ),
             ("set aside", log.set_aside),
         ]
     )

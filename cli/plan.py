@@ -160,7 +160,8 @@ def _render_costs(found: _Costs) -> Iterable[str]:
     yield f"The audit of policy {found.policy} costs {cost}: with a sketch it pays after as many"
     yield "separate occasions on which one would train again; before, train again: in computing that is cheaper."
     if any(item.occasions > found.units for item in found.options):
-        yield f"Never: there are {found.units} people, and it would take more occasions than that."
+        who = counted(found.units, "person")
+        yield f"Never: the data are those of {who}, and it would take more occasions than that."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +231,10 @@ def _render(plan: _Plan) -> Iterable[str]:
     yield f"{plan.directions} random directions"
     yield from columns(
         [
-            ("bounds", f"degree {plan.degree} for {plan.elements} number(s), {plan.size} unit(s) deleted"),
+            (
+                "bounds",
+                f"degree {plan.degree} for {counted(plan.elements, 'number')}, {counted(plan.size, 'unit')} deleted",
+            ),
             ("epsilon", f"{plan.planned_epsilon:.4g} expected, {plan.epsilon:g} asked"),
             ("delta", f"{plan.delta:g}"),
             ("given", f"{counted(plan.units, 'unit')}, ||f_{plan.degree}|| = {plan.norm:.4g}"),

@@ -114,7 +114,7 @@ def holidays(output: Output, *, place: str, years: tuple[int, ...], into: Path |
     found = public_holidays(place, years)
     if into is not None:
         write_atomic(into, with_holidays(read_bounded(into, MAX_SETTINGS), found, where=str(into)))
-        output.say(f"{len(found)} days are in {into}; requests that were received before keep their days")
+        output.say(f"{counted(len(found), 'day', 'are')} in {into}; requests that were received before keep their days")
     days = tuple(_Holiday(day.isoformat(), name) for day, name in found.items())
     output.emit(_Holidays(place=place, path=into, days=days), _render_holidays)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 import numpy as np
 
+from unlearnkit.names import counted
+
 from .errors import values_from_options
 from .output import Document, Output, columns, pass_output, values
 from .trust import UNVERIFIED, open_bundle, trust_option
@@ -113,7 +115,7 @@ class _Predicted(Document):
 
 
 def _render(predicted: _Predicted) -> Iterable[str]:
-    yield f"{predicted.probe} without {predicted.units} unit(s), at weight {predicted.weight:g}"
+    yield f"{predicted.probe} without {counted(predicted.units, 'unit')}, at weight {predicted.weight:g}"
     rows: list[tuple[str, object]] = [
         ("base", values(predicted.base)),
         ("value", values(predicted.value)),

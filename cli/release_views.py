@@ -202,7 +202,7 @@ def render_release(release: OneRelease) -> Iterator[str]:
     )
     if release.standing is not None:
         standing = release.standing
-        yield f"{len(standing.people)} of {standing.units} people were answered without retraining"
+        yield f"answered without retraining: {len(standing.people)} of {counted(standing.units, 'person')}"
         yield from columns([(f"  {change.probe}", change) for change in standing.changes])
         if standing.strangers is not None:
             yield f"own losses, by prediction: {standing.strangers}"

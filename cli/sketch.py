@@ -17,6 +17,7 @@ from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
 from .trust import key_from_file
+from .workers import ranked, workers_option
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -47,6 +48,25 @@ class _Swept(click.ParamType[tuple[str, int, int, int]]):
         return probe, rank, residual if rank else 0, cubic
 
 
+class _Informed(click.ParamType[tuple[int, int, int]]):
+    name = "COUNT[:DEGREE[:LEADING]]"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int, int]:
+        if isinstance(value, tuple):
+            return value
+        numbers = str(value).split(":")
+        if len(numbers) > 3 or not all(n.isdecimal() and int(n) for n in numbers):
+            self.fail(f"got {value!r}, expected {self.name}, whole numbers from 1 on, for example 128:2", param, ctx)
+        count, degree, leading = [*map(int, numbers), *(0, 1, 32)[len(numbers) :]]
+        return count, degree, leading
+
+
+def _assist(_output: Output, *, recipe: RecipeSource, **_: object) -> None:
+    from unlearnkit.sketching.assist import assist
+
+    assist(recipe.load)
+
+
 @click.command()
 @click.argument("recipe", type=RecipeType())
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="Where the bundle goes.")
@@ -58,7 +78,12 @@ class _Swept(click.ParamType[tuple[str, int, int, int]]):
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--device", help="A torch device. Default: a GPU when there is one.")
 @click.option("--keep-weights", is_flag=True, help="Keep the weights' sketches, for probes that nobody pinned.")
-@click.option("--informed", type=click.IntRange(min=0), default=0, help="Informed directions, for probes to come.")
+@click.option(
+    "--informed",
+    type=_Informed(),
+    help="Informed directions, for probes to come and corrected models; above DEGREE 1 (default) with all that happens "
+    "on the span of the LEADING ones (default 32).",
+)
 @click.option("--power-iterations", type=click.IntRange(min=0), default=1, show_default=True, help="To refine those.")
 @click.option("--chunk", type=_Chunk(), default="auto", show_default=True, help="Directions computed at once.")
 @click.option(
@@ -68,10 +93,14 @@ class _Swept(click.ParamType[tuple[str, int, int, int]]):
     help="Sketch a probe by reverse sweeps. May be repeated. Default, alone: the first order of all.",
 )
 @click.option("--solo", type=click.IntRange(min=0), default=0, help="Degree of series along every unit alone; 0: none.")
+@click.option("--solo-unit", multiple=True, metavar="UNIT", help="Only along this unit. May be repeated.")
+@click.option("--solo-weights", is_flag=True, help="Keep the weights' series along them too, for corrected models.")
 @click.option("--force", is_flag=True, help="Replace the bundle, or the unfinished work, that is there.")
 @click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs the bundle. Default: the workspace's.")
 @passphrase_options
 @pass_output
+@workers_option
+@ranked(_assist)
 def sketch(
     output: Output,
     *,
@@ -83,11 +112,13 @@ def sketch(
     dtype: Literal["float32", "float64"],
     device: str | None,
     keep_weights: bool,
-    informed: int,
+    informed: tuple[int, int, int] | None,
     power_iterations: int,
     chunk: int | Literal["auto"],
     reverse: tuple[tuple[str, int, int, int], ...],
     solo: int,
+    solo_unit: tuple[str, ...],
+    solo_weights: bool,
     force: bool,
     key: Path | None,
     passphrase: PassphraseSource,
@@ -108,6 +139,8 @@ def sketch(
     from unlearnkit.bundle import PseudonymKey
     from unlearnkit.training.modes import notes
 
+    if (solo_unit or solo_weights) and not solo:
+        raise click.UsageError("--solo-unit and --solo-weights go with --solo DEGREE")
     pseudonyms = PseudonymKey.path_for(path)
     had_key = pseudonyms.exists()
     secret = passphrase.read()
@@ -127,8 +160,8 @@ def sketch(
             if directions
             else None,
             reverse={p: uk.Reverse(rank=rank, residual=r, cubic=c) for p, rank, r, c in reverse} or None,
-            informed=uk.Informed(informed, power_iterations) if informed else None,
-            solo=uk.Solo(solo) if solo else None,
+            informed=None if informed is None else uk.Informed(*informed, power_iterations),
+            solo=uk.Solo(solo, units=solo_unit or None, keep_weights=solo_weights) if solo else None,
             **({} if seed is None else {"seed": seed}),
             dtype=dtype,
             device=device,

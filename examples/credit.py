@@ -17,10 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
+from unlearnkit.examples.question import Answers, ask, command
 
 import unlearnkit as uk
-
-from .question import Answers, ask, command
 
 FEATURES = ("income", "debt", "age", "years employed", "loans before", "amount")
 DECAY = 0.01  # of the weights, not of the biases

@@ -14,11 +14,10 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from unlearnkit.examples.digits import TRAINING_IMAGES, digits, margins, owners
+from unlearnkit.examples.question import Answers, ask, command
 
 import unlearnkit as uk
-
-from .digits import TRAINING_IMAGES, digits, margins, owners
-from .question import Answers, ask, command
 
 
 def recipe(images: int = 150, epochs: int = 3) -> uk.Recipe:

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from unlearnkit.examples.names_gpt import TEST_NAMES, TRAINING_NAMES, NamesGPT, encode, name_losses
+from unlearnkit.examples.question import Answers, ask, command
 
 import unlearnkit as uk
-
-from .names_gpt import TEST_NAMES, TRAINING_NAMES, NamesGPT, encode, name_losses
-from .question import Answers, ask, command
 
 CLIENTS = 12
 
@@ -46,7 +45,7 @@ def adapted_model(rank: int = 2, steps: int = 60) -> NamesGPT:
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         for _ in range(steps):
             optimizer.zero_grad()
-            name_losses(model, known).mean().backward()  # type: ignore[no-untyped-call]
+            name_losses(model, known).mean().backward()
             optimizer.step()
         model.requires_grad_(requires_grad=False)
         model.register_module("query_key_value", Adapted(model.query_key_value, rank))

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from unlearnkit.examples.question import Answers, ask, command
 
 import unlearnkit as uk
-
-from .question import Answers, ask, command
 
 TASTES = 4  # numbers a user and a film have
 

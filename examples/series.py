@@ -13,10 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor, nn
+from unlearnkit.examples.question import Answers, ask, command
 
 import unlearnkit as uk
-
-from .question import Answers, ask, command
 
 HOURS = 8  # of a day, three real ones each
 

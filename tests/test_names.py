@@ -202,6 +202,13 @@ def test_a_number_of_things_is_said_as_people_say_it():
     assert [counted(1, noun) for noun in nouns] == [f"1 {noun}" for noun in nouns]
     assert [counted(2, noun) for noun in nouns] == ["2 requests", "2 people", "2 more people", "2 entries", "2 days"]
     assert counted(0, "person") == "0 people"
+    assert [counted(1, "entry", verb) for verb in ("are", "have", "carry", "change")] == [
+        "1 entry is",
+        "1 entry has",
+        "1 entry carries",
+        "1 entry changes",
+    ]
+    assert [counted(count, "entry", "are") for count in (0, 2)] == ["0 entries are", "2 entries are"]
 
 
 def test_a_place_in_an_order_has_the_ending_that_english_gives_it():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from unlearnkit.errors import FormatError, RefusedError
+from unlearnkit.names import counted
 
 PRIVATE_MODE = 0o600
 """Mode of files with secrets: nobody but the owner reads or writes them."""
@@ -69,7 +70,9 @@ def read_bounded(path: Path, most: int) -> bytes:
         size = os.fstat(file.fileno()).st_size
         raw = file.read(most + 1) if size <= most else b""
         if max(size, len(raw)) > most:
-            raise FormatError(f"{path} is too long: got {max(size, len(raw))} bytes, expected at most {most}")
+            raise FormatError(
+                f"{path} is too long: got {counted(max(size, len(raw)), 'byte')}, expected at most {most}"
+            )
         return raw
 
 
@@ -83,7 +86,7 @@ def read_blocks(path: Path, most: int, size: int) -> Iterator[bytes]:
             if length <= most:
                 yield block
         if length > most:
-            raise FormatError(f"{path} is too long: got {length} bytes, expected at most {most}")
+            raise FormatError(f"{path} is too long: got {counted(length, 'byte')}, expected at most {most}")
 
 
 def decode_text(raw: bytes, *, where: str) -> str:

@@ -165,9 +165,13 @@ def collisions(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(others[normal]) for normal in first if normal in others]
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 request``, ``2 requests``, ``2 people``, ``2 entries``: a number of things, for people."""
-    return f"{count} {noun if count == 1 else plural(noun)}"
+_OF_ONE = {"are": "is", "were": "was", "have": "has", "carry": "carries", "do": "does"}
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """``1 request``, ``2 requests``, ``2 people``, ``1 entry is``: a number of things, for people. verb: of several."""
+    things = f"{count} {noun if count == 1 else plural(noun)}"
+    return f"{things} {_OF_ONE.get(verb, f'{verb}s') if count == 1 else verb}" if verb else things
 
 
 def plural(noun: str) -> str:

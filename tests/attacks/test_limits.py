@@ -164,7 +164,10 @@ def test_a_header_is_no_longer_than_its_file(length):
         ({"units": 2**40}, "units: got 1099511627776, expected at most"),
         ({"degree": 10**6}, "degree: got 1000000, expected at most 64"),
         ({"directions": {"count": 2**50}}, "directions: got 1125899906842624, expected at most"),
-        ({"informed": {"count": 2**50, "power_iterations": 1}}, "directions: got 1125899906842624"),
+        (
+            {"informed": {"count": 2**50, "degree": 1, "leading": 0, "power_iterations": 1}},
+            "directions: got 1125899906842624",
+        ),
     ],
 )
 def test_a_manifest_promises_nothing_that_no_machine_holds(tmp_path, change, message):

@@ -35,7 +35,7 @@ def bundles(tmp_path_factory, signer) -> tuple[Path, Path]:
     for dtype in ("float64", "float32"):
         folder = tmp_path_factory.mktemp(dtype)
         (folder / "run").mkdir()
-        contents = small(folder / "run", dtype=dtype, swept=True, informed=2)
+        contents = small(folder / "run", dtype=dtype, swept=True, informed=2, informed_degree=2)
         write_bundle(folder / "bundle", manifest=contents.manifest, signer=signer, **contents.contents)
         for name in files(folder / "bundle"):  # weight sketches are links: their other name must stay as it is
             file = folder / "bundle" / name

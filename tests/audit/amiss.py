@@ -6,6 +6,7 @@ import pytest
 
 from unlearnkit.sketching import forward
 from unlearnkit.taylor.jet import multiply
+from unlearnkit.training import trainer
 from unlearnkit.training.state import assign
 from unlearnkit.training.trainer import Trainer
 
@@ -14,15 +15,14 @@ STEP = 2
 
 def amiss(monkeypatch: pytest.MonkeyPatch, *, unseen: bool = True) -> None:
     """Training over jets takes one step too far. unseen: and nobody compares it with a plain one."""
-    advance = Trainer.advance
+    apply_update = trainer.apply_update
 
-    def too_far(self, step, states, directions):
-        advance(self, step, states, directions)
+    def too_far(update, state, gradient, step):
+        apply_update(update, state, gradient, step)
         if step == STEP:
-            for state in states:
-                assign(state.weights, multiply(state.weights, 1.01))
+            assign(state.weights, multiply(state.weights, 1.01))
 
-    monkeypatch.setattr(Trainer, "advance", too_far)
+    monkeypatch.setattr(trainer, "apply_update", too_far)
     if unseen:
         monkeypatch.setattr(forward, "train_beside_plain", Trainer.train)
         monkeypatch.setattr(forward, "verify_probe", lambda *_: None)

@@ -38,11 +38,11 @@ CALL = {"directions": 6, "degree": 2, "seed": 1, "dtype": "float32", "device": "
 ADJOINT = {"probe": uk.Reverse(rank=2, residual=3)}
 CUBIC = {"probe": uk.Reverse(rank=2, residual=3, cubic=2)}
 SOLO = uk.Solo(3, units=["a", "c", "d", 7, "b"], keep_weights=True)
-ALL = {"keep_weights": True, "reverse": CUBIC, "informed": 2, "solo": SOLO}
+ALL = {"keep_weights": True, "reverse": CUBIC, "informed": 2, "informed_degree": 2, "solo": SOLO}
 UNITS = 8
 SWEPT = {"gradient", "residual", "cubic basis", "cubic"}
 OWN = {"own": uk.OwnLoss()}
-KINDS = {"model", "base", "coefficients", "weight sketch", "slopes", *SWEPT, "series", "weight series"}
+KINDS = {"model", "base", "coefficients", "weight sketch", "slopes", "form", *SWEPT, "series", "weight series"}
 INFORMED = "sketch/informed.safetensors"
 WEIGHTS = "sketch/directions-00002-00004.safetensors"
 SOLO_WEIGHTS = "sketch/solo-00000-00005.safetensors"
@@ -118,6 +118,7 @@ def test_an_honest_bundle_agrees_in_everything(whole, dtype):
     rows = {c.kind: c.rows for c in found.comparisons}
     assert rows["coefficients"] == rows["weight sketch"] == (1, 4)
     assert rows["slopes"] == (0, 1)  # modulo the two informed directions
+    assert rows["form"] == (1,)  # modulo the three points on their span
     assert rows["residual"] == (1,)  # modulo three
     assert rows["gradient"] == tuple(range(6))
     assert rows["cubic"] == (1,)
@@ -135,6 +136,18 @@ def test_an_honest_bundle_agrees_in_everything(whole, dtype):
         (WEIGHTS, "first.bias", (0, 0, 3, 0), r"weight 'first.bias', degree 1, direction 2, position \[3\]"),
         (INFORMED, "weights/last.weight", (0, 1, 1), "weight 'last.weight', along informed"),
         (INFORMED, "probes/scalar", (0,), "probe 'scalar', along informed directions"),
+        (
+            INFORMED,
+            "degree-2/weights/last.weight",
+            (2, 1, 1),
+            r"last.weight', on the span of .*, degree 2, point 2, pos",
+        ),
+        (
+            INFORMED,
+            "degree-2/probes/scalar",
+            (2,),
+            "probe 'scalar', on the span of informed directions, degree 2, point 2",
+        ),
         ("reverse/probe.safetensors", "gradient", (4, 3), r"gradient by reverse sweeps, degree 1, element 4, .*\[3\]"),
         ("reverse/probe.safetensors", "residual", (2, 1, 5, 0), "residual of reverse sweeps, degree 2, direction 2"),
         (REVERSE, "cubic", (2, 5, 3), r"cubic form by reverse sweeps, degree 3, pair 2, position \[5, 3\]"),
@@ -315,6 +328,7 @@ def test_what_is_only_piecewise_analytic_cannot_be_hidden(tmp_path):
         ({"reverse": {"probe": uk.Reverse(rank=0, residual=0)}}, 0, {"model", "base", "gradient"}),
         ({"reverse": ADJOINT}, 3, {"model", "base", "gradient", "residual"}),
         ({"informed": 4}, 4, {"model", "base", "slopes"}),
+        ({"informed": 4, "informed_degree": 2}, 10, {"model", "base", "slopes", "form"}),
     ],
 )
 def test_a_bundle_without_random_directions_has_the_rest_replayed(tmp_path, settings, count, kinds):
@@ -497,7 +511,7 @@ def test_numbers_that_are_zero_but_for_rounding_raise_no_alarm(tmp_path, dtype):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
     data = (SEQUENCES, small.Y)
     idle = recipe(model=model, optimizer_made=optimizer, data=data, epochs=5, probes={"total": total})
-    bundle = sketched(idle, tmp_path / "bundle", **CALL, keep_weights=True, informed=2)
+    bundle = sketched(idle, tmp_path / "bundle", **CALL, keep_weights=True, informed=2, informed_degree=2)
     found = verify_replay(replay(bundle, idle, [1], dtype=dtype, device="cpu"))
     names = {c.name for c in found.comparisons if (np.abs(c.replayed) < c.floor).all()}
     assert names >= ({"key.bias", "total"} if dtype == "float64" else set())

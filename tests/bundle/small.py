@@ -26,6 +26,7 @@ from unlearnkit.bundle import (
 from unlearnkit.bundle.manifest import Piecewise, RecipeText
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.canonical import canonicalize, sha256_hex
+from unlearnkit.estimation.lattice import lattice_points
 
 UNITS = ["ann", "ben", "cat", "dan", "17"]
 COUNT, DEGREE = 6, 2
@@ -64,6 +65,8 @@ def small(
     weights: bool = True,
     swept: bool = False,
     informed: int = 0,
+    informed_degree: int = 1,
+    leading: int = 2,
     count: int = COUNT,
     own: bool = False,
     key: PseudonymKey = KEY,
@@ -71,6 +74,8 @@ def small(
     recipe: str = "small",
 ) -> Small:
     """folder: for the weight sketches that a training run would have left. informed, count: directions of each kind.
+
+    informed_degree, leading: of what is known on the span of some of the informed ones.
 
     own: with the probe "own_loss", of `own_losses`. units: five names. recipe: its name.
     """
@@ -99,7 +104,7 @@ def small(
         dtype=dtype,
         piecewise=(Piecewise("aten.relu", "layer", "kink"),),
         versions={"unlearnkit": "0", "numpy": "2"},
-        informed=InformedDirections(informed, min(informed, 1)),
+        informed=_informed_directions(informed, informed_degree, leading),
         reverse=(SweptProbe("margins", RANK, LEFT),) if swept else (),
         own_loss="own_loss" if own else "",
     )
@@ -115,7 +120,7 @@ def small(
         "directions": directions.array,
         "weight_sketch_files": _weight_sketches(folder, rng, model, complex_) if weights and count else (),
         "reverse": {"margins": _reverse_sweeps(polynomial, rng, salt)} if swept else None,
-        "informed": _informed(polynomial, rng, model, informed) if informed else None,
+        "informed": _informed(polynomial, rng, model, manifest.informed) if informed else None,
     }
     return Small(polynomial, directions, contents, manifest)
 
@@ -139,13 +144,30 @@ def _reverse_sweeps(polynomial: Polynomial, rng, salt: bytes) -> dict[str, np.nd
     }
 
 
-def _informed(polynomial: Polynomial, rng, model, count: int) -> dict[str, np.ndarray]:
-    """Random orthonormal directions, the polynomial's slopes along them, and those of weights that move linearly."""
-    directions = np.linalg.qr(rng.standard_normal((len(UNITS), count)))[0].T
+def _informed_directions(count: int, degree: int, leading: int) -> InformedDirections:
+    if not count:
+        return InformedDirections()
+    return InformedDirections(count, degree, leading if degree > 1 else 0, power_iterations=1)
+
+
+def _informed(polynomial: Polynomial, rng, model, wanted: InformedDirections) -> dict[str, np.ndarray]:
+    """Random orthonormal directions, the polynomial's slopes along them, and those of weights that move linearly.
+
+    Above degree one the polynomial's forms, and those of weights that move quadratically.
+    """
+    directions = np.linalg.qr(rng.standard_normal((len(UNITS), wanted.count)))[0].T
     margins = directions @ polynomial.tensors[0].T
     jacobian = {name: rng.standard_normal((len(UNITS), *model[name].shape)) for name in TRAINED}
     slopes = {f"weights/{name}": np.tensordot(directions, array, axes=1) for name, array in jacobian.items()}
-    return {"directions": directions, "probes/margins": margins, "probes/test_loss": margins[:, 0], **slopes}
+    found = {"directions": directions, "probes/margins": margins, "probes/test_loss": margins[:, 0], **slopes}
+    for degree in wanted.degrees:
+        points = lattice_points(wanted.leading, degree) @ directions[: wanted.leading]
+        values = polynomial.term(degree, points)
+        hessian = {n: 0.1 * rng.standard_normal((len(UNITS), len(UNITS), *model[n].shape)) for n in TRAINED}
+        forms = {f"weights/{n}": np.einsum("ju,uv...,jv->j...", points, h, points) for n, h in hessian.items()}
+        forms |= {"probes/margins": values, "probes/test_loss": values[:, 0]}
+        found |= {f"degree-{degree}/{name}": array for name, array in forms.items()}
+    return found
 
 
 def _weight_sketches(folder: Path, rng, model, kind) -> list[tuple[int, int, Path]]:

@@ -9,7 +9,8 @@ import torch
 from tests.bundle.small import COUNT, KEY, TRAINED, UNITS, Small, small
 from unlearnkit.bundle import Bundle, complex_numbers
 from unlearnkit.bundle.tensors import parse_tensors
-from unlearnkit.errors import RefusedError, UnknownNameError
+from unlearnkit.errors import AssumptionError, RefusedError, UnknownNameError
+from unlearnkit.estimation.lattice import lattice_points
 
 N = len(UNITS)
 GONE = ["ben", "17"]
@@ -51,6 +52,59 @@ def test_informed_directions_move_the_weights_by_their_slopes(tmp_path):
     assert state["steps"] == 7
     assert np.isnan(state.correction.sampling_noise)
     assert "exact along 3 informed directions" in state.correction.explanation
+
+
+def forms(contents: Small, name: str) -> np.ndarray:
+    """The symmetric form of degree two of a weight on the span of the leading directions, ``[p, p, *S]``, by solving.
+
+    Values of all points are linear in its entries, of which there are as many.
+    """
+    arrays, wanted = contents.contents["informed"], contents.manifest.informed
+    points = lattice_points(wanted.leading, 2)
+    rows, columns = np.triu_indices(wanted.leading)
+    values = arrays[f"degree-2/weights/{name}"]
+    found = np.linalg.solve(points[:, rows] * points[:, columns], values.reshape(len(points), -1))
+    form = np.zeros((wanted.leading, wanted.leading, found.shape[1]))
+    form[rows, columns] += found / 2
+    form[columns, rows] += found / 2
+    return form.reshape(*form.shape[:2], *values.shape[1:])
+
+
+def test_degree_two_is_added_as_far_as_it_lies_in_the_span(tmp_path):
+    contents, bundle = opened(tmp_path, informed=3, informed_degree=2, count=0)
+    state = bundle.corrected_model(model(), GONE)
+    inside = contents.contents["informed"]["directions"][:2] @ X
+    for name in TRAINED:
+        second = np.einsum("i,ij...,j->...", inside, forms(contents, name), inside)
+        np.testing.assert_allclose(state[name].numpy(), by_informed(contents, name) + second, rtol=1e-11)
+    first = bundle.correction(GONE, degree=1)
+    for name in TRAINED:
+        np.testing.assert_allclose(first.state[name], by_informed(contents, name), rtol=1e-12)
+    assert "2 units together degree 2 on the span of 2 informed directions" in state.correction.explanation
+    assert "Higher degrees of these are left out" in first.explanation
+    assert (state.correction.convergence, first.convergence) == ("converging", "unknown")
+
+
+def test_its_ratio_is_that_of_the_two_degrees_in_the_span_for_the_length_of_those_who_leave(tmp_path):
+    contents, bundle = opened(tmp_path, informed=3, informed_degree=2, count=0)
+    arrays = contents.contents["informed"]
+    inside = arrays["directions"][:2] @ X
+    inside /= np.linalg.norm(inside)
+    first = [np.tensordot(inside, arrays[f"weights/{name}"][:2], axes=1) for name in TRAINED]
+    second = [np.einsum("i,ij...,j->...", inside, forms(contents, name), inside) for name in TRAINED]
+    sizes = [np.sqrt(sum((part**2).sum() for part in parts)) for parts in (first, second)]
+    assert bundle.correction(GONE).ratio == pytest.approx(np.sqrt(2) * sizes[1] / sizes[0])
+
+
+def test_where_that_ratio_is_one_or_more_it_is_refused(tmp_path):
+    contents = small(tmp_path, informed=3, informed_degree=2, count=0)
+    arrays = contents.contents["informed"]
+    steep = {name: 50 * array if name.startswith("degree-2/weights") else array for name, array in arrays.items()}
+    contents.contents["informed"] = steep
+    bundle = Bundle.open(contents.write(tmp_path / "bundle"), pseudonym_key=KEY)
+    with pytest.raises(AssumptionError, match="diverges without 2 units together"):
+        bundle.correction(GONE)
+    assert bundle.correction(GONE, degree=1).convergence == "unknown"
 
 
 def test_random_directions_give_the_projection(tmp_path):

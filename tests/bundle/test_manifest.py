@@ -55,6 +55,13 @@ JSON = st.recursive(
 DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 
+def informed_directions(count: int, degree: int, leading: int, rounds: int) -> InformedDirections:
+    """Such that they hold together."""
+    if not count:
+        return InformedDirections()
+    return InformedDirections(count, degree + 1, min(leading + 1, count) if degree else 0, rounds)
+
+
 @st.composite
 def manifests(draw) -> Manifest:
     """Any manifest that holds together."""
@@ -80,7 +87,7 @@ def manifests(draw) -> Manifest:
         dtype=draw(st.sampled_from(["float32", "float64"])),
         piecewise=tuple(Piecewise(draw(st.text()), "", "") for _ in range(draw(st.integers(0, 2)))),
         versions=draw(st.dictionaries(st.text(), st.text(), max_size=2)),
-        informed=InformedDirections(informed, draw(st.integers(0, 9)) if informed else 0),
+        informed=draw(st.builds(informed_directions, st.just(informed), *[st.integers(0, 9)] * 3)),
         probes=tuple(PinnedProbe(name, shape) for name, shape in sorted(probes.items())),
         reverse=tuple(SweptProbe(name, draw(st.integers(0, 9)), draw(st.integers(0, 9))) for name in swept),
         weights=tuple(Shape(n, s) for n, s in sorted(draw(st.dictionaries(st.text(), SHAPES, max_size=3)).items())),
@@ -147,6 +154,7 @@ def test_what_is_no_object_is_refused(raw):
 
 
 LONG = "f" * 64
+SLOPES = {"count": 2, "degree": 1, "leading": 0, "power_iterations": 1}
 CHANGES = [
     (("recipe", "digest"), "AB" * 32, "recipe.digest must be 64 lower-case hexadecimal digits: got"),
     (("recipe", "digest"), DIGEST + "\n", "recipe.digest must be 64 lower-case hexadecimal digits: got"),
@@ -167,8 +175,14 @@ CHANGES = [
     (("informed", "power_iterations"), -1, "informed.power_iterations must be an integer, at least 0: got -1"),
     (("informed", "power_iterations"), 1, "power iterations of no directions"),
     (("informed", "count"), 6, "there are more informed directions than units"),
-    (("informed", "count"), 2, "files are"),
-    (("informed",), {"count": 2}, "informed lacks 'power_iterations'"),
+    (("informed", "count"), 2, "degree 0 of 2 directions"),
+    (("informed", "degree"), 1, "degree 1 of 0 directions"),
+    (("informed", "leading"), 1, "degree 0 of 1 leading"),
+    (("informed",), SLOPES, "files are"),
+    (("informed",), SLOPES | {"degree": 2}, "degree 2 of 0 leading"),
+    (("informed",), SLOPES | {"leading": 2}, "degree 1 of 2 leading"),
+    (("informed",), SLOPES | {"degree": 2, "leading": 3}, "there are more leading directions than informed ones"),
+    (("informed",), {"count": 2}, "informed lacks 'degree', 'leading', 'power_iterations'"),
     (("versions", "numpy"), 2, "versions.numpy must be a string: got 2"),
     (("piecewise", 0), {"operation": "relu"}, r"piecewise\[0\] lacks"),
     (("probes", 0, "name"), "../up", r"probes\[0\].name must be 1 to 64 of a-z.*: got '\.\./up'"),
@@ -218,7 +232,7 @@ def test_files_in_another_order_or_too_few_or_too_many_are_refused(path):
 def test_explicit_directions_have_no_informed_ones_beside_them(tmp_path):
     manifest = small(tmp_path, explicit=True).manifest
     with pytest.raises(FormatError, match="informed directions beside explicit ones"):
-        Manifest.from_bytes(replace(manifest, informed=InformedDirections(2, 1)).to_bytes())
+        Manifest.from_bytes(replace(manifest, informed=InformedDirections(2, 1, 0, 1)).to_bytes())
 
 
 def test_weight_sketches_without_files_are_refused(path):

@@ -160,6 +160,17 @@ def test_who_is_in_no_release_gets_a_certificate_of_absence_and_an_answer(office
     assert "they were in no release" in office.run("certify", "R2", "--kind", "exclusion", code=5).stderr
 
 
+def test_one_for_each_policy_is_of_exclusion_or_absence_and_in_a_folder(office):
+    for arguments in (
+        ["certify", "--open", "--each-policy"],
+        ["certify", "--open", "--kind", "effect", "--each-policy"],
+        ["certify", "--open", "--kind", "absence", "--each-policy", "-o", "absence.json"],
+    ):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2
+        assert "--each-policy is for --kind exclusion or absence, and -o is then a folder" in result.stderr
+
+
 def test_what_is_lost_or_without_proof_is_listed_and_brought_back(office):
     certificate = certified(office)
     office.run("request-delete", "stranger", secret=False)

@@ -118,7 +118,7 @@ def test_a_plan_says_after_how_many_occasions_it_pays_and_where_never(tmp_path):
         assert 0 <= item["occasions"] - 44 - item["plain_trainings"] < 1.05
     table = run("plan", "tests/cli/costly.py:recipe", "--policy", "research").stdout
     assert "The audit of policy research costs 44 trainings" in table
-    assert "Never: there are 8 people" in table
+    assert "Never: the data are those of 8 people" in table
     cheap = (files("unlearnkit.policies") / "research.toml").read_text().replace("count = 22", "count = 1")
     cheap = cheap.replace("content = 0.9\n", "content = 0.1\n").replace("confidence = 0.9\n", "confidence = 0.1\n")
     (tmp_path / "cheap.toml").write_text(cheap)

@@ -79,7 +79,7 @@ def test_a_release_is_shown_with_its_standing_set(office, tmp_path):
     assert "1 person was answered without retraining" in text
     assert "of 20 is left" in text
     text = run("release", "show", "digits@1", "--bundle", "bundle").stdout
-    assert "1 of 5 people were answered without retraining" in text
+    assert "answered without retraining: 1 of 5 people" in text
     assert f"{abs(change) / 20:.0%} of the tolerance" in text
     assert "still open   R4" in text
     Path("bundle").rename("elsewhere")

@@ -54,7 +54,7 @@ def informed(folder) -> dict:
 
 
 def test_informed_directions_are_made_and_said(folder, informed):
-    assert informed["informed"] == {"count": 3, "power_iterations": 2}
+    assert informed["informed"] == {"count": 3, "degree": 1, "leading": 0, "power_iterations": 2}
     assert informed["directions"] == {"kind": "random", "count": 0}
     assert informed["weight_sketches"] is True
     assert Bundle.open(folder / "informed").manifest.informed.count == 3
@@ -72,7 +72,7 @@ def test_predict_says_that_their_error_is_not_known(folder, informed):
     record = document(*ask)
     expected = Bundle.open(folder / "informed").probe("loss").predict(["p1"])
     assert record["change"] == pytest.approx(float(expected.change))
-    assert record["standard_error"] is None
+    assert record["standard_error"] == "nan"
     assert [term["method"] for term in record["terms"]] == ["exact along 3 informed directions"]
     assert "A standard error of NaN is not known" in run(*ask).stdout
 
@@ -82,7 +82,7 @@ def test_as_many_as_there_are_units_are_exact(folder):
     document(*make, "-o", folder / "complete", "--informed", 6)
     swept = document(*make, "-o", folder / "swept", "--reverse", "loss:0")
     assert swept["reverse"] == {"loss": {"rank": 0, "residual": 0, "cubic": 0}}
-    assert swept["informed"] == {"count": 0, "power_iterations": 0}
+    assert swept["informed"] == {"count": 0, "degree": 0, "leading": 0, "power_iterations": 0}
     assert swept["weight_sketches"] is False
     ask = ("--probe", "loss", "--delete", "p1", "--delete", "p4")
     one, other = (document("predict", folder / name, *ask) for name in ("complete", "swept"))
@@ -120,11 +120,29 @@ def test_series_along_every_unit_answer_for_single_ones(folder):
     assert "chosen by somebody" in shown
 
 
+def test_informed_directions_for_everybody_and_series_for_some(folder):
+    options = ("--informed", "5:2:3", "--solo", 2, "--solo-unit", "p1", "--solo-weights")
+    found = document("sketch", folder / "tiny.py:recipe", "-o", folder / "together", *options)
+    assert found["informed"] == {"count": 5, "degree": 2, "leading": 3, "power_iterations": 1}
+    assert found["solo"] == {"degree": 2, "units": 1}
+    shown = run("info", folder / "together").stdout
+    assert "0 random, 5 informed (degree 2 on the span of 3)" in shown
+    said = Bundle.open(folder / "together").correction(["p1", "p2"]).explanation
+    assert "Of 2 units together degree 2 on the span of 3 informed directions" in said
+    record = document("predict", folder / "together", "--probe", "loss", "--delete", "p2")
+    assert [term["method"] for term in record["terms"]] == [
+        "exact along 5 informed directions, and series along units alone",
+        "exact on the span of 3 informed directions, and series along units alone",
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--solo-weights"], "--solo-unit and --solo-weights go with --solo DEGREE"),
         (["--informed", 7], "informed: 7 directions, expected at most one for each of 6 units"),
-        (["--informed", -1], "-1 is not in the range x>=0"),
+        (["--informed", -1], "got '-1', expected COUNT[:DEGREE[:LEADING]], whole numbers from 1 on"),
+        (["--informed", "3:0"], "got '3:0', expected COUNT[:DEGREE[:LEADING]]"),
         (["--informed", 2, "--power-iterations", -1], "-1 is not in the range x>=0"),
         (["--reverse", "loss:2:0:3"], "cubic=3 with rank=2"),
         (["--solo", -1], "-1 is not in the range x>=0"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from unlearnkit.cli.recipes import RecipeSource
 from unlearnkit.examples import credit, digits, images, lora, names_gpt, recommender, series
 
 import unlearnkit as uk
@@ -38,6 +39,11 @@ def test_every_example_is_tested():
 @pytest.mark.parametrize("name", RECIPES)
 def test_nothing_stands_in_the_way_of_sketching(name):
     assert uk.check(RECIPES[name]()) == ()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_commands_take_it_by_its_file(name):
+    assert RecipeSource(ROOT / "examples" / f"{name}.py", "recipe").load().unit_names
 
 
 @pytest.mark.parametrize("name", RECIPES)

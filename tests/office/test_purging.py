@@ -115,7 +115,7 @@ def test_an_older_copy_of_the_key_is_found_out(office, monkeypatch):
     later(monkeypatch)
     office.purge()
     elsewhere = bundle(office, "third", bias=3.0, units=["newcomer", *UNITS[1:]], recipe="3" * 64, key=old)
-    with pytest.raises(RefusedError, match=r"1 of \d+ people in the bundle are named by an older copy"):
+    with pytest.raises(RefusedError, match=r"an older copy of the pseudonym key names 1 of \d+ people in the bundle"):
         office.register(elsewhere, name="digits", version="3", replaces="digits@2")
     office.pseudonym_key_path.unlink()
     old.save(office.pseudonym_key_path)

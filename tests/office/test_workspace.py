@@ -214,6 +214,8 @@ def test_a_policy_that_is_edited_is_that_of_the_next_request_and_of_no_step_of_o
     assert office.policy_of(["R2"]).digest != office.policy_of(["R3"]).digest == office.policy().digest
     with pytest.raises(RefusedError, match=r"these requests were received under 2 policies: .*: R2; .*: R3"):
         office.policy_of(["R2", "R3"])
+    (late,) = office.receive([UNITS[2]])
+    assert office.by_policy([late, "R2", "R3"]) == ((late.id, "R3"), ("R2",))
 
 
 def test_a_destroyed_key_names_nobody_any_more(office):

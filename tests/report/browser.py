@@ -50,6 +50,8 @@ function measure(frame) {
   const view = frame.contentWindow, page = view.document.documentElement;
   return {width: view.innerWidth, height: view.innerHeight, scroll_width: page.scrollWidth, h1: seen(view, "h1"),
     lead: seen(view, ".lead"), status: seen(view, ".status"), texts: texts(view, view.document.body),
+    scrolled: [...view.document.querySelectorAll(".scroll")].filter(node => node.scrollWidth > node.clientWidth + 1)
+      .map(node => node.getAttribute("aria-label")),
     wide: [...view.document.querySelectorAll("body *")].filter(node => !node.closest(".scroll, .hidden, .skip, svg")
       && node.getBoundingClientRect().right > view.innerWidth + .5).map(node => node.outerHTML.slice(0, 80))};
 }

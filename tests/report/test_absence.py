@@ -10,7 +10,7 @@ from tests.verifier.outgoing import outgoing
 from unlearnkit.report import Verified, certificate_page
 from unlearnkit.report.absence import render_absence
 
-CHECKS = [("signature", "signed by 0123456789abcdef"), ("people", "1 of them are on none of the signed lists")]
+CHECKS = [("signature", "signed by 0123456789abcdef"), ("people", "1 person is on none of the signed lists")]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ from unlearnkit.report.register import MOST_ROWS
 
 LONG = "x" * 300
 SIZES = [(1280, 800), (390, 844), (320, 640)]
+LAWS = ("eu", "uk", "us-ca", "us-co", "us-va", "br", "ch", "ca-qc", "not said")
 PAGES = {
+    "laws": register(jurisdictions=LAWS, table={"identity verified": dict.fromkeys(LAWS, 123)}),
     "full": register(),
     "empty": register(EMPTY),
     "long": register(
@@ -62,6 +64,7 @@ def test_counts_by_state_and_jurisdiction_add_up():
         ["State", "eu", "us-ca", "not said", "All"],
         ["received", "10", "2", "0", "12"],
         ["refused", "80", "0", "0", "80"],
+        ["All", "90", "2", "0", "92"],
     ]
 
 
@@ -103,7 +106,7 @@ def test_it_is_read_on_every_screen_by_day_and_by_night(measured, name, size, da
     found = measured[dark][name, *size]
     assert (found["width"], found["height"]) == size
     assert found["scroll_width"] <= found["width"]
-    assert found["wide"] == []
+    assert found["wide"] == found["scrolled"] == []
     assert len(found["texts"]) > 25
     assert [text for text in found["texts"] if text["contrast"] < 4.5 or text["size"] < 12] == []
     for part in ("h1", "lead", "status"):

@@ -61,6 +61,7 @@ def test_nothing_scrolls_sideways(measured, name, size):
     found = measured[name, *size]
     assert found["scroll_width"] <= found["width"]
     assert found["wide"] == []
+    assert found["scrolled"] == []  # nor a table within the page: each of its numbers is seen
 
 
 @each
@@ -77,6 +78,7 @@ def test_a_small_screen_and_the_night_are_no_hindrance(measured, by_night, name,
     assert found["scroll_width"] <= found["width"]
     assert found["wide"] == measured[name, *size]["wide"] == []
     assert measured[name, *SMALL]["scroll_width"] <= SMALL[0]
+    assert measured[name, *SMALL]["scrolled"] == []
     assert [text for text in found["texts"] if text["contrast"] < 4.5 or text["size"] < 12] == []
     assert {text["contrast"] for text in found["texts"]} != {t["contrast"] for t in measured[name, *size]["texts"]}
 

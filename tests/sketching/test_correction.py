@@ -19,6 +19,8 @@ from tests.training.small import model, recipe
 from unlearnkit.bundle import correction
 from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import AssumptionError, RefusedError
+from unlearnkit.sketching.forward import ForwardSketching
+from unlearnkit.training.run import make_run
 
 SINGLES, FIVES, TWENTIES = 8, 3, 2
 
@@ -167,6 +169,58 @@ def test_series_answer_for_those_who_have_one_and_informed_directions_for_the_ot
     assert "exact along 4 informed directions" in together.explanation
 
 
+@pytest.fixture(scope="module")
+def spanned(tmp_path_factory) -> uk.Bundle:
+    """Series of some people's weights, and for all degree two on the span of all informed directions."""
+    solo = uk.Solo(3, units=names()[:3], keep_weights=True)
+    path = tmp_path_factory.mktemp("spanned") / "bundle"
+    informed = {"informed": len(names()), "informed_degree": 2}
+    return sketched(recipe(), path, directions=0, **informed, solo=solo, seed=1, dtype="float64", device="cpu")
+
+
+def test_of_those_with_series_the_span_tells_what_they_do_to_one_another(spanned):
+    """``f_2(e_a + e_b) - f_2(e_a) - f_2(e_b)``, and the third degree of each: by real jets along both together."""
+    two = names()[:2]
+    made = make_run(recipe(), "float64", "cpu")
+    rows = torch.zeros(3, len(names()), dtype=torch.float64)
+    rows[0, 0] = rows[1, 1] = rows[2, 0] = rows[2, 1] = 1
+    outcome = ForwardSketching(made, 3).along(rows)
+    base, state = spanned.model_state(), spanned.correction(two)
+    for name in made.trained_names:
+        one, other, together = outcome.tail(name)
+        expected = together[0] + together[1] + one[2] + other[2]
+        np.testing.assert_allclose(state.state[name] - base[name], expected, rtol=1e-7, atol=1e-10)
+    assert state.explanation.endswith(
+        f"Of 2 units together degree 2 on the span of {len(names())} informed directions; the rest is left out."
+    )
+    assert state.convergence == "converging"
+
+
+def test_a_single_unit_with_a_series_owes_nothing_to_the_span(spanned, both):
+    """The very bytes."""
+    one, other = (bundle.correction(names()[:1]) for bundle in (spanned, both))
+    assert one.to_bytes() == other.to_bytes()
+    assert "together" not in one.explanation
+
+
+def test_those_with_series_and_those_without_are_one_deletion_on_the_span(spanned):
+    """To degree two all is exact: real jets along everybody together; of the one with a series its third, too."""
+    leaving = [names()[2], *names()[4:6]]
+    made = make_run(recipe(), "float64", "cpu")
+    rows = torch.zeros(2, len(names()), dtype=torch.float64)
+    rows[0, 2] = rows[1, 2] = rows[1, 4] = rows[1, 5] = 1
+    outcome = ForwardSketching(made, 3).along(rows)
+    base, state = spanned.model_state(), spanned.correction(leaving)
+    for name in made.trained_names:
+        alone, together = outcome.tail(name)
+        np.testing.assert_allclose(
+            state.state[name] - base[name], together[0] + together[1] + alone[2], rtol=1e-7, atol=1e-10
+        )
+    assert "Of 1 unit the series along each alone" in state.explanation
+    assert "Of 2 units the first order" in state.explanation
+    assert "Of 3 units together degree 2" in state.explanation
+
+
 def test_a_unit_alone_is_moved_by_its_series(both):
     base, series = both.model_state(), both.solo.weights(np.array([1]))
     for degree in (1, 2, 3):
@@ -181,8 +235,9 @@ def test_tied_weights_stay_tied_and_frozen_ones_as_they_were(both):
     np.testing.assert_array_equal(state["last.bias"], model().last.bias.detach())
 
 
-def test_whoever_holds_the_bundle_makes_the_same_bytes_without_torch(both):
-    leaving = names()[:4]
+@pytest.mark.parametrize("kind", ["both", "spanned"])
+def test_whoever_holds_the_bundle_makes_the_same_bytes_without_torch(kind, request):
+    both, leaving = request.getfixturevalue(kind), names()[:4]
     code = (
         "import sys; from unlearnkit.bundle import Bundle; from unlearnkit.canonical import sha256_hex\n"
         f"raw = Bundle.open({str(both.path)!r}).correction({leaving[::-1]!r}).to_bytes()\n"

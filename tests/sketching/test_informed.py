@@ -16,8 +16,10 @@ from tests.training.pieces import Stop, contents, pieces
 from tests.training.small import model, probe, recipe, scalar_probe
 from unlearnkit.bundle import direction_key, random_directions
 from unlearnkit.errors import DigestMismatchError, RefusedError
+from unlearnkit.estimation.lattice import lattice_points
 from unlearnkit.sketching import asked
 from unlearnkit.sketching import sketch as sketching
+from unlearnkit.sketching.stages import Stages
 
 N = unrolled.UNITS
 CALL = {"directions": 0, "degree": 1, "seed": 1, "dtype": "float64", "device": "cpu"}
@@ -46,6 +48,13 @@ def projector(basis: np.ndarray) -> np.ndarray:
 def complete(tmp_path_factory) -> uk.Bundle:
     """As many informed directions as units."""
     return make(tmp_path_factory.mktemp("complete") / "bundle", informed=N)
+
+
+@pytest.fixture(scope="module")
+def spanned(tmp_path_factory) -> uk.Bundle:
+    """Three leading ones of five, to degree three."""
+    path = tmp_path_factory.mktemp("spanned") / "bundle"
+    return make(path, informed=5, informed_degree=3, leading=3)
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +147,54 @@ def test_random_directions_without_their_weights_help_only_pinned_probes(tmp_pat
     assert np.isnan(uk.evaluate(bundle, recipe(), probe).predict(GONE).standard_error).all()
 
 
+def test_the_first_directions_move_the_weights_most(few, tmp_path):
+    """Slopes along them are orthogonal, the longest first; one round more finds the same, for J'J has no other."""
+    found = dense() @ few.informed.directions.T
+    gram = found.T @ found
+    np.testing.assert_allclose(gram, np.diag(np.diag(gram)), atol=1e-9 * gram.max())
+    assert (np.diff(np.diag(gram)) < 0).all()
+
+
+@pytest.mark.parametrize("degree", [2, 3])
+def test_forms_are_those_of_the_unrolled_training_along_the_points(spanned, degree):
+    """By torch's own derivatives, nested; here at points on edges and, of degree three, inside."""
+    found = spanned.informed
+    points = lattice_points(found.leading, degree)
+    assert {len(rows) for rows in found.weight_forms[degree - 2].values()} == {len(points)}
+    for row in (1, 4):
+        expected = unrolled.along(torch.from_numpy(points[row] @ found.directions[: found.leading]), degree)
+        for name, rows in found.weight_forms[degree - 2].items():
+            np.testing.assert_allclose(rows[row], expected[name], rtol=1e-8, atol=1e-11)
+
+
+@pytest.mark.parametrize("p", [probe, scalar_probe], ids=["probe", "scalar"])
+def test_pinned_or_not_a_probe_has_the_same_forms(spanned, p):
+    name = {probe: "probe", scalar_probe: "scalar"}[p]
+    pinned, evaluated = spanned.probe(name), uk.evaluate(spanned, recipe(), p)
+    for one, other in zip(pinned.span.values, evaluated.span.values, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-12)
+    assert [term.method for term in evaluated.predict(GONE, degree=3).terms[1:]] == [
+        "exact on the span of 3 informed directions"
+    ] * 2
+
+
+def test_with_all_directions_each_degree_brings_it_nearer_to_real_retraining(tmp_path):
+    """And what the probes are then is predicted as well."""
+    bundle = make(tmp_path / "bundle", "sgd", informed=N, informed_degree=3, leading=N)
+    real, trained = uk.retrain(recipe("sgd"), GONE, device="cpu"), bundle.model_state()
+    truth = {name: array.numpy() for name, array in real.state_dict().items()}
+    far = []
+    for degree in (1, 2, 3):
+        state = bundle.correction(GONE, degree=degree).state
+        far.append(np.sqrt(sum(((state[name] - truth[name]) ** 2).sum() for name in truth)))
+    kept = np.sqrt(sum(((trained[name] - truth[name]) ** 2).sum() for name in truth))
+    assert kept > 3 * far[0] > 9 * far[1] > 18 * far[2]
+    with torch.no_grad():
+        expected = probe(real).numpy()
+    off = [np.abs(bundle.probe("probe").predict(GONE, degree=r).value - expected).max() for r in (1, 2, 3)]
+    assert off[0] > off[1] > off[2]
+
+
 def test_a_stingy_memory_changes_nothing_beyond_rounding(few, tmp_path):
     bundle = make(tmp_path / "bundle", informed=3, memory_budget=1)
     for name in ("probe", "scalar"):
@@ -150,15 +207,16 @@ def in_pieces(tmp_path_factory) -> tuple[uk.Bundle, list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asked, "SWEEP_LANES", 2)
         names = pieces(patch)
-        return make(tmp_path_factory.mktemp("pieces") / "bundle", informed=3), names
+        return make(tmp_path_factory.mktemp("pieces") / "bundle", informed=3, informed_degree=2, leading=2), names
 
 
 def test_pieces_change_nothing_beyond_rounding(few, in_pieces):
     bundle, names = in_pieces
-    assert names == [f"{s}-{p}" for s in ("pull-0", "push-1", "pull-1", "final") for p in ("0-2", "2-3")]
+    stages = ("pull-0", "push-1", "pull-1", "final", "degree-2")
+    assert names == [f"{s}-{p}" for s in stages for p in ("0-2", "2-3")]
     for name in ("probe", "scalar"):
         np.testing.assert_allclose(bundle.probe(name).influences(), few.probe(name).influences(), rtol=1e-9, atol=1e-12)
-    one, other = (b.corrected_model(model(), GONE) for b in (bundle, few))
+    one, other = (b.corrected_model(model(), GONE, degree=1) for b in (bundle, few))
     assert all(torch.allclose(one[name], other[name], rtol=1e-11, atol=1e-13) for name in other)
 
 
@@ -167,27 +225,29 @@ def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_bytes(in_pieces, t
     whole, names = in_pieces
     shutil.copy(whole.path.parent / "pseudonym.key", tmp_path)
     finished: list[str] = []
-    for within in (1, 3, 5, 7):  # pull, push, pull, push, in two pieces each
+    call = {"informed": 3, "informed_degree": 2, "leading": 2}
+    for within in (1, 3, 5, 7, 9):  # pull, push, pull, push, push to degree two, in two pieces each
         with monkeypatch.context() as patch:
             if not finished:
                 patch.setattr(asked, "SWEEP_LANES", 2)
             stored = pieces(patch, within - len(finished))
             with pytest.raises(Stop):
-                make(tmp_path / "bundle", informed=3)
+                make(tmp_path / "bundle", **call)
         finished += stored
         assert finished == names[:within]
     assert not (tmp_path / "bundle").exists()
     again = pieces(monkeypatch)
-    make(tmp_path / "bundle", informed=3)
+    make(tmp_path / "bundle", **call)
     assert finished + again == names
     assert contents(tmp_path / "bundle") == contents(whole.path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bundle", "pseudonym.key"]
 
 
 def test_repeating_a_finished_call_computes_nothing_and_another_is_refused(few, monkeypatch):
-    monkeypatch.setattr(sketching, "_inform", lambda *_args, **_: pytest.fail("computed again"))
+    monkeypatch.setattr(Stages, "_informed", lambda *_args, **_: pytest.fail("computed again"))
     assert make(few.path, informed=3).digest == few.digest
-    for changed in ({"informed": 2}, {"informed": 3, "power_iterations": 2}, {"informed": 3, "directions": 1}):
+    others = ({"power_iterations": 2}, {"directions": 1}, {"informed_degree": 2})
+    for changed in ({"informed": 2}, *({"informed": 3} | other for other in others)):
         with pytest.raises(FileExistsError, match="another bundle"):
             make(few.path, **changed)
 
@@ -196,17 +256,18 @@ def test_an_unfinished_sketch_refuses_other_informed_directions(tmp_path, monkey
     monkeypatch.setattr(sketching, "_publish", lambda *_: (_ for _ in ()).throw(Stop))
     with pytest.raises(Stop):
         make(tmp_path / "bundle", informed=2)
-    with pytest.raises(RefusedError, match="informed=2, this call has 3"):
+    with pytest.raises(RefusedError, match=r"informed=.*count=2.*, this call has .*count=3"):
         make(tmp_path / "bundle", informed=3)
-    with pytest.raises(RefusedError, match="power_iterations=1, this call has 0"):
+    with pytest.raises(RefusedError, match=r"power_iterations=1.*, this call has .*power_iterations=0"):
         make(tmp_path / "bundle", informed=2, power_iterations=0)
 
 
 def test_bad_calls_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=f"{N + 1} directions, expected at most one for each of {N} units"):
         make(tmp_path / "bundle", informed=N + 1)
-    for changed in ({"informed": -1, "directions": 1}, {"informed": 1, "power_iterations": -1}):
-        with pytest.raises(ValueError, match="expected at least 1 and at least 0"):
+    wrong = ({"power_iterations": -1}, {"informed_degree": -1}, {"informed_degree": 2, "leading": -1})
+    for changed in ({"informed": -1, "directions": 1}, *({"informed": 1} | other for other in wrong)):
+        with pytest.raises(ValueError, match="-1, expected at least"):
             make(tmp_path / "bundle", **changed)
     with pytest.raises(ValueError, match="no reverse sweeps and no informed directions"):
         make(tmp_path / "bundle", directions=np.eye(N, dtype=complex), seed=None, informed=2)

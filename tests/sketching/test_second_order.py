@@ -19,6 +19,7 @@ from unlearnkit.bundle import direction_key, random_directions
 from unlearnkit.errors import EstimationError, RefusedError
 from unlearnkit.sketching import asked
 from unlearnkit.sketching import sketch as sketching
+from unlearnkit.sketching.stages import Stages
 
 N = unrolled.UNITS
 CALL = {"directions": 0, "degree": 1, "seed": 1, "dtype": "float64", "device": "cpu"}
@@ -213,7 +214,7 @@ def test_an_unfinished_sketch_refuses_other_sweeps(tmp_path, monkeypatch):
 
 
 def test_repeating_a_finished_call_computes_nothing_and_another_is_refused(low, monkeypatch):
-    monkeypatch.setattr(sketching, "_sweep", lambda *_args, **_: pytest.fail("computed again"))
+    monkeypatch.setattr(Stages, "_swept", lambda *_args, **_: pytest.fail("computed again"))
     assert make(low.path, reverse=BOTH).digest == low.digest
     for reverse in ({"probe": LOW}, {"probe": FIRST, "scalar": FIRST}, {"scalar": LOW, "probe": LOW}):
         with pytest.raises(FileExistsError, match="another bundle"):

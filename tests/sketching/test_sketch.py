@@ -12,7 +12,7 @@ import torch
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import OWNERS, model, recipe, scalar_probe, trained
-from unlearnkit.bundle import SoloUnits
+from unlearnkit.bundle import InformedDirections, SoloUnits
 from unlearnkit.errors import NonFiniteError, PiecewiseOpsError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.sketching import sketch as sketching
 from unlearnkit.sketching.store import Settings, open_partial
@@ -31,8 +31,7 @@ SETTINGS = Settings(
     keep_weights=False,
     chunk=1,
     reverse="{}",
-    informed=0,
-    power_iterations=0,
+    informed=InformedDirections(),
     solo=SoloUnits(),
     keep_solo_weights=False,
     checkpoint="",

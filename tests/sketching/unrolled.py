@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from math import factorial
 
 import torch
 from torch import Tensor
@@ -64,6 +65,14 @@ class _Probe(torch.nn.Module):
 def probed(probe: Callable[[torch.nn.Module], Tensor], weights: Weights) -> Tensor:
     """A probe of the model with these weights."""
     return functional_call(_Probe(probe), {f"m.{name}": weight for name, weight in weights.items()}, ())
+
+
+def along(v: Tensor, degree: int, optimizer: str = "momentum") -> Weights:
+    """The coefficient of ``z^degree`` of the weights trained without ``z v``: forward derivatives, nested."""
+    found: Callable[[Tensor], Weights] = lambda z: train(z * v, optimizer)  # noqa: E731
+    for _ in range(degree):
+        found = jacfwd(found)
+    return {name: tensor / factorial(degree) for name, tensor in found(torch.zeros((), dtype=torch.float64)).items()}
 
 
 @cache

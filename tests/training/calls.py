@@ -18,6 +18,8 @@ def sketched(
     keep_weights: bool = False,
     chunk: Any = "auto",
     informed: int = 0,
+    informed_degree: int = 1,
+    leading: int = 32,
     power_iterations: int = 1,
     reverse: Mapping[str, uk.Reverse] | None = None,
     **settings: Any,
@@ -26,5 +28,5 @@ def sketched(
     forward = None
     if not isinstance(directions, int) or directions:
         forward = uk.Forward(directions=directions, degree=degree, keep_weights=keep_weights, chunk=chunk)
-    found = uk.Informed(informed, power_iterations) if informed else None
+    found = uk.Informed(informed, informed_degree, leading, power_iterations) if informed else None
     return uk.sketch(recipe, path, forward=forward, reverse=reverse or {}, informed=found, **settings)

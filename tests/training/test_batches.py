@@ -40,7 +40,7 @@ def test_a_shuffled_order_is_a_permutation_in_each_epoch_and_follows_from_its_se
         ([[0, 1, 2, 3]], {}, r"shape \(1, 4\), expected whole numbers \[epochs=2, examples\]"),
         ([0, 1, 2, 3], {}, r"shape \(4,\)"),
         ([[0.0, 1.0], [1.0, 0.0]], {}, "float64 array"),
-        ([[0, 1, 2, 12], [0, 1, 2, 3]], {}, "indices from 0 to 12, but there are 12 examples"),
+        ([[0, 1, 2, 12], [0, 1, 2, 3]], {}, "indices from 0 to 12, but the data have 12 examples"),
         ([[0, 1, 2, -1], [0, 1, 2, 3]], {}, "indices from -1 to 3"),
         ([[0, 1, 2], [0, 1, 2]], {"drop_last": True}, "the run has no steps"),
         ([[], []], {}, "float64 array"),

@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal[
     "coefficients",
     "weight sketch",
     "slopes",
+    "form",
     "gradient",
     "residual",
     "cubic basis",
@@ -37,6 +38,7 @@ _WORDS: dict[Kind, str] = {
     "coefficients": "probe {!r}",
     "weight sketch": "weight {!r}",
     "slopes": "{}, along informed directions",
+    "form": "{}, on the span of informed directions",
     "gradient": "probe {!r}, gradient by reverse sweeps",
     "residual": "probe {!r}, residual of reverse sweeps",
     "cubic basis": "probe {!r}, products of the cubic form's basis vectors",
@@ -44,7 +46,13 @@ _WORDS: dict[Kind, str] = {
     "series": "probe {!r}, series along units alone",
     "weight series": "weight {!r}, series along units alone",
 }
-_ROWS: dict[Kind, str] = {"gradient": "element", "cubic": "pair", "series": "unit", "weight series": "unit"}
+_ROWS: dict[Kind, str] = {
+    "form": "point",
+    "gradient": "element",
+    "cubic": "pair",
+    "series": "unit",
+    "weight series": "unit",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,8 +60,8 @@ class Comparison:
     """Numbers of the bundle, and what the recipe gives instead.
 
     kind, name, degree: what they are of; degree 0 for constant terms. rows: numbers of what the first dimension runs
-    over: directions, elements (gradients), positions of units (series), pairs of basis vectors (cubic forms); empty
-    where there are none.
+    over: directions, elements (gradients), positions of units (series), pairs of basis vectors (cubic forms), points
+    (forms on a span); empty where there are none.
     stored, replayed: same shape. tolerance: largest difference, relative to ``scale``. floor: least scale, broadcasts.
     shared: the dimensions over which one scale is; every element of a probe has its own.
     """

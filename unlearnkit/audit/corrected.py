@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from unlearnkit.bundle import Bundle
+from unlearnkit.bundle.bfloat16 import wide
 from unlearnkit.errors import RefusedError
+from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.recipe import Array, Recipe
-from unlearnkit.training.run import make_run
+from unlearnkit.training.run import Run, make_run, own_precision
 
 SHARE, REFUSED = "/share", "/refused"
 """Names of what `corrected_probes` says beside the probes, which have no slash in theirs."""
@@ -19,14 +21,15 @@ SHARE, REFUSED = "/share", "/refused"
 def corrected_probes(
     recipe: Recipe, bundle: Bundle, deletion: Sequence[int], retrained: Mapping[str, torch.Tensor], device: str
 ) -> dict[str, Array]:
-    """Every pinned probe of the corrected model without the units at these positions, evaluated in float64.
+    """Every pinned probe of the corrected model without the units at these positions.
 
     retrained: the weights of the model that was trained without them. Beside the probes stand the share of the distance
     to it that is left, and whether no correction is made; then everything is the kept model's.
     """
     kept = bundle.model_state()
     try:
-        state, refused = bundle.correction([bundle.units[i] for i in deletion]).state, False
+        corrected, refused = bundle.correction([bundle.units[i] for i in deletion]).state, False
+        state = {name: wide(array) for name, array in corrected.items()}
     except RefusedError:
         state, refused = kept, True
     weights = {name: torch.from_numpy(np.asarray(state[name], dtype=np.float64)) for name in retrained}
@@ -35,10 +38,16 @@ def corrected_probes(
     return found | {SHARE: np.array(left / whole if whole else 0.0), REFUSED: np.array(float(refused))}
 
 
+def audited_run(recipe: Recipe, device: str | torch.device | None) -> Run:
+    """In float64; of a recipe that lowers its precision as it is, for its rounding is part of what it does."""
+    own = make_run(recipe, own_precision(recipe), device)
+    return own if is_lowered(own) else make_run(recipe, "float64", device)
+
+
 def probes_at(recipe: Recipe, weights: Mapping[str, torch.Tensor], device: str) -> dict[str, Array]:
-    """Every pinned probe at some trained weights, in float64."""
-    run = make_run(recipe, "float64", device)
-    placed = {name: weight.to(run.device) for name, weight in weights.items()}
+    """Every pinned probe at some trained weights, in the precision of audits."""
+    run = audited_run(recipe, device)
+    placed = {name: weight.to(run.device, run.dtype) for name, weight in weights.items()}
     found = {}
     for name, probe in recipe.probes.items():
         with torch.no_grad(), run.evaluating(), run.random_numbers(recipe.steps):

@@ -35,8 +35,9 @@ from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Differences
 from unlearnkit.files import write_new
 from unlearnkit.names import counted
+from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.recipe import COUNTERFACTUAL, Array, Recipe
-from unlearnkit.training.run import make_run
+from unlearnkit.training.run import Run, make_run
 from unlearnkit.verifier.replayed import ReplayReport, directions_from_seed, pickable, sign_replay
 
 if TYPE_CHECKING:
@@ -137,9 +138,10 @@ def replay(
     """Train the recipe again along the directions ``indices`` of the bundle, and compare everything that they gave.
 
     Compared are the trained weights, each probe's base, its coefficients and the weights' sketches along the
-    directions; slopes along informed directions; series along units alone, of probes and weights; gradients of reverse
-    sweeps, their products with residual directions, and slices of the cubic form. An index counts modulo the number of
-    what there is of each kind: random, informed and residual directions, units with series, pairs of basis vectors.
+    directions; slopes along informed directions, and forms at points on their span; series along units alone, of probes
+    and weights; gradients of reverse sweeps, their products with residual directions, and slices of the cubic form. An
+    index counts modulo the number of what there is of each kind: random, informed and residual directions, points,
+    units with series, pairs of basis vectors.
 
     Not replayed is how informed directions and eigenpairs were found. They only have to be made without looking at the
     random and the residual directions, which measure what they leave out: they are tried on a fresh one, and must not
@@ -157,9 +159,17 @@ def replay(
     names_units = _verify_claims(recipe, bundle)
     chosen = _checked(indices, bundle)
     run = make_run(recipe, dtype or bundle.manifest.dtype, device)
+    _require_unrounded(recipe, bundle, run)
     allowed = default_tolerance(bundle.manifest.dtype, run.precision, recipe.steps) if tolerance is None else tolerance
     comparisons = tuple(_comparisons(Again(bundle, run, chosen, allowed)))
     return Replay(indices=chosen, dtype=run.precision, names_units=names_units, comparisons=comparisons)
+
+
+def _require_unrounded(recipe: Recipe, bundle: Bundle, run: Run) -> None:
+    """RefusedError where a precision would take away the rounding that the sketched run does by itself."""
+    if run.precision != bundle.manifest.dtype and is_lowered(make_run(recipe, bundle.manifest.dtype, run.device)):
+        message = f"the run lowers its precision by itself: in {run.precision} it would be another run"
+        raise RefusedError(message, hint="replay it in the bundle's own precision, or audit it by retraining")
 
 
 def audit_replay(

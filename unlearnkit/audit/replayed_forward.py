@@ -11,9 +11,11 @@ from unlearnkit.audit.again import Again
 from unlearnkit.audit.comparison import Comparison, Rows, verify_same_names
 from unlearnkit.audit.fitted import verify_not_fitted
 from unlearnkit.audit.natural import Natural
+from unlearnkit.bundle.bfloat16 import wide as numbers
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.solo import SoloSketch
 from unlearnkit.errors import RecipeError, VerificationError
+from unlearnkit.estimation.lattice import lattice_points
 from unlearnkit.sketching.forward import ForwardSketching, Outcome
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.run import numpy_state
@@ -39,6 +41,8 @@ class ForwardReplay:
             yield from self._weight_sketches()
         if self.bundle.informed is not None:
             yield from self._slopes(self.bundle.informed)
+            for degree in self.bundle.manifest.informed.degrees:
+                yield from self._forms(self.bundle.informed, degree)
         if self.bundle.solo is not None:
             yield from self._series(self.bundle.solo)
 
@@ -63,7 +67,8 @@ class ForwardReplay:
         verify_same_names("weights", stored, state)
         floor = self.natural.weights(0)
         for name in sorted(stored):
-            yield self.again.compare("model", name, 0, (), stored[name], state[name], floor if name in trained else 0.0)
+            again, least = numbers(state[name]), floor if name in trained else 0.0
+            yield self.again.compare("model", name, 0, (), stored[name], again, least)
         for name in self.bundle.probe_names:
             stored_base, base = self.bundle.probe(name).base, self._outcome.probes[name][0]
             yield self.again.compare("base", name, 0, (), stored_base, base, self.natural.moves[name], ())
@@ -112,6 +117,22 @@ class ForwardReplay:
             tail, floors = outcome.probes[name][1].real, natural.probe(name, 1)
             yield self.again.compare("slopes", f"probe {name!r}", 1, rows, slopes[picked], tail[:-1, 0], floors, (0,))
             self._verify_informed(name, informed, psi[-1], tail[-1, 0])
+
+    def _forms(self, informed: InformedSlopes, degree: int) -> Iterator[Comparison]:
+        """Forms of weights and probes at points on the span of the leading informed directions."""
+        weights, probes = informed.weight_forms[degree - 2], informed.probe_forms[degree - 2]
+        verify_same_names("forms", weights, self.again.run.trained_names)
+        points = lattice_points(informed.leading, degree)
+        rows = self.again.rows(len(points))
+        picked = list(rows)
+        outcome = self._real(points[picked] @ informed.directions[: informed.leading], degree)
+        natural = self.natural.along(outcome)
+        for name, stored in sorted(weights.items()):
+            replayed, floor = outcome.tail(name)[:, -1].real, natural.weights(degree)
+            yield self.again.compare("form", f"weight {name!r}", degree, rows, stored[picked], replayed, floor)
+        for name, stored in sorted(probes.items()):
+            replayed, floors = outcome.probes[name][1][:, -1].real, natural.probe(name, degree)
+            yield self.again.compare("form", f"probe {name!r}", degree, rows, stored[picked], replayed, floors, (0,))
 
     def _verify_informed(self, name: str, informed: InformedSlopes, fresh: Array, slope: Array) -> None:
         """What informed directions leave of a probe's gradient, along the random directions and a fresh one."""

@@ -10,7 +10,7 @@ import numpy as np
 from unlearnkit.audit.corrected import REFUSED, SHARE
 from unlearnkit.bundle import Bundle
 from unlearnkit.training.recipe import Array
-from unlearnkit.verifier.evidence import Audit, Corrected, Evidence
+from unlearnkit.verifier.evidence import Audit, Corrected, Evidence, RetrainedIn
 from unlearnkit.verifier.plan import Distribution
 
 
@@ -62,7 +62,9 @@ def retrained_before(known: Sequence[Evidence]) -> dict[tuple[int, ...], Row]:
     return found
 
 
-def gathered(bundle: Bundle, deletions: Distribution, rows: Sequence[Row], probes: Sequence[str]) -> Audit:
+def gathered(
+    bundle: Bundle, deletions: Distribution, rows: Sequence[Row], probes: Sequence[str], precision: RetrainedIn
+) -> Audit:
     """The audit of a bundle, from a row for each drawn set, in their order."""
     own = bundle.manifest.own_loss
     names = [name for name in probes if name != own]
@@ -76,7 +78,7 @@ def gathered(bundle: Bundle, deletions: Distribution, rows: Sequence[Row], probe
             refused=tuple(i for i, row in enumerate(rows) if row.refused),
         )
     values, losses = _stacked([row.retrained for row in rows], names)
-    return Audit.of(bundle, deletions, values, losses if own in probes else (), corrected)
+    return Audit.of(bundle, deletions, values, losses if own in probes else (), corrected, precision)
 
 
 def _stacked(found: Sequence[Values], names: Sequence[str]) -> tuple[dict[str, Array], tuple[tuple[float, ...], ...]]:

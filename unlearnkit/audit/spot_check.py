@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from unlearnkit.audit.replay import require_same_recipe
 from unlearnkit.audit.retraining import one_thread, retrained_probes
@@ -73,14 +74,17 @@ def spot_check(
         raise ValueError(f"count={count}: expected at least 1")
     require_same_recipe(recipe, bundle)
     found: list[SpotCheck] = []
+    resolution = torch.finfo(torch.float64 if evidence.audit.precision == "float64" else torch.bfloat16).eps
     with one_thread():
         for draw in chosen_draws(evidence, seed, count):
             values = retrained_probes(recipe, evidence.audit.deletions[draw], device)
-            found += _compared(evidence, draw, values, bundle.manifest.own_loss)
+            found += _compared(evidence, draw, values, bundle.manifest.own_loss, resolution)
     return tuple(found)
 
 
-def _compared(evidence: Evidence, draw: int, values: dict[str, Array], own: str) -> Iterator[SpotCheck]:
+def _compared(
+    evidence: Evidence, draw: int, values: dict[str, Array], own: str, resolution: float
+) -> Iterator[SpotCheck]:
     audit, deleted = evidence.audit, evidence.audit.deletions[draw]
     pairs = [(name, array[draw], values[name]) for name, array in audit.probes.items()]
     if audit.own_losses:
@@ -92,7 +96,7 @@ def _compared(evidence: Evidence, draw: int, values: dict[str, Array], own: str)
             probe=name,
             difference=float(np.abs(again - said).max()),
             scale=float(np.abs(said).max()),
-            agrees=agree(again, said, float(np.finfo(np.float64).eps)),
+            agrees=agree(again, said, resolution),
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnkit.bundle.bfloat16 import wide
 from unlearnkit.bundle.contents import contents_table
 from unlearnkit.bundle.correction import CorrectedState, Correcting, Correction, as_state_dict
 from unlearnkit.bundle.directions import Directions, direction_key, salt_from_checkpoint
@@ -226,9 +227,11 @@ class Bundle:
             if probe.name == name:
                 arrays = self._probe_arrays(probe)
                 coefficients = complex_numbers(arrays["coefficients"])
-                slopes = None if self.informed is None else self.informed.probes[name]
+                informed = self.informed
+                slopes = None if informed is None else informed.probes[name]
+                forms = () if informed is None else [forms[name] for forms in informed.probe_forms]
                 solo = None if self.solo is None else self.solo.series(name)
-                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._reverse(probe), solo)
+                return self.new_sketch(name, arrays["base"], coefficients, slopes, self._reverse(probe), solo, forms)
         known = ", ".join(self.probe_names) or "none"
         hint = "pin it in the recipe, or use uk.evaluate(bundle, recipe, fn) on a bundle that kept its weights"
         raise UnknownNameError(f"the bundle has no probe {name!r}; it has: {known}", hint=hint)
@@ -265,6 +268,7 @@ class Bundle:
         slopes: Array | None = None,
         reverse: ReverseSketch | None = None,
         solo: SoloSeries | None = None,
+        forms: Sequence[Array] = (),
     ) -> Sketch:
         """A sketch along this bundle's directions. Where there are no coefficients, informed directions answer alone.
 
@@ -275,6 +279,7 @@ class Bundle:
             slopes: along its informed directions, ``[q, *P]``, which a bundle with such directions needs.
             reverse: what reverse sweeps found out.
             solo: series along units alone.
+            forms: of the degrees 2, 3, ... on the span of leading informed directions, ``[points, *P]``.
 
         """
         projection = self._projection
@@ -289,6 +294,7 @@ class Bundle:
             slopes=None if self.informed is None or slopes is None else self.informed.in_basis(slopes),
             reverse=reverse,
             solo=solo,
+            span=None if self.informed is None else self.informed.span(forms),
             is_random=not self.manifest.is_explicit,
         )
 
@@ -297,7 +303,10 @@ class Bundle:
         return self._units.indices(names)
 
     def model_state(self) -> dict[str, Array]:
-        """The trained model: the constant term of the sketch, by state-dict name."""
+        """The trained model: the constant term of the sketch, by state-dict name; bfloat16 in float32."""
+        return {name: wide(array) for name, array in self._stored_model().items()}
+
+    def _stored_model(self) -> dict[str, Array]:
         return read_tensors(self._bytes(MODEL), self._weight_shapes, None, where=MODEL)
 
     @property
@@ -318,11 +327,13 @@ class Bundle:
         """The trained weights predicted without some units' data (docs/theory.md section 14); needs no torch.
 
         Units along which the weights' series was kept are answered by it, others by informed directions, or by random
-        ones, which are far less sharp.
+        ones, which are far less sharp. Where informed directions have degrees above one, these also tell what units do
+        to one another, as far as that lies in their span.
 
         Args:
             delete: names of units, everybody who is to be left out.
-            degree: of what is taken, at most; None: all of the series along units alone, of directions the first order.
+            degree: of what is taken, at most; None: all of the series along units alone and of informed directions, and
+                of random ones the first order.
 
         Returns:
             The corrected weights, how they were found, and whether their series converges.
@@ -336,7 +347,7 @@ class Bundle:
         if degree is not None and degree < 1:
             raise ValueError(f"degree={degree}, expected a whole number >= 1")
         units = delete if isinstance(delete, str) else list(delete)  # a text is for `unit_indices` to refuse
-        stored, solo = self.model_state(), self.solo
+        stored, solo = self._stored_model(), self.solo
         return Correcting(
             stored,
             self.manifest.tied,
@@ -379,7 +390,7 @@ class Bundle:
                 blocks.setdefault(name, []).append(array)
         slopes = {} if self.informed is None else self.informed.weights
         return {
-            name: self.new_sketch(name, stored[name], np.concatenate(arrays), slopes.get(name))
+            name: self.new_sketch(name, wide(stored[name]), np.concatenate(arrays), slopes.get(name))
             for name, arrays in sorted(blocks.items())
         }
 

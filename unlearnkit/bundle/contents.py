@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.names import counted
 from unlearnkit.notebook import html_table
 
 
@@ -18,9 +19,13 @@ def contents_table(manifest: Manifest, *, path: str, signers: Sequence[str]) -> 
         order = "" if found is None else "1" if not found.rank else f"1, 2 by rank {found.rank}"
         rows.append((probe.name, shape, order + (f", 3 by rank {found.cubic}" if found and found.cubic else "")))
     solo, name = manifest.solo, manifest.recipe.description.get("name")
-    along = [f"{manifest.direction_count} directions of degree {manifest.degree}"] if manifest.direction_count else []
-    along += [f"{len(solo.units)} units alone of degree {solo.degree}"] if solo.units else []
-    along += [f"{manifest.informed.count} informed directions"] if manifest.informed.count else []
+    along = (
+        [f"{counted(manifest.direction_count, 'direction')} of degree {manifest.degree}"]
+        if manifest.direction_count
+        else []
+    )
+    along += [f"{counted(len(solo.units), 'unit')} alone of degree {solo.degree}"] if solo.units else []
+    along += [f"{counted(manifest.informed.count, 'informed direction')}"] if manifest.informed.count else []
     signed = f"signed by {', '.join(signer[:16] for signer in signers)}" if signers else "no signature was checked"
-    below = f"Recipe {name}, {manifest.units} units; series along {'; '.join(along) or 'nothing'}; {signed}."
+    below = f"Recipe {name}, {counted(manifest.units, 'unit')}; series along {'; '.join(along) or 'nothing'}; {signed}."
     return html_table(f"Bundle {path}", ("probe", "shape", "orders by reverse sweeps"), rows, below=below)

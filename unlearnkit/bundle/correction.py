@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from unlearnkit.bundle.bfloat16 import rounded, wide
 from unlearnkit.bundle.informed import InformedSlopes
 from unlearnkit.bundle.solo import SoloSketch
+from unlearnkit.bundle.spanned import Spanned
 from unlearnkit.bundle.tensors import tensor_bytes
 from unlearnkit.errors import AssumptionError, RefusedError
 from unlearnkit.estimation import Prediction, Sketch
 from unlearnkit.estimation.convergence import DIVERGING
 from unlearnkit.estimation.correction import reach, take, verdict
+from unlearnkit.names import counted
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +35,7 @@ class Correction:
     """The trained weights as they would be without some units' data, and what is known of that.
 
     Attributes:
-        state: arrays by state-dict name, in the stored precision.
+        state: arrays by state-dict name, in the stored precision (`unlearnkit.bundle.bfloat16`).
         standard_error: by trained weight, over the randomness of the directions; 0: no chance in it, NaN: not known.
         reproducible: whether every machine finds these very bytes.
         by_coordinate: of how many units the series grows, so that its terms were taken coordinate by coordinate.
@@ -58,6 +61,18 @@ class Correction:
     def to_bytes(self) -> bytes:
         """As a safetensors file: the same correction gives the same bytes."""
         return tensor_bytes(self.state)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one way to look at the weights contributes; first: of its change the first order."""
+
+    change: Mapping[str, Array]
+    first: Mapping[str, Array]
+    errors: Mapping[str, Array]
+    ratios: Sequence[float]
+    by_coordinate: int
+    said: str
 
 
 class CorrectedState(dict[str, "torch.Tensor"]):
@@ -99,75 +114,91 @@ class Correcting:
     def without(self, positions: Sequence[int], degree: int | None) -> Correction:
         """The correction for units at these positions, each once.
 
-        degree: of what is taken, at most; None: all of the series along units alone, and of directions the first.
-        RefusedError where nothing is known of a unit; AssumptionError where the series of all of them diverges.
+        degree: of what is taken, at most; None: all of the series along units alone and of informed directions, of
+        random ones the first. RefusedError where nothing is known of a unit; AssumptionError where the series of all
+        of them diverges.
         """
         known = set() if self._solo is None else set(self._solo.units.tolist())
-        alone = sorted(known.intersection(positions))
-        others = sorted(set(positions) - known)
-        change, ratios, by_coordinate = self._alone(alone, degree)
-        errors = {name: np.zeros(array.shape) for name, array in change.items()}
-        said = [_said_alone(len(alone), self._degree(degree), by_coordinate)] if alone else []
-        if others:
-            more, errors, words = self._others(others, degree or 1)
-            change = {name: change.get(name, 0.0) + array for name, array in more.items()}
-            said.append(words)
-        ratio = reach(ratios) if not others else math.nan
-        _require_reach(reach(ratios), len(positions))
+        alone, others = sorted(known.intersection(positions)), sorted(set(positions) - known)
+        parts = [self._alone(alone, degree)] if alone else []
+        parts += [self._others(others, degree or 1)] if others else []
+        parts.append(self._together(alone, others, degree, _sum([part.first for part in parts])))
+        ratios = [ratio for part in parts for ratio in part.ratios]
+        _require_reach(reach(ratio for ratio in ratios if not math.isnan(ratio)), len(positions))
+        by_coordinate = min(len(positions), sum(part.by_coordinate for part in parts))
         return Correction(
-            state=self._moved(change),
-            standard_error=errors,
+            state=self._moved(_sum([part.change for part in parts])),
+            standard_error=_sum([part.errors for part in parts]),
             reproducible=not (others and self._sampled),
             by_coordinate=by_coordinate,
-            ratio=ratio,
-            convergence=verdict(ratio, by_coordinate=by_coordinate),
-            explanation=" ".join(said),
+            ratio=reach(ratios),
+            convergence=verdict(reach(ratios), by_coordinate=by_coordinate),
+            explanation=" ".join(part.said for part in parts if part.said),
         )
 
     def _degree(self, degree: int | None) -> int:
         most = self._solo.degree if self._solo else 1
         return most if degree is None else min(degree, most)
 
-    def _alone(self, positions: Sequence[int], degree: int | None) -> tuple[dict[str, Array], list[float], int]:
-        """The sum of what is taken of the units' series, in their order; their ratios; how many by coordinate."""
+    def _alone(self, positions: Sequence[int], degree: int | None) -> _Part:
+        """The sum of what is taken of the units' series, in their order."""
         change: dict[str, Array] = {}
+        first: dict[str, Array] = {}
         ratios, by_coordinate = [], 0
-        found = self._solo.weights(np.array(positions)) if self._solo and positions else {}
+        found = self._solo.weights(np.array(positions)) if self._solo else {}
         for place in range(len(positions)):
             taken = take({name: series[place] for name, series in found.items()}, self._degree(degree))
-            for name, terms in taken.terms.items():
-                for term in terms:
-                    change[name] = change.get(name, 0.0) + term
+            terms = [dict(zip(taken.terms, term, strict=True)) for term in zip(*taken.terms.values(), strict=True)]
+            change, first = _sum([change, *terms]), _sum([first, terms[0]])
             ratios.append(taken.ratio)
             by_coordinate += taken.by_coordinate
-        return change, ratios, by_coordinate
+        said = _said_alone(len(positions), self._degree(degree), by_coordinate)
+        return _Part(change, first, _everywhere(change, 0.0), ratios, by_coordinate, said)
 
-    def _others(self, positions: Sequence[int], degree: int) -> tuple[dict[str, Array], dict[str, Array], str]:
-        """What directions say of units without series of their own: changes, standard errors, and how, in words."""
+    def _others(self, positions: Sequence[int], degree: int) -> _Part:
+        """What directions say of units without series of their own, the first order of informed ones."""
         if self._sampled:
             return self._by_sampling(positions, degree)
         if self._informed is None:
             raise RefusedError(
-                f"the bundle kept no weight sketches of {_units(len(positions))} that would be left out",
+                f"the bundle kept no weight sketches of {counted(len(positions), 'unit')} that would be left out",
                 hint="sketch with Solo(keep_weights=True), Informed(...) or Forward(keep_weights=True)",
             )
-        changes = self._along(self._informed, positions)
-        words = (
-            f"Of {_units(len(positions))} the first order, exact along {len(self._informed.directions)} informed "
-            "directions; what lies across these, and higher degrees, are left out."
+        change = self._along(self._informed, positions)
+        said = (
+            f"Of {counted(len(positions), 'unit')} the first order, exact along "
+            f"{counted(len(self._informed.directions), 'informed direction')}; what lies across is left out."
         )
-        return changes, {name: np.full(array.shape, np.nan) for name, array in changes.items()}, words
+        return _Part(change, change, _everywhere(change, math.nan), [], 0, said)
 
-    def _by_sampling(self, positions: Sequence[int], degree: int) -> tuple[dict[str, Array], dict[str, Array], str]:
+    def _together(
+        self, alone: Sequence[int], others: Sequence[int], degree: int | None, first: Mapping[str, Array]
+    ) -> _Part:
+        """What higher degrees on the span of informed directions say. first: of all these units, the first order."""
+        informed, count = self._informed, len(alone) + len(others)
+        if others and self._sampled:
+            return _Part({}, {}, {}, [], 0, "")
+        if informed is None:
+            return _Part({}, {}, {}, [], 0, _said_left_out(count, others=0))
+        most = informed.degree if degree is None else min(degree, informed.degree)
+        found = Spanned(informed, alone, others, self._degree(degree) if alone else 0, most)
+        ratios, taken = [found.ratio()] if others else [], found.taken(first)
+        if taken is None:
+            return _Part({}, {}, {}, ratios, 0, _said_left_out(count, others=len(others)))
+        change = _sum([{name: term} for name, terms in taken.terms.items() for term in terms[1:]])
+        said = _said_together(count, most, informed.leading, by_coordinate=taken.by_coordinate)
+        return _Part(change, {}, {}, ratios, count * taken.by_coordinate, said)
+
+    def _by_sampling(self, positions: Sequence[int], degree: int) -> _Part:
         """As `Sketch.predict` does it for a probe that is a weight."""
         found: dict[str, Prediction] = {}
         for name, sketch in self._sampled.items():
             left_out = np.zeros((1, sketch.directions.units))
             left_out[0, list(positions)] = 1
             found[name] = sketch.predict(left_out, degree=degree)
-        changes = {name: prediction.change[0] for name, prediction in found.items()}
+        change = {name: prediction.change[0] for name, prediction in found.items()}
         errors = {name: prediction.standard_error[0] for name, prediction in found.items()}
-        return changes, errors, next(iter(found.values())).explanation
+        return _Part(change, {}, errors, [math.nan], 0, next(iter(found.values())).explanation)
 
     @staticmethod
     def _along(informed: InformedSlopes, positions: Sequence[int]) -> dict[str, Array]:
@@ -183,7 +214,7 @@ class Correcting:
 
     def _moved(self, change: Mapping[str, Array]) -> dict[str, Array]:
         moved = {
-            name: (array.astype(np.float64) + change[name]).astype(array.dtype) if name in change else array
+            name: rounded(wide(array).astype(np.float64) + change[name], array.dtype) if name in change else array
             for name, array in self._stored.items()
         }
         return {name: moved[self._tied.get(name, name)] for name in self._stored}
@@ -192,7 +223,7 @@ class Correcting:
 def as_state_dict(correction: Correction, model: torch.nn.Module) -> CorrectedState:
     """For ``load_state_dict`` of ``model``, in its own precision and on its device."""
     own = model.state_dict()
-    state = CorrectedState({name: own[name].new_tensor(array) for name, array in correction.state.items()})
+    state = CorrectedState({name: own[name].new_tensor(wide(array)) for name, array in correction.state.items()})
     state.correction = correction
     return state
 
@@ -200,19 +231,41 @@ def as_state_dict(correction: Correction, model: torch.nn.Module) -> CorrectedSt
 def _require_reach(ratio: float, units: int) -> None:
     if verdict(ratio, by_coordinate=0) == DIVERGING:
         raise AssumptionError(
-            f"the weights' series diverges without {_units(units)}{' together' if units > 1 else ''}: the ratio of a "
-            f"degree to the one before is {ratio:.2g}, expected below 1",
+            f"the weights' series diverges without {counted(units, 'unit')}{' together' if units > 1 else ''}: the "
+            f"ratio of a degree to the one before is {ratio:.2g}, expected below 1",
             hint="train again without them" + ("; fewer may be within its reach" if units > 1 else ""),
         )
 
 
 def _said_alone(units: int, degree: int, by_coordinate: int) -> str:
     what = f"degree {degree}" if degree == 1 else f"degrees 1 to {degree}"
-    said = f"Of {_units(units)} the series along each alone, {what}; what units do to one another is left out."
+    said = f"Of {counted(units, 'unit')} the series along each alone, {what}."
     if by_coordinate:
         said += f" Of {by_coordinate} of them the series grows: terms were taken coordinate by coordinate."
     return said
 
 
-def _units(count: int) -> str:
-    return f"{count} unit{'s' if count > 1 else ''}"
+def _said_left_out(units: int, *, others: int) -> str:
+    if others:
+        return "Higher degrees of these are left out, and what units do to one another."
+    return "What they do to one another is left out." if units > 1 else ""
+
+
+def _said_together(units: int, degree: int, leading: int, *, by_coordinate: bool) -> str:
+    what = "degree 2" if degree == 2 else f"degrees 2 to {degree}"
+    span = counted(leading, "informed direction")
+    said = f"Of {counted(units, 'unit')} together {what} on the span of {span}; the rest is left out."
+    return said + (" It grows: terms were taken coordinate by coordinate." if by_coordinate else "")
+
+
+def _sum(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """One after another, by name."""
+    total: dict[str, Array] = {}
+    for part in parts:
+        for name, array in part.items():
+            total[name] = total.get(name, 0.0) + array
+    return total
+
+
+def _everywhere(arrays: Mapping[str, Array], value: float) -> dict[str, Array]:
+    return {name: np.full(array.shape, value) for name, array in arrays.items()}

@@ -15,6 +15,7 @@ import numpy as np
 from unlearnkit.bundle.bundle import Bundle
 from unlearnkit.errors import RefusedError
 from unlearnkit.estimation import Prediction
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -69,7 +70,7 @@ class Ensemble:
         self.bundles = tuple(bundles)
 
     def __repr__(self) -> str:
-        return f"Ensemble of {len(self.bundles)} runs over {len(self.bundles[0].units)} units"
+        return f"Ensemble of {counted(len(self.bundles), 'run')} over {counted(len(self.bundles[0].units), 'unit')}"
 
     def predict(self, probe: str, delete: Sequence[str | int]) -> Average:
         """Predict the mean of a probe over the runs, had these units been left out of each.

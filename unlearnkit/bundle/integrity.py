@@ -16,6 +16,7 @@ from unlearnkit.bundle.manifest import FILE_NAME, File, Manifest
 from unlearnkit.canonical import file_sha256_hex, sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, SignatureError, VerificationError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
+from unlearnkit.names import counted
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 from unlearnkit.signing.model_signature import SIGNATURE_NAME, SignedListing, sign_listing, verify_listing
 
@@ -97,14 +98,14 @@ def _dense_sha256_hex(file: Path) -> str:
     status = file.stat()
     blocks = getattr(status, "st_blocks", status.st_size)
     if status.st_size > _LARGE and blocks * 512 * 16 < status.st_size:
-        raise FormatError(f"{file.name} is sparse: of {status.st_size} bytes, it has {blocks * 512}")
+        raise FormatError(f"{file.name} is sparse: of {counted(status.st_size, 'byte')}, it has {blocks * 512}")
     return file_sha256_hex(file)
 
 
 def verify_digest(file: File, size: int, digest: str) -> None:
     """DigestMismatchError for bytes that are not the ones that the manifest promises."""
     if size != file.size:
-        raise DigestMismatchError(f"{file.path} has {size} bytes, the manifest says {file.size}")
+        raise DigestMismatchError(f"{file.path} has {counted(size, 'byte')}, the manifest says {file.size}")
     if digest != file.sha256:
         raise DigestMismatchError(f"{file.path} has SHA-256 {digest}, the manifest says {file.sha256}")
 

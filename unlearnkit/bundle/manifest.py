@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from unlearnkit.errors import FormatError
-from unlearnkit.names import NAMES, PROBE_NAME, KeyFingerprint, NamesVersion, Pattern, ProbeName, Sha256
+from unlearnkit.estimation.lattice import lattice_size
+from unlearnkit.names import NAMES, PROBE_NAME, KeyFingerprint, NamesVersion, Pattern, ProbeName, Sha256, counted
 from unlearnkit.records import Count, read_json, write_json
 from unlearnkit.shapes import Items, Limits
 
@@ -120,18 +121,41 @@ class SweptProbe:
         return shapes
 
 
+def forms_of(degree: int) -> str:
+    """What the names of arrays begin with that tell the forms of a degree on the span of informed directions."""
+    return f"degree-{degree}/"
+
+
 @dataclass(frozen=True, slots=True)
 class InformedDirections:
-    """How many directions were found from the data, which are therefore stored, and how often they were refined."""
+    """How many directions were found from the data, which are therefore stored, and how often they were refined.
+
+    degree: 1, the slopes along each; above that, forms on the span of the ``leading`` ones, 0 for degree 1.
+    """
 
     count: Count = 0
+    degree: Count = 0
+    leading: Count = 0
     power_iterations: Count = 0
 
+    def points(self, degree: int) -> int:
+        """How many points tell the form of a degree above one."""
+        return lattice_size(self.leading, degree)
+
+    @property
+    def degrees(self) -> range:
+        """Those above one."""
+        return range(2, self.degree + 1)
+
     def shapes(self, units: int, weights: Sequence[Shape], probes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
-        """Shapes of the arrays in their file: the directions, and along each the slopes of weights and probes."""
-        slopes = {f"weights/{weight.name}": weight.shape for weight in weights}
-        slopes |= {f"probes/{probe.name}": probe.shape for probe in probes}
-        return {"directions": (self.count, units)} | {name: (self.count, *shape) for name, shape in slopes.items()}
+        """Shapes of the arrays in their file: the directions, the slopes along each, and forms at points."""
+        moved = {f"weights/{weight.name}": weight.shape for weight in weights}
+        moved |= {f"probes/{probe.name}": probe.shape for probe in probes}
+        shapes = {"directions": (self.count, units)} | {name: (self.count, *shape) for name, shape in moved.items()}
+        for degree in self.degrees:
+            count = self.points(degree)
+            shapes |= {f"{forms_of(degree)}{name}": (count, *shape) for name, shape in moved.items()}
+        return shapes
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,19 +301,28 @@ class Manifest:
 def _verify_limits(manifest: Manifest) -> None:
     """Nothing is beyond what a machine could hold, whatever arrays without elements would fit."""
     swept = [count for entry in manifest.reverse for count in (entry.rank, entry.residual)]
+    informed = manifest.informed
     counted = (
         ("units", MAX_UNITS, [manifest.units]),
-        ("degree", MAX_DEGREE, [manifest.degree, manifest.solo.degree]),
-        ("directions", MAX_DIRECTIONS, [manifest.direction_count, manifest.informed.count, *swept]),
+        ("degree", MAX_DEGREE, [manifest.degree, manifest.solo.degree, informed.degree]),
+        ("directions", MAX_DIRECTIONS, [manifest.direction_count, informed.count, informed.leading, *swept]),
     )
     for what, most, found in counted:
         _expect(max(found) <= most, f"{what}: got {max(found)}, expected at most {most}")
+    points = max((informed.points(degree) for degree in informed.degrees), default=0)
+    _expect(points <= MAX_DIRECTIONS, f"points: got {points}, expected at most {MAX_DIRECTIONS}")
 
 
 def _verify_directions(manifest: Manifest) -> None:
     informed = manifest.informed
     _expect(informed.count or not informed.power_iterations, "power iterations of no directions")
     _expect(informed.count <= manifest.units, "there are more informed directions than units")
+    _expect(
+        bool(informed.count) == bool(informed.degree),
+        f"degree {informed.degree} of {counted(informed.count, 'direction')}",
+    )
+    _expect(bool(informed.leading) == (informed.degree > 1), f"degree {informed.degree} of {informed.leading} leading")
+    _expect(informed.leading <= informed.count, "there are more leading directions than informed ones")
     _expect(not (informed.count and manifest.is_explicit), "informed directions beside explicit ones")
     for entry in manifest.reverse:
         _expect(not manifest.is_explicit, f"reverse sweeps of {entry.name!r} beside explicit directions")
@@ -312,8 +345,10 @@ def _verify_tied(manifest: Manifest) -> None:
 def _verify_solo(manifest: Manifest) -> None:
     """What must hold for series along units alone, and for own losses."""
     solo, own = manifest.solo, manifest.own_loss
-    _expect(bool(solo.units) == (solo.degree > 0), f"solo: degree {solo.degree} along {len(solo.units)} units")
-    _expect(max(solo.units, default=0) < manifest.units, f"solo: a position is not below the {manifest.units} units")
+    _expect(
+        bool(solo.units) == (solo.degree > 0), f"solo: degree {solo.degree} along {counted(len(solo.units), 'unit')}"
+    )
+    _expect(max(solo.units, default=0) < manifest.units, f"solo: a position is not below {manifest.units}")
     shape = next((probe.shape for probe in manifest.probes if probe.name == own), None)
     _expect(not own or shape == (manifest.units,), f"own_loss: {own!r} is no probe with one element a unit")
 

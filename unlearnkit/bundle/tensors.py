@@ -1,4 +1,7 @@
-"""Named arrays in safetensors files: complex numbers as pairs, and nothing accepted that was not expected."""
+"""Named arrays in safetensors files: complex numbers as pairs, and nothing accepted that was not expected.
+
+bfloat16 is an array of `unlearnkit.bundle.bfloat16.BFLOAT16`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from unlearnkit.bundle.bfloat16 import BFLOAT16, said, unsaid, wide
 from unlearnkit.canonical import parse_json
 from unlearnkit.errors import FormatError
+from unlearnkit.names import counted
 
 MAX_HEADER = 2**24
 """Bytes in the header of a file of arrays."""
@@ -30,9 +35,12 @@ def complex_numbers(pairs: Array) -> Array:
     return np.ascontiguousarray(pairs).view(kind)[..., 0]
 
 
-def tensor_bytes(tensors: Mapping[str, Array]) -> bytes:
+def tensor_bytes(tensors: Mapping[str, Array], metadata: dict[str, str] | None = None) -> bytes:
     """A safetensors file. The same arrays give the same bytes, whatever their order."""
-    return bytes(safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in tensors.items()}))
+    dense = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    halves = [name for name, array in dense.items() if array.dtype == BFLOAT16]
+    raw = safetensors.numpy.save(dense | {name: dense[name].view("<u2") for name in halves}, metadata)
+    return said(bytes(raw), halves)
 
 
 def parse_tensors(raw: bytes, *, where: str) -> dict[str, Array]:
@@ -41,8 +49,10 @@ def parse_tensors(raw: bytes, *, where: str) -> dict[str, Array]:
     FormatError for anything else, also for a header that says anything twice.
     """
     _check_header(raw, where)
+    raw, halves = unsaid(raw)
     try:
-        return dict(sorted(safetensors.numpy.load(raw).items()))
+        arrays = safetensors.numpy.load(raw)
+        return dict(sorted((arrays | {name: arrays[name].view(BFLOAT16) for name in halves}).items()))
     except (safetensors.SafetensorError, KeyError, ValueError) as err:
         raise FormatError(f"{where} is not a safetensors file with numbers that numpy knows: {err}") from err
 
@@ -51,7 +61,7 @@ def _check_header(raw: bytes, where: str) -> None:
     """The library passes over repeated names, and so may read other arrays than the next reader."""
     length = int.from_bytes(raw[:8], "little")
     if len(raw) < 8 or length > min(MAX_HEADER, len(raw) - 8):
-        raise FormatError(f"{where} is not a safetensors file: its header would have {length} bytes")
+        raise FormatError(f"{where} is not a safetensors file: its header would have {counted(length, 'byte')}")
     header = parse_json(raw[8 : 8 + length].rstrip(b" "), where=f"{where} is not a safetensors file: its header")
     if not isinstance(header, dict):
         raise FormatError(f"{where} is not a safetensors file: its header is no object")
@@ -74,6 +84,6 @@ def misfit(tensors: Mapping[str, Array], shapes: ShapeMap, dtype: str | None) ->
             return f"{name!r} has shape {array.shape}, expected {tuple(shapes[name])}"
         if dtype is not None and array.dtype != dtype:
             return f"{name!r} is {array.dtype}, expected {dtype}"
-        if array.dtype.kind in "fc" and not np.isfinite(array).all():
+        if wide(array).dtype.kind in "fc" and not np.isfinite(wide(array)).all():
             return f"{name!r} holds numbers that are not finite"
     return ""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from unlearnkit.bundle.bfloat16 import BFLOAT16
 from unlearnkit.errors import RefusedError
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +29,7 @@ STORAGES = {
     "uint8": "ByteStorage",
     "bool": "BoolStorage",
 }
-"""What torch calls numbers of each precision."""
+"""What torch calls numbers of each precision that numpy has."""
 
 _HEADER = 30  # of a file in the archive, without its name
 _ALIGNED = 64  # as torch places numbers, so that they can be mapped into memory
@@ -40,7 +41,7 @@ _PROTOCOL = b"\x80\x02"
 def torch_file_bytes(tensors: Mapping[str, Array]) -> bytes:
     """The file. RefusedError for numbers that torch has no old name for."""
     ordered = {name: np.asarray(tensors[name], order="C") for name in sorted(tensors)}
-    if odd := sorted({str(array.dtype) for array in ordered.values()} - STORAGES.keys()):
+    if odd := sorted({str(array.dtype) for array in ordered.values() if _storage(array) is None}):
         raise RefusedError(
             f"no .pt file of {', '.join(odd)} is written", hint="write safetensors: -o MODEL.safetensors"
         )
@@ -52,6 +53,11 @@ def torch_file_bytes(tensors: Mapping[str, Array]) -> bytes:
             _add(archive, f"data/{key}", array.astype(array.dtype.newbyteorder("<")).tobytes())
         _add(archive, "version", b"3\n")
     return target.getvalue()
+
+
+def _storage(array: Array) -> str | None:
+    """What torch calls its numbers; None: nothing."""
+    return "BFloat16Storage" if array.dtype == BFLOAT16 else STORAGES.get(str(array.dtype))
 
 
 def _add(archive: zipfile.ZipFile, name: str, raw: bytes) -> None:
@@ -72,7 +78,7 @@ def _pickled(tensors: Mapping[str, Array]) -> bytes:
         strides = np.empty(array.shape, dtype="u1").strides
         storage = [
             _text("storage"),
-            _symbol("torch", STORAGES[str(array.dtype)]),
+            _symbol("torch", str(_storage(array))),
             *(_text(str(key)), _text("cpu"), _number(array.size)),
         ]
         parts += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from unlearnkit.bundle.manifest import Manifest
+from unlearnkit.bundle.manifest import InformedDirections, Manifest
 
 FIRST_ORDER = 11.0
 """Of all pinned probes, by reverse sweeps."""
@@ -19,17 +19,23 @@ DIRECTION = 0.175
 INFORMED = 0.375
 """One informed direction."""
 ALONE = 0.06
-"""One unit alone, a degree."""
+"""One unit alone, or one point on the span of informed directions, a degree."""
 
 
-def work(*, sweeps: bool, products: int, directions: int, informed: int, alone: int) -> float:
+def work(*, sweeps: bool, products: int, directions: int, informed: InformedDirections, alone: int) -> float:
     """Plain trainings that a sketch takes, about.
 
     sweeps: whether there are reverse sweeps. products: with Hessians of single elements. directions: random ones times
-    the degree. informed: such directions. alone: units alone times the degree.
+    the degree. alone: units alone times the degree.
     """
-    along = DIRECTION * directions + INFORMED * informed + ALONE * alone
+    along = DIRECTION * directions + informed_work(informed) + ALONE * alone
     return (FIRST_ORDER if sweeps else 0.0) + PRODUCT * products + along
+
+
+def informed_work(informed: InformedDirections) -> float:
+    """Of informed directions, and of the points on the span of the leading ones."""
+    points = sum(degree * informed.points(degree) for degree in informed.degrees)
+    return INFORMED * informed.count + ALONE * points
 
 
 def sketch_work(manifest: Manifest) -> float:
@@ -39,6 +45,6 @@ def sketch_work(manifest: Manifest) -> float:
         sweeps=bool(manifest.reverse),
         products=sum((2 * swept.rank + swept.residual) * sizes[swept.name] for swept in manifest.reverse),
         directions=manifest.degree * manifest.direction_count,
-        informed=manifest.informed.count,
+        informed=manifest.informed,
         alone=manifest.solo.degree * len(manifest.solo.units),
     )

@@ -1,7 +1,8 @@
 """What series along units alone say, on top of the other sources (docs/theory.md sections 10 and 11).
 
 A single unit's deletion has no cross terms: its series is exact in every degree. Of several units the first order is
-exact, if all of them have series; above it their own parts are known, and cross terms if another source has them.
+exact, if all of them have series; above it their own parts are known, and cross terms if another source has them. Where
+none has, the span of informed directions tells their part in it (section 9).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 from unlearnkit.errors import EstimationError
 from unlearnkit.estimation.estimate import Chance, Estimate, Method, Part, Source
 from unlearnkit.estimation.solo import SoloSeries
+from unlearnkit.estimation.span import Span
 from unlearnkit.estimation.stability import Sizes
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +29,8 @@ _EXACT = "exact, by series along units alone"
 class Alone:
     """The source of what series along units alone tell of a probe with ``elements`` elements over ``units`` units.
 
-    others: the best first. done: how many of the lowest degrees have the series in them already.
+    others: the best first. done: how many of the lowest degrees have the series in them already. span: answers for
+    degrees that none of the others has; no bound rests on it.
     """
 
     series: SoloSeries
@@ -34,26 +38,34 @@ class Alone:
     elements: int
     units: int
     done: int
+    span: Span | None = None
 
     @property
     def degree(self) -> int:
         """It answers for the degrees 1 to this."""
-        return max(self.series.degree, *(source.degree for source in self.others))
+        spanned = 0 if self.span is None else self.span.degree
+        return max(self.series.degree, spanned, *(source.degree for source in self.others))
 
     def influences(self) -> Array:
         """The gradient as far as it is known, ``[units, E]``."""
         other = self.other(1)
         found = np.zeros((self.units, self.elements)) if other is None else other.influences()
-        return found if self.done else found + self.series.beside(found, 1)
+        return found + self.series.beside(found, 1) if self.series.degree and not self.done else found
 
     def estimates(self, sets: Array, degrees: Sequence[int], *, unbiased: bool) -> list[Estimate]:
         """See `estimate.Source`. EstimationError for units that nothing is known of."""
         others = self._estimates(sets, degrees, unbiased=unbiased)
         if not any(source.degree for source in self.others) and not self.series.listed(sets).all():
-            count = len(self.series.units)
-            message = f"the bundle has series along {count} units alone, and nothing of others that are deleted here"
+            along = counted(len(self.series.units), "unit")
+            message = f"the bundle has series along {along} alone, and nothing of others that are deleted here"
             raise EstimationError(message, hint="sketch these units too, or with reverse=, forward= or informed=")
-        return [self._estimate(sets, r, others.get(r), unbiased=unbiased) for r in degrees]
+        found = []
+        for r in degrees:
+            if r not in others and self.span is not None and 1 < r <= self.span.degree:
+                found.append(self._on_span(self.span, sets, r))
+            else:
+                found.append(self._estimate(sets, r, others.get(r), unbiased=unbiased))
+        return found
 
     def parts(self, sets: Array, degrees: Sequence[int], chance: Chance, method: Method) -> list[Part]:
         """See `estimate.Source`. Exact for single units; EstimationError where cross terms have no other bound."""
@@ -114,6 +126,21 @@ class Alone:
             method=_beside(known.method, exact),
         )
 
+    def _on_span(self, span: Span, sets: Array, degree: int) -> Estimate:
+        """What lies in the span, but at the diagonal what the series say."""
+        value = span.at(sets, degree)
+        if degree > self.series.degree:
+            return span.estimate(value)
+        exact, series = self.exact(sets, degree), self.series.among(sets)
+        form = span.at(np.eye(self.units)[series.units], degree)
+        known = span.estimate(value + series.instead(form, sets, degree))
+        return replace(
+            known,
+            value=np.where(exact, series.diagonal(sets, degree, self.elements), known.value),
+            standard_error=np.where(exact, 0.0, known.standard_error),
+            method=_beside(known.method, exact),
+        )
+
     def _others_influences(self) -> Array:
         other = self.other(1)
         return np.zeros((self.units, self.elements)) if other is None else other.influences()
@@ -122,7 +149,7 @@ class Alone:
         if degree > self.series.degree and other is not None:
             return other
         exact = self.exact(sets, degree)
-        if other is None and not exact.all():
+        if other is None and (degree > self.series.degree or not exact.all()):
             message = f"degree {degree} has no certified bound: nothing is known of what units do to one another"
             raise EstimationError(message, hint="sketch with reverse= or forward= too, or ask for single units")
         known = other or Part(estimate=np.zeros(exact.shape), epsilon=np.zeros(exact.shape), method=_EXACT)

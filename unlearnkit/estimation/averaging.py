@@ -14,6 +14,7 @@ from unlearnkit.errors import EstimationError
 from unlearnkit.estimation.constants import SHARES, retained_share, variance_bound
 from unlearnkit.estimation.estimate import Method
 from unlearnkit.estimation.robust_mean import catoni_radius, catoni_scale, median_blocks, median_radius
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -58,8 +59,10 @@ def averaging_constants(kurtosis: float, count: int, delta: float, method: Metho
     found = best_constants(kurtosis, count, delta, method)
     if found is None:
         fewest = fewest_directions(kurtosis, delta, method)
-        message = f"too few directions for a certified bound: got {count} directions, expected at least {fewest}"
-        hint = f"sketch with {fewest} directions or more, or ask for a lower degree, or a larger delta"
+        message = (
+            f"too few directions for a certified bound: got {counted(count, 'direction')}, expected at least {fewest}"
+        )
+        hint = f"sketch with {counted(fewest, 'direction')} or more, or ask for a lower degree, or a larger delta"
         raise EstimationError(message, hint=hint)
     return found
 

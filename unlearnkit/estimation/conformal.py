@@ -21,6 +21,7 @@ from unlearnkit.estimation.convergence import DIVERGING
 from unlearnkit.estimation.prediction import Prediction
 from unlearnkit.estimation.question import once
 from unlearnkit.estimation.sketch import Sketch
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -40,8 +41,8 @@ def require_retrainings(count: int, delta: float) -> None:
     """EstimationError, with the number that would do, unless so many retrainings carry a bound at this delta."""
     if count < (needed := retrainings_needed(delta)):
         raise EstimationError(
-            f"{count} retrainings carry no bound at delta={delta}",
-            hint=f"audit at least {needed} deletions, or ask for a larger delta",
+            f"{counted(count, 'retraining', 'carry')} no bound at delta={delta}",
+            hint=f"audit at least {counted(needed, 'deletion')}, or ask for a larger delta",
         )
 
 
@@ -147,7 +148,7 @@ def scores(sketch: Sketch, masks: Array, truth: Array) -> Array:
     if masks.shape != (len(truth), sketch.directions.units) or truth.shape[1:] != sketch.base.shape:
         raise ValueError(
             f"{sketch.name}: got masks {masks.shape} and values {truth.shape}, expected one mask of "
-            f"{sketch.directions.units} units for each value of shape {sketch.base.shape}"
+            f"{counted(sketch.directions.units, 'unit')} for each value of shape {sketch.base.shape}"
         )
     prediction = sketch.predict(masks)
     off = np.abs(truth - prediction.value) / scale(sketch, masks, prediction)
@@ -160,7 +161,8 @@ def _assumptions(count: int, distribution: str, evidence: str, element: int | No
         f"The deletion is exchangeable with the {count} that were retrained: it comes from the same distribution, "
         f"{distribution}. For deletions of another kind, such as people who are alike where the distribution draws "
         "anybody, nothing is promised.",
-        f"The probability counts the draw of the {count} deletions and of this one together: that {which} is outside.",
+        f"The probability counts the draw of the {counted(count, 'deletion')} and of this one together: "
+        f"that {which} is outside.",
         f"The retrainings are those of the signed evidence with SHA-256 {evidence}, were done as it says, and how many "
         "there would be was fixed before any result was known.",
         "The truth is this run's own counterfactual, in float64: the same start, order, random numbers and schedule, "

@@ -59,6 +59,12 @@ def reach(ratios: Iterable[float]) -> float:
     return math.sqrt(math.fsum(ratio * ratio for ratio in ratios))
 
 
+def sizes_ratio(terms: Sequence[Mapping[str, Array]]) -> float:
+    """The largest size, over all weights, of a degree against that of the one before; by degree, ``[*S]`` by weight."""
+    series = {name: np.stack([term[name] for term in terms]) for name in terms[0]}
+    return max(_ratios(_sizes(series, range(len(terms)))), default=math.nan)
+
+
 def verdict(ratio: float, *, by_coordinate: int) -> str:
     """In the words of `convergence`. by_coordinate: of how many units the terms were taken so."""
     if math.isnan(ratio):

@@ -24,8 +24,10 @@ from unlearnkit.estimation.reverse import ReverseSketch
 from unlearnkit.estimation.rounding import Differences
 from unlearnkit.estimation.sets import Sets, dense, lengths, touched
 from unlearnkit.estimation.solo import SoloSeries
+from unlearnkit.estimation.span import Span
 from unlearnkit.estimation.stability import Profile, Sizes, profile
 from unlearnkit.estimation.swept import Swept
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -43,6 +45,7 @@ class Sketch:
         slopes: the gradient along the projection's informed basis, ``[q, *P]``, where it has one.
         reverse: what reverse sweeps found out; it takes the place of the lowest degrees of the forward sketch.
         solo: series along units alone; exact for these, and at the diagonals of every degree.
+        span: forms of the degrees above one on the span of informed directions, where nothing else has these.
         is_random: whether the directions were drawn at random; no bound is certified for others.
 
     Example:
@@ -62,6 +65,7 @@ class Sketch:
     slopes: Array | None = None
     reverse: ReverseSketch | None = None
     solo: SoloSeries | None = None
+    span: Span | None = None
     is_random: bool = True
 
     def __post_init__(self) -> None:
@@ -69,7 +73,7 @@ class Sketch:
         if self.coefficients.ndim < 2 or self.coefficients.shape != expected:
             raise ValueError(
                 f"{self.name}: coefficients have shape {self.coefficients.shape}, expected [directions, degree, *P] "
-                f"with {self.directions.count} directions and P = {self.base.shape}"
+                f"with {counted(self.directions.count, 'direction')} and P = {self.base.shape}"
             )
 
     def __repr__(self) -> str:
@@ -94,10 +98,11 @@ class Sketch:
         coefficients = self.coefficients.reshape(*self.coefficients.shape[:2], elements)
         forward = Forward(self.projection, coefficients, slopes)
         others = (forward,) if self.reverse is None else (Swept(self.reverse), forward)
-        if self.solo is None:
+        if self.solo is None and self.span is None:
             return others
         done = 0 if self.reverse is None else self.reverse.degree
-        return (Alone(self.solo, others, elements, self.directions.units, done),)
+        series = self.solo or SoloSeries.none(elements)
+        return (Alone(series, others, elements, self.directions.units, done, self.span),)
 
     def of(self, elements: Array) -> Sketch:
         """The sketch of some elements of a probe ``[P]``, in this order."""
@@ -108,6 +113,7 @@ class Sketch:
             slopes=None if self.slopes is None else self.slopes[:, elements],
             reverse=None if self.reverse is None else self.reverse.of(elements),
             solo=None if self.solo is None else self.solo.of(elements),
+            span=None if self.span is None else self.span.of(elements),
         )
 
     def source(self, degree: int) -> Source:
@@ -177,9 +183,10 @@ class Sketch:
 
         """
         sets = many_deletions(delete, self.directions.units, self.resolve)
-        if self.solo is not None or self.reverse is None or self.degree > self.reverse.degree:
-            sets = dense(sets)
-        return self._predicted(one_weight(weight) * sets, degree, unbiased=unbiased, single=False)
+        best = self.sources[0]
+        reads_sparse = isinstance(best, Swept) and best.degree == self.degree
+        asked = one_weight(weight) * (sets if reads_sparse else dense(sets))
+        return self._predicted(asked, degree, unbiased=unbiased, single=False)
 
     def _predicted(self, sets: Sets, degree: int | None, *, unbiased: bool, single: bool) -> Prediction:
         highest = self._checked_degree(degree)
@@ -201,7 +208,7 @@ class Sketch:
         steps = many_weights(weights)
         x, single = deletions(delete, self.directions.units, self.resolve)
         if not single:
-            raise ValueError(f"curve: got masks for {len(x)} sets, expected the names of one set of units")
+            raise ValueError(f"curve: got masks for {counted(len(x), 'set')}, expected the names of one set of units")
         full = self._series(x, self._checked_degree(None), unbiased=False)
         terms = [_scaled(term, steps**r) for r, term in enumerate(full.terms, start=1)]
         used = [np.broadcast_to(u, (len(steps), self.base.size)) for u in full.used]

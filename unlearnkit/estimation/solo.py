@@ -28,10 +28,21 @@ class SoloSeries:
     coefficients: Array
     elements: Array | None = None
 
+    @classmethod
+    def none(cls, elements: int) -> SoloSeries:
+        """Those of nobody."""
+        return cls(np.zeros(0, dtype=np.int64), np.zeros((0, 0, elements)))
+
     @property
     def degree(self) -> int:
         """Highest degree of the series."""
         return int(self.coefficients.shape[1])
+
+    def among(self, sets: Array) -> SoloSeries:
+        """Those of the units that are in any of some sets."""
+        rows = sets[:, self.units].any(axis=0)
+        elements = None if self.elements is None else self.elements[rows]
+        return SoloSeries(self.units[rows], self.coefficients[rows], elements)
 
     def of(self, elements: Array) -> SoloSeries:
         """The same for some elements of the probe, in this order."""
@@ -44,10 +55,19 @@ class SoloSeries:
 
     def diagonal(self, sets: Array, degree: int, elements: int) -> Array:
         """``sum_u x_u^r c_{u,r}`` for sets ``[sets, units]``, as far as it is known: ``[sets, elements]``."""
-        weights, values = sets[:, self.units] ** degree, self.coefficients[:, degree - 1]
+        return self._spread(sets[:, self.units] ** degree, self.coefficients[:, degree - 1], elements)
+
+    def instead(self, form: Array, sets: Array, degree: int) -> Array:
+        """What a degree's diagonal changes for sets, where another estimate has ``form`` ``[count, E]`` on it."""
+        there = form if self.elements is None else form[np.arange(len(form)), self.elements]
+        left = self.coefficients[:, degree - 1] - there
+        return self._spread(sets[:, self.units] ** degree, left, form.shape[1])
+
+    def _spread(self, weights: Array, values: Array, elements: int) -> Array:
+        """Weighted sums ``[sets, elements]`` of one value for each unit, or of one in each unit's own element."""
         if self.elements is None:
             return np.asarray(weights @ values)
-        total = np.zeros((len(sets), elements))
+        total = np.zeros((len(weights), elements))
         total[:, self.elements] = weights * values
         return total
 

@@ -126,7 +126,7 @@ def tolerance_score(scores: Array, content: float, confidence: float) -> tuple[i
         raise EstimationError(
             f"{counted(len(scores), 'retraining')} {carry} no statement of content {content} at "
             f"confidence {confidence}",
-            hint=f"audit at least {needed} deletions of this size, or ask for less",
+            hint=f"audit at least {counted(needed, 'deletion')} of this size, or ask for less",
         )
     return rank, float(np.sort(scores)[rank - 1])
 

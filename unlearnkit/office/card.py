@@ -5,6 +5,7 @@ Markdown, as Hugging Face's model cards are. Of what it says, nothing is certifi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -73,7 +74,9 @@ def _run(release: Release, bundle: Bundle) -> Iterator[tuple[str, str]]:
 
 
 def _probe(name: str, shape: tuple[int, ...]) -> str:
-    return f"`{name}`" + (f" ({' x '.join(map(str, shape))} numbers)" if shape else "")
+    return f"`{name}`" + (
+        f" ({' x '.join(map(str, shape))} {'number' if math.prod(shape) == 1 else 'numbers'})" if shape else ""
+    )
 
 
 def _people(standing: Standing) -> Iterator[tuple[str, str]]:

@@ -179,14 +179,27 @@ class RequestIntake(WorkspaceFiles):
             RefusedError: They were received under several: what is done with them together would be under none.
             UnknownNameError: There is no such request, or the text is not kept.
         """
-        register, policies = self.all_requests(), self.policies()
+        policies, found = self.policies(), self._by_policy(requests)
+        if len(found) > 1:
+            raise _several(policies, found)
+        return policies.received_under(next(iter(found))) if found else policies.default
+
+    def by_policy(self, requests: Sequence[Asked]) -> tuple[tuple[str, ...], ...]:
+        """The ids of some requests, those together that were received under one policy, as its text was then.
+
+        Raises:
+            UnknownNameError: There is no such request.
+        """
+        return tuple(map(tuple, self._by_policy(requests).values()))
+
+    def _by_policy(self, requests: Sequence[Asked]) -> dict[str, list[str]]:
+        """By the digest of the policy, ids in the order given."""
+        register = self.all_requests()
         found: dict[str, list[str]] = {}
         for request in requests:
             known = register.get(id_of(request))
             found.setdefault(known.policy_digest, []).append(known.id)
-        if len(found) > 1:
-            raise _several(policies, found)
-        return policies.received_under(next(iter(found))) if found else policies.default
+        return found
 
     def _at_desk(self, by: str | None = None, *, with_key: bool = False) -> Desk:
         """The same desk again, which reads only what is new in the log, unless a policy was edited meanwhile."""
@@ -213,7 +226,7 @@ def _several(policies: Policies, found: Mapping[str, Sequence[str]]) -> RefusedE
     return RefusedError(
         f"these requests were received under {len(found)} policies: {listed}",
         hint=f"a certificate is under one policy: name those of one, or --where policy={first[:12]}; fulfil them, then "
-        "certify the others: together with everybody who was answered before",
+        "certify the others: together with everybody who was answered before. Of exclusion and absence, --each-policy",
     )
 
 

@@ -12,6 +12,7 @@ from unlearnkit.compliance.releases.whereabouts import is_at_hand, people_of
 from unlearnkit.compliance.requests.register import Register
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
+from unlearnkit.names import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,6 @@ def require_present_names(key: PseudonymKey, units: Sequence[str], register: Reg
     strange = [unit for unit in key.unknown(units) if unit not in register.forgotten] if register.forgotten else []
     if strange:
         raise RefusedError(
-            f"{len(strange)} of {len(units)} people in the bundle are named by an older copy of the pseudonym key",
+            f"an older copy of the pseudonym key names {len(strange)} of {counted(len(units), 'person')} in the bundle",
             hint="sketch it again with the key that the workspace has since the last purge",
         )

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
-from unlearnkit.bundle.tensors import parse_tensors
+from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.bundle.torch_file import torch_file_bytes
 from unlearnkit.errors import RefusedError
 from unlearnkit.files import publish_directory, write_new
@@ -65,7 +64,7 @@ def _write_folder(target: Path, weights: Mapping[str, Array], like: Path, tied: 
         place = staging / file.relative_to(like)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-    raw = safetensors.numpy.save({name: chosen[name] for name in sorted(chosen)}, metadata={"format": "pt"})
+    raw = tensor_bytes({name: chosen[name] for name in sorted(chosen)}, {"format": "pt"})
     (staging / WEIGHTS).write_bytes(raw)
     publish_directory(staging, target)
 

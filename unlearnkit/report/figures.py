@@ -119,7 +119,7 @@ def curve(caption: Caption, points: Sequence[Interval], weights: Sequence[float]
     for y in (claimed.low, claimed.high):
         drawing.line("bar", (1 - _SIDE - 0.012, scale.down(y)), (1 - _SIDE + 0.012, scale.down(y)))
     drawing.dot(1 - _SIDE, scale.down(claimed.value))
-    drawing.label("tick", _GUTTER, _TOP + _TALL + 20, "weight 0: data kept")
+    drawing.label("tick", _GUTTER, _TOP + _TALL + 20, "weight 0: kept")
     drawing.label("tick", 1, _TOP + _TALL + 20, "weight 1: left out", anchor="end")
     return drawing.text()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from unlearnkit.canonical import encode_base64, parse_json
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError, VerificationError
+from unlearnkit.names import counted
 from unlearnkit.records import from_json, write_json
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 
@@ -148,7 +149,8 @@ def verify_signatures(
     if len(distinct) < threshold:
         raise ThresholdError(
             f"{where} has too few trusted signatures: got {len(distinct)}, expected {threshold} "
-            f"(it names {[signature.key_id for signature in signatures]}; {len(trusted)} keys are trusted)",
+            f"(it names {[signature.key_id for signature in signatures]}; "
+            f"{counted(len(trusted), 'key', 'are')} trusted)",
             hint="trust a key only if you got it from its owner, not with the file",
         )
     return distinct

@@ -14,6 +14,7 @@ from enum import IntEnum
 
 from unlearnkit.canonical import decode_base64, encode_base64
 from unlearnkit.errors import FormatError, SignatureError, ThresholdError
+from unlearnkit.names import counted
 from unlearnkit.signing.keys import Algorithm, PrivateKey, PublicKey
 from unlearnkit.signing.validity import ALWAYS, Validity
 
@@ -237,7 +238,7 @@ def _retired(log: NoteKey, found: Collection[tuple[str, bytes]]) -> str:
 
 def _verify_cosignature(witness: NoteKey, value: bytes, text: str, where: str) -> Cosignature:
     if len(value) != _TIME_BYTES + _SIGNATURE_BYTES:
-        raise FormatError(f"{where}: cosignature by {witness.name} has {len(value)} bytes, expected 72")
+        raise FormatError(f"{where}: cosignature by {witness.name} has {counted(len(value), 'byte')}, expected 72")
     time = int.from_bytes(value[:_TIME_BYTES], "big")
     _check(witness, value[_TIME_BYTES:], _cosigned(text, time), where)
     return Cosignature(witness, time)
@@ -265,7 +266,7 @@ def _parse_signature(line: str, where: str) -> NoteSignature:
         raise FormatError(f"{where} must be an em dash, a name without plus sign, and base64: got {line!r}")
     data = decode_base64(encoded, where=where)
     if len(data) <= 4:
-        raise FormatError(f"{where} has {len(data)} bytes, expected a key id of 4 and a signature")
+        raise FormatError(f"{where} has {counted(len(data), 'byte')}, expected a key id of 4 and a signature")
     return NoteSignature(name, data[:4], data[4:])
 
 

@@ -23,8 +23,18 @@ from unlearnkit.bundle import (
 from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
+from unlearnkit.names import counted
 from unlearnkit.sketching.second_order import SWEEP_LANES
-from unlearnkit.sketching.settings import FIRST_ORDER, LARGEST_CHUNK, SOLO_LANES, Forward, Informed, Reverse, Solo
+from unlearnkit.sketching.settings import (
+    FIRST_ORDER,
+    FORWARD_LANES,
+    LARGEST_CHUNK,
+    SOLO_LANES,
+    Forward,
+    Informed,
+    Reverse,
+    Solo,
+)
 from unlearnkit.sketching.store import Settings
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Run
@@ -78,8 +88,8 @@ class Asked:
                 "nothing to sketch: the recipe pins no probe, and no forward=, informed= or solo= is given"
             )
         if self.informed is not None and self.informed.count > units:
-            message = f"informed: {self.informed.count} directions, expected at most one for each of {units} units"
-            raise ValueError(message)
+            asked, most = counted(self.informed.count, "direction"), counted(units, "unit")
+            raise ValueError(f"informed: {asked}, expected at most one for each of {most}")
         if self.seed is not None and self.checkpoint:
             raise ValueError("seed and salt: the directions follow from one of them")
         if self.explicit is not None and (self.seed is not None or self.checkpoint or self.reverse or self.informed):
@@ -119,7 +129,8 @@ class Asked:
         """How many, and how often refined."""
         if self.informed is None:
             return InformedDirections()
-        return InformedDirections(self.informed.count, self.informed.power_iterations)
+        informed = self.informed
+        return InformedDirections(informed.count, informed.degree, informed.spanned, informed.power_iterations)
 
     def settings(self, run: Run) -> Settings:
         """What decides every byte of the bundle, as far as the caller said."""
@@ -139,8 +150,7 @@ class Asked:
             keep_weights=forward is not None and forward.keep_weights,
             chunk=0 if forward is None or forward.chunk == "auto" else min(forward.chunk, forward.count),
             reverse=canonicalize({name: asdict(settings) for name, settings in self.reverse.items()}).decode(),
-            informed=self.informed_directions.count,
-            power_iterations=self.informed_directions.power_iterations,
+            informed=self.informed_directions,
             solo=self.solo_units,
             keep_solo_weights=self.keeps_solo_weights,
             solo_lanes=0,
@@ -198,7 +208,7 @@ def digest_of(directions: Array) -> str:
 def settled(asked: Settings, per_lane: int, budget: int) -> Settings:
     """Fill in what the caller left open. per_lane: bytes of one real tail of degree one."""
     complex_tails = max(1, budget // (2 * asked.degree * per_lane))
-    blocks = max(1, -(-asked.directions // min(complex_tails, LARGEST_CHUNK)))
+    blocks = max(1, -(-asked.directions // min(complex_tails, FORWARD_LANES.get(asked.device, LARGEST_CHUNK))))
     return replace(
         asked,
         salt=asked.salt or ("" if asked.explicit else secrets.token_hex(32)),

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from unlearnkit.bundle.work import ALONE, DIRECTION, FIRST_ORDER, INFORMED, PRODUCT
+from unlearnkit.bundle import InformedDirections
+from unlearnkit.bundle.work import ALONE, DIRECTION, FIRST_ORDER, PRODUCT, informed_work
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.retrain import PlainLoop
 from unlearnkit.training.run import Run, make_run, own_precision
 from unlearnkit.training.state import constant_of
 
-_RANK, _DIRECTIONS, _COUNT = 64, 256, 128
+_RANK, _DIRECTIONS, _COUNT, _LEADING = 64, 256, 128, 32
 _TIMED = 10
 
 
@@ -94,9 +95,15 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
         ),
         Option(
             name=f"informed, {_COUNT}",
-            work=INFORMED * min(_COUNT, units),
+            work=informed_work(_informed(units)),
             storage=4 * min(_COUNT, units) * (weights + elements),
             buys="probes that nobody named, and corrected models for many people, at first order",
+        ),
+        Option(
+            name=f"informed, {_COUNT}, degree 2 of {_LEADING}",
+            work=informed_work(_informed(units, 2)),
+            storage=4 * (min(_COUNT, units) + _informed(units, 2).points(2)) * (weights + elements),
+            buys="the same, and on the span of the leading ones the second order: what people do to one another",
         ),
         Option(
             name=f"forward, {_DIRECTIONS} directions, degree 2",
@@ -113,6 +120,10 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
         elements=elements,
         options=tuple(sorted(options, key=lambda option: option.work)),
     )
+
+
+def _informed(units: int, degree: int = 1) -> InformedDirections:
+    return InformedDirections(min(_COUNT, units), degree, min(_LEADING, units) if degree > 1 else 0, 1)
 
 
 def probe_sizes(run: Run) -> dict[str, int]:

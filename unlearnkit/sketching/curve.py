@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from unlearnkit.names import counted
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
@@ -132,7 +133,7 @@ def curve(
     """
     weights = np.array(list(retrained), dtype=np.float64)
     if degree < 1 or not recipe.probes or not ((weights >= 0) & (weights <= 1)).all():
-        got = f"degree={degree}, {len(recipe.probes)} probes, retrained={weights.tolist()}"
+        got = f"degree={degree}, {counted(len(recipe.probes), 'probe')}, retrained={weights.tolist()}"
         raise ValueError(f"{got}: expected a degree >= 1, a probe, and weights from 0 to 1")
     run = make_run(recipe, dtype or own_precision(recipe), device)
     forward = ForwardSketching(run, degree)

@@ -49,20 +49,24 @@ def evaluate(bundle: Bundle, recipe: Recipe, probe: Probe) -> Sketch:
     run = make_run(recipe, bundle.manifest.dtype, None)
     function = probe_function(run, "evaluate", probe)
     state = {name: torch.from_numpy(array).to(run.device) for name, array in bundle.model_state().items()}
-    weights = {name: state[name] for name in run.trained_names}
+    weights = {name: state[name].to(run.dtype) for name in run.trained_names}
 
     def along(tails: Mapping[str, Array], degree: int) -> tuple[Array, Array]:
         """Base and coefficients from the weights' ``[directions, degree, *S]``."""
         moved = {name: torch.from_numpy(tails[name]).to(run.device).transpose(0, 1) for name in run.trained_names}
         with torch.no_grad(), run.random_numbers(recipe.steps):
-            value = function({name: Jet(weights[name], moved[name]) for name in run.trained_names}, run.fixed)
+            value = function({name: Jet.of(weights[name], moved[name]) for name in run.trained_names}, run.fixed)
         return coefficients(value, degree, len(tails[run.trained_names[0]]), of="the probe")
 
     found = [along(tails, bundle.manifest.degree) for _, _, tails in bundle.weight_sketches()]
-    slopes = None
+    slopes, forms = None, []
     if bundle.informed is not None:
         tails = {name: array[:, None].astype(bundle.manifest.dtype) for name, array in bundle.informed.weights.items()}
         base, block = along(tails, 1)
         slopes = block[:, 0]
         found = found or [(base, np.zeros((0, bundle.manifest.degree, *base.shape), dtype=np.complex128))]
-    return bundle.new_sketch("evaluate", found[0][0], np.concatenate([block for _, block in found]), slopes)
+        for degree in bundle.manifest.informed.degrees:
+            parts = bundle.informed.series_at_points(degree, bundle.manifest.dtype)
+            forms.append(np.concatenate([along(part, degree)[1][:, -1].real for part in parts]))
+    tails_along = np.concatenate([block for _, block in found])
+    return bundle.new_sketch("evaluate", found[0][0], tails_along, slopes, forms=forms)

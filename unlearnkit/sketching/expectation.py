@@ -53,7 +53,7 @@ def expected(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_l
         informed=settings.informed,
         alone=settings.solo.degree * len(settings.solo.units),
     )
-    kept = _trajectory(run, settings, reverse, budget) if reverse or settings.informed else 0
+    kept = _trajectory(run, settings, reverse, budget) if reverse or settings.informed.count else 0
     return Expectation(
         trainings=trainings,
         seconds=trainings * plain_seconds(run),
@@ -66,8 +66,11 @@ def _tails(settings: Settings, sizes: Mapping[str, int], reverse: Mapping[str, R
     forward = 2 * settings.degree * min(settings.chunk, settings.directions)  # complex
     alone = settings.solo.degree * min(settings.solo_lanes, len(settings.solo.units))
     asked = [sizes[name] * (2 * wanted.rank + wanted.residual + 1) for name, wanted in reverse.items()]
-    swept = 2 * min(settings.lanes, max([*asked, settings.informed]))
-    return max(forward, alone, swept)
+    swept = 2 * min(settings.lanes, max([*asked, settings.informed.count]))
+    spanned = max(
+        (min(2 * settings.lanes, r * settings.informed.points(r)) for r in settings.informed.degrees), default=0
+    )
+    return max(forward, alone, swept, spanned)
 
 
 def _trajectory(run: Run, settings: Settings, reverse: Mapping[str, Reverse], budget: int) -> int:

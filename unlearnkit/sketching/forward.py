@@ -18,7 +18,7 @@ from unlearnkit.sketching.store import PartialRun
 from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.taylor.check import Problem
 from unlearnkit.taylor.jet import Jet
-from unlearnkit.training.beside import train_beside_plain, verify_probe
+from unlearnkit.training.beside import plain_probe, train_beside_plain, verify_probe
 from unlearnkit.training.clipping import kink_of
 from unlearnkit.training.coupling import require_uncoupled
 from unlearnkit.training.plain import PlainSteps
@@ -116,9 +116,12 @@ class ForwardSketching:
         for name, function in self.probes.items():
             with torch.no_grad(), self.run.random_numbers(self.run.recipe.steps):
                 found = function(weights, self.run.fixed)
-                probes[name] = coefficients(found, self.degree, directions, of=f"probe {name!r}")
+                base, block = coefficients(found, self.degree, directions, of=f"probe {name!r}")
             if beside_plain:
-                verify_probe(self.run, name, weights, probes[name][0])
+                verify_probe(self.run, name, weights, base)
+            if function.resolution > np.finfo(np.float32).eps:  # rounded as torch rounds it, not only nearly
+                base = plain_probe(self.run, name, weights)
+            probes[name] = base, block
         return probes
 
     def plain(self, partial: PartialRun, trajectory: Trajectory, *, seen: bool) -> None:
@@ -131,7 +134,7 @@ class ForwardSketching:
         if not (seen and isinstance(steps, PlainSteps) and steps.settled):
             nowhere = torch.zeros(1, len(self.run.recipe.unit_names), dtype=self.run.dtype, device=self.run.device)
             constants = {n: constant_of(leaf) for n, leaf in train_beside_plain(self.trainer, nowhere).items()}
-        weights: dict[str, Leaf] = {n: Jet(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
+        weights: dict[str, Leaf] = {n: Jet.of(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
         probes: dict[str, Array] = {}
         for name, (base, block) in self._evaluated(weights, 1, beside_plain=True).items():
             probes |= {f"base/{name}": base, f"coefficients/{name}": block[:0].astype(dtype)}
@@ -154,19 +157,21 @@ class ForwardSketching:
 
     def compute(self, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
         """Work through the blocks of directions that are not on disk yet."""
-        todo = [block for block in partial.blocks() if not partial.is_finished(*block)]
-        total, steps = partial.settings.directions, self.run.recipe.steps
-        done = total - sum(last - first for first, last in todo)
+        finished = sum(last - first for first, last in partial.blocks() if partial.is_finished(first, last))
+        steps = self.run.recipe.steps
         # In directions times steps, because the last block may be smaller; finished blocks are no part of the rate.
         with tqdm(
-            total=total * steps,
-            initial=done * steps,
+            total=partial.settings.directions * steps,
+            initial=finished * steps,
             disable=None if progress is None else not progress,
             unit="direction-step",
             unit_scale=True,
             desc=self.run.recipe.name,
         ) as bar:
-            for first, last in todo:
+
+            def work(first: int, last: int) -> None:
                 psi = torch.from_numpy(source.block(first, last))
                 directions = psi.to(device=self.run.device, dtype=self.run.dtype.to_complex())
                 self.block(partial, first, last, directions, bar)
+
+            partial.spread_blocks(work, lambda first, last: bar.update((last - first) * steps))

@@ -12,8 +12,14 @@ MEMORY_SHARE = 0.25
 
 
 def memory_for(device: str, budget: int | None) -> int:
-    """Bytes: the budget, or a share of what is free on the device."""
-    return budget if budget is not None else int(MEMORY_SHARE * _free(device))
+    """Bytes: the budget, or a share of what is free on the device, beside other processes of the group there."""
+    return budget if budget is not None else int(MEMORY_SHARE * _free(device)) // _processes(device)
+
+
+def _processes(device: str) -> int:
+    """How many of the group are on this machine, and at one GPU where it has some."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, -(-beside // torch.cuda.device_count())) if device == "cuda" else beside
 
 
 def _free(device: str) -> int:

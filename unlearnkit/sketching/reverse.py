@@ -22,6 +22,7 @@ from unlearnkit.errors import NonFiniteError
 from unlearnkit.sketching.trajectory import Moment, Steps, StepsAlong, Trajectory
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.training.beside import train_beside_plain
 from unlearnkit.training.joint import to_units
 from unlearnkit.training.optimizers import Group
@@ -46,7 +47,7 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(eq=False)
 class Cotangents:
-    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[degree, directions, elements, P]``."""
+    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``."""
 
     weights: Leaf
     moments: list[Leaf]
@@ -61,7 +62,8 @@ class ReverseSweeps:
         self.trainer = Trainer(run, degree)
         self._pull_gradient = run.over_jets("pull gradient", _pull, run.plain_loss, _gradient(run), spare=2)
         self._pull_updates = [
-            run.over_jets(("pull update", group.key), _update_pullback(group)) for group in run.recipe.groups
+            run.over_jets(("pull update", group.key), _update_pullback(group), rounded=True)
+            for group in run.recipe.groups
         ]
 
     def to_degree(self, degree: int) -> ReverseSweeps:
@@ -84,8 +86,8 @@ class ReverseSweeps:
 
         pull_probe: from `unlearnkit.sketching.pullback`. basis: cotangents of the probe, ``[elements, *P]``.
         trajectory: the training to go back through, from `forward`.
-        Returns ``[elements, units]``; along directions a jet, whose tail, ``[degree, directions, elements, units]``,
-        holds ``grad f_2(psi), grad f_3(psi), ...``.
+        Returns ``[elements, units]``; along directions a jet, whose coefficients, ``[degree, directions, elements,
+        units]``, are ``grad f_2(psi), grad f_3(psi), ...``.
         progress: called after each step backward.
         """
         final = trajectory.final
@@ -117,7 +119,9 @@ class ReverseSweeps:
         """Zeros of this shape, with a tail where training had one."""
         like = states[0].weights
         constant = torch.zeros(shape, dtype=self.run.dtype, device=self.run.device)
-        return Jet(constant, like.tail.new_zeros(*like.tail.shape[:2], *shape)) if isinstance(like, Jet) else constant
+        return (
+            Jet(constant, like.tail.new_zeros(*like.tail.shape[:LEAD], *shape)) if isinstance(like, Jet) else constant
+        )
 
     def _start(self, final: list[GroupState], pulled: Mapping[str, Leaf], elements: int) -> list[Cotangents]:
         cotangents = []

@@ -13,10 +13,12 @@ from unlearnkit.names import normal_name
 
 Array = np.ndarray[Any, Any]
 
-# More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
+# More directions at once than this gain nothing, and make the pieces larger that an interrupted run loses and that many
+# processes share: here those of a processor, whose caches are small.
 LARGEST_CHUNK = 256
+FORWARD_LANES = {"cpu": 128}
 
-# The same for units alone, on a processor's caches and elsewhere.
+# The same for units alone.
 SOLO_LANES = {"cpu": 64}
 
 
@@ -108,35 +110,35 @@ FIRST_ORDER = Reverse(rank=0, residual=0)
 
 @dataclass(frozen=True, slots=True)
 class Informed:
-    """Directions along which the trained weights move most (docs/theory.md section 9): first orders of any probe.
+    """Directions along which the trained weights move most (docs/theory.md section 9), for any probe and any units.
 
     Attributes:
-        count: how many. The weights' series along them are always kept.
+        count: how many; the first moves the weights most. What the weights do along them is always kept.
+        degree: 1: slopes along each; above that, everything to this degree on the span of the leading ones, which takes
+            another push along each point of a lattice: ``leading (leading + 1) / 2`` of them for degree 2.
+        leading: how many of them, at most; of no use at degree 1.
         power_iterations: rounds of refinement; each makes them better, for another push and pull.
 
     Example:
-        >>> uk.Informed(128, power_iterations=1)
-        Informed(count=128, power_iterations=1)
+        >>> uk.Informed(128, degree=2)
+        Informed(count=128, degree=2, leading=32, power_iterations=1)
 
     """
 
     count: int
+    degree: int = 1
+    leading: int = 32
     power_iterations: int = 1
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.power_iterations < 0:
-            raise ValueError(
-                f"count={self.count}, power_iterations={self.power_iterations}: expected at least 1 and at least 0"
-            )
+        for name, least in (("count", 1), ("degree", 1), ("leading", 1), ("power_iterations", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"informed: {name}={getattr(self, name)}, expected at least {least}")
 
-    def stages(self) -> dict[str, int]:
-        """Names of the stages in order, and how often each goes through the training: a pull goes there and back."""
-        rounds = range(1, self.power_iterations + 1)
-        return (
-            {"pull-0": 2}
-            | {f"{stage}-{i}": n for i in rounds for stage, n in (("push", 1), ("pull", 2))}
-            | {"final": 1}
-        )
+    @property
+    def spanned(self) -> int:
+        """How many leading directions have degrees above one: none at degree 1."""
+        return min(self.leading, self.count) if self.degree > 1 else 0
 
 
 @dataclass(frozen=True, slots=True)

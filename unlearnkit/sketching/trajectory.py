@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.randomness import restored
+from unlearnkit.training.retrain import Mark
 from unlearnkit.training.run import Batch, Run
 from unlearnkit.training.state import GroupState
 from unlearnkit.training.trainer import Trainer
@@ -32,6 +33,12 @@ class Steps(Protocol):
     def advance(self, step: int, states: list[GroupState], batches: Sequence[Batch]) -> list[GroupState]:
         """The states after a step; those before it stay, and get the gradient that the step used."""
 
+    def mark(self) -> Mark | None:
+        """What beside the states tells where a step is to begin again."""
+
+    def back_to(self, mark: Mark | None) -> None:
+        """Begin again there."""
+
 
 class StepsAlong:
     """Training over jets, along directions."""
@@ -39,6 +46,7 @@ class StepsAlong:
     def __init__(self, trainer: Trainer, directions: Tensor) -> None:
         self.trainer = trainer
         self.directions = directions
+        self.anchor = trainer.anchor()
 
     def start(self) -> list[GroupState]:
         """As `Steps.start`."""
@@ -47,10 +55,19 @@ class StepsAlong:
     def advance(self, step: int, states: list[GroupState], batches: Sequence[Batch]) -> list[GroupState]:
         """As `Steps.advance`."""
         after = [state.copy() for state in states]
-        self.trainer.advance(step, after, self.directions, batches)
+        self.trainer.advance(step, after, self.directions, batches, self.anchor)
         for before, state in zip(states, after, strict=True):
             before.gradient = state.gradient
         return after
+
+    def mark(self) -> Mark | None:
+        """As `Steps.mark`."""
+        return None if self.anchor is None else self.anchor.loop.mark()
+
+    def back_to(self, mark: Mark | None) -> None:
+        """As `Steps.back_to`."""
+        if self.anchor is not None and mark is not None:
+            self.anchor.loop.back_to(mark)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +93,7 @@ class Trajectory:
         count = run.recipe.steps
         whole = count * (sum(map(_bytes, self._start)) + _bytes_of_batches(list(run.batches(0)))) <= memory_budget
         self._stretch = count if whole else math.isqrt(count - 1) + 1
-        self._checkpoints: list[list[GroupState]] = []
+        self._checkpoints: list[tuple[list[GroupState], Mark | None]] = []
         self._last: list[Moment] = []
 
     @cached_property
@@ -85,7 +102,7 @@ class Trajectory:
         count, states = self.run.recipe.steps, self._start
         with restored(self.run.device):
             for first in range(0, count, self._stretch):
-                self._checkpoints.append(states)
+                self._checkpoints.append((states, self.steps.mark()))
                 self._last = []  # not in memory beside the next ones
                 self._last, states = self._stretched(first, states, self._progress)
         return states
@@ -112,7 +129,9 @@ class Trajectory:
         for number in reversed(range(len(self._checkpoints))):
             moments, self._last = self._last, []
             if not moments:
-                moments, _ = self._stretched(number * self._stretch, self._checkpoints[number])
+                states, mark = self._checkpoints[number]
+                self.steps.back_to(mark)
+                moments, _ = self._stretched(number * self._stretch, states)
             while moments:
                 yield moments.pop()
 

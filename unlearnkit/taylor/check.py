@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from unlearnkit.errors import PiecewiseOpsError, UnsupportedOpsError
+from unlearnkit.names import counted
 from unlearnkit.taylor.rules import INDIFFERENT, LOCALLY_CONSTANT, PIECEWISE, SMOOTH
 from unlearnkit.taylor.trace import Trace, decided_by, location
 
@@ -159,10 +160,10 @@ def require(found: Iterable[Problem], *, allow_piecewise: bool) -> tuple[Problem
     piecewise = [p for p in found if p.kind is Kind.PIECEWISE]
     if unsupported:
         offending = unsupported if allow_piecewise else [*unsupported, *piecewise]
-        message = f"{len(offending)} operation(s) cannot be sketched:"
+        message = f"{counted(len(offending), 'operation')} cannot be sketched:"
         raise UnsupportedOpsError(message, offending, hint="replace them with smooth, supported operations")
     if piecewise and not allow_piecewise:
-        message = f"{len(piecewise)} operation(s) are only piecewise analytic:"
+        message = f"{counted(len(piecewise), 'operation', 'are')} only piecewise analytic:"
         hint = "unlearnkit.fix(model) replaces modules; or Recipe(allow_piecewise=True), which the manifest will state"
         raise PiecewiseOpsError(message, piecewise, hint=hint)
     return tuple(p for p in found if p.kind is not Kind.UNSUPPORTED)

@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from unlearnkit.errors import TraceError
+from unlearnkit.taylor.raised import COARSE, in_single, is_coarse
 
 aten = torch.ops.aten
 
@@ -54,10 +55,14 @@ def outside_state() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One draw of a plain function. layouts: shape and strides of each tensor that the operation took, in order."""
+    """One draw of a plain function.
+
+    layouts: shape and strides of each tensor that the operation took, in order. dtype: of what it drew.
+    """
 
     operation: OpOverload
     layouts: tuple[tuple[torch.Size, tuple[int, ...]], ...]
+    dtype: torch.dtype | None = None
 
     def fits(self, operation: OpOverload, shapes: Sequence[torch.Size]) -> None:
         """TraceError when ``operation`` takes tensors of other shapes in a trace than the plain one."""
@@ -66,7 +71,25 @@ class Draw:
             raise TraceError(message, hint="draw them with torch.rand or torch.randn, or as nn.Dropout does")
 
     def again(self, operation: OpOverload, args: Sequence[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401  a result
-        """What ``operation``, which stands for the plain one in a trace, gives when it draws as that did."""
+        """What ``operation``, which stands for the plain one in a trace, gives when it draws as that did.
+
+        Which numbers are drawn depends on the precision: what was drawn in a low one is drawn in that.
+        """
+        if self.dtype not in COARSE:
+            return self._drawn(operation, args, options)
+        found = self._drawn(
+            operation, [self._lowered(x) for x in args], {k: self._lowered(x) for k, x in options.items()}
+        )
+        is_low = any(map(is_coarse, (*args, *options.values())))
+        return found if is_low else in_single(found)
+
+    def _lowered(self, x: object) -> object:
+        """An argument in the precision of the draw."""
+        if isinstance(x, Tensor):
+            return x.to(self.dtype) if x.is_floating_point() else x
+        return self.dtype if x is torch.float32 else x
+
+    def _drawn(self, operation: OpOverload, args: Sequence[Any], options: dict[str, Any]) -> Any:  # noqa: ANN401
         layouts = iter(self.layouts)
         laid = [_laid_out(x, *next(layouts, (x.shape, x.stride()))) if isinstance(x, Tensor) else x for x in args]
         if self.operation is aten.native_dropout.default and operation is aten.bernoulli.p:
@@ -104,26 +127,30 @@ def _written(x: Tensor) -> Tensor:
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down every draw."""
+    """Writes down every draw, and the machine epsilon of the coarsest numbers."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.draws: list[Draw] = []
+        self.resolution = 0.0
 
     def __torch_dispatch__(
         self, func: OpOverload, types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:  # noqa: ANN401  the result of any operation
+        result = func(*args, **(kwargs or {}))
+        dtypes = [x.dtype for x in pytree.tree_leaves(result) if isinstance(x, Tensor) and x.is_floating_point()]
+        self.resolution = max([self.resolution, *(torch.finfo(dtype).eps for dtype in dtypes)])
         if is_random(func):
             layouts = tuple((x.shape, x.stride()) for x in args if isinstance(x, Tensor))
-            self.draws.append(Draw(func, layouts))
-        return func(*args, **(kwargs or {}))
+            self.draws.append(Draw(func, layouts, next(iter(dtypes), None)))
+        return result
 
 
-def draws_of(function: Callable[..., object], *arguments: object) -> tuple[Draw, ...]:
-    """Every draw of a plain call."""
+def watched(function: Callable[..., object], *arguments: object) -> tuple[tuple[Draw, ...], float]:
+    """Every draw of a plain call, and the machine epsilon of the coarsest real numbers in it."""
     with _Watch() as watch:
         function(*arguments)
-    return tuple(watch.draws)
+    return tuple(watch.draws), watch.resolution
 
 
 class Following(TorchDispatchMode):  # type: ignore[no-untyped-call]

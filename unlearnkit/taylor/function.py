@@ -28,9 +28,9 @@ _KEPT = 256
 class JetFunction:
     """``function`` over jets: any leaf of its arguments may be a jet; with none, it runs as it is.
 
-    model: names modules in messages. allow_piecewise: as in ``Recipe``. plain, inner: as in ``trace``. dtype: of what
-    the function makes without saying of which; None: torch's default, each time. spare: which of its results, a tuple,
-    is None where an argument is a jet, and not computed. ``reservations`` collects what the
+    model: names modules in messages. allow_piecewise: as in ``Recipe``. plain, inner, rounded: as in ``trace``. dtype:
+    of what the function makes without saying of which; None: torch's default, each time. spare: which of its results, a
+    tuple, is None where an argument is a jet, and not computed. ``reservations`` collects what the
     manifest must state: piecewise operations, and comparisons that the constant term decides.
     """
 
@@ -44,8 +44,10 @@ class JetFunction:
         inner: Callable[..., Any] | None = None,
         dtype: torch.dtype | None = None,
         spare: int | None = None,
+        rounded: bool = False,
     ) -> None:
         self.function = function
+        self.rounded = rounded
         self.dtype = dtype
         self.spare = spare
         self.plain = plain
@@ -140,7 +142,9 @@ class JetFunction:
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
         constants = pytree.tree_map(_constant, arguments, is_leaf=_is_jet)
         with self._as_ever(arguments):
-            return trace(self.function, *constants, model=self.model, plain=self.plain, inner=self.inner)
+            return trace(
+                self.function, *constants, model=self.model, plain=self.plain, inner=self.inner, rounded=self.rounded
+            )
 
     @contextmanager
     def _as_ever(self, arguments: tuple[object, ...], known: Trace | None = None) -> Iterator[None]:

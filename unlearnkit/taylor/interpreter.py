@@ -74,7 +74,7 @@ class Interpreter:
         self._constants: list[tuple[int, Any]] = []
         self._program: list[_Instruction] = []
         self._plain: fx.GraphModule | None = None
-        self.resolution = _resolution(trace.module.graph)
+        self.resolution = max(trace.resolution, _resolution(trace.module.graph))
         for node in trace.module.graph.nodes:
             slot = self._slots[node]
             if node.op == "placeholder":

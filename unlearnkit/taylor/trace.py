@@ -3,7 +3,8 @@
 ``make_fx`` records what the function does to real tensors: forward, backward and update alike, mutations removed,
 composite operations taken apart. What Python reads out of a tensor on the way (``.item()``, ``if mask.all()``), and
 shapes that come from data (boolean indexing), are frozen into the graph; each is kept as a *guard* that every later run
-checks. Random numbers are drawn as the plain function draws them (`unlearnkit.taylor.draws`).
+checks. Random numbers are drawn as the plain function draws them (`unlearnkit.taylor.draws`); what the function
+computes in low precision, the graph computes in float32 (`unlearnkit.taylor.raised`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import linecache
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,9 +33,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import TraceError
+from unlearnkit.names import counted
 from unlearnkit.taylor.causes import trace_error
 from unlearnkit.taylor.decompositions import table
-from unlearnkit.taylor.draws import Draw, Following, draws_of, is_random, outside_state, same_random_numbers
+from unlearnkit.taylor.draws import Draw, Following, is_random, outside_state, same_random_numbers, watched
+from unlearnkit.taylor.raised import in_single, raised, without_autocast
 from unlearnkit.taylor.replayed import replayed
 from unlearnkit.taylor.simplified import simplify
 from unlearnkit.taylor.substitutes import SUBSTITUTES, without_checkpointing
@@ -57,7 +60,8 @@ class Trace:
     """A traced function: its graph, how arguments and results are laid out, and its guards.
 
     outside: `outside_state` before the call where that draws from ``random`` or ``numpy.random``, whose numbers are
-    then frozen into the graph; None where it does not. draws: how the plain function draws torch's.
+    then frozen into the graph; None where it does not. draws: how the plain function draws torch's. resolution: the
+    machine epsilon of the coarsest real numbers that the plain function computes.
     """
 
     module: fx.GraphModule
@@ -66,6 +70,7 @@ class Trace:
     guards: tuple[Guard, ...]
     draws: Mapping[fx.Node, Draw]
     outside: bytes | None
+    resolution: float
 
 
 def trace(
@@ -74,6 +79,7 @@ def trace(
     model: nn.Module | None = None,
     plain: Callable[..., object] | None = None,
     inner: Callable[..., Any] | None = None,
+    rounded: bool = False,
 ) -> Trace:
     """Record ``function(*arguments)`` as a graph of primitive operations.
 
@@ -81,7 +87,8 @@ def trace(
     messages. plain: takes the same arguments, and draws random numbers as the graph is to draw them; None: ``function``
     itself, which torch's function transforms would make draw others. inner: takes the same arguments, is recorded
     first, and handed to ``function`` before them as what was recorded: then ``function`` may differentiate all of it,
-    also through what stops gradients inside (``detach``, ``torch.no_grad``), which has done its work by then.
+    also through what stops gradients inside (``detach``, ``torch.no_grad``), which has done its work by then. rounded:
+    let the graph compute in low precision what the function does.
     Raises TraceError when torch cannot trace the function; what the function itself raises passes through.
     """
     leaves, arguments_spec = pytree.tree_flatten(arguments)
@@ -93,16 +100,17 @@ def trace(
         function = partial(function, replayed(recorded.module, recorded.results))
     before = outside_state()
     with _again(leaves), _as_trace_errors(), sdpa_kernel(SDPBackend.MATH):
-        draws = draws_of(plain or function, *pytree.tree_unflatten(_copied(leaves), arguments_spec))
+        draws, resolution = watched(plain or function, *pytree.tree_unflatten(_copied(leaves), arguments_spec))
         outside = before if outside_state() != before else None
 
     def flat(*flat_leaves: Tensor) -> list[Tensor]:
-        outputs, spec = pytree.tree_flatten(function(*pytree.tree_unflatten(list(flat_leaves), arguments_spec)))
+        given = list(flat_leaves) if rounded else in_single(list(flat_leaves))
+        outputs, spec = pytree.tree_flatten(function(*pytree.tree_unflatten(given, arguments_spec)))
         results_spec[:] = [spec]
         return outputs
 
     names = {id(module): name for name, module in model.named_modules()} if model is not None else {}
-    with _tracing(names), _as_trace_errors():
+    with _tracing(names, rounded=rounded), _as_trace_errors():
         module = _recorded(flat, leaves, draws)
         if any(_mutates(node) for node in module.graph.nodes):
             # Composite operations that no gradient runs through write to temporaries of their own (an LSTM's
@@ -117,7 +125,7 @@ def trace(
             _drop_unused(module.graph)
         module.recompile()
     guards = _guards(module, leaves, draws)
-    return Trace(module, arguments_spec, results_spec[0], guards, _matched(module.graph, draws), outside)
+    return Trace(module, arguments_spec, results_spec[0], guards, _matched(module.graph, draws), outside, resolution)
 
 
 @contextmanager
@@ -154,7 +162,9 @@ def _matched(graph: fx.Graph, draws: tuple[Draw, ...]) -> dict[fx.Node, Draw]:
     """The plain draw that each random node of the graph stands for."""
     nodes = [node for node in graph.nodes if is_random(node.target)]
     if len(nodes) != len(draws):
-        message = f"plain torch draws random numbers {len(draws)} times, its trace {len(nodes)} times"
+        message = (
+            f"plain torch draws random numbers {counted(len(draws), 'time')}, its trace {counted(len(nodes), 'time')}"
+        )
         raise TraceError(message, hint="draw as often whatever happens, by torch's own functions")
     matched = dict(zip(nodes, draws, strict=True))
     for node, draw in matched.items():
@@ -164,8 +174,11 @@ def _matched(graph: fx.Graph, draws: tuple[Draw, ...]) -> dict[fx.Node, Draw]:
 
 
 @contextmanager
-def _tracing(names: Mapping[int, str]) -> Iterator[None]:
-    """Settings under which models trace: math attention, no fused recurrent kernels, module names on the nodes."""
+def _tracing(names: Mapping[int, str], *, rounded: bool) -> Iterator[None]:
+    """Settings under which models trace: math attention, no fused recurrent kernels, module names on the nodes.
+
+    rounded: in the precision that the function lowers itself to.
+    """
     stack: list[str] = []
 
     def enter(module: nn.Module, _inputs: object) -> None:
@@ -178,7 +191,9 @@ def _tracing(names: Mapping[int, str]) -> Iterator[None]:
 
     hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:
-        with fx_traceback.preserve_node_meta(), _Calls(), _plain_kernels(), without_checkpointing():
+        precision = nullcontext() if rounded else without_autocast()
+        calls = _Calls(rounded=rounded)
+        with fx_traceback.preserve_node_meta(), calls, _plain_kernels(), without_checkpointing(), precision:
             yield
     finally:
         for hook in hooks:
@@ -186,7 +201,14 @@ def _tracing(names: Mapping[int, str]) -> Iterator[None]:
 
 
 class _Calls(TorchFunctionMode):
-    """Writes the user's source line of every torch call on the nodes that it records; swaps what has a substitute."""
+    """Writes the user's source line of every torch call on the nodes that it records; swaps what has a substitute.
+
+    rounded: let calls compute in low precision.
+    """
+
+    def __init__(self, *, rounded: bool) -> None:
+        super().__init__()
+        self.rounded = rounded
 
     def __torch_function__(
         self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -196,6 +218,8 @@ class _Calls(TorchFunctionMode):
         if line := _users_line():
             meta["stack_trace"] = line
         try:
+            if not self.rounded:
+                func, args, kwargs = raised(func), in_single(args), in_single(kwargs)
             return SUBSTITUTES.get(func, func)(*args, **(kwargs or {}))
         finally:
             meta["stack_trace"] = outside

@@ -10,6 +10,7 @@ from typing import Any
 from torch.optim.swa_utils import get_swa_avg_fn
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.names import counted
 
 AverageFunction = Callable[[Any, Any, Any], Any]
 
@@ -68,6 +69,8 @@ class Average:
             found.append(shares if number else first)
             number += 1
         if not number:
-            message = f"average: start={self.start}, and the run has {steps} steps, so that nothing is averaged"
+            message = (
+                f"average: start={self.start}, and the run has {counted(steps, 'step')}, so that nothing is averaged"
+            )
             raise RecipeError(message, hint="count steps from 0")
         return found

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.names import counted
 from unlearnkit.training.faults import raised_by
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
@@ -54,7 +55,7 @@ def make_order(
         _verify_positions(table, examples, "order")
     table = table[:, : table.shape[1] - (table.shape[1] % batch_size if drop_last else 0)]
     if not table.size:
-        message = f"the run has no steps: {examples} examples, batch_size={batch_size}, epochs={epochs}"
+        message = f"the run has no steps: {counted(examples, 'example')}, batch_size={batch_size}, epochs={epochs}"
         raise RecipeError(message, hint="choose a batch size of at most the number of examples in an epoch")
     return np.ascontiguousarray(table, dtype=np.int64)
 
@@ -94,8 +95,8 @@ def verified_parts(steps: Steps, examples: int) -> Steps:
 
 def _verify_positions(positions: Array, examples: int, what: str) -> None:
     if positions.size and not 0 <= positions.min() <= positions.max() < examples:
-        message = f"{what}: indices from {positions.min()} to {positions.max()}, but there are {examples} examples"
-        raise RecipeError(message, hint="count examples from 0")
+        message = f"{what}: indices from {positions.min()} to {positions.max()}, but the data have "
+        raise RecipeError(message + counted(examples, "example"), hint="count examples from 0")
 
 
 def grouped(epoch: Sequence[Array], accumulate: int) -> Iterable[Step]:

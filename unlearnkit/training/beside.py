@@ -20,7 +20,10 @@ import torch
 from torch import Tensor
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.taylor.raised import COARSE
+from unlearnkit.training.anchor import Anchor
 from unlearnkit.training.kept import changes, kept
+from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.retrain import PlainLoop
@@ -50,8 +53,7 @@ def train_beside_plain(
     beside = _Beside(trainer)
     for step in range(trainer.run.recipe.steps if steps is None else steps):
         beside.before(step, merged(states))
-        trainer.advance(step, states, directions)
-        beside.after(step, states)
+        trainer.advance(step, states, directions, anchor=beside)
         progress(step)
     return trained(states)
 
@@ -61,7 +63,8 @@ class _Beside:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.loop = PlainLoop(trainer.run, np.zeros(len(trainer.run.recipe.unit_names)))
+        self.anchor = Anchor.of(trainer.run)
+        self.loop = self.anchor.loop
         self._scales: dict[str, float] = {}
         self._kept = kept(self.loop.run)
 
@@ -77,12 +80,24 @@ class _Beside:
             self._scales[name] = max(size, self._scales.get(name, 0.0))
 
     @torch.no_grad()
-    def after(self, step: int, states: list[GroupState]) -> None:
-        """Compare the step's gradient and update."""
-        self._verify_gradient(step, states)
-        self._verify_update(step, states)
+    def gradient(self, step: int, states: list[GroupState], _: object) -> None:
+        """Compare the step's gradient, and go on from the same one."""
+        traced = self._verify_gradient(step, states)
+        if is_lowered(self.trainer.run):
+            self.anchor.take_gradient(states)
+            return
+        for name, parameter in self.loop.weights.items():
+            if parameter.grad is not None:
+                parameter.grad.copy_(traced[name])
 
-    def _verify_gradient(self, step: int, states: list[GroupState]) -> None:
+    @torch.no_grad()
+    def update(self, step: int, states: list[GroupState]) -> None:
+        """Compare the step's update, and go on from the same weights."""
+        self._verify_update(step, states)
+        if is_lowered(self.trainer.run):
+            self.anchor.take_update(states)
+
+    def _verify_gradient(self, step: int, states: list[GroupState]) -> dict[str, Tensor]:
         traced = {n: constant_of(leaf) for state in states for n, leaf in state.views(state.gradient).items()}
         differences = _sizes({name: traced[name] - plain for name, plain in self.loop.gradients().items()})
         name = self._unlike(differences, self.trainer.gradient.resolution)
@@ -90,9 +105,7 @@ class _Beside:
             name = self._unlike(self._exact_differences(step), self._exact.gradient.resolution)
         if name:
             raise self._other_run(step, "gradient", name, differences[name] / self._scale(name))
-        for name, parameter in self.loop.weights.items():
-            if parameter.grad is not None:
-                parameter.grad.copy_(traced[name])
+        return traced
 
     def _unlike(self, differences: Mapping[str, float], resolution: float) -> str:
         """The first parameter whose gradients differ by more than half the digits; empty when there is none."""
@@ -123,27 +136,38 @@ class _Beside:
         sizes = _sizes(before)
         moved = _sizes({name: parameter - before[name] for name, parameter in self.loop.weights.items()})
         differences = _sizes({n: constant_of(traced[n]) - p for n, p in self.loop.weights.items()})
-        eps = torch.finfo(self.trainer.run.dtype).eps
+        eps = {name: torch.finfo(parameter.dtype).eps for name, parameter in self.loop.weights.items()}
         pairs = zip(states, self.trainer.updates, strict=True)
-        coarsest = {n: max(eps, update.resolution) for state, update in pairs for n in state.group.parameters}
+        coarsest = {n: max(eps[n], update.resolution) for state, update in pairs for n in state.group.parameters}
         for name, difference in differences.items():
             if not math.isfinite(moved[name]):
                 raise diverged(step, "update", name, PLAIN)
-            if not difference <= math.sqrt(coarsest[name]) * moved[name] + 4 * eps * sizes[name]:
-                raise self._other_run(step, "update", name, difference / moved[name] if moved[name] else math.inf)
+            if not difference <= math.sqrt(coarsest[name]) * moved[name] + 4 * eps[name] * sizes[name]:
+                share = difference / moved[name] if moved[name] else math.inf
+                raise self._other_run(step, "update", name, share, self.loop.weights[name].dtype)
 
-    def _other_run(self, step: int, what: str, name: str, off: float) -> RecipeError:
-        return other_run(step, what, name, off, changes(self._kept, self.loop.run))
+    def _other_run(self, step: int, what: str, name: str, off: float, dtype: torch.dtype | None = None) -> RecipeError:
+        return other_run(step, what, name, off, changes(self._kept, self.loop.run), dtype)
 
 
-def other_run(step: int, what: str, name: str, off: float, changed: Sequence[str]) -> RecipeError:
-    """The error for a run that is not the plain one. off: by how much of its size. changed: what the model keeps."""
+def other_run(
+    step: int, what: str, name: str, off: float, changed: Sequence[str], dtype: torch.dtype | None = None
+) -> RecipeError:
+    """The error for a run that is not the plain one.
+
+    off: by how much of its size. changed: what the model keeps. dtype: of the parameter, whose update it is.
+    """
     message = (
         f"training step {step}: the {what} of {name!r} is off by {off:.1e} of its size from that of plain torch: "
         "what is sketched would be another run"
     )
     if changed:
         message += f"; the model changes {', '.join(changed)} while it trains"
+    if dtype in COARSE:
+        message += f"; the optimizer keeps its state in {dtype}, in which it is lost"
+        return RecipeError(
+            message, hint="use bfloat16, or keep weights in float32 and lower the loss by torch.autocast"
+        )
     return RecipeError(message, hint=_HINT)
 
 
@@ -156,14 +180,14 @@ def _sizes(tensors: Mapping[str, Tensor]) -> dict[str, float]:
 def verify_probe(run: Run, name: str, weights: Mapping[str, Leaf], base: Array) -> None:
     """RecipeError when plain torch gives another value of a pinned probe at trained weights than ``base``."""
     constants = {n: constant_of(leaf) for n, leaf in weights.items()}
-    plain = _plain_probe(run, name, constants)
+    plain = plain_probe(run, name, weights)
     if agree(base, plain, probe_function(run, name, run.recipe.probes[name]).resolution):
         return
     if run.dtype is not torch.float64:
         exact = replace(run, dtype=torch.float64)
         function = probe_function(exact, name, run.recipe.probes[name])
         constants = {n: t.to(exact.dtype) for n, t in constants.items()}
-        plain = _plain_probe(exact, name, constants)
+        plain = plain_probe(exact, name, constants)
         with torch.no_grad(), exact.random_numbers(run.recipe.steps):
             base = constant_of(function(constants, exact.fixed)).cpu().numpy()
         if agree(base, plain, function.resolution):
@@ -172,9 +196,11 @@ def verify_probe(run: Run, name: str, weights: Mapping[str, Leaf], base: Array) 
     raise RecipeError(message, hint="let it depend on nothing but the model's state and torch's random numbers")
 
 
-def _plain_probe(run: Run, name: str, weights: Mapping[str, Tensor]) -> Array:
+def plain_probe(run: Run, name: str, weights: Mapping[str, Leaf]) -> Array:
+    """A pinned probe at trained weights, in plain torch."""
+    constants = {n: constant_of(leaf) for n, leaf in weights.items()}
     with run.random_numbers(run.recipe.steps):
-        found = run.plain_probe(run.recipe.probes[name], weights, run.fixed)
+        found = run.plain_probe(run.recipe.probes[name], constants, run.fixed)
     value: Array = found.detach().to(run.dtype).cpu().numpy()
     return value
 

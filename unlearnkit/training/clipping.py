@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.func import vjp, vmap
 
+from unlearnkit.names import counted
 from unlearnkit.taylor.check import Kind, Problem
 from unlearnkit.training.optimizers import Rule
 from unlearnkit.training.recipe import Recipe
@@ -61,7 +62,8 @@ class Clipping:
         name = "clip_grad_norm" if self.recipe.clip_grad_norm is not None else "clip_grad_value"
         active = sum(size > 1 for size in self._sizes.values())
         nearest = min((abs(size - 1) for size in self._sizes.values()), default=math.inf)
-        operation = f"{name}={self.limit:g}: active at {active} of {len(self._sizes)} steps, nearest miss {nearest:.1%}"
+        steps = counted(len(self._sizes), "step")
+        operation = f"{name}={self.limit:g}: active at {active} of {steps}, nearest miss {nearest:.1%}"
         return (Problem(operation, "", "gradients of a step", Kind.KINK, ""),)
 
 

@@ -43,8 +43,7 @@ def check(recipe: Recipe) -> tuple[Problem, ...]:
         ()
 
     """
-    own = own_precision(recipe)
-    run = make_run(recipe, own if own in DTYPES else "float32", "cpu")
+    run = make_run(recipe, own_precision(recipe), "cpu")
     found = _problems(run)
     kinds = {problem.kind for problem in found}
     if Kind.UNSUPPORTED not in kinds:

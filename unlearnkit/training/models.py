@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.taylor.raised import COARSE
 
 # Modules that wrap the one that is meant, by the name of their class, and where they keep it.
 _WRAPPERS = {
@@ -59,9 +60,10 @@ def verify_model(model: object) -> None:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise RecipeError(f"model: {name!r} has no shape yet", hint="call the model on a batch once before")
-        if tensor.is_floating_point() and torch.finfo(tensor.dtype).eps > torch.finfo(torch.float32).eps:
-            hint = "call model.float() before the optimizer is made; torch.autocast in the loss is followed"
-            raise RecipeError(f"model: {name!r} is {tensor.dtype}, expected float32 or float64", hint=hint)
+        if tensor.is_floating_point() and tensor.dtype not in (torch.float64, torch.float32, *COARSE):
+            hint = "call model.bfloat16() or model.float() before the optimizer is made"
+            message = f"model: {name!r} is {tensor.dtype}, expected float32, float64, bfloat16 or float16"
+            raise RecipeError(message, hint=hint)
         if tensor.is_complex():
             raise RecipeError(f"model: {name!r} is {tensor.dtype}, expected real numbers", hint="use two real tensors")
     _verify_finite(model)

@@ -6,7 +6,7 @@ import torch
 
 from unlearnkit.taylor.check import Kind, Problem
 from unlearnkit.training.recipe import Recipe
-from unlearnkit.training.run import DTYPES, Run, make_run, own_precision
+from unlearnkit.training.run import Run, make_run, own_precision
 
 _HINT = (
     "if it is to train as in training mode, with dropout, call model.train() before the recipe is made: "
@@ -19,8 +19,7 @@ def notes(recipe: Recipe) -> tuple[Problem, ...]:
 
     A model in eval mode is noted when its losses would be others in training mode, and any dropout that is off.
     """
-    own = own_precision(recipe)
-    run = make_run(recipe, own if own in DTYPES else "float32", "cpu")
+    run = make_run(recipe, own_precision(recipe), "cpu")
     if run.model.training:
         return _silent_dropout(run)
     if _training_mode_matters(run):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.errors import RecipeError, UnknownNameError
-from unlearnkit.names import collisions, normal_name
+from unlearnkit.names import collisions, counted, normal_name
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Owner: TypeAlias = str | int | UUID
@@ -177,7 +177,7 @@ def _verify_list(owners: Owners, examples: int) -> None:
     if not examples:
         raise RecipeError("data: there are no examples", hint="pass the data that the model is trained on")
     if len(owners) != examples:
-        raise RecipeError(f"units: got {len(owners)} owners for {examples} examples", hint=hint)
+        raise RecipeError(f"units: got {counted(len(owners), 'owner')} for {counted(examples, 'example')}", hint=hint)
 
 
 def _are_numbers(owners: Owners) -> TypeGuard[Array | Tensor]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from unlearnkit.taylor.function import JetFunction
+from unlearnkit.training.anchor import Anchor
 from unlearnkit.training.beside import LEAST, PLAIN, other_run
 from unlearnkit.training.kept import changes, kept
-from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.lowered import is_lowered
+from unlearnkit.training.retrain import Mark
 from unlearnkit.training.run import Batch
 from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
 from unlearnkit.training.trainer import ACTIVE, Trainer, apply_update, diverged, other_involved
@@ -33,7 +34,8 @@ class PlainSteps:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.loop = PlainLoop(trainer.run, np.zeros(len(trainer.run.recipe.unit_names)))
+        self.anchor = Anchor.of(trainer.run)
+        self.loop = self.anchor.loop
         self.names = tuple(name for group in trainer.run.recipe.groups for name in group.parameters)
         self.scales: list[tuple[float, ...]] = []
         self.settled = True
@@ -66,10 +68,22 @@ class PlainSteps:
         clipped = self.trainer.clipping.clipped(step, [state.gradient for state in states])
         updates = zip(self.trainer.updates, states, clipped, strict=True)
         after = [_updated(update, state, gradient, step) for update, state, gradient in updates]
-        if is_new:
+        if is_new or is_lowered(self.trainer.run):
             self.loop.update(step)
+        if is_new:
             self._verify_update(step, states, after)
+        if is_lowered(self.trainer.run):
+            self.anchor.take_update(after)
         return after
+
+    def mark(self) -> Mark | None:
+        """Where plain torch is, if steps that are done again need it."""
+        return self.loop.mark() if is_lowered(self.trainer.run) else None
+
+    def back_to(self, mark: Mark | None) -> None:
+        """Go on from a mark."""
+        if mark is not None:
+            self.loop.back_to(mark)
 
     def _prepare(self, weights: Mapping[str, object], batches: Iterable[Batch]) -> None:
         """Trace a batch of another form as it is traced over jets, for what the manifest must list."""
@@ -104,15 +118,16 @@ class PlainSteps:
         told = [self.loop.weights[name].detach() for name in self.names]
         olds, news = ([constant_of(leaves[name]) for name in self.names] for leaves in (before, new))
         sizes, moved, apart = _sizes(olds), _sizes(_differences(told, olds)), _sizes(_differences(news, told))
-        eps = torch.finfo(self.trainer.run.dtype).eps
+        eps = {name: torch.finfo(weight.dtype).eps for name, weight in self.loop.weights.items()}
         pairs = zip(states, self.trainer.updates, strict=True)
-        coarsest = {n: max(eps, update.resolution) for state, update in pairs for n in state.group.parameters}
+        coarsest = {n: max(eps[n], update.resolution) for state, update in pairs for n in state.group.parameters}
         for name, size, move, off in zip(self.names, sizes, moved, apart, strict=True):
             if not math.isfinite(move):
                 raise diverged(step, "update", name, PLAIN)
-            if not off <= math.sqrt(coarsest[name]) * move + 4 * eps * size:
+            if not off <= math.sqrt(coarsest[name]) * move + 4 * eps[name] * size:
                 share = off / move if move else math.inf
-                raise other_run(step, "update", name, share, changes(self._kept, self.loop.run))
+                changed, dtype = changes(self._kept, self.loop.run), self.loop.weights[name].dtype
+                raise other_run(step, "update", name, share, changed, dtype)
 
     def is_gradient(self, step: int, states: list[GroupState], traced: Mapping[str, Tensor], resolution: float) -> bool:
         """Whether a traced gradient of a step is the plain one, to half the digits of the coarsest numbers."""
@@ -125,8 +140,9 @@ class PlainSteps:
 
 
 def _flat(gradients: Mapping[str, Tensor], state: GroupState) -> Tensor:
+    weights = constant_of(state.weights)
     parts = [gradients[name].reshape(-1) for name in state.group.parameters]
-    return torch.cat(parts) if parts else constant_of(state.weights).new_zeros(0)
+    return torch.cat(parts).to(weights) if parts else weights.new_zeros(0)
 
 
 def _updated(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> GroupState:

@@ -84,7 +84,7 @@ def idle_parameters(run: Run) -> frozenset[str]:
     before, losses = kept(trial), _losses(trial)
     if not losses.requires_grad:
         raise RecipeError("loss(model, batch) does not depend on any parameter that requires a gradient", hint=_BLIND)
-    with uncompiled_inside():  # checkpointed parts run again
+    with torch.enable_grad(), uncompiled_inside():  # checkpointed parts run again
         losses.sum().backward()  # type: ignore[no-untyped-call]
     _refuse_changes(buffers, dict(trial.model.named_buffers()))
     _refuse_memory(losses.detach(), _losses(trial).detach(), before, trial)

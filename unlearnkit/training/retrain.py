@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel
 
 from unlearnkit.training.models import uncompiled_inside
-from unlearnkit.training.optimizers import anew, as_one, go_on
+from unlearnkit.training.optimizers import anew, as_one, each_of, go_on
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Batch, Run, make_run, own_precision
@@ -54,6 +56,15 @@ def retrain(
         loop.backward(step)
         loop.update(step)
     return loop.finished()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """A plain run between two steps. kept: by the optimizer, of each parameter. average: its state, if there is one."""
+
+    weights: Mapping[str, Tensor]
+    kept: Mapping[str, Mapping[str, Any]]
+    average: Mapping[str, Any] | None
 
 
 class PlainLoop:
@@ -109,6 +120,38 @@ class PlainLoop:
         self._optimizer.step()
         if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
             self._average.update_parameters(self.model)
+
+    def state_of(self, name: str) -> dict[str, Any]:
+        """What the optimizer keeps of a parameter."""
+        found = (one.state.get(self.weights[name]) for one in each_of(self._optimizer))
+        return next(filter(None, found), {})
+
+    def averages(self) -> dict[str, Tensor]:
+        """The averages of the weights so far; {} where none is taken."""
+        return {} if self._average is None else dict(self._average.module.named_parameters())
+
+    def mark(self) -> Mark:
+        """Where the run is, for `back_to`."""
+        kept = {name: copy.deepcopy(self.state_of(name)) for name in self.weights}
+        average = None if self._average is None else copy.deepcopy(self._average.state_dict())
+        return Mark({name: p.detach().clone() for name, p in self.weights.items()}, kept, average)
+
+    @torch.no_grad()
+    def back_to(self, mark: Mark) -> None:
+        """Go on from where the run was."""
+        for one in each_of(self._optimizer):
+            one.state.clear()
+        for name, parameter in self.weights.items():
+            parameter.copy_(mark.weights[name])
+            if mark.kept[name]:
+                self._of(parameter).state[parameter] = copy.deepcopy(mark.kept[name])
+        if self._average is not None and mark.average is not None:
+            self._average.load_state_dict(mark.average)
+
+    def _of(self, parameter: Tensor) -> torch.optim.Optimizer:
+        """The optimizer that holds a parameter."""
+        held = ((one, p) for one in each_of(self._optimizer) for group in one.param_groups for p in group["params"])
+        return next(one for one, p in held if p is parameter)
 
     @torch.no_grad()
     def finished(self) -> nn.Module:

@@ -15,7 +15,9 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
+from unlearnkit.bundle.bfloat16 import BFLOAT16
 from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.raised import COARSE
 from unlearnkit.training.captured import Captured
 from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
@@ -37,8 +39,8 @@ def dtype_named(name: str) -> torch.dtype:
 
 
 def own_precision(recipe: Recipe) -> str:
-    """The precision of the recipe's model as it is."""
-    return str(next(recipe.model.parameters()).dtype).removeprefix("torch.")
+    """The precision that a recipe's model is trained in as it is; single where it lowers its weights by itself."""
+    return "float64" if next(recipe.model.parameters()).dtype is torch.float64 else "float32"
 
 
 def default_device() -> str:
@@ -76,6 +78,8 @@ class Batch:
 class Run:
     """One training run of a recipe on a device in a precision. The recipe's own model stays untouched.
 
+    In float32 a model with weights in bfloat16 or float16 stays as it is, and its data is left as it is.
+
     source: what ``model`` is a copy of; None: the recipe's.
     """
 
@@ -96,8 +100,17 @@ class Run:
     @cached_property
     def model(self) -> nn.Module:
         """A copy of the recipe's model, to compute with."""
-        source = self.recipe.model if self.source is None else self.source
-        return copy.deepcopy(source).to(device=self.device, dtype=self.dtype)
+        model = copy.deepcopy(self.recipe.model if self.source is None else self.source)
+        dtypes = {tensor.dtype for tensor in (*model.parameters(), *model.buffers())}
+        if self.dtype is torch.float32 and not dtypes.isdisjoint(COARSE):
+            return model.to(self.device)
+        return model.to(device=self.device, dtype=self.dtype)
+
+    @cached_property
+    def _low(self) -> dict[str, torch.dtype]:
+        """The trained parameters that are in lower precision than the run."""
+        dtypes = {name: p.dtype for name, p in self.model.named_parameters()}
+        return {name: dtype for name, dtype in dtypes.items() if dtype is not self.dtype}
 
     @cached_property
     def _known(self) -> dict[str, Any]:
@@ -120,6 +133,8 @@ class Run:
         plain: Callable[..., object] | None = None,
         inner: Callable[..., Any] | None = None,
         spare: int | None = None,
+        *,
+        rounded: bool = False,
     ) -> JetFunction:
         """``function`` over jets, one for each key, so that all who train or sweep over this run share its traces."""
         if key not in self._functions:
@@ -132,6 +147,7 @@ class Run:
                 inner=inner,
                 dtype=self.dtype,
                 spare=spare,
+                rounded=rounded,
             )
         return self._functions[key]
 
@@ -149,7 +165,7 @@ class Run:
     def initial_weights(self) -> dict[str, Tensor]:
         """Fresh copies of the trained parameters."""
         parameters = dict(self.model.named_parameters())
-        return {name: parameters[name].detach().clone() for name in self.trained_names}
+        return {name: parameters[name].detach().to(self.dtype, copy=True) for name in self.trained_names}
 
     def batches(self, step: int) -> Iterator[Batch]:
         """The batches of a step, in this run's precision and place."""
@@ -195,7 +211,7 @@ class Run:
         return self._to_here(x) if isinstance(x, Tensor) else x
 
     def _to_here(self, x: Tensor) -> Tensor:
-        return x.to(device=self.device, dtype=self.dtype if x.is_floating_point() else None)
+        return x.to(device=self.device, dtype=self.dtype if x.is_floating_point() and not self._low else None)
 
     def loss(
         self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor], batch: object, w: Tensor, denominator: Tensor
@@ -240,7 +256,8 @@ class Run:
         *arguments: object,
     ) -> Tensor:
         """``function(model, *arguments)`` with these tensors in the model's places."""
-        tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *weights.items())}
+        own = {name: tensor.to(self._low[name]) if name in self._low else tensor for name, tensor in weights.items()}
+        tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *own.items())}
         here = self.casting_inputs(), self.captured.following(function)
         with uncompiled_inside(), here[0], here[1], raised_by(*self._blame(function)):
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
@@ -319,4 +336,12 @@ def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, An
         source = tied[id(p)]
         if source in weights:
             state[name] = weights[source]
-    return {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
+    own = model.state_dict()
+    return {name: _array(tensor.detach().to(own[name].dtype).cpu()) for name, tensor in state.items()}
+
+
+def _array(tensor: Tensor) -> Any:  # noqa: ANN401  an array
+    """A tensor for numpy, which lacks bfloat16."""
+    if tensor.dtype is torch.bfloat16:
+        return tensor.contiguous().view(torch.int16).numpy().view(BFLOAT16)
+    return tensor.numpy()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +13,11 @@ from torch.func import grad
 from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet, add
+from unlearnkit.taylor.products import LEAD
+from unlearnkit.training.anchor import Anchor
 from unlearnkit.training.clipping import clipping_of
 from unlearnkit.training.joint import joint_downweights
+from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
@@ -30,6 +33,16 @@ ACTIVE = (True, False, False, True, False)
 _HINT = "lower the learning rate or the degree, or use float64"
 
 
+class Beside(Protocol):
+    """What goes along with a run over jets, and may give it other constant terms."""
+
+    def gradient(self, step: int, states: list[GroupState], batches: Sequence[Batch] | None) -> None:
+        """After the gradient of a step, before it is clipped."""
+
+    def update(self, step: int, states: list[GroupState]) -> None:
+        """After the update."""
+
+
 class Trainer:
     """Trains a run over jets."""
 
@@ -38,18 +51,23 @@ class Trainer:
         self.degree = degree
         self.gradient = run.over_jets("gradient", grad(run.loss), run.plain_loss)
         self.clipping = clipping_of(run)
-        self.updates = [run.over_jets(("update", group.key), group.update) for group in run.recipe.groups]
+        groups = run.recipe.groups
+        self.updates = [run.over_jets(("update", group.key), group.update, rounded=True) for group in groups]
 
     def train(self, directions: Tensor, progress: Callable[[int], None] = lambda _: None) -> dict[str, Leaf]:
         """The trained weights along ``directions`` ``[directions, units]``, complex or real.
 
         progress: called with each finished step. Raises NonFiniteError when a coefficient overflows.
         """
-        states = self.start(directions)
+        states, anchor = self.start(directions), self.anchor()
         for step in range(self.run.recipe.steps):
-            self.advance(step, states, directions)
+            self.advance(step, states, directions, anchor=anchor)
             progress(step)
         return trained(states)
+
+    def anchor(self) -> Anchor | None:
+        """The plain run that a new run over jets is to follow where it is lowered."""
+        return Anchor.of(self.run) if is_lowered(self.run) else None
 
     @cached_property
     def idle(self) -> frozenset[str]:
@@ -80,7 +98,8 @@ class Trainer:
     def _leaf(self, constant: Tensor, directions: Tensor | None) -> Leaf:
         if directions is None:
             return constant
-        return Jet(constant, directions.new_zeros(self.degree, len(directions), constant.numel()))
+        planes = 2 if directions.is_complex() else 1
+        return Jet(constant, constant.new_zeros(self.degree, planes, len(directions), constant.numel()))
 
     def downweights(self, units: Tensor, directions: Tensor | None) -> Leaf:
         """``w = z * psi`` at the examples of a batch: constant 0, degree one the direction of each example's unit.
@@ -95,7 +114,7 @@ class Trainer:
         tail[0] = torch.where(units < 0, 0, directions[:, units.clamp(0, last)])
         if ownership.joint and len(places := (units > last).nonzero()[:, 0]):
             tail[..., places] = joint_downweights(ownership, units[places] - last - 1, directions, self.degree)
-        return Jet(constant, tail)
+        return Jet.of(constant, tail)
 
     def arguments(self, weights: Mapping[str, Leaf], batch: Batch, directions: Tensor | None) -> tuple[Any, ...]:
         """What the gradient of a batch is a function of."""
@@ -123,7 +142,8 @@ class Trainer:
         step: int,
         states: list[GroupState],
         directions: Tensor | None,
-        batches: Iterable[Batch] | None = None,
+        batches: Sequence[Batch] | None = None,
+        anchor: Beside | None = None,
     ) -> None:
         """Do one training step, in place; afterwards ``gradient`` of each state is the step's, before clipping."""
         with torch.no_grad():
@@ -133,11 +153,15 @@ class Trainer:
                 _hold(state.gradient, self.held.at(step, state.group.parameters))
             if not all(is_finite(state.gradient) for state in states):
                 self._explain(step, states, directions)
+            if anchor is not None:
+                anchor.gradient(step, states, batches)
             clipped = self.clipping.clipped(step, [state.gradient for state in states])
         for state, update, gradient in zip(states, self.updates, clipped, strict=True):
             apply_update(update, state, gradient, step)
             if not (is_finite(state.weights) and _rootless(state) is None):
                 raise _broken_update(state, step)
+        if anchor is not None:
+            anchor.update(step, states)
 
     def _verify_involved(self, step: int, gradients: Mapping[str, Leaf]) -> None:
         """Where there is no gradient, which is then no jet, torch leaves a parameter and its moments as they are."""
@@ -183,7 +207,7 @@ def _rootless(state: GroupState) -> int | None:
     size = state.group.rule.size
     if size is None or not isinstance(second := state.moments[size], Jet):
         return None
-    places = ((second.constant == 0) & second.tail[1:].flatten(0, 1).any(0)).nonzero()
+    places = ((second.constant == 0) & second.tail[1:].flatten(0, LEAD - 1).any(0)).nonzero()
     return int(places[0]) if len(places) else None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from unlearnkit.names import counted
 from unlearnkit.verifier.certificate import UNKNOWN, Claim, Series
 
 # How much the numbers of two machines may differ, relative to the largest number of a claim.
@@ -86,7 +87,7 @@ def _different_pictures(claimed: Claim, recomputed: Claim, tolerance: float) -> 
 
 def _different(name: str, claimed: Sequence[str], found: Sequence[str], tolerance: float) -> Iterator[str]:
     if len(claimed) != len(found):
-        yield f"{name} has {len(claimed)} numbers, the bundle gives {len(found)}"
+        yield f"{name} has {counted(len(claimed), 'number')}, the bundle gives {len(found)}"
         return
     for i, (said, value) in enumerate(zip(claimed, found, strict=True)):
         if said != value and (UNKNOWN in (said, value) or abs(float(said) - float(value)) > tolerance):

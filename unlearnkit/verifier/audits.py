@@ -116,7 +116,7 @@ def planned_deletions(view: LogView, bundle: str, strata: Sequence[PlannedStratu
         sizes = stratum.least, stratum.most
         first = next((i for i, said in known if sizes in {(s.least, s.most) for s in said.strata}), None)
         if first is None:
-            raise UnknownNameError(f"the log commits to no audit of deletions of {stratum} people of this bundle")
+            raise UnknownNameError(f"the log commits to no audit of deletions of {stratum.people} of this bundle")
         root = tree.root(first + 1).hex()
         made = CommittedStratum(least=sizes[0], most=sizes[1], count=stratum.count, committed=first, root=root)
         found.append(made)

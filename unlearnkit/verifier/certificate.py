@@ -30,6 +30,7 @@ from unlearnkit.names import (
     Software,
     TimeText,
     Word,
+    counted,
 )
 from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
 from unlearnkit.shapes import As, Items
@@ -306,7 +307,7 @@ def _require_lengths(claim: Claim, where: str) -> None:
     if wrong := [name for name in lists if len(getattr(claim, name)) != size]:
         raise FormatError(f"{where}: {', '.join(wrong)} must have one number for each of {size} elements")
     if claim.people and claim.shape != (len(claim.people),):
-        raise FormatError(f"{where}: own losses of {len(claim.people)} people with shape {claim.shape}")
+        raise FormatError(f"{where}: own losses of {counted(len(claim.people), 'person')} with shape {claim.shape}")
     if (claim.delta is None) == (claim.kind == Kind.CERTIFIED) or (claim.content is None) == (
         claim.kind == Kind.AUDITED
     ):

@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from unlearnkit.compliance.policy.policy import BoundMethod, Policy
 from unlearnkit.estimation.convergence import CONVERGING, DIVERGING
+from unlearnkit.names import counted
 from unlearnkit.verifier.certificate import Claim, Decision, Kind, Outcome
 
 _NO_CLAIM = ("certificate.probes", "nothing is claimed about it")
@@ -54,7 +55,7 @@ def _judge(name: str, claim: Claim | None, policy: Policy, people: int, directio
         rule, reason = broken or _NO_CLAIM
         if rule in _OF_AUDITS and policy.audit.strata and policy.audit.holding(people) is None:
             rule = "audit.strata"
-            reason += f"; {people} people are left out together, and sets of {policy.audit} are audited"
+            reason += f"; {counted(people, 'person', 'are')} left out together, and sets of {policy.audit} are audited"
         return [_Verdict(Outcome.INSUFFICIENT, rule, f"{name}: {reason}")]
     tolerance = policy.certificate.tolerances[name]
     rule = f"certificate.tolerances.{name}"
@@ -120,7 +121,7 @@ def _weak(claim: Claim, policy: Policy, directions: int) -> tuple[str, str] | No
         return "certificate.largest_delta", f"its delta is {claim.delta}, and the policy accepts {accepted}"
     least = rules.minimum_directions
     if least is None or directions < least:
-        reason = f"the bundle has {directions} directions, and the policy accepts {least or 'none'}"
+        reason = f"the bundle has {counted(directions, 'direction')}, and the policy accepts {least or 'none'}"
         return "certificate.minimum_directions", reason
     return None
 

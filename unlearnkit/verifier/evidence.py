@@ -100,6 +100,10 @@ Probes = Annotated[Mapping[str, Array], As(Annotated[tuple[ProbeValues, ...], It
 """Values of probes for each set, float64 ``[sets, *P]``, by name."""
 
 
+RetrainedIn: TypeAlias = Literal["float64", "as trained"]
+"""In which precision was retrained: its own where the run lowers it by itself, as by autocast."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Corrected:
     """What the corrected model gave without each set, beside the retrained one.
@@ -129,7 +133,7 @@ class Audit:
     distribution: Distribution
     draws: Draws
     deletions: Annotated[tuple[tuple[Count, ...], ...], Items(least=1)]
-    precision: Literal["float64"] = "float64"
+    precision: RetrainedIn = "float64"
     probes: Probes
     own_losses: tuple[Losses, ...] = ()
     corrected: Corrected | None = None
@@ -158,6 +162,7 @@ class Audit:
         probes: Mapping[str, Array],
         own_losses: Sequence[Sequence[float]] = (),
         corrected: Corrected | None = None,
+        precision: RetrainedIn = "float64",
     ) -> Audit:
         """The audit of a bundle, from what was found for the sets that are drawn for it, in their order."""
         count = min(len(values) for values in probes.values())
@@ -171,6 +176,7 @@ class Audit:
             probes=probes,
             own_losses=tuple(tuple(map(float, losses)) for losses in own_losses),
             corrected=corrected,
+            precision=precision,
             software=f"unlearnkit {version('unlearnkit')}",
         )
 
@@ -181,7 +187,7 @@ def _require_whole(
     """ValueError unless there is something of every set."""
     for name, values in probes.items():
         if len(values) != len(deletions):
-            raise ValueError(f"probe {name!r} has values for {len(values)} sets, expected {len(deletions)}")
+            raise ValueError(f"probe {name!r} has values for {counted(len(values), 'set')}, expected {len(deletions)}")
     if own_losses and [len(losses) for losses in own_losses] != list(map(len, deletions)):
         raise ValueError("own losses: expected one for each member of each set")
 

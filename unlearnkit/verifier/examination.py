@@ -241,7 +241,7 @@ def _evidence(path: Path, beside: Materials, checks: Checklist) -> Evidence:
     _require_counting(beside)
     checks.add("signature", f"signed by {', '.join(found.signers)}")
     checks.add("bundle", f"about bundle {bundle.digest}")
-    checks.add("draws", f"{len(found.audit.deletions)} deletions, as the bundle's digest draws them")
+    checks.add("draws", f"{counted(len(found.audit.deletions), 'deletion')}, as the bundle's digest draws them")
     checks.leave_out("whether its values are those of real retrainings, which its signers vouch for")
     return found
 

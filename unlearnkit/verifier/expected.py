@@ -95,7 +95,7 @@ def verify_audits(expected: AuditRules, planned: AuditRules) -> None:
         count = counts.get((stratum.least, stratum.most), 0)
         _require(
             count >= stratum.count,
-            f"its policy plans {count} retrainings without {stratum} people, not {stratum.count}",
+            f"its policy plans {counted(count, 'retraining')} without {stratum.people}, not {stratum.count}",
         )
     for name in ("content", "confidence"):
         least, said = getattr(expected, name), getattr(planned, name)

@@ -9,7 +9,7 @@ import numpy as np
 
 from unlearnkit.compliance.policy.policy import Policy
 from unlearnkit.estimation.constants import decimal_above
-from unlearnkit.names import ordinal
+from unlearnkit.names import counted, ordinal
 from unlearnkit.verifier.certificate import Decision, Outcome
 from unlearnkit.verifier.correction import Nearness
 from unlearnkit.verifier.retrainings import Retrainings
@@ -57,7 +57,7 @@ def decide_correction(claims: Sequence[Nearness], policy: Policy, *, people: int
         if claim is None:
             audited = policy.audit.holding(people) is not None
             why = "no audit says how near corrected models are" if audited else f"sets of {policy.audit} are audited"
-            reasons.append(f"{probe}: {people} people are left out together, and {why}")
+            reasons.append(f"{probe}: {counted(people, 'person', 'are')} left out together, and {why}")
             broken = broken or "audit.strata"
         elif Decimal(claim.epsilon) > tolerance:
             reasons.append(f"{probe}: it may differ by {claim.epsilon}, and the tolerance is {tolerance}")

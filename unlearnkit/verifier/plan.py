@@ -55,7 +55,7 @@ class UnitDeletions:
     def require_units(self, units: int) -> None:
         """ValueError unless a bundle with so many units has enough."""
         if self.most > units:
-            raise ValueError(f"deletions of up to {self.most} units: there are {units}")
+            raise ValueError(f"deletions of up to {counted(self.most, 'unit')}: there are {units}")
 
     def draw(self, source: Draw, units: int) -> tuple[int, ...]:
         """One deletion set.
@@ -180,7 +180,7 @@ def draw_deletions(bundle: _Sketched, distribution: Distribution, count: int) ->
     distribution.require_units(len(bundle.units))
     if isinstance(distribution, PlannedDeletions):
         if count != distribution.count:
-            raise ValueError(f"{count} deletions: the plan has {distribution.count}")
+            raise ValueError(f"{counted(count, 'deletion')}: the plan has {distribution.count}")
         return distribution.draws(bundle.digest, len(bundle.units))
     key = draw_key(DOMAIN, bundle.digest, write_json(distribution).decode())
     return tuple(distribution.draw(Draw(key, number), len(bundle.units)) for number in range(count))

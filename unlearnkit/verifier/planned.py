@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal
 
 from unlearnkit.canonical import canonicalize
 from unlearnkit.estimation.draws import Draw, draw_key
-from unlearnkit.names import Sha256
+from unlearnkit.names import Sha256, counted
 from unlearnkit.records import Count
 from unlearnkit.shapes import Items, Limits
 
@@ -53,7 +53,8 @@ class CommittedStratum:
         return tuple(f"{self.root}:{self.least}:{self.most}:{number}" for number in range(self.count))
 
     def __str__(self) -> str:
-        return f"{self.count} of {self.least} to {self.most} units (entry {self.committed})"
+        sizes = counted(self.most, "unit") if self.least == self.most else f"{self.least} to {self.most} units"
+        return f"{self.count} of {sizes} (entry {self.committed})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +82,7 @@ class PlannedDeletions:
     def require_units(self, units: int) -> None:
         """ValueError unless a bundle with so many units has deletions of every stratum."""
         if self.strata[-1].least > units:
-            raise ValueError(f"deletions of {self.strata[-1].least} units: there are {units}")
+            raise ValueError(f"deletions of {counted(self.strata[-1].least, 'unit')}: there are {units}")
 
     def draws(self, bundle: str, units: int) -> tuple[tuple[int, ...], ...]:
         """All sets. bundle: its digest."""

@@ -21,7 +21,7 @@ from unlearnkit.canonical import sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Differences
 from unlearnkit.estimation.draws import Draw, draw_key
-from unlearnkit.names import ProbeName, Sha256, Software
+from unlearnkit.names import ProbeName, Sha256, Software, counted
 from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
 from unlearnkit.shapes import Items
 from unlearnkit.signing.dsse import sign_envelope, verify_envelope
@@ -57,7 +57,9 @@ class ProbeDifferences:
         one = (self.base, self.gradient, self.residual, self.slopes, *(self.coefficients or ()), *(self.solo or ()))
         numbers = [part for part in one if part is not None]
         if any(len(part) != len(self.base) for part in numbers):
-            raise ValueError(f"probe {self.name!r}: expected {len(self.base)} numbers of each kind, one an element")
+            raise ValueError(
+                f"probe {self.name!r}: expected {counted(len(self.base), 'number')} of each kind, one an element"
+            )
         if any(number < 0 for part in numbers for number in part):
             raise ValueError(f"probe {self.name!r}: a difference is negative, expected its size")
 
@@ -169,7 +171,9 @@ def pickable(bundle: Bundle) -> int:
     """How many indices there are to pick from: as many as the bundle has of what it has most of."""
     manifest = bundle.manifest
     swept = (max(entry.residual, entry.cubic * (entry.cubic + 1) // 2) for entry in manifest.reverse)
-    return max(manifest.direction_count, manifest.informed.count, len(manifest.solo.units), *swept)
+    informed = manifest.informed
+    points = (informed.points(degree) for degree in informed.degrees)
+    return max(manifest.direction_count, informed.count, len(manifest.solo.units), *swept, *points)
 
 
 def directions_from_seed(bundle: Bundle, seed: str, count: int) -> tuple[int, ...]:

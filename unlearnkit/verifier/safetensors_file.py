@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from unlearnkit.canonical import parse_json
 from unlearnkit.errors import FormatError
+from unlearnkit.names import counted
 from unlearnkit.records import Count, from_json
 from unlearnkit.verifier.stored import StoredTensor, digest_of
 
@@ -28,7 +29,7 @@ def safetensors(file: BinaryIO, size: int, where: str) -> dict[str, StoredTensor
     length = int.from_bytes(file.read(8), "little")
     begin = 8 + length
     if size < 8 or length > min(size - 8, _MOST_HEADER):
-        raise FormatError(f"{where} is no safetensors file: it says that its header has {length} bytes")
+        raise FormatError(f"{where} is no safetensors file: it says that its header has {counted(length, 'byte')}")
     header = parse_json(file.read(length), where=f"{where}: header")
     if not isinstance(header, dict):
         raise FormatError(f"{where} is no safetensors file: its header is no object")
@@ -41,5 +42,5 @@ def safetensors(file: BinaryIO, size: int, where: str) -> dict[str, StoredTensor
 def _stored(file: BinaryIO, place: _Place, begin: int, size: int, where: str) -> StoredTensor:
     first, last = place.data_offsets if len(place.data_offsets) == 2 else (1, 0)
     if not first <= last <= size - begin:
-        raise FormatError(f"{where} lies at {list(place.data_offsets)} of {size - begin} bytes")
+        raise FormatError(f"{where} lies at {list(place.data_offsets)} of {counted(size - begin, 'byte')}")
     return StoredTensor(place.dtype, place.shape, digest_of(file, begin + first, last - first, where))

@@ -16,6 +16,7 @@ from unlearnkit.bundle.manifest import MODEL
 from unlearnkit.canonical import file_sha256_hex, parse_json, sha256_hex
 from unlearnkit.errors import DigestMismatchError, FormatError, UnknownNameError
 from unlearnkit.files import MAX_DOCUMENT, read_bounded
+from unlearnkit.names import counted
 from unlearnkit.verifier.checks import Checklist
 from unlearnkit.verifier.safetensors_file import safetensors
 from unlearnkit.verifier.stored import StoredTensor
@@ -56,9 +57,10 @@ def verify_weights(served: Path, weights: bytes, *, what: str, tied: Mapping[str
         told = "; ".join(_difference(name, ours.get(name), theirs.get(name)) for name in different[:_SHOWN])
         more = f"; and {len(different) - _SHOWN} more" if len(different) > _SHOWN else ""
         raise DigestMismatchError(
-            f"{served} is not {what}: {len(different)} of {len(names)} tensors differ: {told}{more}"
+            f"{served} is not {what}: {len(different)} of {counted(len(names), 'tensor')} differ: {told}{more}"
         )
-    return f"{served} has the very {len(names)} tensors of {what}; the files differ in metadata, format or order"
+    same = counted(len(names), "tensor")
+    return f"{served} has the very {same} of {what}; the files differ in metadata, format or order"
 
 
 def verify_in_use(served: Path | None, bundle: Bundle, checks: Checklist) -> None:

@@ -156,7 +156,8 @@ def _verify_beside_log(
     checks.add("sketch", f"{came}; other sketches of the recipe: {len(origin.others)}")
     verify_requests(certificate, policy, view.register, index=index)
     asked = ", ".join(certificate.requests)
-    checks.add("request", f"request {asked} asks for the deletion of whose data was left out")
+    asks = f"request {asked} asks" if len(certificate.requests) == 1 else f"requests {asked} ask"
+    checks.add("request", f"{asks} for the deletion of whose data was left out")
     verify_together(certificate, view.register, bundle, index=index)
     checks.add(
         "standing set", f"left out, too: {counted(len(certificate.standing), 'person')} answered without retraining"

@@ -14,6 +14,7 @@ from unlearnkit.compliance.releases.registry import Release
 from unlearnkit.compliance.releases.release import Artefacts
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError, UnknownNameError, VerificationError
+from unlearnkit.names import counted
 from unlearnkit.verifier.absence import (
     ABSENCE_TYPE,
     EXCLUSION_TYPE,
@@ -81,7 +82,7 @@ def verify_absence(
         _leave_out(certificate, checks, beside.sizes_seen(certificate.log))
     for item in certificate.looked:
         _verify_list(certificate, item, beside.people_of(item.artefacts.bundle), view)
-    checks.add("people", f"{len(certificate.subjects)} of them are on none of the signed lists of these")
+    checks.add("people", f"{counted(len(certificate.subjects), 'person', 'are')} on none of the signed lists of these")
     if isinstance(certificate, Exclusion):
         _verify_exclusion(certificate, view, index=entry.index)
         left = f"{certificate.before.release}, which {certificate.after.release} took the place of"
@@ -109,7 +110,9 @@ def _verify_beside_log(certificate: Absence, policy: Policy, view: LogView, chec
         certificate.subjects == tuple(sorted({view.register.get(name).subject for name in certificate.requests})),
         "it names somebody as asking whose request it does not name",
     )
-    checks.add("request", f"request {', '.join(certificate.requests)} was open, and made by whom it names")
+    asked, listed = certificate.requests, ", ".join(certificate.requests)
+    open_then = f"request {listed} was" if len(asked) == 1 else f"requests {listed} were"
+    checks.add("request", f"{open_then} open, and made by whom it names")
     _verify_releases(certificate, view, index)
     there = ", ".join(item.release for item in certificate.releases)
     checks.add("releases", f"in force then: {there}; their pseudonyms are made with the key of the requests")

@@ -273,7 +273,7 @@ except OSError as err:
 """
     command = [sys.executable, "-c", code, str(log.path), str(len(raw) + 50)]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert printed == f"[Errno 27] File too large: 0 of 1 entries were recorded: '{log.path}/log.jsonl'\n"
+    assert printed == f"[Errno 27] File too large: 0 of 1 entry recorded: '{log.path}/log.jsonl'\n"
     assert (log.path / "log.jsonl").read_bytes() == raw
 
 

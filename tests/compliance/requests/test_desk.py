@@ -221,7 +221,7 @@ def test_nothing_is_kept_of_a_call_whose_recording_failed(desk, log, monkeypatch
 
     desk.receive(["jane"], source="email")
     monkeypatch.setattr(os, "fsync", failing)
-    with pytest.raises(OSError, match="No space left on device: 0 of 2 entries were recorded"):
+    with pytest.raises(OSError, match="No space left on device: 0 of 2 entries recorded"):
         desk.receive(["joe", "jane"], source="email")
     monkeypatch.undo()
     assert list(desk.register().requests) == ["R1"]

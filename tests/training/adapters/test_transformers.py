@@ -86,6 +86,16 @@ def test_its_run_is_repeated(make, accumulate, tmp_path):
     assert max(uk.compare(recipe, recipe.model, device="cpu").values()) > 1e-3
 
 
+def test_a_run_under_autocast_is_repeated_to_the_last_bit(tmp_path):
+    """``bf16=True`` wraps the model's forward pass, attention and dropout included."""
+    trained = trainer(gpt2, tmp_path, uk.Recorder(), num_train_epochs=1, bf16=True)
+    trained.train()
+    recipe = uk.Recipe.from_trainer(trained, units=OWNERS, probes={"words": lambda model: model.lm_head.weight[0]})
+    state = uk.sketch(recipe, tmp_path / "bundle", device="cpu").model_state()
+    for name, p in trained.model.named_parameters():
+        np.testing.assert_array_equal(state[name], p.detach().numpy())
+
+
 def test_first_orders_are_those_of_real_retrainings(tmp_path):
     trained = trainer(gpt2, tmp_path, uk.Recorder(), num_train_epochs=1, per_device_train_batch_size=5)
     trained.train()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from unlearnkit.canonical import decode_base64, encode_base64
 from unlearnkit.compliance.log.merkle import HASH_BYTES
 from unlearnkit.errors import ConsistencyError, FormatError
+from unlearnkit.names import counted
 from unlearnkit.signing.keys import PrivateKey, PublicKey
 from unlearnkit.signing.note import Cosignature, NoteKey, note_key, parse_note, sign_note, verify_note
 
@@ -85,7 +86,7 @@ def verify_checkpoint(
         raise ConsistencyError(f"{where} is of another log: got {origin}", older=expected.encode(), newer=raw)
     root = decode_base64(rest[1], where=f"{where}: root")
     if len(root) != HASH_BYTES:
-        raise FormatError(f"{where}: root has {len(root)} bytes, expected {HASH_BYTES}")
+        raise FormatError(f"{where}: root has {counted(len(root), 'byte')}, expected {HASH_BYTES}")
     return Checkpoint(origin, int(rest[0]), root, note.cosignatures, raw, note.keys)
 
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from unlearnkit.errors import ConsistencyError, InclusionError
+from unlearnkit.names import counted
 
 _sha256 = hashlib.sha256
 HASH_BYTES = 32
@@ -153,7 +154,7 @@ def verify_inclusion(*, leaf: bytes, index: int, size: int, proof: Sequence[byte
     if not 0 <= index < size:
         raise InclusionError(f"no such leaf: got index {index}, expected one below the tree size {size}")
     if len(leaf) != HASH_BYTES:
-        raise InclusionError(f"leaf hash of {len(leaf)} bytes, expected {HASH_BYTES}")
+        raise InclusionError(f"leaf hash of {counted(len(leaf), 'byte')}, expected {HASH_BYTES}")
     node, position, last = leaf, index, size - 1
     for sibling in proof:
         if last == 0:

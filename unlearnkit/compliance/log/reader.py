@@ -26,6 +26,7 @@ from unlearnkit.compliance.log.entry import (
 from unlearnkit.compliance.log.head import REPAIR
 from unlearnkit.errors import ChainError, FormatError, RollbackError
 from unlearnkit.files import PUBLIC_MODE
+from unlearnkit.names import counted
 
 LOG_FILE = "log.jsonl"
 MAX_COMMIT = 2**20
@@ -85,7 +86,8 @@ def read_tail(descriptor: int, size: int, known: Position | None = None) -> Tail
     """
     if known is not None and size < known.offset:
         raise RollbackError(
-            f"the log has been cut: it has {size} bytes, but had {known.offset} with {known.index} entries",
+            f"the log has been cut: it has {counted(size, 'byte')}, "
+            f"but had {known.offset} with {counted(known.index, 'entry')}",
             hint=REPAIR,
         )
     if known is not None and size == known.offset:
@@ -107,7 +109,8 @@ def _follow(position: Position, rest: bytes) -> Tail:
         begin, last = end, rest[begin:end]
     if len(rest) - begin > MAX_COMMIT:
         raise FormatError(
-            f"the log ends in {len(rest) - begin} bytes that are no entries: no crash leaves so many", hint=REPAIR
+            f"the log ends in {counted(len(rest) - begin, 'byte')} that are no entries: no crash leaves so many",
+            hint=REPAIR,
         )
     return Tail(position, len(rest) - begin, last)
 

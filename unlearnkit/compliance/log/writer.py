@@ -21,6 +21,7 @@ from unlearnkit.compliance.log.head import REPAIR, read_floor
 from unlearnkit.compliance.log.lock import open_locked, unlock
 from unlearnkit.compliance.log.reader import LOG_FILE, MAX_COMMIT, read_tail
 from unlearnkit.errors import ChainError, FormatError
+from unlearnkit.names import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Writer:
             try:
                 entries += self._commit(batch)
             except OSError as err:
-                done = f"{len(entries)} of {len(drafts)} entries were recorded"
+                done = f"{len(entries)} of {counted(len(drafts), 'entry')} recorded"
                 raise OSError(err.errno, f"{err.strerror}: {done}", self._log) from err
         return entries
 

@@ -34,6 +34,11 @@ class PlannedStratum:
         """The sizes, in words."""
         return str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
 
+    @property
+    def people(self) -> str:
+        """How many people, in words."""
+        return counted(self.most, "person") if self.least == self.most else f"{self} people"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRules:
@@ -71,3 +76,8 @@ class AuditRules:
     def __str__(self) -> str:
         """The sizes, in words."""
         return ", ".join(map(str, self.strata)) or "nothing"
+
+    @property
+    def people(self) -> str:
+        """How many people, in words."""
+        return ", ".join([*map(str, self.strata[:-1]), *(last.people for last in self.strata[-1:])])

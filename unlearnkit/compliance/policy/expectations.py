@@ -29,7 +29,7 @@ from typing import Annotated, Literal
 
 from unlearnkit.compliance.policy.audits import AuditRules
 from unlearnkit.compliance.policy.policy import Positive, Role
-from unlearnkit.names import ProbeName, Sha256
+from unlearnkit.names import ProbeName, Sha256, counted
 from unlearnkit.records import read_toml
 from unlearnkit.shapes import Items, Limits
 
@@ -61,13 +61,13 @@ class Expectations:
 
     def __str__(self) -> str:
         """In words."""
-        said = [f"one of {len(self.policies)} policies"] if self.policies else []
+        said = [f"one of {counted(len(self.policies), 'policy')}"] if self.policies else []
         said += [f"signed by {self.threshold} with the role {' or '.join(self.roles)}"] if self.threshold else []
         said += [f"a tolerance of {name} of {most} at most" for name, most in sorted(self.tolerances.items())]
-        said += [f"audits of {self.audit} people"] if self.audit.strata else []
+        said += [f"audits of {self.audit.people}"] if self.audit.strata else []
         said += ["a salt from the log"] if self.salt else []
         said += [f"cosigned by {self.witnesses}"] if self.witnesses else []
-        said += [f"at most {self.most_days} days old"] if self.most_days else []
+        said += [f"at most {counted(self.most_days, 'day')} old"] if self.most_days else []
         return ", ".join(said) or "nothing"
 
 

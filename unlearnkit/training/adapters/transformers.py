@@ -100,7 +100,6 @@ def _problems(trainer: Any, loss: object) -> list[str]:  # noqa: ANN401  a trans
     args = trainer.args
     asked = {
         "fp16": args.fp16,
-        "bf16": args.bf16,
         "several devices": args.n_gpu > 1 or args.world_size > 1,
         "deepspeed": args.deepspeed,
         "fsdp": args.fsdp,

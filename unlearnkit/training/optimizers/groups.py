@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.errors import RecipeError
+from unlearnkit.names import counted
 from unlearnkit.training.averages import Average
 from unlearnkit.training.optimizers.continued import moments, steps_done
 from unlearnkit.training.optimizers.registry import rule_class
@@ -86,7 +87,7 @@ def group_names(optimizer: torch.optim.Optimizer, model: nn.Module) -> list[tupl
     for number, group in enumerate(optimizer.param_groups):
         foreign = sum(id(p) not in names for p in group["params"])
         if foreign:
-            message = f"optimizer group {number} holds {foreign} parameter(s) that are not in the model"
+            message = f"optimizer group {number} holds {counted(foreign, 'parameter')} not in the model"
             raise RecipeError(message, hint="build the optimizer from the parameters of the recipe's own model")
         groups.append(tuple(names[id(p)] for p in group["params"] if p.requires_grad))
     return groups

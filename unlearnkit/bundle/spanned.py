@@ -1,0 +1,87 @@
+"""What degrees above one on the span of informed directions add to a correction (docs/theory.md sections 9 and 14).
+
+With x for everybody who leaves and P the projection on the span, that is ``f_r(P x)``; of a unit that has a series of
+its own, which says more, without ``f_r(P e_u)``: for such units the span tells what they do to one another. Everything
+is added in a fixed order, so that every machine finds the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from unlearnkit.bundle.informed import InformedSlopes
+from unlearnkit.estimation.correction import Taken, sizes_ratio, take
+from unlearnkit.estimation.lattice import lattice_shares
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Spanned:
+    """The degrees 2 to ``degree`` on the span, for units at some positions.
+
+    alone: those with series of their own to ``alone_degree``. others: those without.
+    """
+
+    informed: InformedSlopes
+    alone: Sequence[int]
+    others: Sequence[int]
+    alone_degree: int
+    degree: int
+
+    def taken(self, first: Mapping[str, Array]) -> Taken | None:
+        """What is taken of it beside the first order of all units, ``first``; None where there is nothing."""
+        shares = [self._shares(degree) for degree in range(2, self.degree + 1)]
+        if not any(share.any() for share in shares):
+            return None
+        series = {name: [array] for name, array in first.items()}
+        for degree, share in enumerate(shares, start=2):
+            for name, array in self._combined(share, degree).items():
+                series[name].append(array)
+        return take({name: np.stack(terms) for name, terms in series.items()}, self.degree)
+
+    def ratio(self) -> float:
+        """From degree to degree, of units without series: as measured in the span, for the length that they have."""
+        inside = self._coordinates(self.others)
+        length = math.sqrt(math.fsum(value * value for value in inside.tolist()))
+        if not length:
+            return math.nan
+        unit = inside / length
+        terms = [_weighted(unit, {n: slopes[: self.informed.leading] for n, slopes in self.informed.weights.items()})]
+        terms += [self._combined(lattice_shares(unit[None], r)[0], r) for r in range(2, self.degree + 1)]
+        return math.sqrt(len(self.others)) * sizes_ratio(terms)
+
+    def _shares(self, degree: int) -> Array:
+        """How much the form of a degree at each point counts."""
+        shares: Array = lattice_shares(self._coordinates([*self.alone, *self.others])[None], degree)[0]
+        if degree <= self.alone_degree:
+            for position in self.alone:
+                shares = shares - lattice_shares(self._coordinates([position])[None], degree)[0]
+        return shares
+
+    def _coordinates(self, positions: Sequence[int]) -> Array:
+        """Of some units together, along the leading directions."""
+        inside = self.informed.directions[: self.informed.leading]
+        along: Array = np.zeros(len(inside))
+        for position in sorted(positions):
+            along += inside[:, position]
+        return along
+
+    def _combined(self, shares: Array, degree: int) -> dict[str, Array]:
+        return _weighted(shares, self.informed.weight_forms[degree - 2])
+
+
+def _weighted(shares: Array, moved: Mapping[str, Array]) -> dict[str, Array]:
+    """Sums of each weight's rows, one after another."""
+    found = {}
+    for name, rows in moved.items():
+        found[name] = np.zeros(rows.shape[1:])
+        for share, row in zip(shares.tolist(), rows, strict=True):
+            if share:
+                found[name] = found[name] + share * row.astype(np.float64)
+    return found
