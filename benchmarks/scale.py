@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ import unlearnkit as uk
 from unlearnkit.sketching import asked
 from unlearnkit.sketching.expectation import expected
 from unlearnkit.sketching.forward import ForwardSketching
+from unlearnkit.sketching.sizing import Sizing
 from unlearnkit.training.run import make_run
 
 BATCH, INPUTS, CLASSES, RANK, BUDGET = 16, 64, 10, 8, 2**40
@@ -64,11 +66,14 @@ def recipe(width: int, steps: int, *, adapted: bool) -> uk.Recipe:
 def reckoned(r: uk.Recipe, way: dict[str, object]) -> float:
     """Bytes for each trained weight, beside the model."""
     run = make_run(r, "float32", "cpu")
-    reverse = way.get("reverse", {})
+    reverse: Any = way.get("reverse", {})
     wanted = asked.Asked.of(r, way.get("forward"), reverse, None, None, 0, None)  # type: ignore[arg-type]
     settings = wanted.settings(run)
-    per_lane = ForwardSketching(run, settings.degree).prepare() * run.dtype.itemsize
-    memory = expected(run, asked.settled(settings, per_lane, BUDGET), reverse, per_lane, BUDGET).memory  # type: ignore[arg-type]
+    sketching = ForwardSketching(run, settings.degree)
+    per_lane = sketching.prepare() * run.dtype.itemsize
+    sizing = Sizing(sketching, reverse, per_lane, BUDGET, exact=False)
+    settled = asked.settled(settings, sizing.lanes(settings))
+    memory = expected(run, settled, reverse, per_lane, sizing.memory(Path())).memory
     return memory / weights(r)
 
 
