@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim.swa_utils import AveragedModel
 
 from unlearnkit.training.models import uncompiled_inside
 from unlearnkit.training.optimizers import anew, as_one, each_of, go_on
@@ -84,7 +83,7 @@ class PlainLoop:
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
         average = self.run.recipe.average
-        self._average = AveragedModel(self.model, avg_fn=average.function) if average else None
+        self._average = average.of(self.model) if average else None
 
     def backward(self, step: int, batches: Iterable[Batch] | None = None) -> None:
         """Leave the gradient of a step in the parameters. batches: of the step, where they are at hand."""
