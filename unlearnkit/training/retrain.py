@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearnkit.training.models import uncompiled_inside
-from unlearnkit.training.optimizers import anew, as_one, each_of, go_on
+from unlearnkit.training.optimizers import anew, anywhere, as_one, each_of, go_on
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Batch, Run, make_run, own_precision
@@ -115,7 +115,7 @@ class PlainLoop:
         if recipe.clip_grad_value is not None:
             torch.nn.utils.clip_grad_value_(self.weights.values(), recipe.clip_grad_value)
         for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
-            group.update(settings)
+            group.update(anywhere(settings))
         self._optimizer.step()
         if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
             self._average.update_parameters(self.model)
