@@ -29,7 +29,7 @@ from tests.sketching.people import distance, loaded, own_losses
 SOLO = "series of those who leave"
 WAYS: dict[str, dict[str, object]] = {
     SOLO: {},
-    **{f"and degree 2 of {p} informed directions": {"informed": uk.Informed(p, 2, p)} for p in (16, 32, 64)},
+    **{f"and degree 2 of the leading {p} of 128": {"informed": uk.Informed(128, 2, p)} for p in (16, 32, 64)},
     "128 informed directions": {"informed": uk.Informed(128)},
     **{f"and degree 2 of the leading {p}": {"informed": uk.Informed(128, 2, p)} for p in (32, 64)},
 }

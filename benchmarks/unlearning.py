@@ -2,7 +2,7 @@
 
     python benchmarks/unlearning.py --run digits
     python benchmarks/unlearning.py --run names
-    python benchmarks/unlearning.py --run names-sgd
+    python benchmarks/unlearning.py --run names-sgd --alone
     python benchmarks/unlearning.py --run fine-tuned
 
 Digits: 200 people, 24 single ones, 9 sets of 5, 6 of 20. Names: a GPT trained by AdamW from random weights, 100 people
@@ -10,12 +10,12 @@ of four names; 8 single ones, 4 sets of 5; names-sgd: the same, by SGD with mome
 1,600 other names and then on theirs, by AdamW at a tenth of the rate. Sets of which a correction is refused are
 counted, and left out.
 
-Peers (`benchmarks/peers.py`) get the best of their settings for each size, chosen by the truth that is judged against:
-more than anybody would have. Remaining share: distance of all weights to the retrained model's over that of the kept
-model, median. Own loss: sum of absolute errors of the leaving people's own losses over the sum of their absolute
-changes; of sets: the same of each set's sum. Test loss: mean absolute difference to the retrained model's. Membership:
-how often a loss threshold ranks an example of who left before a stranger's (area under the curve). Seconds: of one
-deletion, median. Prints Markdown.
+Peers (`benchmarks/peers.py`), unless --alone leaves them out, get the best of their settings for each size, chosen by
+the truth that is judged against: more than anybody would have. Remaining share: distance of all weights to the
+retrained model's over that of the kept model, median. Own loss: sum of absolute errors of the leaving people's own
+losses over the sum of their absolute changes; of sets: the same of each set's sum. Test loss: mean absolute difference
+to the retrained model's. Membership: how often a loss threshold ranks an example of who left before a stranger's (area
+under the curve). Seconds: of one deletion, median. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ class Prepared:
     recipe: uk.Recipe
     bundle: uk.Bundle
     kept: nn.Module
-    curvature: peers.Curvature
-    sharded: peers.Sharded
+    curvature: peers.Curvature | None
+    sharded: peers.Sharded | None
 
     def corrects(self, leaving: list[int]) -> bool:
         """Whether a correction is made, or refused."""
@@ -133,30 +133,34 @@ class Prepared:
             ("retrained", (), lambda: uk.retrain(recipe, delete=names, device="cpu").eval()),
             ("kept", (), lambda: self.kept),
             ("unlearnkit", (), lambda: loaded(recipe, self.bundle.corrected_model(recipe.model, names))),
-            ("SISA, 5 shards", (), lambda: self.sharded.without(leaving)),
         ]
+        if self.sharded is None or self.curvature is None:
+            return made
+        made.append(("SISA, 5 shards", (), partial(self.sharded.without, leaving)))
         made += [("Newton step", s, partial(peers.newton, task, self.curvature, *s)) for s in peers.DAMPINGS]
         grids = ((method, s) for method, grid in peers.GRIDS.items() for s in grid)
         return made + [(method.__name__.replace("_", " "), s, partial(method, task, *s)) for method, s in grids]
 
 
-def prepare(bench: Bench, folder: Path) -> Prepared:
-    """Says how long it takes."""
+def prepare(bench: Bench, folder: Path, *, alone: bool) -> Prepared:
+    """Says how long it takes. alone: without peers."""
     recipe, start = bench.recipe, time.perf_counter()
     people = sorted({who for sets in bench.sets().values() for leaving in sets for who in leaving})
     solo = uk.Solo(3, units=[recipe.unit_names[who] for who in people], keep_weights=True)
     bundle = uk.sketch(recipe, folder / "bundle", solo=solo, reverse={}, seed=0, device="cpu", progress=False)
     print(f"\nSketch of {len(people)} people's series: {time.perf_counter() - start:.1f} s.", flush=True)
     kept = loaded(recipe, {n: torch.from_numpy(a.copy()) for n, a in bundle.model_state().items()})
+    if alone:
+        return Prepared(recipe, bundle, kept, None, None)
     everybody = torch.arange(len(recipe.unit_of_example))
     curvature = peers.Curvature(peers.Task(recipe, kept, everybody[:0], everybody))
     return Prepared(recipe, bundle, kept, curvature, peers.Sharded(recipe, bench.optimizer))
 
 
-def run(bench: Bench) -> None:
+def run(bench: Bench, *, alone: bool) -> None:
     """A table for each size."""
     with tempfile.TemporaryDirectory() as folder:
-        prepared = prepare(bench, Path(folder))
+        prepared = prepare(bench, Path(folder), alone=alone)
         for size, sets in bench.sets().items():
             rows: dict[tuple[str, tuple[float, ...]], Row] = {}
             within = [leaving for leaving in sets if prepared.corrects(leaving)]
@@ -229,8 +233,10 @@ def main() -> None:
     """Run one of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", choices=list(RUNS), default="digits")
+    parser.add_argument("--alone", action="store_true", help="without peers")
+    asked = parser.parse_args()
     torch.set_num_threads(1)
-    run(RUNS[parser.parse_args().run]())
+    run(RUNS[asked.run](), alone=asked.alone)
 
 
 if __name__ == "__main__":

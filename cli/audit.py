@@ -16,6 +16,7 @@ from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
 from .trust import UNVERIFIED, file_or_workspace_signer, open_bundle, trust_option
+from .workers import ranked
 
 if TYPE_CHECKING:
     from unlearnkit.bundle import Bundle
@@ -140,6 +141,12 @@ def _open(output: Output, path: Path, trust: TrustStore | None) -> Bundle:
     return opened
 
 
+def _assist(_output: Output, *, recipe: RecipeSource, **_: object) -> None:
+    from unlearnkit.audit.assist import assist
+
+    assist(recipe.load)
+
+
 @audit.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("recipe", type=RecipeType())
@@ -150,11 +157,14 @@ def _open(output: Output, path: Path, trust: TrustStore | None) -> Bundle:
 @click.option("--size", type=_Size(), help="An experiment: so many units at random, each number alike, LEAST to MOST.")
 @click.option("--groups", type=_FILE, help='An experiment: one of these groups, JSON {"unit": "label", ...}.')
 @click.option("--share", type=_SHARE, default=1.0, show_default=True, help="Of the group, rounded up.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes here; torchrun: on many."
+)
 @click.option("--device", default="cpu", show_default=True, help="A torch device.")
 @trust_option
 @passphrase_options
 @pass_output
+@ranked(_assist)
 def retrain(
     output: Output,
     /,

@@ -31,6 +31,7 @@ from .sketch import sketch
 from .stability import stability
 from .verify import verify
 from .witness import witness
+from .workers import ARGUMENTS
 
 
 class RootGroup(click.Group):
@@ -46,7 +47,9 @@ class RootGroup(click.Group):
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
         """Parse the root options, wherever they stand."""
         with errors_reported(as_json="--json" in args):
-            return super().make_context(info_name, _first(args), *rest, **extra)
+            context = super().make_context(info_name, _first(args), *rest, **extra)
+        context.meta[ARGUMENTS] = args
+        return context
 
     def invoke(self, ctx: click.Context) -> Any:
         """Parse and run the command."""

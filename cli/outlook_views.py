@@ -51,7 +51,10 @@ class _Probe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Corrections:
-    """For how many more people weights can be corrected. series: until they diverge; unknown: without a series."""
+    """For how many more people weights can be corrected. series: until they diverge; unknown: without a series.
+
+    informed: how many directions answer for those.
+    """
 
     without: int
     more: int
@@ -59,6 +62,7 @@ class _Corrections:
     ends: tuple[str, ...]
     series: _Reach | None
     unknown: int | None
+    informed: int
 
     @classmethod
     def of(cls, found: CorrectionOutlook, outlook: Outlook, today: date) -> Self:
@@ -70,6 +74,7 @@ class _Corrections:
             ends=found.ends,
             series=None if series is None else _Reach.of(series.converges, outlook, today),
             unknown=None if series is None else series.unknown,
+            informed=found.informed,
         )
 
 
@@ -161,11 +166,14 @@ def _corrected(found: _Corrections) -> Iterator[str]:
     yield "then a training is due, by what audits have shown and the policy tolerates:"
     yield from (f"  {reason}" for reason in found.ends)
     if found.series is None:
-        yield "  nothing is known of whether their series converges: directions give the first order alone"
+        yield "  no series of anybody alone was kept: directions answer, and each correction says whether it converges"
     else:
         yield f"  their series converges for {found.series}"
     if found.unknown:
-        yield f"  of {counted(found.unknown, 'person')} no series of the weights was kept"
+        instead = (
+            "informed directions answer for them" if found.informed else "weights cannot be corrected without them"
+        )
+        yield f"  of {counted(found.unknown, 'person')} no series of the weights was kept: {instead}"
 
 
 def _paid(found: _Economics, made: _Corrections | None) -> Iterator[str]:

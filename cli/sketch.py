@@ -17,6 +17,7 @@ from .init import PassphraseSource, passphrase_options
 from .output import Output, pass_output
 from .recipes import RecipeSource, RecipeType
 from .trust import key_from_file
+from .workers import ranked, workers_option
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -60,6 +61,12 @@ class _Informed(click.ParamType[tuple[int, int, int]]):
         return count, degree, leading
 
 
+def _assist(_output: Output, *, recipe: RecipeSource, **_: object) -> None:
+    from unlearnkit.sketching.assist import assist
+
+    assist(recipe.load)
+
+
 @click.command()
 @click.argument("recipe", type=RecipeType())
 @click.option("-o", "--output", "path", type=click.Path(path_type=Path), required=True, help="Where the bundle goes.")
@@ -92,6 +99,8 @@ class _Informed(click.ParamType[tuple[int, int, int]]):
 @click.option("--key", type=_FILE, help="Private key (P-256, PEM) that signs the bundle. Default: the workspace's.")
 @passphrase_options
 @pass_output
+@workers_option
+@ranked(_assist)
 def sketch(
     output: Output,
     *,

@@ -16,7 +16,7 @@ LAYERS = [
     "compliance.log",
     "compliance.policy", "compliance.requests", "compliance.releases", "compliance.view", "compliance.settings",
     "compliance.workspace",
-    "verifier", "taylor", "training", "sketching", "audit", "report", "office", "examples", "cli",
+    "verifier", "taylor", "training", "sketching", "audit", "report", "office", "examples", "cli", "__main__",
 ]  # fmt: skip
 # They load a state dict into the model that they are given; torch is named in annotations alone.
 TYPES_ONLY = {"unlearnkit.bundle.bundle", "unlearnkit.bundle.correction", "unlearnkit.bundle.fit"}

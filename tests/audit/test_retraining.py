@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import shutil
+import signal
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import unlearnkit as uk
 from tests.audit.amiss import amiss
 from tests.training.calls import sketched
 from tests.training.small import OWNERS, recipe, scalar_probe
+from unlearnkit.audit import processes
 from unlearnkit.audit import retraining as retraining_audit
 from unlearnkit.audit.retraining import audit_retraining
 from unlearnkit.bundle import Bundle, sign_bundle
@@ -145,12 +147,30 @@ def test_what_is_finished_counts_for_a_longer_audit_too(audit, whole, tmp_path, 
     assert len(calls) == len(set(calls)) == len({(), *longer})
 
 
-def test_processes_find_the_same_and_go_on_from_what_is_there(audit, whole, tmp_path, monkeypatch, calls):
+@dataclass(frozen=True)
+class KilledOnce:
+    """Makes the recipe; the first process that was started to do so is killed at it."""
+
+    marker: Path
+
+    def __call__(self) -> uk.Recipe:
+        if multiprocessing.parent_process() is not None and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return recipe()
+
+
+def test_processes_find_the_same_and_go_on_from_what_is_there(
+    audit, whole, tmp_path, tmp_path_factory, monkeypatch, calls
+):
+    """Also when one of them is killed."""
+    marker = tmp_path_factory.mktemp("killed") / "marker"
     with monkeypatch.context() as interrupted:
         stop_after(interrupted, 3)
         with pytest.raises(Stop):
             audit(tmp_path / "audit.json")
-    raw = audit(tmp_path / "audit.json", recipe, workers=2)
+    raw = audit(tmp_path / "audit.json", KilledOnce(marker), workers=2)
+    assert marker.exists()
     assert payload(raw) == payload(whole)
     assert len(calls) == 3
     assert [path.name for path in tmp_path.iterdir()] == ["audit.json"]
@@ -190,8 +210,8 @@ def test_a_process_stops_when_the_one_that_started_it_is_gone(tmp_path, monkeypa
 
     monkeypatch.setattr(multiprocessing, "parent_process", Gone)
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    work = retraining_audit._Work(tmp_path, recipe().digest, "cpu")
-    retraining_audit._worker(work, recipe, [(0,), (1,)], multiprocessing.get_context("spawn").SimpleQueue())
+    work = retraining_audit.Retrainings(tmp_path, recipe().digest, "cpu")
+    processes.worker(work, recipe, [(0,), (1,)], multiprocessing.get_context("spawn").SimpleQueue())
     assert not calls
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,6 +142,31 @@ def test_another_model_in_use_is_told(office):
     other = fails("verify", made["certificate"], "--bundle", "bundle", "--model", "bundle/model.safetensors")
     assert other.exit_code == 4
     assert "is not the corrected model" in other.output
+
+
+def test_people_with_series_and_people_without_are_corrected_together_and_an_outsider_without_torch_verifies(
+    tmp_path, monkeypatch
+):
+    """By the command line alone; a bit of the served file tells."""
+    solo, informed = uk.Solo(degree=3, units=["ann"], keep_weights=True), uk.Informed(4, degree=2, leading=3)
+    prepare(tmp_path, small_recipe(), solo=solo, informed=informed, is_audited=False)
+    monkeypatch.chdir(tmp_path / "office")
+    ids = [request.id for request in uk.Workspace.find().receive(["ann", "dan"])]
+    made = json.loads(run("--json", "correct", *ids, "-o", "new.safetensors"))
+    assert "Of 1 unit the series along each alone, degrees 1 to 3." in made["explanation"]
+    assert "Of 1 unit the first order, exact along 4 informed directions" in made["explanation"]
+    assert "Of 2 units together degree 2 on the span of 3 informed directions" in made["explanation"]
+    raw = Path("new.safetensors").read_bytes()
+    Path("other.safetensors").write_bytes(raw[:-3] + bytes([raw[-3] ^ 1]) + raw[-2:])
+    code = "import sys; sys.modules['torch'] = None; from unlearnkit.cli.main import main; main(sys.argv[1:])"
+    ask = [sys.executable, "-c", code, "verify", made["certificate"], "--bundle", "bundle", "--model"]
+    found = [
+        subprocess.run([*ask, name], capture_output=True, text=True, check=False)
+        for name in ("new.safetensors", "other.safetensors")
+    ]
+    assert [run.returncode for run in found] == [0, 4], found[0].stderr
+    assert "weights: made again from the bundle without 2 people, byte for byte" in found[0].stdout
+    assert "is not the corrected model" in found[1].stderr
 
 
 def test_weights_for_torch_and_for_hugging_face_are_verified_as_they_are(office):

@@ -72,7 +72,7 @@ def test_predict_says_that_their_error_is_not_known(folder, informed):
     record = document(*ask)
     expected = Bundle.open(folder / "informed").probe("loss").predict(["p1"])
     assert record["change"] == pytest.approx(float(expected.change))
-    assert record["standard_error"] is None
+    assert record["standard_error"] == "nan"
     assert [term["method"] for term in record["terms"]] == ["exact along 3 informed directions"]
     assert "A standard error of NaN is not known" in run(*ask).stdout
 
@@ -120,9 +120,26 @@ def test_series_along_every_unit_answer_for_single_ones(folder):
     assert "chosen by somebody" in shown
 
 
+def test_informed_directions_for_everybody_and_series_for_some(folder):
+    options = ("--informed", "5:2:3", "--solo", 2, "--solo-unit", "p1", "--solo-weights")
+    found = document("sketch", folder / "tiny.py:recipe", "-o", folder / "together", *options)
+    assert found["informed"] == {"count": 5, "degree": 2, "leading": 3, "power_iterations": 1}
+    assert found["solo"] == {"degree": 2, "units": 1}
+    shown = run("info", folder / "together").stdout
+    assert "0 random, 5 informed (degree 2 on the span of 3)" in shown
+    said = Bundle.open(folder / "together").correction(["p1", "p2"]).explanation
+    assert "Of 2 units together degree 2 on the span of 3 informed directions" in said
+    record = document("predict", folder / "together", "--probe", "loss", "--delete", "p2")
+    assert [term["method"] for term in record["terms"]] == [
+        "exact along 5 informed directions, and series along units alone",
+        "exact on the span of 3 informed directions, and series along units alone",
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--solo-weights"], "--solo-unit and --solo-weights go with --solo DEGREE"),
         (["--informed", 7], "informed: 7 directions, expected at most one for each of 6 units"),
         (["--informed", -1], "got '-1', expected COUNT[:DEGREE[:LEADING]], whole numbers from 1 on"),
         (["--informed", "3:0"], "got '3:0', expected COUNT[:DEGREE[:LEADING]]"),

@@ -20,15 +20,25 @@ def policy(rules: str = CORRECTION) -> bytes:
     return text.replace("\n[signing]", f"{rules}\n[signing]", 1).encode()
 
 
-def prepare(folder: Path, recipe: uk.Recipe) -> None:
+EVERYBODY = uk.Solo(degree=3, keep_weights=True)
+
+
+def prepare(
+    folder: Path,
+    recipe: uk.Recipe,
+    *,
+    solo: uk.Solo = EVERYBODY,
+    informed: uk.Informed | None = None,
+    is_audited: bool = True,
+) -> None:
     """``policy.toml`` and ``office`` in a folder: small@1, from ``office/bundle``, and its audit."""
     (folder / "policy.toml").write_bytes(policy())
     office = uk.Workspace.create(folder / "office", origin="example.com/log", policy="../policy.toml")
     settings = {"signer": office.signer_key(), "seed": 0, "dtype": "float64", "progress": False}
-    solo = uk.Solo(degree=3, keep_weights=True)
-    bundle = uk.sketch(recipe, office.root / "bundle", reverse={}, solo=solo, **settings)
+    bundle = uk.sketch(recipe, office.root / "bundle", reverse={}, solo=solo, informed=informed, **settings)
     office.register(bundle, name="small", version="1")
-    office.audit(None, recipe, progress=False)
+    if is_audited:
+        office.audit(None, recipe, progress=False)
 
 
 def asked(office: uk.Workspace, *names: str) -> list[str]:

@@ -115,12 +115,12 @@ def test_weights_and_test_losses_are_the_authors(golden, dtype, tolerance):
     weights = Trainer(run, DEGREE).train(psi)
     loss = probe_function(run, "test_loss", run.recipe.probes["test_loss"])(weights, run.fixed)
     flat_constant = torch.cat([weights[name].constant.reshape(-1) for name in order_of(golden)])
-    flat_tail = torch.cat([weights[name].tail.flatten(2) for name in order_of(golden)], 2)
+    flat_tail = torch.cat([weights[name].coefficients.flatten(2) for name in order_of(golden)], 2)
     for mine, theirs in ((flat_constant, golden["final_params"]), (loss.constant, golden["test_loss"])):
         assert relative(mine.numpy(), theirs[0, :, 0]) < tolerance
     for r in range(1, DEGREE + 1):
         assert relative(flat_tail[r - 1].numpy(), golden["final_params"][:, :, r]) < tolerance
-        assert relative(loss.tail[r - 1].numpy(), golden["test_loss"][:, :, r]) < tolerance
+        assert relative(loss.coefficients[r - 1].numpy(), golden["test_loss"][:, :, r]) < tolerance
 
 
 def order_of(golden) -> list[str]:

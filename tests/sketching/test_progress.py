@@ -10,8 +10,7 @@ from tqdm import tqdm
 import unlearnkit as uk
 from tests.training.calls import sketched
 from tests.training.small import recipe, scalar_probe
-from unlearnkit.sketching import forward
-from unlearnkit.sketching import sketch as sketching
+from unlearnkit.sketching import forward, stages
 
 SWEPT = uk.Reverse(rank=2, residual=1)
 
@@ -32,7 +31,7 @@ def bars(monkeypatch) -> list[tqdm]:
         made.append(tqdm(*args, **settings))
         return made[-1]
 
-    for module in (forward, sketching):
+    for module in (forward, stages):
         monkeypatch.setattr(module, "tqdm", make_bar)
     return made
 

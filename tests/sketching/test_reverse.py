@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.training.probes import probe_function
@@ -20,7 +21,7 @@ from unlearnkit.training.trainer import Trainer
 EXAMPLES, FEATURES, CLASSES, BATCH, EPOCHS = 18, 4, 3, 6, 3
 # Units own one to four examples each; example 5 belongs to nobody.
 OWNERS = ["a", "b", "b", "c", "c", None, "c", "d", "e", "f", "f", "g", "h", "i", "j", "c", "a", "k"]
-GENEROUS, STINGY = 1 << 30, 0
+GENEROUS, STINGY = Memory(1 << 30), Memory(0)
 
 
 def model() -> nn.Module:
@@ -132,7 +133,7 @@ def unrolled(name: str, w: torch.Tensor) -> torch.Tensor:
     return torch.func.functional_call(Holder(), {f"m.{k}": p for k, p in weights.items()}, ())
 
 
-def sweep(name: str, directions: torch.Tensor | None, *, degree: int = 1, budget: int = GENEROUS):
+def sweep(name: str, directions: torch.Tensor | None, *, degree: int = 1, budget: Memory = GENEROUS):
     run = make_run(recipe(name), "float64", "cpu")
     basis = torch.eye(2, dtype=torch.float64)
     sweeps = ReverseSweeps(run, degree)
@@ -166,7 +167,7 @@ def test_hessian_products_are_those_of_double_backward(name):
         [torch.stack([torch.autograd.grad(g @ d, w, retain_graph=True)[0] for g in gradients]) for d in directions]
     )
     result = sweep(name, directions)
-    assert relative(result.tail[0], expected) < 1e-8
+    assert relative(result.coefficients[0], expected) < 1e-8
     assert relative(result.constant, torch.stack(gradients).detach()) < 1e-10
 
 
@@ -174,7 +175,7 @@ def test_hessian_products_are_those_of_double_backward(name):
 def test_checkpoints_change_nothing(name):
     directions = real_directions(2)
     whole, stretches = sweep(name, directions), sweep(name, directions, budget=STINGY)
-    assert torch.equal(whole.tail, stretches.tail)
+    assert torch.equal(whole.coefficients, stretches.coefficients)
     assert torch.equal(sweep(name, None), sweep(name, None, budget=STINGY))
 
 
@@ -186,8 +187,8 @@ def test_euler_identity_links_sweeps_to_forward_sketches(name):
     result = sweep(name, psi, degree=2)
     run = make_run(recipe(name), "float64", "cpu")
     weights = Trainer(run, 3).train(psi)
-    forward = probe_function(run, "probe", probe)(weights, run.fixed).tail  # [degree, directions, elements]
-    gradients = [result.constant.expand(len(psi), -1, -1).to(psi.dtype), *result.tail]
+    forward = probe_function(run, "probe", probe)(weights, run.fixed).coefficients  # [degree, directions, elements]
+    gradients = [result.constant.expand(len(psi), -1, -1).to(psi.dtype), *result.coefficients]
     for r, gradient in enumerate(gradients, start=1):
         assert relative(torch.einsum("dn,den->de", psi, gradient), r * forward[r - 1]) < 1e-9
 

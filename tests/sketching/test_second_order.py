@@ -17,8 +17,9 @@ from tests.training.pieces import Stop, contents, pieces
 from tests.training.small import X, probe, recipe, scalar_probe
 from unlearnkit.bundle import direction_key, random_directions
 from unlearnkit.errors import EstimationError, RefusedError
-from unlearnkit.sketching import asked
+from unlearnkit.sketching import sizing
 from unlearnkit.sketching import sketch as sketching
+from unlearnkit.sketching.stages import Stages
 
 N = unrolled.UNITS
 CALL = {"directions": 0, "degree": 1, "seed": 1, "dtype": "float64", "device": "cpu"}
@@ -162,7 +163,7 @@ def test_the_second_order_misses_real_retrainings_by_the_third(tmp_path, setting
 def in_pieces(tmp_path_factory) -> tuple[uk.Bundle, list[str]]:
     """A bundle made with six elements times directions at once, and the names of the pieces."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asked, "SWEEP_LANES", 6)
+        patch.setattr(sizing, "SWEEP_LANES", 6)
         names = pieces(patch)
         return make(tmp_path_factory.mktemp("pieces") / "bundle", reverse=BOTH), names
 
@@ -190,7 +191,7 @@ def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_bytes(in_pieces, t
         within = [f"{stage}-" in name for name in names].index(True) + ("gradient" not in stage)  # a single piece
         with monkeypatch.context() as patch:
             if not finished:
-                patch.setattr(asked, "SWEEP_LANES", 6)
+                patch.setattr(sizing, "SWEEP_LANES", 6)
             stored = pieces(patch, within - len(finished))
             with pytest.raises(Stop):
                 make(tmp_path / "bundle", reverse=BOTH)
@@ -213,7 +214,7 @@ def test_an_unfinished_sketch_refuses_other_sweeps(tmp_path, monkeypatch):
 
 
 def test_repeating_a_finished_call_computes_nothing_and_another_is_refused(low, monkeypatch):
-    monkeypatch.setattr(sketching, "_sweep", lambda *_args, **_: pytest.fail("computed again"))
+    monkeypatch.setattr(Stages, "_swept", lambda *_args, **_: pytest.fail("computed again"))
     assert make(low.path, reverse=BOTH).digest == low.digest
     for reverse in ({"probe": LOW}, {"probe": FIRST, "scalar": FIRST}, {"scalar": LOW, "probe": LOW}):
         with pytest.raises(FileExistsError, match="another bundle"):

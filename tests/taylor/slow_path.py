@@ -74,14 +74,14 @@ def coefficients(function: Function, arguments: Sequence[Jet | Tensor]) -> list[
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        return torch.vmap(along, in_dims=1, out_dims=1, randomness="same")(*(jet.tail for jet in jets))
+        return torch.vmap(along, in_dims=1, out_dims=1, randomness="same")(*(jet.coefficients for jet in jets))
 
 
 def tail_of(value: Jet | Tensor, like: Sequence[Jet | Tensor]) -> Tensor:
     """The tail of a result; zero where the engine found out that the result is constant."""
     if isinstance(value, Jet):
-        return value.tail
-    tail = next(a.tail for a in like if isinstance(a, Jet))
+        return value.coefficients
+    tail = next(a.coefficients for a in like if isinstance(a, Jet))
     return tail.new_zeros(tail.shape[:2] + value.shape)
 
 

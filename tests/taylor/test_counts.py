@@ -35,10 +35,10 @@ def data(number: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def verify(f: JetFunction, x: Tensor, slope: Tensor, mask: Tensor) -> None:
-    found = f(Jet(x, slope[None, None]), mask)
+    found = f(Jet.of(x, slope[None, None]), mask)
     (value,), (derivative,) = derivatives(lambda x: f.function(x, mask), [[x, slope]])
     assert torch.allclose(found.constant, value, atol=1e-12)
-    assert torch.allclose(found.tail[0, 0], derivative, atol=1e-12)
+    assert torch.allclose(found.coefficients[0, 0], derivative, atol=1e-12)
 
 
 def mean_of_selected(x: Tensor, mask: Tensor) -> Tensor:
@@ -102,11 +102,11 @@ def test_random_numbers_for_selected_rows_are_plain_torchs():
     for number in range(8):
         x, slope, mask = data(number)
         torch.manual_seed(number)
-        found = jets(Jet(x, slope[None, None]), mask)
+        found = jets(Jet.of(x, slope[None, None]), mask)
         assert torch.equal(found.constant, f(x, mask))
 
 
 def test_what_cannot_run_is_told_with_its_place():
     with pytest.raises(TraceError, match=r"could not be traced: RuntimeError: shape .*7") as caught:
-        JetFunction(lambda x: x.view(-1, 7) * 1.0)(Jet(torch.ones(3), torch.ones(1, 1, 3)))
+        JetFunction(lambda x: x.view(-1, 7) * 1.0)(Jet.of(torch.ones(3), torch.ones(1, 1, 3)))
     assert caught.value.hint

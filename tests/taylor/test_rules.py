@@ -64,7 +64,7 @@ def arguments(case: Case, *, degree: int = DEGREE, directions: int = DIRECTIONS)
     generator = torch.Generator().manual_seed(1)
     tails = [torch.randn(DEGREE, DIRECTIONS, *x.shape, generator=generator, dtype=x.dtype) / 2 for x in constants]
     return [
-        Jet(x, tail[:degree, :directions]) if jet else x
+        Jet.of(x, tail[:degree, :directions]) if jet else x
         for x, tail, jet in zip(constants, tails, case.jets, strict=True)
     ]
 
@@ -74,7 +74,7 @@ def constants(values: Sequence[Jet | Tensor]) -> list[Tensor]:
 
 
 def map_tails(function: Any, values: Sequence[Jet | Tensor]) -> list[Jet | Tensor]:
-    return [Jet(x.constant, function(x.tail)) if isinstance(x, Jet) else x for x in values]
+    return [Jet.of(x.constant, function(x.coefficients)) if isinstance(x, Jet) else x for x in values]
 
 
 @every_case
@@ -137,9 +137,12 @@ def test_complex_directions_continue_real_ones_analytically(case: Case):
 @every_case
 def test_neither_memory_layout_nor_precision_matters_and_nothing_is_written_into_the_arguments(case: Case):
     xs = map_tails(lambda tail: torch.complex(tail, tail.flip(1)), arguments(case))
-    strided = map_tails(
-        lambda tail: tail.permute(*reversed(range(tail.dim()))).contiguous().permute(*reversed(range(tail.dim()))), xs
-    )
+    strided = [
+        Jet(x.constant, x.tail.permute(order := [*reversed(range(x.tail.dim()))]).contiguous().permute(order))
+        if isinstance(x, Jet)
+        else x
+        for x in xs
+    ]
     before = [x.tail.clone() for x in strided if isinstance(x, Jet)]
     expected, found = run(case, xs), run(case, strided)
     for y, z in zip(expected, found, strict=True):
@@ -166,6 +169,6 @@ def test_every_rule_has_a_case():
 
 def test_what_detach_hides_from_gradients_moves_with_the_weights_all_the_same():
     """Retraining changes a detached value as well; torch's derivatives would call it constant."""
-    x = Jet(torch.tensor([2.0]), torch.tensor([[[3.0]]]))
+    x = Jet.of(torch.tensor([2.0]), torch.tensor([[[3.0]]]))
     graph = trace(lambda x: x.detach() * x, x.constant)
-    assert Interpreter(graph, [True])(x).tail.item() == 2 * 2 * 3
+    assert Interpreter(graph, [True])(x).coefficients.item() == 2 * 2 * 3

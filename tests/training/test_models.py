@@ -154,7 +154,7 @@ def test_two_steps_agree_with_nested_derivatives(name, monkeypatch):
     with InDouble():
         expected = derivatives(trained, [[zero, direction, *(zero for _ in range(DEGREE - 1))]])
     for order in range(DEGREE + 1):
-        mine = [found[n].constant if order == 0 else found[n].tail[order - 1, 0] for n in start]
+        mine = [found[n].constant if order == 0 else found[n].coefficients[order - 1, 0] for n in start]
         theirs = [value / math.factorial(order) for value in expected[order]]
         flat_mine, flat_theirs = (torch.cat([v.reshape(-1) for v in values]) for values in (mine, theirs))
         assert float((flat_mine - flat_theirs).norm() / flat_theirs.norm()) < 1e-8

@@ -46,7 +46,7 @@ def test_over_jets_it_is_the_same_and_moves_with_the_weights(units):
         name: torch.randn(w.shape, dtype=w.dtype, generator=torch.Generator().manual_seed(0))
         for name, w in weights.items()
     }
-    jets = {name: Jet(w, step[name][None, None]) for name, w in weights.items()}
+    jets = {name: Jet.of(w, step[name][None, None]) for name, w in weights.items()}
     found = OwnLossFunction(run)(jets, run.fixed, None if units is None else np.array(units))
     chosen = list(range(8)) if units is None else units
 
@@ -62,7 +62,7 @@ def test_over_jets_it_is_the_same_and_moves_with_the_weights(units):
 
     np.testing.assert_allclose(found.constant.numpy(), plain(0.0), rtol=1e-12)
     slope = (plain(1e-5) - plain(-1e-5)) / 2e-5
-    np.testing.assert_allclose(found.tail[0, 0].numpy(), slope, rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.coefficients[0, 0].numpy(), slope, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 6, 12])

@@ -137,7 +137,7 @@ def series(r: uk.Recipe, psi: torch.Tensor, degree: int) -> np.ndarray:
     """Of the probe along directions, ``[degree, directions, elements]``."""
     run = make_run(r, "float64", "cpu")
     weights = Trainer(run, degree).train(psi)
-    return probe_function(run, "probe", probe)(weights, run.fixed).tail.flatten(2).numpy()
+    return probe_function(run, "probe", probe)(weights, run.fixed).coefficients.flatten(2).numpy()
 
 
 def test_series_are_the_derivatives_of_the_loop_written_out():
@@ -170,7 +170,7 @@ def test_reverse_sweeps_are_the_gradients_of_the_series(directions):
     if directions is not None:
         forms = series(r, psi, 3)
         for order in (2, 3):
-            inner = torch.einsum("deu,du->de", gradient.tail[order - 2], psi).numpy()
+            inner = torch.einsum("deu,du->de", gradient.coefficients[order - 2], psi).numpy()
             np.testing.assert_allclose(inner, order * forms[order - 1], atol=1e-9)
 
 

@@ -47,7 +47,7 @@ def test_idle_parameters_stay_as_torch_leaves_them(kind):
     assert idle_parameters(make_run(r, "float64", "cpu")) == {"pooler.weight", "pooler.bias"}
     weights, truth = train(r), dict(uk.retrain(r, device="cpu").named_parameters())
     assert torch.equal(weights["pooler.weight"].constant, model.pooler.weight)
-    assert not weights["pooler.weight"].tail.any()
+    assert not weights["pooler.weight"].coefficients.any()
     assert all(torch.allclose(truth[name], jet.constant, atol=1e-13) for name, jet in weights.items())
 
 

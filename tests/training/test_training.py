@@ -140,7 +140,7 @@ def test_tails_are_the_derivatives_of_the_unrolled_loop(optimizer):
         zero = torch.zeros(UNITS, dtype=torch.float64)
         expected = derivatives(lambda w: unrolled(r, w), [[zero, direction, zero, zero]])
         for order in range(1, degree + 1):
-            tail = found.tail[order - 1, j]
+            tail = found.coefficients[order - 1, j]
             assert tail.imag.abs().max() < 1e-12
             assert (tail.real - expected[order][0] / math.factorial(order)).norm() < 1e-9 * max(1, tail.abs().norm())
 
@@ -152,7 +152,9 @@ def test_turning_a_direction_turns_the_coefficients():
     plain, turned = (Trainer(run, 3).train(p) for p in (psi, psi * np.exp(1j * phi)))
     for name, jet in plain.items():
         for r in range(1, 4):
-            assert torch.allclose(turned[name].tail[r - 1], jet.tail[r - 1] * np.exp(1j * r * phi), atol=1e-12)
+            assert torch.allclose(
+                turned[name].coefficients[r - 1], jet.coefficients[r - 1] * np.exp(1j * r * phi), atol=1e-12
+            )
 
 
 def test_directions_together_are_directions_alone():
@@ -160,7 +162,7 @@ def test_directions_together_are_directions_alone():
     psi = complex_directions(3)
     together, alone = Trainer(run, 2).train(psi), [Trainer(run, 2).train(p[None]) for p in psi]
     for name, jet in together.items():
-        assert torch.allclose(jet.tail, torch.cat([a[name].tail for a in alone], 1), atol=1e-13)
+        assert torch.allclose(jet.coefficients, torch.cat([a[name].coefficients for a in alone], 1), atol=1e-13)
 
 
 def test_the_update_may_be_cut_into_pieces(monkeypatch):
@@ -169,7 +171,9 @@ def test_the_update_may_be_cut_into_pieces(monkeypatch):
     whole = Trainer(run, 2).train(psi)
     monkeypatch.setattr(trainer_module, "UPDATE_ELEMENTS", 28)
     pieces = Trainer(run, 2).train(psi)
-    assert all(torch.allclose(whole[name].tail, pieces[name].tail, rtol=1e-13, atol=1e-15) for name in whole)
+    assert all(
+        torch.allclose(whole[name].coefficients, pieces[name].coefficients, rtol=1e-13, atol=1e-15) for name in whole
+    )
 
 
 def test_dropout_masks_are_those_of_retraining():
@@ -229,7 +233,7 @@ def test_weights_that_never_get_a_gradient_do_not_stop_adam():
     )
     psi = torch.randn(2, 4, dtype=torch.complex128, generator=torch.Generator().manual_seed(0))
     weights = Trainer(make_run(r, "float64", "cpu"), 2).train(psi)
-    tail = weights["rows.weight"].tail
+    tail = weights["rows.weight"].coefficients
     assert tail.isfinite().all()
     assert not tail[:, :, 2:].any()
     assert tail[:, :, :2].abs().min() > 0

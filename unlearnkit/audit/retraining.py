@@ -6,36 +6,34 @@ that it left out. The same call goes on from what is there, also with more retra
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
-from multiprocessing.queues import SimpleQueue
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from unlearnkit.audit.corrected import audited_run, corrected_probes, probes_at
+from unlearnkit.audit.processes import RecipeSource, share
 from unlearnkit.audit.replay import require_same_recipe
 from unlearnkit.audit.rows import Row, gathered, retrained_before
 from unlearnkit.bundle import Bundle
 from unlearnkit.bundle.tensors import parse_tensors, tensor_bytes
 from unlearnkit.canonical import canonicalize, sha256_hex
-from unlearnkit.errors import EstimationError, RefusedError, UnlearnkitError, VerificationError
+from unlearnkit.errors import EstimationError, RefusedError, VerificationError
 from unlearnkit.estimation.conformal import require_retrainings
 from unlearnkit.files import write_atomic, write_new
-from unlearnkit.names import counted
-from unlearnkit.records import to_json
+from unlearnkit.names import Sha256, counted
+from unlearnkit.records import Count, read_json, to_json, write_json
 from unlearnkit.sketching.lock import locked
+from unlearnkit.sketching.ranks import Ranks
+from unlearnkit.sketching.shelf import Shelf
 from unlearnkit.training.beside import agree
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.retrain import retrain
@@ -46,7 +44,6 @@ from unlearnkit.verifier.planned import PlannedDeletions
 if TYPE_CHECKING:
     from unlearnkit.signing.keys import PrivateKey
 
-RecipeSource: TypeAlias = Recipe | Callable[[], Recipe]
 
 _RUN = "run.json"
 # Retrainings of an experiment.
@@ -85,7 +82,7 @@ def audit_retraining(
         signer: signs the evidence (P-256).
         out: where the evidence goes, a file that is not there yet.
         known: earlier evidence about this bundle; what it has retrained is not retrained again.
-        workers: processes, each with one thread.
+        workers: processes on this machine, each with one thread; of a group that ``torchrun`` made, no more.
         device: a torch device; None takes a GPU when there is one.
         progress: show a progress bar; None: on a terminal.
 
@@ -128,7 +125,7 @@ def audit_retraining(
     run = audited_run(loaded, device)
     drawn = draw_deletions(bundle, deletions, count)
     with _opened(final, bundle, deletions) as folder:
-        work = _Work(folder, loaded.digest, str(run.device), bundle.path if bundle.corrects else None)
+        work = Retrainings(folder, loaded.digest, str(run.device), bundle.path if bundle.corrects else None)
         _verify_base(work, loaded, bundle, probes)
         done = retrained_before(known)
         _finish(work, recipe, loaded, sorted(set(drawn) - done.keys()), workers, progress=progress)
@@ -153,7 +150,7 @@ def _count(deletions: Distribution, count: int | None, delta: float) -> int:
     return wanted
 
 
-def _verify_base(work: _Work, recipe: Recipe, bundle: Bundle, probes: Sequence[str]) -> None:
+def _verify_base(work: Retrainings, recipe: Recipe, bundle: Bundle, probes: Sequence[str]) -> None:
     """VerificationError when the bundle's base is not that of the plain run: its predictions start somewhere else."""
     if not work.is_finished(()):
         with one_thread():
@@ -200,23 +197,58 @@ def _opened(final: Path, bundle: Bundle, distribution: Distribution) -> Iterator
         yield folder
 
 
-@dataclass(frozen=True, slots=True)
-class _Work:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    recipe: Sha256
+    device: str
+    correcting: str
+    deletions: tuple[tuple[Count, ...], ...]
+
+
+@dataclass(frozen=True)
+class Retrainings:
     """Retrainings in a folder, each a file of its own. recipe: digest of the one that is retrained.
 
-    correcting: the bundle whose corrected models are evaluated beside them.
+    folder: None in a process other than rank 0. correcting: the bundle whose corrected models are evaluated beside
+    them.
     """
 
-    folder: Path
+    folder: Path | None
     recipe: str
     device: str
     correcting: Path | None = None
 
-    def _file(self, deletion: Sequence[int]) -> Path:
-        return self.folder / f"{sha256_hex(canonicalize(list(deletion)))}.safetensors"
+    @classmethod
+    def told(cls) -> tuple[Retrainings, list[tuple[int, ...]]]:
+        """In a process other than rank 0: what rank 0 tells."""
+        job = read_json(_Job, Ranks.here().heard(), where="what rank 0 says")
+        return cls(None, job.recipe, job.device, Path(job.correcting) if job.correcting else None), list(job.deletions)
+
+    def tell(self, deletions: Sequence[tuple[int, ...]]) -> None:
+        """Tell the other processes what is to be done, and wait until they have the recipe."""
+        ranks, device, correcting = self.shelf.ranks, torch.device(self.device).type, str(self.correcting or "")
+        job = _Job(recipe=self.recipe, device=device, correcting=correcting, deletions=tuple(deletions))
+        ranks.say(write_json(job))
+        ranks.together(lambda: None)
+
+    @cached_property
+    def shelf(self) -> Shelf:
+        """Where the files are."""
+        return Shelf(self.folder, Ranks.here())
 
     def is_finished(self, deletion: Sequence[int]) -> bool:
-        return self._file(deletion).exists()
+        """Whether it is on disk."""
+        return self.shelf.has(_name(deletion))
+
+    def spread(self, recipe: Recipe, deletions: Sequence[tuple[int, ...]], progress: Callable[[], object]) -> None:
+        """Have those done that are not, by all processes of the group."""
+
+        def work(deletion: tuple[int, ...]) -> None:
+            self.do(recipe, deletion)
+            progress()
+
+        with one_thread():
+            self.shelf.spread(deletions, self.is_finished, work, lambda _: progress())
 
     def load(self, deletion: Sequence[int]) -> dict[str, Array]:
         """The probes after a finished retraining."""
@@ -228,7 +260,7 @@ class _Work:
         return {name.removeprefix(_CORRECTED): found[name] for name in found if name.startswith(_CORRECTED)}
 
     def _load(self, deletion: Sequence[int]) -> dict[str, Array]:
-        file = self._file(deletion)
+        file = self.shelf.file(_name(deletion))
         return parse_tensors(file.read_bytes(), where=str(file))
 
     def row(self, deletion: Sequence[int], own_loss: str) -> Row:
@@ -248,7 +280,11 @@ class _Work:
         if self.correcting is not None and deletion:
             made = corrected_probes(recipe, _opened_bundle(self.correcting), deletion, weights, self.device)
             values |= {f"{_CORRECTED}{name}": array for name, array in made.items()}
-        write_atomic(self._file(deletion), tensor_bytes(values))
+        self.shelf.put(_name(deletion), tensor_bytes(values))
+
+
+def _name(deletion: Sequence[int]) -> str:
+    return f"{sha256_hex(canonicalize(list(deletion)))}.safetensors"
 
 
 @lru_cache(maxsize=1)
@@ -271,7 +307,7 @@ def retrained_weights(recipe: Recipe, deletion: Sequence[int], device: str) -> d
 
 
 def _finish(
-    work: _Work,
+    work: Retrainings,
     recipe: RecipeSource,
     loaded: Recipe,
     deletions: Sequence[tuple[int, ...]],
@@ -284,13 +320,11 @@ def _finish(
     disable = None if progress is None else not progress
     done = len(deletions) - len(todo)
     with tqdm(total=len(deletions), initial=done, disable=disable, unit="retraining", desc=loaded.name) as bar:
-        if workers > 1 and len(todo) > 1:
-            _share(work, recipe, todo, min(workers, len(todo)), bar)
+        if workers > 1 and len(todo) > 1 and work.shelf.ranks.size == 1:
+            share(work, recipe, todo, min(workers, len(todo)), bar)
             return
-        with one_thread():
-            for deletion in todo:
-                work.do(loaded, deletion)
-                bar.update()
+        work.tell(todo)
+        work.spread(loaded, todo, bar.update)
 
 
 @contextmanager
@@ -302,54 +336,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _share(work: _Work, recipe: RecipeSource, todo: Sequence[tuple[int, ...]], workers: int, bar: tqdm[Any]) -> None:
-    """Let processes do the retrainings, every one its share: they all cost the same. Raises what one of them raises."""
-    context = multiprocessing.get_context("spawn")  # a fork would inherit torch's threads and locks, not running
-    errors: SimpleQueue[UnlearnkitError] = context.SimpleQueue()
-    shares = [todo[start::workers] for start in range(workers)]
-    processes = [context.Process(target=_worker, args=(work, recipe, share, errors), daemon=True) for share in shares]
-    try:
-        for process in processes:
-            process.start()
-        while (running := [process.sentinel for process in processes if process.is_alive()]) and errors.empty():
-            wait(running, timeout=1.0)
-            bar.update(bar.total - sum(not work.is_finished(deletion) for deletion in todo) - bar.n)
-        if not errors.empty():
-            raise errors.get()
-    finally:
-        _stop(processes)
-    if failed := [process for process in processes if process.exitcode]:
-        raise UnlearnkitError(
-            f"{len(failed)} of {workers} processes ended with exit code {failed[0].exitcode}; finished work is kept",
-            hint="what they printed says why; the same call goes on",
-        )
-
-
-def _stop(processes: Sequence[BaseProcess]) -> None:
-    """End those that still run; what they have finished is on disk."""
-    running = [process for process in processes if process.is_alive()]
-    for process in running:
-        process.terminate()
-    for process in running:
-        process.join()
-
-
-def _worker(
-    work: _Work, recipe: RecipeSource, deletions: Sequence[tuple[int, ...]], errors: SimpleQueue[UnlearnkitError]
-) -> None:
-    """What a process does. When the one that started it is killed, it stops after the retraining that it is at."""
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    try:
-        loaded = recipe if isinstance(recipe, Recipe) else recipe()
-        if loaded.digest != work.recipe:
-            raise VerificationError("the function that makes the recipe made another one this time")
-        for deletion in deletions:
-            if parent is not None and not parent.is_alive():
-                return
-            work.do(loaded, deletion)
-    except UnlearnkitError as err:
-        errors.put(err)
-        sys.exit(1)

@@ -22,6 +22,7 @@ from unlearnkit.errors import AssumptionError, RefusedError
 from unlearnkit.estimation import Prediction, Sketch
 from unlearnkit.estimation.convergence import DIVERGING
 from unlearnkit.estimation.correction import reach, take, verdict
+from unlearnkit.names import counted
 
 if TYPE_CHECKING:
     import torch
@@ -160,13 +161,13 @@ class Correcting:
             return self._by_sampling(positions, degree)
         if self._informed is None:
             raise RefusedError(
-                f"the bundle kept no weight sketches of {_units(len(positions))} that would be left out",
+                f"the bundle kept no weight sketches of {counted(len(positions), 'unit')} that would be left out",
                 hint="sketch with Solo(keep_weights=True), Informed(...) or Forward(keep_weights=True)",
             )
         change = self._along(self._informed, positions)
         said = (
-            f"Of {_units(len(positions))} the first order, exact along {len(self._informed.directions)} informed "
-            "directions; what lies across these is left out."
+            f"Of {counted(len(positions), 'unit')} the first order, exact along "
+            f"{counted(len(self._informed.directions), 'informed direction')}; what lies across is left out."
         )
         return _Part(change, change, _everywhere(change, math.nan), [], 0, said)
 
@@ -181,7 +182,7 @@ class Correcting:
             return _Part({}, {}, {}, [], 0, _said_left_out(count, others=0))
         most = informed.degree if degree is None else min(degree, informed.degree)
         found = Spanned(informed, alone, others, self._degree(degree) if alone else 0, most)
-        ratios, taken = [found.ratio()] if others else [], found.taken(first)
+        ratios, taken = [found.ratio] if others else [], found.taken(first)
         if taken is None:
             return _Part({}, {}, {}, ratios, 0, _said_left_out(count, others=len(others)))
         change = _sum([{name: term} for name, terms in taken.terms.items() for term in terms[1:]])
@@ -230,15 +231,15 @@ def as_state_dict(correction: Correction, model: torch.nn.Module) -> CorrectedSt
 def _require_reach(ratio: float, units: int) -> None:
     if verdict(ratio, by_coordinate=0) == DIVERGING:
         raise AssumptionError(
-            f"the weights' series diverges without {_units(units)}{' together' if units > 1 else ''}: the ratio of a "
-            f"degree to the one before is {ratio:.2g}, expected below 1",
+            f"the weights' series diverges without {counted(units, 'unit')}{' together' if units > 1 else ''}: the "
+            f"ratio of a degree to the one before is {ratio:.2g}, expected below 1",
             hint="train again without them" + ("; fewer may be within its reach" if units > 1 else ""),
         )
 
 
 def _said_alone(units: int, degree: int, by_coordinate: int) -> str:
     what = f"degree {degree}" if degree == 1 else f"degrees 1 to {degree}"
-    said = f"Of {_units(units)} the series along each alone, {what}."
+    said = f"Of {counted(units, 'unit')} the series along each alone, {what}."
     if by_coordinate:
         said += f" Of {by_coordinate} of them the series grows: terms were taken coordinate by coordinate."
     return said
@@ -252,7 +253,8 @@ def _said_left_out(units: int, *, others: int) -> str:
 
 def _said_together(units: int, degree: int, leading: int, *, by_coordinate: bool) -> str:
     what = "degree 2" if degree == 2 else f"degrees 2 to {degree}"
-    said = f"Of {_units(units)} together {what} on the span of {leading} informed directions; the rest is left out."
+    span = counted(leading, "informed direction")
+    said = f"Of {counted(units, 'unit')} together {what} on the span of {span}; the rest is left out."
     return said + (" It grows: terms were taken coordinate by coordinate." if by_coordinate else "")
 
 
@@ -267,7 +269,3 @@ def _sum(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 def _everywhere(arrays: Mapping[str, Array], value: float) -> dict[str, Array]:
     return {name: np.full(array.shape, value) for name, array in arrays.items()}
-
-
-def _units(count: int) -> str:
-    return f"{count} unit{'s' if count > 1 else ''}"

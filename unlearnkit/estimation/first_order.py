@@ -16,6 +16,7 @@ import numpy as np
 from unlearnkit.estimation import student
 from unlearnkit.estimation.estimators import minimum_norm_error, unbiased_error
 from unlearnkit.estimation.projection import Projection, inner_products
+from unlearnkit.names import counted
 
 Array = np.ndarray[Any, Any]
 
@@ -105,7 +106,7 @@ class FirstOrder:
         informed = 0 if projection.informed is None else projection.informed.shape[1]
         if projection.is_exact:
             return "exact, by projection"
-        beside = f"exact along {informed} informed directions" if informed else ""
+        beside = f"exact along {counted(informed, 'informed direction')}" if informed else ""
         if not projection.rank:
             return beside
         kind = "unbiased" if unbiased else MINIMUM_NORM

@@ -31,7 +31,7 @@ from unlearnkit.verifier.audits import (
 from unlearnkit.verifier.evidence import Evidence
 
 if TYPE_CHECKING:
-    from unlearnkit.audit.retraining import RecipeSource
+    from unlearnkit.audit.processes import RecipeSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ from unlearnkit.office.sketches import SketchSteps
 from unlearnkit.verifier.examination import Verification, verify
 
 if TYPE_CHECKING:
-    from unlearnkit.audit.retraining import RecipeSource
+    from unlearnkit.audit.processes import RecipeSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

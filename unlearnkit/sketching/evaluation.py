@@ -55,7 +55,7 @@ def evaluate(bundle: Bundle, recipe: Recipe, probe: Probe) -> Sketch:
         """Base and coefficients from the weights' ``[directions, degree, *S]``."""
         moved = {name: torch.from_numpy(tails[name]).to(run.device).transpose(0, 1) for name in run.trained_names}
         with torch.no_grad(), run.random_numbers(recipe.steps):
-            value = function({name: Jet(weights[name], moved[name]) for name in run.trained_names}, run.fixed)
+            value = function({name: Jet.of(weights[name], moved[name]) for name in run.trained_names}, run.fixed)
         return coefficients(value, degree, len(tails[run.trained_names[0]]), of="the probe")
 
     found = [along(tails, bundle.manifest.degree) for _, _, tails in bundle.weight_sketches()]

@@ -108,6 +108,11 @@ class ForwardSketching:
         probes = self._evaluated(weights, len(directions), beside_plain=beside_plain)
         return Outcome(weights, probes, self.degree, len(directions))
 
+    def first_step(self, directions: torch.Tensor) -> None:
+        """Everything that training along directions does, over one step, to see what it takes."""
+        weights = train_beside_plain(self.trainer, directions, steps=1)
+        self._evaluated(weights, len(directions), beside_plain=True)
+
     def _evaluated(
         self, weights: dict[str, Leaf], directions: int, *, beside_plain: bool
     ) -> dict[str, tuple[Array, Array]]:
@@ -133,8 +138,9 @@ class ForwardSketching:
         constants = {name: constant_of(leaf) for name, leaf in trained(trajectory.final).items()}
         if not (seen and isinstance(steps, PlainSteps) and steps.settled):
             nowhere = torch.zeros(1, len(self.run.recipe.unit_names), dtype=self.run.dtype, device=self.run.device)
+            trajectory.release()  # its states would be in memory beside those along it
             constants = {n: constant_of(leaf) for n, leaf in train_beside_plain(self.trainer, nowhere).items()}
-        weights: dict[str, Leaf] = {n: Jet(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
+        weights: dict[str, Leaf] = {n: Jet.of(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
         probes: dict[str, Array] = {}
         for name, (base, block) in self._evaluated(weights, 1, beside_plain=True).items():
             probes |= {f"base/{name}": base, f"coefficients/{name}": block[:0].astype(dtype)}
@@ -157,19 +163,21 @@ class ForwardSketching:
 
     def compute(self, partial: PartialRun, source: Directions, *, progress: bool | None) -> None:
         """Work through the blocks of directions that are not on disk yet."""
-        todo = [block for block in partial.blocks() if not partial.is_finished(*block)]
-        total, steps = partial.settings.directions, self.run.recipe.steps
-        done = total - sum(last - first for first, last in todo)
+        finished = sum(last - first for first, last in partial.blocks() if partial.is_finished(first, last))
+        steps = self.run.recipe.steps
         # In directions times steps, because the last block may be smaller; finished blocks are no part of the rate.
         with tqdm(
-            total=total * steps,
-            initial=done * steps,
+            total=partial.settings.directions * steps,
+            initial=finished * steps,
             disable=None if progress is None else not progress,
             unit="direction-step",
             unit_scale=True,
             desc=self.run.recipe.name,
         ) as bar:
-            for first, last in todo:
+
+            def work(first: int, last: int) -> None:
                 psi = torch.from_numpy(source.block(first, last))
                 directions = psi.to(device=self.run.device, dtype=self.run.dtype.to_complex())
                 self.block(partial, first, last, directions, bar)
+
+            partial.spread_blocks(work, lambda first, last: bar.update((last - first) * steps))

@@ -14,16 +14,18 @@ With ``J = d theta / d w`` at w = 0 (weights x units), every probe F of the trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unlearnkit.bundle import InformedDirections, random_directions
 from unlearnkit.bundle.manifest import forms_of
 from unlearnkit.estimation.lattice import lattice_points
 from unlearnkit.sketching.forward import ForwardSketching
+from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.pullback import weights_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.training.recipe import Array
@@ -41,13 +43,13 @@ class InformedSketching:
         run: Run,
         settings: InformedDirections,
         partial: PartialRun,
-        memory_budget: int,
+        memory: Memory,
     ) -> None:
         self.run = run
         self.settings = settings
         self._partial = partial
-        self._memory_budget = memory_budget
-        self._progress: Callable[[], None] = lambda: None
+        self._memory = memory
+        self._progress: Callable[[int], Any] = lambda _: None
         self._forward = ForwardSketching(run, 1)
         self._reverse = ReverseSweeps(run, 1)
 
@@ -77,36 +79,43 @@ class InformedSketching:
         steps = self.run.recipe.steps
         return steps * sum(n for n, _ in passes), steps * sum(n for n, finished in passes if finished)
 
-    def compute(self, key: bytes, progress: Callable[[], None] = lambda: None) -> dict[str, Array]:
+    def compute(self, key: bytes, progress: Callable[[int], Any] = lambda _: None) -> dict[str, Array]:
         """All arrays that a bundle holds of informed directions (`unlearnkit.bundle.informed`). key: of ``Omega``.
 
-        progress: called after each step, forward or backward; not where a step is computed again.
+        progress: called with the number of steps made, forward or backward; not where a step is computed again. Rank 0
+        finds the arrays, others nothing.
         """
         self._progress = progress
+        ranks, settings = self._partial.ranks, self.settings
         directions = self._directions("pull-0", lambda piece: self._random(key, piece))
         for number in self._rounds:
-            moved = [self._push(f"push-{number}", directions, piece) for piece in self.pieces()]
-            cotangents = np.concatenate([self._flat(slopes) for slopes in moved])
+            self._push(f"push-{number}", directions)
+            cotangents = ranks.told(lambda n=number: self._flat(self._joined(f"push-{n}")))  # type: ignore[misc]
             directions = self._directions(f"pull-{number}", lambda piece, c=cotangents: c[piece])  # type: ignore[misc]
-        found = _joined([self._push("final", directions, piece) for piece in self.pieces()])
-        turn = _leading_first(self._flat(found))
-        found = {name: self._turned(turn, array) for name, array in found.items()}
-        directions = self._turned(turn, directions)
-        for degree in self.settings.degrees:
-            forms = self._forms(directions[: self.settings.leading], degree)
+        self._push("final", directions)
+        first = self._first(directions) if ranks.leads else {}
+        found = dict(first)
+        for degree in settings.degrees:
+            points = ranks.told(lambda d=degree: self._points(first["directions"][: settings.leading], d))  # type: ignore[misc]
+            self._push(_of_degree(degree), points, degree)
+            forms = self._joined(_of_degree(degree), degree) if ranks.leads else {}
             found |= {f"{forms_of(degree)}{name}": array for name, array in forms.items()}
-        return {"directions": directions} | found
+        return found
+
+    def _first(self, directions: Array) -> dict[str, Array]:
+        """Directions and what moves along them, turned so that the first one moves the weights most."""
+        found = self._joined("final")
+        turn = _leading_first(self._flat(found))
+        return {name: self._turned(turn, array) for name, array in ({"directions": directions} | found).items()}
 
     def _turned(self, turn: Array, rows: Array) -> Array:
         """What belongs to the turned directions, of what belongs to the others and is linear in them."""
         flat = turn @ rows.reshape(len(rows), -1).astype(np.float64)
         return np.ascontiguousarray(flat.reshape(rows.shape), dtype=self.run.precision)
 
-    def _forms(self, leading: Array, degree: int) -> dict[str, Array]:
-        """What weights and pinned probes do in this degree at the points of a lattice, ``[points, *S]``."""
-        points = lattice_points(len(leading), degree) @ leading.astype(np.float64)
-        points = points.astype(self.run.precision)
-        return _joined([self._push(_of_degree(degree), points, piece, degree) for piece in self.pieces(degree)])
+    def _points(self, leading: Array, degree: int) -> Array:
+        """Points of a lattice on the span of directions, as many as tell all that happens there in this degree."""
+        return (lattice_points(len(leading), degree) @ leading.astype(np.float64)).astype(self.run.precision)
 
     def _random(self, key: bytes, piece: slice) -> Array:
         size = sum(tensor.numel() for tensor in self.run.initial_weights().values())
@@ -119,49 +128,43 @@ class InformedSketching:
             axis=1,
         )
 
+    def _joined(self, stage: str, degree: int = 1) -> dict[str, Array]:
+        """What the pieces of a stage found, together."""
+        found = [self._partial.load_piece(FOLDER, _name(stage, piece)) for piece in self.pieces(degree)]
+        return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+
     def _directions(self, stage: str, cotangents: Callable[[slice], Array]) -> Array:
         """Orthonormal rows that span ``J'`` times the cotangents, in the precision of the run: ``[count, units]``."""
-        pulled = np.concatenate([self._pull(stage, cotangents, piece) for piece in self.pieces()])
+        self._spread(stage, self.pieces(), 2, lambda piece: {"pulled": self._pulled(cotangents(piece))})
+        return self._partial.ranks.told(lambda: self._rows(self._joined(stage)["pulled"]))
+
+    def _rows(self, pulled: Array) -> Array:
         basis = np.linalg.qr(pulled.astype(np.float64).T).Q
         return np.ascontiguousarray(basis.T, dtype=self.run.precision)
 
-    def _pull(self, stage: str, cotangents: Callable[[slice], Array], piece: slice) -> Array:
-        """``J'`` times cotangents on the final weights, ``[piece, units]``."""
+    def _pulled(self, cotangents: Array) -> Array:
+        """``J'`` times cotangents on the final weights, a row each."""
+        rows = torch.from_numpy(cotangents).to(device=self.run.device, dtype=self.run.dtype)
+        trajectory = self._reverse.forward(None, self._memory, lambda: self._progress(1))
+        found = self._reverse.sweep(weights_pullback(self.run), rows, trajectory, lambda: self._progress(1))
+        trajectory.release()
+        return constant_of(found).cpu().numpy()
 
-        def work() -> dict[str, Array]:
-            rows = torch.from_numpy(cotangents(piece)).to(device=self.run.device, dtype=self.run.dtype)
-            trajectory = self._reverse.forward(None, self._memory_budget, self._progress)
-            found = self._reverse.sweep(self._split, rows, trajectory, self._progress)
-            return {"pulled": constant_of(found).cpu().numpy()}
-
-        return self._kept(stage, piece, work)["pulled"]
-
-    def _split(self, weights: Mapping[str, Tensor], _fixed: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-        """Cotangents ``[elements, W]`` by weight: the reverse of a probe that is all the weights."""
-        sizes = [weights[name].numel() for name in self.run.trained_names]
-        parts = rows.split(sizes, dim=1)  # type: ignore[no-untyped-call]
-        named = zip(self.run.trained_names, parts, strict=True)
-        return {name: part.reshape(-1, *weights[name].shape) for name, part in named}
-
-    def _push(self, stage: str, directions: Array, piece: slice, degree: int = 1) -> dict[str, Array]:
+    def _push(self, stage: str, directions: Array, degree: int = 1) -> None:
         """A degree of weights and pinned probes along some directions: ``weights/NAME``, ``probes/NAME``."""
 
-        def work() -> dict[str, Array]:
+        def pushed(piece: slice) -> dict[str, Array]:
             rows = torch.from_numpy(directions[piece]).to(self.run.device)
-            outcome = self._forward.to_degree(degree).along(rows, lambda _: self._progress())
+            outcome = self._forward.to_degree(degree).along(rows, lambda _: self._progress(1))
             found = {f"weights/{name}": outcome.tail(name)[:, -1].real for name in self.run.trained_names}
             return found | {f"probes/{name}": block[:, -1].real for name, (_, block) in outcome.probes.items()}
 
-        return self._kept(stage, piece, work)
+        self._spread(stage, self.pieces(degree), 1, pushed)
 
-    def _kept(self, stage: str, piece: slice, work: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-        """The arrays of a finished piece, from disk if they are there."""
-        name = _name(stage, piece)
-        arrays = self._partial.load_piece(FOLDER, name)
-        if arrays is None:
-            arrays = work()
-            self._partial.store_piece(FOLDER, name, arrays)
-        return arrays
+    def _spread(self, stage: str, pieces: list[slice], passes: int, make: Callable[[slice], dict[str, Array]]) -> None:
+        """Have the pieces of a stage made that are not on disk yet, each in so many passes through the training."""
+        named, steps = {_name(stage, piece): piece for piece in pieces}, passes * self.run.recipe.steps
+        self._partial.spread(FOLDER, named, make, lambda _: self._progress(steps))
 
 
 def _leading_first(slopes: Array) -> Array:
@@ -169,10 +172,6 @@ def _leading_first(slopes: Array) -> Array:
     wide = slopes.astype(np.float64)
     _, vectors = np.linalg.eigh(wide @ wide.T)
     return np.ascontiguousarray(vectors[:, ::-1].T)
-
-
-def _joined(pieces: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    return {name: np.concatenate([arrays[name] for arrays in pieces]) for name in pieces[0]}
 
 
 def _of_degree(degree: int) -> str:

@@ -13,9 +13,10 @@ finished one can be kept. All elements go along the same directions, which costs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from unlearnkit.bundle import Directions, complex_numbers, random_directions
 from unlearnkit.bundle.manifest import eigenpairs_kept
 from unlearnkit.estimation.cubic import pair_directions, slices
 from unlearnkit.estimation.low_rank import eigenpairs, outside, shared_basis, started_from, widened
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Reverse
@@ -44,9 +46,6 @@ class Keys:
     range: bytes
     residual: Directions
 
-
-# Elements times real directions of one sweep: more gain nothing.
-SWEEP_LANES = 1280
 
 Stage = Literal["gradient", "range", "product", "residual", "cubic"]
 
@@ -116,7 +115,7 @@ class ReverseSketching:
         return 2 * self.run.recipe.steps * sum(1 for _ in sweeps)
 
     def run_sweep(
-        self, sweep: Sweep, directions: Array | None, memory_budget: int, progress: Callable[[], None] = lambda: None
+        self, sweep: Sweep, directions: Array | None, memory: Memory, progress: Callable[[], None] = lambda: None
     ) -> Piece:
         """Do one piece. directions: ``[d1 - d0, units]``, real or complex; None for the plain gradient."""
         basis = torch.zeros(sweep.e1 - sweep.e0, self.elements, dtype=self.run.dtype, device=self.run.device)
@@ -126,13 +125,17 @@ class ReverseSketching:
         sweeps = self._reverse.to_degree(2 if sweep.stage == "cubic" else 1)
         trajectory = self._plain if psi is None else None
         if trajectory is None:
-            trajectory = sweeps.forward(psi, memory_budget, progress)
+            if self._plain is not None:
+                self._plain.release()  # its states would be in memory beside those along directions
+            trajectory = sweeps.forward(psi, memory, progress)
         else:
             for _ in range(self.run.recipe.steps):  # it has been, or is about to be
                 progress()
         result = sweeps.sweep(self._pull, cotangents, trajectory, progress)
+        if trajectory is not self._plain:
+            trajectory.release()
         if isinstance(result, Jet):
-            return Piece(result.constant.cpu().numpy(), result.tail[-1].cpu().numpy())
+            return Piece(result.constant.cpu().numpy(), result.coefficients[-1].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
 
     def _tensor(self, directions: Array) -> Tensor:
@@ -176,6 +179,14 @@ class Pieces:
         if self._diagonal is None:
             return self._vectors.astype(self._precision), 0
         return started_from(self._gradient, self._vectors).astype(self._precision), len(self._vectors)
+
+    def vectors(self, stage: Stage) -> Array:
+        """The directions of a stage, as rows; none where they follow from no other stage."""
+        if stage == "range":
+            return self.start
+        if stage == "product":
+            return self.basis.T
+        return self.pairs if stage == "cubic" else np.empty((0, 0))
 
     @property
     def start(self) -> Array:
@@ -241,36 +252,39 @@ def complete(
     partial: PartialRun,
     name: str,
     keys: Keys,
-    memory_budget: int,
+    memory: Memory,
     bar: tqdm[Any],
     diagonal: Array | None = None,
 ) -> dict[str, Array]:
-    """Do the sweeps of probe ``name`` that are not on disk yet, and put all of them together.
+    """Do the sweeps of probe ``name`` that are not on disk yet, and put all together, which rank 0 does.
 
     keys: of the random vectors of the range and of the residual. bar: counts steps, forward and backward. diagonal: see
     `Pieces`.
     """
-    units = len(sketching.run.recipe.unit_names)
+    units, ranks = len(sketching.run.recipe.unit_names), partial.ranks
     pieces = Pieces(sketching, random_directions(keys.range, 0, sketching.settings.rank, units).real, diagonal)
-    for sweep in sketching.sweeps(partial.settings.lanes):
-        stored = partial.load_piece("reverse", f"{name}-{sweep}")
-        if stored is None:
-            piece = sketching.run_sweep(sweep, _directions(sweep, keys, pieces), memory_budget, bar.update)
-            partial.store_piece("reverse", f"{name}-{sweep}", {"gradient": piece.gradient, "products": piece.products})
-        else:
-            products = stored["products"]
-            complex_products = complex_numbers(products) if sweep.stage == "residual" else products
-            piece = Piece(stored["gradient"], complex_products)
-        pieces.add(sweep, piece)
-    return pieces.arrays()
+    for stage, sweeps in groupby(sketching.sweeps(partial.settings.lanes), lambda sweep: sweep.stage):
+        vectors, named = ranks.told(lambda s=stage: pieces.vectors(s)), {f"{name}-{s}": s for s in sweeps}  # type: ignore[misc]
+
+        def work(sweep: Sweep, vectors: Array = vectors) -> dict[str, Array]:
+            piece = sketching.run_sweep(sweep, _directions(sweep, keys, vectors), memory, bar.update)
+            return {"gradient": piece.gradient, "products": piece.products}
+
+        partial.spread("reverse", named, work, lambda sweep: bar.update(sketching.steps([sweep])))
+        for key, sweep in named.items() if ranks.leads else ():
+            pieces.add(sweep, _piece(sweep, partial.load_piece("reverse", key)))
+    return pieces.arrays() if ranks.leads else {}
 
 
-def _directions(sweep: Sweep, keys: Keys, pieces: Pieces) -> Array | None:
+def _piece(sweep: Sweep, stored: Mapping[str, Array]) -> Piece:
+    products = stored["products"]
+    return Piece(stored["gradient"], complex_numbers(products) if sweep.stage == "residual" else products)
+
+
+def _directions(sweep: Sweep, keys: Keys, vectors: Array) -> Array | None:
+    """Those of a sweep. vectors: of its stage."""
     if sweep.stage == "gradient":
         return None
     if sweep.stage == "residual":
         return keys.residual.block(sweep.d0, sweep.d1)
-    if sweep.stage == "range":
-        return np.ascontiguousarray(pieces.start[sweep.d0 : sweep.d1])
-    vectors = pieces.pairs if sweep.stage == "cubic" else pieces.basis.T
     return np.ascontiguousarray(vectors[sweep.d0 : sweep.d1])

@@ -13,8 +13,13 @@ from unlearnkit.names import normal_name
 
 Array = np.ndarray[Any, Any]
 
-# More directions at once than this gain nothing and make the pieces that an interrupted run loses larger.
+# More directions at once than this gain nothing, and make the pieces larger that an interrupted run loses and that many
+# processes share: here those of a processor, whose caches are small.
 LARGEST_CHUNK = 256
+FORWARD_LANES = {"cpu": 128}
+
+# Elements times real directions of one reverse sweep: the same.
+SWEEP_LANES = 1280
 
 # The same for units alone, on a processor's caches and elsewhere.
 SOLO_LANES = {"cpu": 64}

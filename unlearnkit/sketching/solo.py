@@ -43,15 +43,18 @@ class SoloSketching:
     def compute(self, progress: Callable[[int], Any] = lambda _: None) -> dict[str, Array]:
         """All arrays that a bundle holds of them (`unlearnkit.bundle.solo`), but the weights, which are in files.
 
-        progress: called after each step with the number of units that made it.
+        progress: called after each step with the number of units that made it. Rank 0 finds them, others nothing.
         """
-        found = []
-        for first, last in self.pieces():
-            arrays = self._partial.load_piece(FOLDER, _name(first, last))
-            if arrays is None:
-                arrays = self._along(first, last, progress)
-                self._partial.store_piece(FOLDER, _name(first, last), arrays)
-            found.append(arrays)
+        named, steps = {_name(*piece): piece for piece in self.pieces()}, self.forward.run.recipe.steps
+        self._partial.spread(
+            FOLDER,
+            named,
+            lambda piece: self._along(*piece, progress),
+            lambda piece: progress((piece[1] - piece[0]) * steps),
+        )
+        if not self._partial.ranks.leads:
+            return {}
+        found = [self._partial.load_piece(FOLDER, name) for name in named]
         return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
 
     def weight_files(self) -> list[tuple[int, int, Any]]:

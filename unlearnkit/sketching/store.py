@@ -1,5 +1,7 @@
 """An unfinished sketch on disk: finished blocks of directions, so that an interrupted run goes on where it stopped.
 
+Of many processes rank 0 has it; in the others, what is stored is on its way there.
+
 .NAME.partial/run.json                               what is being computed; another call must ask for the same
 .NAME.partial/blocks/00000-00032.safetensors         pinned probes along directions 0..31, written last
 .NAME.partial/sketch/directions-00000-00032.safetensors   weights along them, where they are kept
@@ -8,17 +10,19 @@
 .NAME.partial/solo/0-64.safetensors                  pinned probes along units 0..63 of those asked for, written last
 .NAME.partial/sketch/solo-00000-00064.safetensors    weights along them, where they are kept
 .NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
+.NAME.partial/states-x/0.safetensors                  states of the run that memory has no room for, while it works
 """
 
 from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import safetensors.numpy
@@ -32,8 +36,12 @@ from unlearnkit.files import write_atomic
 from unlearnkit.names import Pattern, Sha256
 from unlearnkit.records import Count, from_json, read_json, to_json, write_json
 from unlearnkit.sketching.lock import locked
+from unlearnkit.sketching.ranks import Ranks
+from unlearnkit.sketching.shelf import Shelf
+from unlearnkit.sketching.spilled import remove_states
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 
 DigestOrNone = Annotated[str, Pattern("([0-9a-f]{64})?", "64 lower-case hexadecimal digits, or none")]
@@ -67,11 +75,13 @@ _FOLDERS = ("blocks", "sketch", "reverse", "solo", "informed")
 
 
 class PartialRun:
-    """The folder of an unfinished sketch, locked while this object is open."""
+    """The folder of an unfinished sketch, locked while this object is open; of a process other than rank 0, none."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, settings: Settings) -> None:
         self.settings = settings
+        self.ranks = Ranks.here()
+        self.folder = Path(tempfile.gettempdir()) if path is None else path  # where states may go
+        self._shelf = Shelf(path, self.ranks)
 
     def blocks(self) -> list[tuple[int, int]]:
         """All blocks of directions, ``first`` up to but not including ``last``; an empty one where there are none."""
@@ -82,77 +92,110 @@ class PartialRun:
 
     def is_finished(self, first: int, last: int) -> bool:
         """Whether a block is on disk. Its probes are written last, by a rename, so their file is the proof."""
-        return self._probes(first, last).exists()
+        return self._shelf.has(_probes(first, last))
 
-    def _probes(self, first: int, last: int) -> Path:
-        return self.path / "blocks" / f"{first:05d}-{last:05d}.safetensors"
-
-    def _weights(self, first: int, last: int) -> Path:
-        return self.path / "sketch" / f"directions-{first:05d}-{last:05d}.safetensors"
+    def spread_blocks(self, work: Callable[[int, int], None], arrived: Callable[[int, int], None]) -> None:
+        """Have all blocks stored that are not. arrived: called in rank 0 for those that others made."""
+        self._shelf.spread(
+            self.blocks(), lambda block: self.is_finished(*block), lambda b: work(*b), lambda b: arrived(*b)
+        )
 
     def store_model(self, state: Mapping[str, Array], piecewise: Sequence[Piecewise]) -> None:
         """Keep the trained model, and the operations that the manifest must list; later blocks find the same."""
-        _write(self.path / "model.safetensors", state)
-        write_atomic(self.path / "piecewise.json", canonicalize([to_json(entry) for entry in piecewise]))
+        self._write("model.safetensors", state)
+        self._shelf.put("piecewise.json", canonicalize([to_json(entry) for entry in piecewise]))
 
     def store(self, first: int, last: int, probes: Mapping[str, Array], weights: Mapping[str, Array] | None) -> None:
         """Keep a block. probes: ``base/NAME``, ``coefficients/NAME``; weights ``[directions, degree, *S]``."""
         if weights is not None:
-            _write(self._weights(first, last), weights)
-        _write(self._probes(first, last), probes)
+            self._write(_weights(first, last), weights)
+        self._write(_probes(first, last), probes)
 
     def model(self) -> dict[str, Array]:
         """The trained model."""
-        file = self.path / "model.safetensors"
+        file = self._shelf.file("model.safetensors")
         return parse_tensors(file.read_bytes(), where=str(file))
 
     def piecewise(self) -> tuple[Piecewise, ...]:
         """Operations that the manifest must list."""
-        file = self.path / "piecewise.json"
+        file = self._shelf.file("piecewise.json")
         entries = parse_canonical(file.read_bytes(), where=str(file))
         return from_json(tuple[Piecewise, ...], entries, where=str(file))
 
     def probes(self) -> dict[str, tuple[Array, Array]]:
         """Base and coefficients of every probe, over all directions. Every block must be finished."""
-        loaded = [safetensors.numpy.load_file(self._probes(*block)) for block in self.blocks()]
+        loaded = [self._read(_probes(*block)) for block in self.blocks()]
         names = sorted(key.removeprefix("base/") for key in loaded[0] if key.startswith("base/"))
         joined = {name: np.concatenate([block[f"coefficients/{name}"] for block in loaded]) for name in names}
         return {name: (loaded[0][f"base/{name}"], complex_numbers(joined[name])) for name in names}
 
-    def _piece(self, folder: str, name: str) -> Path:
-        return self.path / folder / f"{name}.safetensors"
+    def base(self, name: str) -> Array:
+        """Base of a probe."""
+        return self._read(_probes(*self.blocks()[0]))[f"base/{name}"]
+
+    def spread(
+        self,
+        folder: str,
+        pieces: Mapping[str, T],
+        make: Callable[[T], Mapping[str, Array]],
+        arrived: Callable[[T], Any],
+    ) -> None:
+        """Have all pieces stored that are not, each under its name. arrived: see `spread_blocks`."""
+        self._shelf.spread(
+            list(pieces),
+            lambda name: self.has_piece(folder, name),
+            lambda name: self.store_piece(folder, name, make(pieces[name])),
+            lambda name: arrived(pieces[name]),
+        )
 
     def store_piece(self, folder: str, name: str, arrays: Mapping[str, Array]) -> None:
-        """Keep a finished piece of the work on reverse sweeps or informed directions."""
-        _write(self._piece(folder, name), arrays)
+        """Keep a finished piece of the work on reverse sweeps, units alone or informed directions."""
+        self._write(_piece(folder, name), arrays)
 
     def has_piece(self, folder: str, name: str) -> bool:
         """Whether such a piece is finished."""
-        return self._piece(folder, name).exists()
+        return self._shelf.has(_piece(folder, name))
 
-    def load_piece(self, folder: str, name: str) -> dict[str, Array] | None:
-        """Such a piece, if it is finished; complex arrays as pairs."""
-        file = self._piece(folder, name)
-        return dict(safetensors.numpy.load_file(file)) if file.exists() else None
+    def load_piece(self, folder: str, name: str) -> dict[str, Array]:
+        """Such a piece, in rank 0, where it is finished; complex arrays as pairs."""
+        return self._read(_piece(folder, name))
 
     def store_solo_weights(self, first: int, last: int, weights: Mapping[str, Array]) -> None:
         """Keep the weights' series along units alone, ``[last - first, degree, *S]``, before the piece itself."""
-        _write(self.solo_weights(first, last), weights)
+        self._write(_solo_weights(first, last), weights)
 
     def solo_weights(self, first: int, last: int) -> Path:
         """The file of these."""
-        return self.path / "sketch" / f"solo-{first:05d}-{last:05d}.safetensors"
+        return self._shelf.file(_solo_weights(first, last))
 
     def weight_files(self) -> list[tuple[int, int, Path]]:
         """First and last direction and file of each weight sketch, in order; none where weights are not kept."""
         if not (self.settings.keep_weights and self.settings.directions):
             return []
-        return [(*block, self._weights(*block)) for block in self.blocks()]
+        return [(*block, self._shelf.file(_weights(*block))) for block in self.blocks()]
+
+    def _write(self, name: str, tensors: Mapping[str, Array]) -> None:
+        stored = {n: real_pairs(t) if np.iscomplexobj(t) else np.asarray(t, order="C") for n, t in tensors.items()}
+        self._shelf.put(name, tensor_bytes(stored))
+
+    def _read(self, name: str) -> dict[str, Array]:
+        return dict(safetensors.numpy.load_file(self._shelf.file(name)))
 
 
-def _write(path: Path, tensors: Mapping[str, Array]) -> None:
-    stored = {name: real_pairs(t) if np.iscomplexobj(t) else np.asarray(t, order="C") for name, t in tensors.items()}
-    write_atomic(path, tensor_bytes(stored))
+def _probes(first: int, last: int) -> str:
+    return f"blocks/{first:05d}-{last:05d}.safetensors"
+
+
+def _weights(first: int, last: int) -> str:
+    return f"sketch/directions-{first:05d}-{last:05d}.safetensors"
+
+
+def _solo_weights(first: int, last: int) -> str:
+    return f"sketch/solo-{first:05d}-{last:05d}.safetensors"
+
+
+def _piece(folder: str, name: str) -> str:
+    return f"{folder}/{name}.safetensors"
 
 
 @contextmanager
@@ -176,7 +219,11 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
         _verify_same(path, settled, asked)
         for folder in _FOLDERS:
             (path / folder).mkdir(exist_ok=True)
-        yield PartialRun(path, settled)
+        remove_states(path)  # of a run that was killed
+        try:
+            yield PartialRun(path, settled)
+        finally:
+            remove_states(path)
 
 
 def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:

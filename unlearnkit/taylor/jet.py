@@ -1,9 +1,10 @@
 """Truncated power series of tensors, and their arithmetic.
 
 A jet is ``X(z) = X_0 + X_1 z + ... + X_k z^k  mod z^(k+1)`` for many directions at once. The constant term ``X_0`` is a
-real tensor of shape ``[*S]`` that all directions share; the tail holds ``X_1..X_k`` as ``[degree, directions, *S]``,
-complex along complex directions and real along real ones. Coefficients are normalised (``X_r = X^(r)(0) / r!``), so
-that products are plain convolutions (Griewank & Walther, Evaluating Derivatives, 2nd ed., chapter 13).
+real tensor of shape ``[*S]`` that all directions share; the tail holds ``X_1..X_k`` as ``[degree, planes, directions,
+*S]``, of real numbers: real and imaginary parts in two planes along complex directions, one plane along real ones.
+Coefficients are normalised (``X_r = X^(r)(0) / r!``), so that products are plain convolutions (Griewank & Walther,
+Evaluating Derivatives, 2nd ed., chapter 13).
 
 Functions here take jets and plain tensors alike; a plain tensor is a jet whose tail is zero.
 """
@@ -16,11 +17,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-Number: TypeAlias = int | float
+from unlearnkit.taylor.products import LEAD, Number, add_product, in_planes, of_planes, product
 
 
 class Jet:
-    """``constant`` of shape ``[*S]`` and ``tail`` of shape ``[degree, directions, *S]``.
+    """``constant`` of shape ``[*S]`` and ``tail`` of shape ``[degree, planes, directions, *S]``.
 
     The tail may be a strided or expanded view; no function writes into a tail that it was given.
     """
@@ -30,6 +31,16 @@ class Jet:
     def __init__(self, constant: Tensor, tail: Tensor) -> None:
         self.constant = constant
         self.tail = tail
+
+    @classmethod
+    def of(cls, constant: Tensor, coefficients: Tensor) -> Jet:
+        """From real or complex ``coefficients`` ``[degree, directions, *S]``."""
+        return cls(constant, in_planes(coefficients, 1))
+
+    @property
+    def coefficients(self) -> Tensor:
+        """``X_1..X_k`` as ``[degree, directions, *S]``: real along real directions, complex along complex ones."""
+        return of_planes(self.tail)
 
     @property
     def degree(self) -> int:
@@ -42,8 +53,9 @@ class Jet:
         return self.constant.shape
 
     def __repr__(self) -> str:
-        degree, directions = self.tail.shape[:2]
-        return f"Jet(shape={tuple(self.shape)}, degree={degree}, directions={directions}, dtype={self.tail.dtype})"
+        degree, planes, directions = self.tail.shape[:LEAD]
+        kind = "complex" if planes == 2 else "real"
+        return f"Jet(shape={tuple(self.shape)}, degree={degree}, {kind} directions={directions}, {self.tail.dtype})"
 
 
 Operand: TypeAlias = Jet | Tensor | Number
@@ -56,13 +68,13 @@ def constant_of(x: Operand) -> Tensor | Number:
 
 def align(tail: Tensor, ndim: int) -> Tensor:
     """Give each coefficient of ``tail`` ``ndim`` dimensions, with new ones in front, as broadcasting would."""
-    missing = ndim - (tail.dim() - 2)
-    return tail if missing <= 0 else tail.reshape(tail.shape[:2] + (1,) * missing + tail.shape[2:])
+    missing = ndim - (tail.dim() - LEAD)
+    return tail if missing <= 0 else tail.reshape(tail.shape[:LEAD] + (1,) * missing + tail.shape[LEAD:])
 
 
 def _expanded(tail: Tensor, shape: torch.Size) -> Tensor:
     """``tail`` with its coefficients broadcast to ``shape``."""
-    return align(tail, len(shape)).expand(tail.shape[:2] + shape)
+    return align(tail, len(shape)).expand(tail.shape[:LEAD] + shape)
 
 
 def add(a: Operand, b: Operand, alpha: Number = 1) -> Operand:
@@ -113,7 +125,7 @@ def _multiply_jets(a: Jet, b: Jet) -> Jet:
     at, bt = align(a.tail, ndim), align(b.tail, ndim)
     tail = (bt * a.constant).addcmul_(at, b.constant)
     for i in range(1, a.degree):
-        tail[i:].addcmul_(at[i - 1].unsqueeze(0), bt[: a.degree - i])
+        add_product(tail[i:], at[i - 1 : i], bt[: a.degree - i])
     return Jet(constant, tail)
 
 
@@ -128,9 +140,9 @@ def accumulate_square(total: Tensor, tail: Tensor, factor: Number = 1) -> None:
     """Add ``factor`` times the square of ``tail[0] z + tail[1] z^2 + ...`` to ``total``, which must be dense."""
     degree = tail.shape[0]
     for i in range(1, degree // 2 + 1):
-        total[2 * i - 1].addcmul_(tail[i - 1], tail[i - 1], value=factor)
+        add_product(total[2 * i - 1 : 2 * i], tail[i - 1 : i], tail[i - 1 : i], factor)
         if 2 * i < degree:
-            total[2 * i :].addcmul_(tail[i - 1].unsqueeze(0), tail[i : degree - i], value=2 * factor)
+            add_product(total[2 * i :], tail[i - 1 : i], tail[i : degree - i], 2 * factor)
 
 
 def divide(a: Operand, b: Operand) -> Operand:
@@ -145,7 +157,7 @@ def divide(a: Operand, b: Operand) -> Operand:
     if isinstance(a, Jet):
         tail.addcmul_(align(a.tail, ndim), inverse)
     for r in range(1, b.degree):
-        tail[r:].addcmul_(ratio[: b.degree - r], tail[r - 1].unsqueeze(0), value=-1)
+        add_product(tail[r:], tail[r - 1 : r], ratio[: b.degree - r], -1)
     return Jet(constant, tail)
 
 
@@ -163,13 +175,13 @@ def power_sums(tail: Tensor, coefficients: Sequence[Tensor | Number]) -> Tensor:
             # The square of u / z, whose series starts with a constant term: the symmetric shortcut shifts by one.
             following = _square_series(tail[:terms])
         else:
-            following = tail[0].unsqueeze(0) * power[:terms]
+            following = product(tail[:1], power[:terms])
             for i in range(1, terms):
-                following[i:].addcmul_(tail[i].unsqueeze(0), power[: terms - i])
+                add_product(following[i:], tail[i : i + 1], power[: terms - i])
         power = following
         coefficient = coefficients[j - 1]
         if isinstance(coefficient, Tensor):
-            total[j - 1 :].addcmul_(power, coefficient.to(power.dtype))
+            total[j - 1 :].addcmul_(power, coefficient)
         else:
             total[j - 1 :].add_(power, alpha=coefficient)
     return total
@@ -178,13 +190,13 @@ def power_sums(tail: Tensor, coefficients: Sequence[Tensor | Number]) -> Tensor:
 def _square_series(series: Tensor) -> Tensor:
     """First coefficients of the square of ``series[0] + series[1] z + ...``, as many as were given."""
     terms = series.shape[0]
-    result = series * series[0].unsqueeze(0)
+    result = product(series[:1], series)
     if terms > 1:
         result[1:] *= 2
     for i in range(1, (terms + 1) // 2):
-        result[2 * i].addcmul_(series[i], series[i])
+        add_product(result[2 * i : 2 * i + 1], series[i : i + 1], series[i : i + 1])
         if 2 * i + 1 < terms:
-            result[2 * i + 1 :].addcmul_(series[i].unsqueeze(0), series[i + 1 : terms - i], value=2)
+            add_product(result[2 * i + 1 :], series[i : i + 1], series[i + 1 : terms - i], 2)
     return result
 
 

@@ -47,7 +47,7 @@ def _derivative(members: Tensor, shares: Tensor, k: int, like: Leaf, directions:
         return constant
     psi = _along(directions, members)
     psi[..., k] = 0
-    return Jet(constant, torch.where(shared, 0, _product(psi, like.degree)[1:]))
+    return Jet.of(constant, torch.where(shared, 0, _product(psi, like.degree)[1:]))
 
 
 def _tables(ownership: Ownership, device: torch.device) -> tuple[Tensor, Tensor]:

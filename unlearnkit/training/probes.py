@@ -14,6 +14,7 @@ from unlearnkit.taylor.check import Problem
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.training.losses import mean_losses
 from unlearnkit.training.own_loss import OwnLoss, own_batches
 from unlearnkit.training.recipe import Array, Probe
@@ -73,7 +74,7 @@ def _added(total: Leaf, losses: Leaf, places: Tensor, shares: Tensor) -> Leaf:
         constant = constant_of(total).index_add(-1, places, losses * shares)
         return Jet(constant, total.tail) if isinstance(total, Jet) else constant
     constant = constant_of(total).index_add(-1, places, losses.constant * shares)
-    tail = total.tail if isinstance(total, Jet) else losses.tail.new_zeros(*losses.tail.shape[:2], *constant.shape)
+    tail = total.tail if isinstance(total, Jet) else losses.tail.new_zeros(*losses.tail.shape[:LEAD], *constant.shape)
     return Jet(constant, tail.index_add(-1, places, losses.tail * shares))
 
 
@@ -122,7 +123,7 @@ def coefficients(result: Jet | Tensor, degree: int, directions: int, *, of: str)
     if not isinstance(result, Jet):  # the probe does not depend on any trained weight
         base: Array = result.detach().cpu().numpy()
         return base, np.zeros((directions, degree, *base.shape), dtype=np.result_type(base, np.complex64))
-    tail = result.tail.detach()
+    tail = result.coefficients.detach()
     if not bool(tail.isfinite().all()):
         (broken, *_), *_ = (~tail.isfinite()).nonzero().tolist()
         message = f"{of}: a Taylor coefficient of degree {broken + 1} is not finite, though training's all are"

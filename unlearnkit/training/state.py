@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.training.optimizers import Group
 
 Leaf: TypeAlias = Jet | Tensor
@@ -77,7 +78,7 @@ class Piece:
 
 @dataclass(eq=False)
 class GroupState:
-    """One parameter group, flat: jets of constants ``[P]`` and tails ``[degree, directions, P]``, or plain ``[P]``."""
+    """One parameter group, flat: jets of ``[P]``, or plain tensors."""
 
     group: Group
     shapes: tuple[torch.Size, ...]
@@ -117,7 +118,7 @@ class GroupState:
 
     def _cut(self, elements: int) -> Iterator[Piece]:
         size = constant_of(self.weights).numel()
-        lanes = self.weights.tail.shape[:2].numel() if isinstance(self.weights, Jet) else 1
+        lanes = self.weights.tail.shape[:LEAD].numel() if isinstance(self.weights, Jet) else 1
         piece = max(1, elements // lanes)
         for start in range(0, size, piece):
             place = slice(start, min(start + piece, size))

@@ -13,6 +13,7 @@ from torch.func import grad
 from unlearnkit.errors import NonFiniteError, RecipeError
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet, add
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.training.anchor import Anchor
 from unlearnkit.training.clipping import clipping_of
 from unlearnkit.training.joint import joint_downweights
@@ -101,7 +102,8 @@ class Trainer:
     def _leaf(self, constant: Tensor, directions: Tensor | None) -> Leaf:
         if directions is None:
             return constant
-        return Jet(constant, directions.new_zeros(self.degree, len(directions), constant.numel()))
+        planes = 2 if directions.is_complex() else 1
+        return Jet(constant, constant.new_zeros(self.degree, planes, len(directions), constant.numel()))
 
     def downweights(self, units: Tensor, directions: Tensor | None) -> Leaf:
         """``w = z * psi`` at the examples of a batch: constant 0, degree one the direction of each example's unit.
@@ -116,7 +118,7 @@ class Trainer:
         tail[0] = torch.where(units < 0, 0, directions[:, units.clamp(0, last)])
         if ownership.joint and len(places := (units > last).nonzero()[:, 0]):
             tail[..., places] = joint_downweights(ownership, units[places] - last - 1, directions, self.degree)
-        return Jet(constant, tail)
+        return Jet.of(constant, tail)
 
     def arguments(self, weights: Mapping[str, Leaf], batch: Batch, directions: Tensor | None) -> tuple[Any, ...]:
         """What the gradient of a batch is a function of."""
@@ -211,7 +213,7 @@ def _rootless(state: GroupState) -> int | None:
     if size is None or not isinstance(second := state.moments[size], Jet):
         return None
     tiny = torch.finfo(second.constant.dtype).tiny
-    places = ((second.constant < tiny) & (second.tail[1:].abs() >= tiny).flatten(0, 1).any(0)).nonzero()
+    places = ((second.constant < tiny) & (second.tail[1:].abs() >= tiny).flatten(0, LEAD - 1).any(0)).nonzero()
     return int(places[0]) if len(places) else None
 
 

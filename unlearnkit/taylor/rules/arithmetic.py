@@ -12,7 +12,6 @@ from torch import Tensor
 from unlearnkit.taylor.jet import (
     Expansion,
     Jet,
-    Number,
     Operand,
     add,
     align,
@@ -23,6 +22,7 @@ from unlearnkit.taylor.jet import (
     scale,
     subtract,
 )
+from unlearnkit.taylor.products import LEAD, Number
 from unlearnkit.taylor.rules.elementwise import exponential, logarithm
 from unlearnkit.taylor.rules.registry import aten, smooth
 from unlearnkit.taylor.rules.shape import in_precision, reduced_dims
@@ -104,7 +104,7 @@ def total(x: Jet, dim: Sequence[int] | None = None, keepdim: bool = False, *, dt
     dims = reduced_dims(x, dim)
     constant = x.constant.sum(dims, keepdim, dtype=dtype)
     tail = in_precision(x.tail, constant.dtype)
-    return Jet(constant, tail.sum([d + 2 for d in dims], keepdim) if dims else tail)
+    return Jet(constant, tail.sum([d + LEAD for d in dims], keepdim) if dims else tail)
 
 
 @smooth(aten.mean.dim, aten.mean.default)
@@ -113,7 +113,7 @@ def mean(x: Jet, dim: Sequence[int] | None = None, keepdim: bool = False, *, dty
     dims = reduced_dims(x, dim)
     constant = x.constant.mean(dims, keepdim, dtype=dtype)
     tail = in_precision(x.tail, constant.dtype)
-    return Jet(constant, tail.mean([d + 2 for d in dims], keepdim) if dims else tail)
+    return Jet(constant, tail.mean([d + LEAD for d in dims], keepdim) if dims else tail)
 
 
 @smooth(aten.var.correction)
@@ -154,11 +154,11 @@ def _cumulative_product(x: Jet, dim: int, *, dtype: torch.dtype | None = None) -
     if not x.shape or not x.shape[dim]:
         return x
     factors = [
-        Jet(c, t) for c, t in zip(x.constant.unbind(dim), x.tail.unbind(dim % x.constant.dim() + 2), strict=True)
+        Jet(c, t) for c, t in zip(x.constant.unbind(dim), x.tail.unbind(dim % x.constant.dim() + LEAD), strict=True)
     ]
     products = list(itertools.accumulate(factors, _product_of_jets))
     constant = torch.stack([p.constant for p in products], dim)
-    return Jet(constant, torch.stack([p.tail for p in products], dim % constant.dim() + 2))
+    return Jet(constant, torch.stack([p.tail for p in products], dim % constant.dim() + LEAD))
 
 
 def _product_of_jets(a: Jet, b: Jet) -> Jet:
@@ -171,9 +171,9 @@ def _product_of_jets(a: Jet, b: Jet) -> Jet:
 def _product(x: Jet, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Jet:
     products = _cumulative_product(x, dim)
     last = (slice(None),) * (dim % max(x.constant.dim(), 1)) + (slice(-1, None) if keepdim else -1,)
-    return Jet(products.constant[last], products.tail[:, :, *last]) if x.shape else x
+    return Jet(products.constant[last], products.tail[:, :, :, *last]) if x.shape else x
 
 
 @smooth(aten.prod.default)
 def _product_of_all(x: Jet, *, dtype: torch.dtype | None = None) -> Jet:
-    return _product(Jet(x.constant.flatten(), x.tail.flatten(2)) if x.shape else x, 0)
+    return _product(Jet(x.constant.flatten(), x.tail.flatten(LEAD)) if x.shape else x, 0)

@@ -8,22 +8,23 @@ import torch
 from torch import Tensor
 
 from unlearnkit.taylor.jet import Jet, Operand, add, constant_of
-from unlearnkit.taylor.rules.linear import on_real_planes
+from unlearnkit.taylor.products import LEAD
+from unlearnkit.taylor.rules.linear import coefficientwise
 from unlearnkit.taylor.rules.registry import aten, smooth
 
 Bilinear = Callable[[Tensor, Tensor], Tensor]
 
 
 def bilinear(form: Bilinear, a: Operand, b: Operand) -> Operand:
-    """``form(a, b)`` for a real bilinear form without a complex kernel."""
+    """``form(a, b)`` for a bilinear form."""
     left, right = constant_of(a), constant_of(b)
     assert isinstance(left, Tensor) and isinstance(right, Tensor)
     constant = form(left, right)
     tails = []
     if isinstance(a, Jet):
-        tails.append(on_real_planes(lambda t: form(t, right), a.tail))
+        tails.append(coefficientwise(lambda t: form(t, right), a.tail))
     if isinstance(b, Jet):
-        tails.append(on_real_planes(lambda t: form(left, t), b.tail))
+        tails.append(coefficientwise(lambda t: form(left, t), b.tail))
     if not tails:
         return constant
     tail = tails[0] if len(tails) == 1 else tails[0] + tails[1]
@@ -36,12 +37,12 @@ def bilinear(form: Bilinear, a: Operand, b: Operand) -> Operand:
 
 
 def _product(form: Bilinear, a: Tensor, b: Tensor) -> Tensor:
-    """``form`` of ``[directions, *A]`` and ``[directions, *B]``, complex or real, direction by direction."""
+    """``form`` of ``[planes, directions, *A]`` and ``[planes, directions, *B]``, direction by direction."""
     mapped = torch.vmap(form)
-    if not a.is_complex():
-        return mapped(a, b)
-    real = mapped(a.real, b.real) - mapped(a.imag, b.imag)
-    return torch.complex(real, mapped(a.real, b.imag) + mapped(a.imag, b.real))
+    if len(a) == 1:
+        return mapped(a[0], b[0]).unsqueeze(0)
+    real = mapped(a[0], b[0]) - mapped(a[1], b[1])
+    return torch.stack([real, mapped(a[0], b[1]) + mapped(a[1], b[0])])
 
 
 def _with_bias(x: Operand, bias: Operand) -> Operand:
@@ -49,7 +50,7 @@ def _with_bias(x: Operand, bias: Operand) -> Operand:
     spatial = constant_of(x).dim() - 2  # type: ignore[union-attr]
     if isinstance(bias, Jet):
         shape = (-1,) + (1,) * spatial
-        bias = Jet(bias.constant.view(shape), bias.tail.reshape(bias.tail.shape[:2] + bias.shape + (1,) * spatial))
+        bias = Jet(bias.constant.view(shape), bias.tail.reshape(bias.tail.shape[:LEAD] + bias.shape + (1,) * spatial))
     elif isinstance(bias, Tensor):
         bias = bias.view((-1,) + (1,) * spatial)
     return add(x, bias)
@@ -90,6 +91,6 @@ def _convolution_backward(
 def _sum_over_channels(gradient: Operand) -> Operand:
     if isinstance(gradient, Jet):
         dims = [d for d in range(gradient.constant.dim()) if d != 1]
-        return Jet(gradient.constant.sum(dims), gradient.tail.sum([d + 2 for d in dims]))
+        return Jet(gradient.constant.sum(dims), gradient.tail.sum([d + LEAD for d in dims]))
     assert isinstance(gradient, Tensor)
     return gradient.sum([d for d in range(gradient.dim()) if d != 1])

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
-from unlearnkit.taylor.jet import Expansion, Jet, Number, Operand, compose, divide_tail, multiply, power_sums
+from unlearnkit.taylor.jet import Expansion, Jet, Operand, compose, divide_tail, multiply, power_sums
+from unlearnkit.taylor.products import Number
 from unlearnkit.taylor.rules.registry import aten, smooth
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.taylor.jet import Jet, Operand, align, constant_of
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.taylor.rules.linear import coefficientwise, linear
 from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
 from unlearnkit.taylor.rules.shape import in_precision, tail_of
@@ -21,7 +22,7 @@ def _written(x: Operand, source: Operand, dim: int, at: slice | int) -> Tensor:
     """The tail of ``x`` with that of ``source`` written over the positions ``at`` along ``dim``."""
     like = first_jet((x, source)).tail
     tail = tail_of(x, like).clone(memory_format=torch.contiguous_format)
-    tail[(slice(None),) * (dim % (tail.dim() - 2) + 2) + (at,)] = tail_of(source, like)
+    tail[(slice(None),) * (dim % (tail.dim() - LEAD) + LEAD) + (at,)] = tail_of(source, like)
     return tail
 
 
@@ -47,35 +48,35 @@ def _scatter_value(x: Jet, dim: int, index: Tensor, value: float) -> Jet:
 @smooth(aten.index_select.default)
 def _index_select(x: Jet, dim: int, index: Tensor) -> Jet:
     dim %= x.constant.dim()
-    return Jet(x.constant.index_select(dim, index), x.tail.index_select(dim + 2, index))
+    return Jet(x.constant.index_select(dim, index), x.tail.index_select(dim + LEAD, index))
 
 
 @smooth(aten.embedding.default)
 def _embedding(weight: Jet, index: Tensor, *_padding: object) -> Jet:
     # a padding index only matters in the backward, which has its own rule
-    return Jet(weight.constant[index], weight.tail[:, :, index])
+    return Jet(weight.constant[index], weight.tail[:, :, :, index])
 
 
 @smooth(aten.embedding_dense_backward.default)
 def _embedding_backward(gradient: Jet, index: Tensor, rows: int, padding: int, by_frequency: bool) -> Jet:
     constant = aten.embedding_dense_backward(gradient.constant, index, rows, padding, by_frequency)
-    values = gradient.tail.flatten(2, -2) if index.dim() else gradient.tail.unsqueeze(2)
+    values = gradient.tail.flatten(LEAD, -2) if index.dim() else gradient.tail.unsqueeze(LEAD)
     index = index.flatten()
-    tail = values.new_zeros(*values.shape[:2], rows, values.shape[-1]).index_add_(2, index, values)
+    tail = values.new_zeros(*values.shape[:LEAD], rows, values.shape[-1]).index_add_(LEAD, index, values)
     if by_frequency:
         tail /= index.bincount(minlength=rows).clamp_min(1).unsqueeze(-1)
     if padding >= 0:
-        tail[:, :, padding] = 0
+        tail[:, :, :, padding] = 0
     return Jet(constant, tail)
 
 
 @smooth(aten.index.Tensor, aten._unsafe_index.Tensor)
 def _index(x: Jet, indices: Sequence[Tensor | None]) -> Jet:
-    # Leading full slices keep degree and directions in front, unless the indexed dimensions are not adjacent: then
-    # torch puts the result of the indices first, and vmap sorts that out.
+    # Leading full slices keep degree, planes and directions in front, unless the indexed dimensions are not adjacent:
+    # then torch puts the result of the indices first, and vmap sorts that out.
     indices = _as_positions(indices)
     if _adjacent(indices):
-        key = (slice(None), slice(None), *(slice(None) if i is None else i for i in indices))
+        key = (*[slice(None)] * LEAD, *(slice(None) if i is None else i for i in indices))
         return Jet(aten.index(x.constant, indices), x.tail[key])
     return Jet(aten.index(x.constant, indices), coefficientwise(lambda t: aten.index(t, indices), x.tail))
 
@@ -116,7 +117,7 @@ def where(condition: Tensor, a: Operand, b: Operand) -> Jet:
     ndim = constant.dim()
     tails = [align(x.tail, ndim) if isinstance(x, Jet) else like.new_zeros(()) for x in (a, b)]
     chosen = torch.where(condition, tails[0], tails[1])
-    return Jet(constant, chosen.expand(like.shape[:2] + constant.shape))
+    return Jet(constant, chosen.expand(like.shape[:LEAD] + constant.shape))
 
 
 @smooth(aten.copy.default)
@@ -127,7 +128,7 @@ def _copy(target: Operand, source: Operand, _non_blocking: bool = False) -> Oper
         assert isinstance(source, Tensor)
         return source.to(dtype).expand(shape)
     tail = align(in_precision(source.tail, dtype), len(shape))
-    return Jet(source.constant.to(dtype).expand(shape), tail.expand(tail.shape[:2] + shape))
+    return Jet(source.constant.to(dtype).expand(shape), tail.expand(tail.shape[:LEAD] + shape))
 
 
 @smooth(aten.native_dropout.default)

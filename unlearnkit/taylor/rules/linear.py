@@ -9,29 +9,19 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from unlearnkit.taylor.jet import Jet, constant_of
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.taylor.rules.registry import Rule, aten, first_jet, smooth
 from unlearnkit.taylor.rules.shape import tail_of
 
 
 def coefficientwise(function: Callable[..., Tensor], *tails: Tensor) -> Tensor:
-    """Apply ``function`` of ``[*S]`` tensors to each coefficient of tails ``[degree, directions, *S]``."""
-    leading = tails[0].shape[:2]
-    result: Tensor = torch.vmap(function)(*(tail.flatten(0, 1) for tail in tails))
+    """Apply ``function`` of ``[*S]`` tensors to each coefficient of tails ``[degree, planes, directions, *S]``."""
+    leading = tails[0].shape[:LEAD]
+    result: Tensor = torch.vmap(function)(*(tail.flatten(0, LEAD - 1) for tail in tails))
     return result.view(leading + result.shape[1:])
 
 
-def on_real_planes(function: Callable[..., Tensor], tail: Tensor) -> Tensor:
-    """Like ``coefficientwise``, for operations without a complex kernel: real parts and imaginary parts in turn."""
-    if not tail.is_complex():
-        return coefficientwise(function, tail)
-    planes = torch.view_as_real(tail).movedim(-1, 0)
-    degree, directions = tail.shape[:2]
-    result: Tensor = torch.vmap(function)(planes.flatten(0, 2))
-    real, imaginary = result.view(2, degree, directions, *result.shape[1:])
-    return torch.complex(real.contiguous(), imaginary.contiguous())
-
-
-def linear(operation: OpOverload, *positions: int, real_only: bool = False) -> None:
+def linear(operation: OpOverload, *positions: int) -> None:
     """Register ``operation`` as jointly linear in the arguments at ``positions``; the others must not be jets."""
 
     def rule(*args: object, **options: object) -> Jet:
@@ -47,8 +37,7 @@ def linear(operation: OpOverload, *positions: int, real_only: bool = False) -> N
                 arguments[position] = coefficient
             return operation(*arguments, **options)  # type: ignore[no-any-return]
 
-        mapped = on_real_planes(apply, tails[0]) if real_only else coefficientwise(apply, *tails)
-        return Jet(operation(*constants, **options), mapped)
+        return Jet(operation(*constants, **options), coefficientwise(apply, *tails))
 
     smooth(operation)(rule)
 
@@ -61,14 +50,14 @@ for _operation in (
 
 linear(aten.diagonal_scatter.default, 0, 1)
 
-# No complex kernels; and the input of the backward forms is there for its shape alone.
+# The input of the backward forms is there for its shape alone.
 for _operation in (
     *(aten.avg_pool2d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool2d.default),
     *(aten.im2col.default, aten.col2im.default, aten.upsample_nearest2d.default, aten.upsample_bilinear2d.default),
     *(aten.upsample_nearest2d_backward.default, aten.upsample_bilinear2d_backward.default),
     *(aten.reflection_pad1d.default, aten.reflection_pad2d.default),
 ):
-    linear(_operation, 0, real_only=True)
+    linear(_operation, 0)
 
 
 def linear_backward(operation: OpOverload) -> Rule:
@@ -78,9 +67,8 @@ def linear_backward(operation: OpOverload) -> Rule:
         at = constant_of(x)
         if not isinstance(gradient, Jet):
             return operation(gradient, at, *args)  # type: ignore[no-any-return]
-        return Jet(
-            operation(gradient.constant, at, *args), on_real_planes(lambda g: operation(g, at, *args), gradient.tail)
-        )
+        tail = coefficientwise(lambda g: operation(g, at, *args), gradient.tail)
+        return Jet(operation(gradient.constant, at, *args), tail)
 
     return rule
 

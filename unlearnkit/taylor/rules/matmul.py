@@ -7,43 +7,53 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from unlearnkit.taylor.jet import Jet, Number, Operand, add, constant_of, scale
+from unlearnkit.taylor.jet import Jet, Operand, add, constant_of, scale
+from unlearnkit.taylor.products import LEAD, Number, add_matrix_product
 from unlearnkit.taylor.rules.registry import aten, smooth
 
 T = TypeVar("T", Jet, Operand)
 _COARSE = (torch.bfloat16, torch.float16)
 
 
-def _left(a: Tensor, tail: Tensor) -> Tensor:
-    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, directions, ..., q, r]``.
-
-    Real and imaginary parts are columns side by side, which halves the arithmetic of a complex product.
-    """
-    if not tail.is_complex():
-        return torch.matmul(a, tail)
-    columns = torch.view_as_real(tail.contiguous()).flatten(-2)
-    product = torch.matmul(a.to(columns.dtype), columns)
-    return torch.view_as_complex(product.view(*product.shape[:-1], -1, 2))
+def _lanes(tail: Tensor) -> Tensor:
+    """Matrices ``[degree, planes, directions, p, q]`` one after the other: ``[lanes, p, q]``."""
+    return tail.flatten(0, LEAD - 1)
 
 
-def _right(tail: Tensor, b: Tensor) -> Tensor:
-    """A tail ``[degree, directions, ..., p, q]`` times real matrices ``b`` ``[..., q, r]``."""
-    b = b.to(tail.dtype)
+def _times_constant(tail: Tensor, b: Tensor) -> Tensor:
+    """A tail ``[degree, planes, directions, ..., p, q]`` times real matrices ``b`` ``[..., q, r]``, dense."""
+    b, lead = b.to(tail.dtype), tail.shape[:LEAD]
     if b.dim() == 2:
-        return torch.matmul(tail, b)
+        if tail.is_contiguous():  # one product with degrees and directions as further rows
+            return torch.mm(tail.flatten(0, -2), b).view(*tail.shape[:-1], -1)
+        return torch.bmm(_lanes(tail), b.expand(lead.numel(), -1, -1)).view(*tail.shape[:-1], -1)
     # One product per batch entry, with degrees and directions as further rows, so that b is not copied for each.
-    degree, directions, batch, rows, _ = tail.shape
-    folded = tail.permute(2, 0, 1, 3, 4).reshape(batch, degree * directions * rows, -1)
-    return torch.bmm(folded, b).view(batch, degree, directions, rows, -1).permute(1, 2, 0, 3, 4)
+    batch, rows = tail.shape[LEAD : LEAD + 2]
+    folded = tail.movedim(LEAD, 0).reshape(batch, lead.numel() * rows, -1)
+    return torch.bmm(folded, b).view(batch, *lead, rows, -1).movedim(0, LEAD).contiguous()
+
+
+def _constant_times(a: Tensor, tail: Tensor, total: Tensor | None) -> Tensor:
+    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, planes, directions, ..., q, r]``, onto a total."""
+    a = a.to(tail.dtype)
+    if a.dim() > 2:
+        product = torch.matmul(a, tail)
+        return product if total is None else total.add_(product)
+    lanes = _lanes(tail)
+    each = a.expand(len(lanes), -1, -1)
+    if total is None:
+        return torch.bmm(each, lanes).view(*tail.shape[:LEAD], len(a), -1)
+    _lanes(total).baddbmm_(each, lanes)
+    return total
 
 
 def _convolve(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add the products of two tails, ``[degree, directions, ..., p, q]`` and ``[..., q, r]``, to ``total``."""
+    """Add the products of two tails, ``[degree, planes, directions, ..., p, q]`` and ``[..., q, r]``, to ``total``."""
     degree = a.shape[0]
-    a, b, flat = a.flatten(1, -3), b.flatten(1, -3), total.flatten(1, -3)
+    a, b, flat = a.flatten(2, -3), b.flatten(2, -3), total.flatten(2, -3)
     for i in range(1, degree):
         for j in range(1, degree - i + 1):
-            flat[i + j - 1].baddbmm_(a[i - 1], b[j - 1])
+            add_matrix_product(flat[i + j - 1], a[i - 1], b[j - 1])
 
 
 def contract(a: Operand, b: Operand) -> Operand:
@@ -52,15 +62,13 @@ def contract(a: Operand, b: Operand) -> Operand:
     left, right = constant_of(a), constant_of(b)
     assert isinstance(left, Tensor) and isinstance(right, Tensor)
     constant = torch.matmul(left, right)
-    if isinstance(a, Jet) and isinstance(b, Jet):
-        tail = _left(left, b.tail).contiguous()
-        tail += _right(a.tail, right)
-        _convolve(tail, a.tail, b.tail)
-        return Jet(constant, tail)
-    if isinstance(a, Jet):
-        return Jet(constant, _right(a.tail, right))
-    assert isinstance(b, Jet)
-    return Jet(constant, _left(left, b.tail))
+    tail = _times_constant(a.tail, right) if isinstance(a, Jet) else None
+    if isinstance(b, Jet):
+        tail = _constant_times(left, b.tail, tail)
+        if isinstance(a, Jet):
+            _convolve(tail, a.tail, b.tail)
+    assert tail is not None
+    return Jet(constant, tail)
 
 
 smooth(aten.mm.default, aten.bmm.default)(contract)
@@ -84,11 +92,11 @@ def _vector_product(a: Operand, vector: Operand) -> Operand:
     result = contract(a if a_dim == 2 else _unsqueeze(a, 0), _unsqueeze(vector, 1))
     assert isinstance(result, Jet)
     shape = result.shape[:-1] if a_dim == 2 else ()
-    return Jet(result.constant.reshape(shape), result.tail.reshape(result.tail.shape[:2] + tuple(shape)))
+    return Jet(result.constant.reshape(shape), result.tail.reshape(result.tail.shape[:LEAD] + tuple(shape)))
 
 
 def _unsqueeze(x: Operand, dim: int) -> Operand:
     if isinstance(x, Jet):
-        return Jet(x.constant.unsqueeze(dim), x.tail.unsqueeze(dim + 2))
+        return Jet(x.constant.unsqueeze(dim), x.tail.unsqueeze(dim + LEAD))
     assert isinstance(x, Tensor)
     return x.unsqueeze(dim)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.taylor.jet import Jet, add, compose, divide, subtract
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.taylor.rules.arithmetic import total
 from unlearnkit.taylor.rules.elementwise import exponential
 from unlearnkit.taylor.rules.registry import SMOOTH, aten, smooth
@@ -66,5 +67,5 @@ def _logsumexp(x: Jet, dim: Sequence[int], keepdim: bool = False) -> Jet:
     drop = sorted((d % x.constant.dim() for d in dim), reverse=True)
     constant, tail = result.constant, result.tail
     for d in drop:
-        constant, tail = constant.squeeze(d), tail.squeeze(d + 2)
+        constant, tail = constant.squeeze(d), tail.squeeze(d + LEAD)
     return Jet(constant, tail)

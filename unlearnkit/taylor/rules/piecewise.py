@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unlearnkit.taylor.jet import Jet, Operand, align, compose, multiply
+from unlearnkit.taylor.jet import Jet, Operand, compose, multiply
+from unlearnkit.taylor.products import LEAD
 from unlearnkit.taylor.rules.elementwise import exponential
 from unlearnkit.taylor.rules.indexing import where
 from unlearnkit.taylor.rules.linear import coefficientwise, linear_backward
@@ -101,8 +102,8 @@ def _clamp_by_tensors(x: Jet | Tensor, low: Jet | Tensor | None = None, high: Je
 
 def _at(x: Jet, dim: int, index: Tensor) -> Tensor:
     """The tail at positions ``index`` (``[*S]`` with one entry along ``dim``)."""
-    target = align(index.unsqueeze(0).unsqueeze(0), index.dim()).expand(x.tail.shape[:2] + index.shape)
-    return x.tail.gather(dim % x.constant.dim() + 2, target)
+    target = index.expand(x.tail.shape[:LEAD] + index.shape)
+    return x.tail.gather(dim % x.constant.dim() + LEAD, target)
 
 
 def _extreme(x: Jet, dim: int, keepdim: bool, largest: bool) -> tuple[Jet, Tensor]:
@@ -110,7 +111,7 @@ def _extreme(x: Jet, dim: int, keepdim: bool, largest: bool) -> tuple[Jet, Tenso
     constant, tail = x.constant.gather(dim, index), _at(x, dim, index)
     if not keepdim:
         at = dim % x.constant.dim()
-        constant, tail, index = constant.squeeze(at), tail.squeeze(at + 2), index.squeeze(at)
+        constant, tail, index = constant.squeeze(at), tail.squeeze(at + LEAD), index.squeeze(at)
     return Jet(constant, tail), index
 
 

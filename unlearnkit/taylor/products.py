@@ -1,0 +1,63 @@
+"""Products of tails, which are complex numbers in planes of real ones.
+
+A tail is ``[degree, planes, directions, *S]``: along complex directions the first plane holds real parts and the second
+imaginary parts, along real ones there is one plane. Whatever is linear with real coefficients acts on both planes
+alike, as on so many more directions, in real arithmetic; only a product of two tails mixes them, and is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+Number: TypeAlias = int | float
+
+LEAD = 3
+"""Dimensions of a tail before those of a coefficient: degree, plane, direction."""
+
+
+def in_planes(numbers: Tensor, dim: int = 0) -> Tensor:
+    """Real or complex numbers with their planes as a further dimension before ``dim``."""
+    return torch.stack([numbers.real, numbers.imag], dim) if numbers.is_complex() else numbers.unsqueeze(dim)
+
+
+def of_planes(tail: Tensor) -> Tensor:
+    """A tail as real or complex numbers ``[degree, directions, *S]``."""
+    planes = tail.unbind(1)
+    return planes[0] if len(planes) == 1 else torch.complex(planes[0].contiguous(), planes[1].contiguous())
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """``a * b`` elementwise, of tails that fit by broadcasting."""
+    if a.shape[1] == 1:
+        return a * b
+    result = a[:, :1] * b
+    _add_imaginary(result, a, b, 1)
+    return result
+
+
+def add_product(total: Tensor, a: Tensor, b: Tensor, factor: Number = 1) -> None:
+    """Add ``factor * a * b`` to ``total``, elementwise."""
+    total.addcmul_(a[:, :1], b, value=factor)
+    if a.shape[1] == 2:
+        _add_imaginary(total, a, b, factor)
+
+
+def _add_imaginary(total: Tensor, a: Tensor, b: Tensor, factor: Number) -> None:
+    """Add ``factor * i * imag(a) * b``."""
+    total[:, 0].addcmul_(a[:, 1], b[:, 1], value=-factor)
+    total[:, 1].addcmul_(a[:, 1], b[:, 0], value=factor)
+
+
+def add_matrix_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """Add ``a @ b`` to ``total``, of coefficients ``[planes, batch, p, q]`` and ``[planes, batch, q, r]``."""
+    for place, left, right, sign in _parts(len(a)):
+        total[place].baddbmm_(a[left], b[right], alpha=sign)
+
+
+def _parts(planes: int) -> Sequence[tuple[int, int, int, int]]:
+    """Of a product: to which plane, of which planes, and with which sign."""
+    return ((0, 0, 0, 1),) if planes == 1 else ((0, 0, 0, 1), (0, 1, 1, -1), (1, 0, 1, 1), (1, 1, 0, 1))
