@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,18 +45,26 @@ class Answers:
     notes: tuple[str, ...] = ()
 
     @property
+    def largest(self) -> float:
+        """The largest true change."""
+        return max(abs(row.real - row.base) for row in self.rows)
+
+    @property
     def missed(self) -> float:
         """Largest error of a prediction, as a share of the largest true change."""
-        largest = max(abs(row.real - row.base) for row in self.rows)
-        return max(abs(row.predicted - row.real) for row in self.rows) / largest
+        return max(abs(row.predicted - row.real) for row in self.rows) / self.largest
+
+    def _decimals(self) -> int:
+        """So many that the largest change has four digits."""
+        return max(0, 3 - math.floor(math.log10(self.largest)))
 
     def table(self) -> str:
         """As text, a line each."""
-        width = max(len(row.leaving) for row in self.rows)
+        width, digits = max(len(row.leaving) for row in self.rows), self._decimals()
         lines = [f"{'without':{width}}  people     trained   predicted   retrained  series"]
         lines += [
-            f"{row.leaving:{width}}  {row.people:6}  {row.base:10.5f}  {row.predicted:10.5f}  {row.real:10.5f}  "
-            f"{row.series}"
+            f"{row.leaving:{width}}  {row.people:6}  {row.base:10.{digits}f}  {row.predicted:10.{digits}f}  "
+            f"{row.real:10.{digits}f}  {row.series}"
             for row in self.rows
         ]
         lines.extend(self.notes)

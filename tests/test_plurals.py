@@ -10,7 +10,7 @@ NOUNS = (
     "requests entries people days rows files releases certificates letters receipts keys signatures audits policies "
     "units words steps examples numbers probes tensors bytes deletions retrainings trainings sets directions months"
 )
-COUNT = re.compile(r"(?<! to )\{[^{}]*\} (?:" + "|".join(NOUNS.split()) + r")\b|\} [a-z]+\((?:s|es)\)")
+COUNT = re.compile(r"(?<! to )\{[^{}]*\} (?:" + "|".join(NOUNS.split()) + r")\b(?!=)|\} [a-z]+\((?:s|es)\)")
 NEVER_ONE = {
     "unlearnkit/compliance/log/verification.py": 1,  # what was signed of a log: its creation and its key at least
     "unlearnkit/compliance/log/repair.py": 1,
