@@ -92,17 +92,14 @@ def ask(
         leaving: what to call a set of units, and the units.
         probe: pinned; own losses: the mean over who leaves.
         element: of the probe, in C order.
-        rank: of the second order of sets, at most; single people have series of their own.
+        rank: of the second order of sets, at most; single people have series of their own, and own losses no others.
         dtype: precision of the sketch.
 
     """
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
-        reverse = (
-            {}
-            if _is_own(recipe, probe)
-            else {probe: uk.Reverse(rank=min(rank, len(recipe.unit_names) // 2), residual=0)}
-        )
+        most = 0 if _is_own(recipe, probe) else min(rank, len(recipe.unit_names) // 2)
+        reverse = {probe: uk.Reverse(rank=most, residual=0)}
         bundle = uk.sketch(recipe, Path(folder) / "bundle", reverse=reverse, solo=uk.Solo(degree=3), dtype=dtype)
         sketched = time.perf_counter()
         predictions = [_predicted(bundle, recipe, probe, units, element) for units in leaving.values()]
