@@ -78,7 +78,7 @@ class PlainLoop:
         # Position -1, "nobody", is the extra zero at the end.
         everybody = run.recipe.ownership.downweights(downweights)
         self._downweights = torch.zeros(len(everybody) + 1, dtype=run.dtype, device=run.device)
-        self._downweights[:-1] = torch.from_numpy(everybody)
+        self._downweights[:-1] = torch.from_numpy(everybody).to(self._downweights)
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
