@@ -23,6 +23,7 @@ from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
 from unlearnkit.training.losses import verified_losses, verified_sums
 from unlearnkit.training.models import uncompiled_inside
+from unlearnkit.training.pages import keep_freed_memory
 from unlearnkit.training.randomness import restored, seed
 from unlearnkit.training.recipe import Recipe
 
@@ -319,6 +320,7 @@ def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> R
 
     ValueError for a device that this machine or torch lacks.
     """
+    keep_freed_memory()
     chosen = default_device() if device is None else device
     try:
         torch.empty(0, device=chosen)
