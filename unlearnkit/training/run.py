@@ -261,7 +261,14 @@ class Run:
         tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *own.items())}
         here = self.casting_inputs(), self.captured.following(function)
         with uncompiled_inside(), here[0], here[1], raised_by(*self._blame(function)):
+            if self._holds(tensors):
+                return function(self.model, *arguments)
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
+
+    def _holds(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether these are all the tensors of the model, in their places already."""
+        own = {f"model.{n}": t for n, t in (*self.model.named_parameters(), *self.model.named_buffers())}
+        return own.keys() == tensors.keys() and all(own[name] is tensor for name, tensor in tensors.items())
 
     def _blame(self, function: Callable[..., Tensor]) -> tuple[str, str]:
         """What messages call a function of the user's, and what to do when it fails."""
