@@ -13,7 +13,22 @@ if TYPE_CHECKING:
     from unlearnkit.compliance.log.entry import Entry
     from unlearnkit.office.certified import Certified
     from unlearnkit.office.recorded import RecordedCertificate
+    from unlearnkit.verifier.certificate import Decision
     from unlearnkit.verifier.correction import CorrectionCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a policy made of a certificate, and why."""
+
+    outcome: str
+    rule: str
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, decision: Decision) -> Self:
+        """As it stands there."""
+        return cls(decision.outcome, decision.rule, decision.reasons)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

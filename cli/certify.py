@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from .certificate_views import Certificates, Correcting, recorded, render_certificates, render_correcting
+from .certificate_views import Certificates, Correcting, Decided, recorded, render_certificates, render_correcting
 from .clearing_views import Cleared, render_cleared, tell_several
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
@@ -164,13 +164,6 @@ def _passphrase(file: Path | None, otherwise: bytes | None) -> bytes | None:
     return otherwise if file is None else passphrase_from_file(file)
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    outcome: str
-    rule: str
-    reasons: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Claim:
     """A claim, its numbers as the certificate writes them."""
@@ -233,7 +226,7 @@ class _Issued(Document):
     sketches: tuple[int, ...]
     requests: tuple[str, ...]
     together: int
-    decision: _Decision
+    decision: Decided
     claims: tuple[_Claim, ...]
     delta: _Account
     missing_signatures: int
@@ -249,7 +242,7 @@ class _Issued(Document):
             sketches=certificate.sketches,
             requests=certificate.requests,
             together=len(certificate.deleted),
-            decision=_Decision(decision.outcome, decision.rule, decision.reasons),
+            decision=Decided.of(decision),
             claims=tuple(_Claim.of(claim) for claim in certificate.claims),
             delta=_Account(certificate.spent, certificate.budget),
             missing_signatures=issued.missing,

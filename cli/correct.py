@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import click
 import numpy as np
 
-from .certificate_views import recorded
+from .certificate_views import Decided, recorded
 from .errors import values_from_options
 from .init import PassphraseSource, passphrase_options
 from .output import Document, Output, columns, number, pass_output
@@ -82,13 +82,6 @@ def correct(
     output.emit(_Corrected.of(made), _render)
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
-    outcome: str
-    rule: str
-    reasons: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Predicted:
     probe: str
@@ -113,7 +106,7 @@ class _Corrected(Document):
     release: str
     requests: tuple[str, ...]
     people: int
-    decision: _Decision
+    decision: Decided
     series: str
     explanation: str
     predictions: tuple[_Predicted, ...]
@@ -130,7 +123,7 @@ class _Corrected(Document):
             release=said.release,
             requests=said.requests,
             people=len(said.without),
-            decision=_Decision(decision.outcome, decision.rule, decision.reasons),
+            decision=Decided.of(decision),
             series=f"{said.convergence}, with a ratio of {said.ratio}",
             explanation=said.explanation,
             predictions=tuple(

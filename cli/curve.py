@@ -30,6 +30,9 @@ _POINTS = 11
 @click.option("--degree", type=click.IntRange(min=1), default=6, show_default=True, help="Highest power.")
 @click.option("--retrain", type=click.IntRange(min=0), default=0, show_default=True, help="Real retrainings beside it.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a figure to this new file (.png).")
+@click.option(
+    "--table", type=click.Path(path_type=Path, dir_okay=False), help="Write the numbers to this new CSV file."
+)
 @pass_output
 def curve(
     output: Output,
@@ -41,6 +44,7 @@ def curve(
     degree: int,
     retrain: int,
     plot: Path | None,
+    table: Path | None,
 ) -> None:
     """Follow a probe of RECIPE while some units are left out more and more, from not at all to wholly.
 
@@ -49,11 +53,12 @@ def curve(
     \b
     Example:
       unlearnkit curve examples/digits.py:recipe --delete person-017 --probe test_loss --degree 4 --retrain 3
+      unlearnkit curve examples/series.py:recipe --delete meter-00 --probe street --plot meter.png --table meter.csv
     """
     import unlearnkit as uk
 
-    if plot is not None and plot.exists():
-        raise click.UsageError(f"{plot} is there already")
+    if there := next((str(file) for file in (plot, table) if file is not None and file.exists()), None):
+        raise click.UsageError(f"{there} is there already")
     loaded = recipe.load()
     if probe not in loaded.probes:
         raise click.UsageError(f"the recipe has no probe {probe!r}; it has: {', '.join(loaded.probes) or 'none'}")
@@ -64,7 +69,10 @@ def curve(
         raise click.UsageError(f"{probe} has {found.base.size} elements, counted from 0: got --element {element}")
     if plot is not None:
         _draw(found, plot, element)
-    output.emit(_Curve.of(found, probe, element, delete, plot), _render)
+    document = _Curve.of(found, probe, element, delete, plot, table)
+    if table is not None:
+        _write(document, table)
+    output.emit(document, _render)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,18 @@ class _Curve(Document):
     values: np.ndarray
     retrained: tuple[_Retrained, ...]
     plot: Path | None
+    table: Path | None
 
     @classmethod
-    def of(cls, curve: Curve, probe: str, element: int, delete: tuple[str, ...], plot: Path | None) -> _Curve:
+    def of(
+        cls,
+        curve: Curve,
+        probe: str,
+        element: int,
+        delete: tuple[str, ...],
+        plot: Path | None,
+        table: Path | None,
+    ) -> _Curve:
         weights = np.linspace(0, 1, _POINTS)
         degrees = range(1, curve.degree + 1)
         along = [curve.at(weights, degree=degree).reshape(_POINTS, -1)[:, element] for degree in degrees]
@@ -109,7 +126,12 @@ class _Curve(Document):
                 for weight, value, error in truth
             ),
             plot=plot,
+            table=table,
         )
+
+    def at(self, weight: float) -> np.ndarray:
+        """The series up to each degree."""
+        return self.base + np.cumsum(self.terms * weight ** np.arange(1, len(self.terms) + 1))
 
 
 def _draw(curve: Curve, path: Path, element: int) -> None:
@@ -125,10 +147,25 @@ def _draw(curve: Curve, path: Path, element: int) -> None:
     write_new(path, raw.getvalue())
 
 
+def _write(curve: _Curve, path: Path) -> None:
+    """A row for each weight, with what retraining gave there."""
+    import csv
+    import io
+
+    from unlearnkit.files import write_new
+
+    text, truth = io.StringIO(newline=""), {point.weight: point.value for point in curve.retrained}
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["weight", *(f"degree_{degree}" for degree in range(1, len(curve.terms) + 1)), "retrained"])
+    for weight in sorted({*curve.weights.tolist(), *truth}):
+        writer.writerow([f"{weight:.10g}", *curve.at(weight).tolist(), truth.get(weight, "")])
+    write_new(path, text.getvalue().encode())
+
+
 def _render(curve: _Curve) -> Iterable[str]:
     yield f"{curve.probe} without {counted(curve.units, 'unit')}; {number(curve.base)} with them"
     yield "weight " + "".join(f"{f'degree {degree}':>14}" for degree in range(1, len(curve.terms) + 1))
     for weight, row in zip(curve.weights.tolist(), curve.values.tolist(), strict=True):
         yield f"{weight:<7.1f}" + "".join(f"{value:>14.6g}" for value in row)
     for point in curve.retrained:
-        yield f"retrained at {point.weight:.3g}: {number(point.value)}; the series is off by {number(point.error)}"
+        yield f"retrained at {point.weight:.3g}: {number(point.value)}; the series is off by {point.error:.1e}"

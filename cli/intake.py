@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import click
+
+from unlearnkit.names import counted
 
 from .errors import values_from_options
 from .options import BY, JURISDICTION, LONG_PAST, require_recent
@@ -75,7 +78,7 @@ def import_requests(
         problems=problems,
         dry_run=dry_run,
     )
-    output.emit(found, _render)
+    output.emit(found, partial(_render, skip_bad=skip_bad))
     mention_receipts(output, found.recorded)
 
 
@@ -98,7 +101,7 @@ def mention_strangers(
         return
     which = ", ".join(str(rows[i] if rows else i + 1) for i in places[:_LISTED])
     more = f" and {len(places) - _LISTED} more" if len(places) > _LISTED else ""
-    message = f"{len(places)} of {len(names)} names are in no release in force: number {which}{more}"
+    message = f"in no release in force: {len(places)} of {counted(len(names), 'name')}, number {which}{more}"
     if refuse:
         raise RefusedError(message, hint="mend their spelling, or leave --expect-known out")
     output.say(f"note: {message}")
@@ -123,13 +126,21 @@ class _Imported(Document):
     dry_run: bool
 
 
-def _render(found: _Imported) -> Iterable[str]:
+def _foretold(bad: int, good: str, *, skip_bad: bool) -> str:
+    """What an import would do."""
+    if not bad or skip_bad:
+        return f"would be recorded: {good}"
+    return f"would be recorded: none, for {counted(bad, 'row')} cannot be; with --skip-bad {good}"
+
+
+def _render(found: _Imported, *, skip_bad: bool) -> Iterable[str]:
     for item in found.problems:
         yield f"row {item.row}: {item.problem}"
     if found.dry_run:
-        yield f"would be recorded: {found.good}; rows that cannot be: {len(found.problems)}"
+        yield _foretold(len(found.problems), counted(found.good, "row"), skip_bad=skip_bad)
     elif not found.recorded:
         yield "no request was recorded"
     else:
         first, last = found.recorded[0], found.recorded[-1]
-        yield f"recorded: {len(found.recorded)}, {first} to {last}; duplicates among them: {found.duplicates}"
+        which = first if first == last else f"{first} to {last}"
+        yield f"recorded: {len(found.recorded)}, {which}; duplicates among them: {found.duplicates}"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import click
 import numpy as np
 import orjson
 
 from unlearnkit.names import UNSEEN, shown
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 UNSIGNED = "not signed yet"
 """Marks what no verified checkpoint covers."""
@@ -59,12 +63,14 @@ class Output:
         """
         self._printed.append(document.schema)
         if self.json:
-            members = {item.name: getattr(document, item.name) for item in fields(document)}
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
-            click.echo(_in_ascii(orjson.dumps({"schema": document.schema, **members}, option=options, default=_plain)))
+            whole = {"schema": document.schema, **_members(document)}
+            click.echo(_in_ascii(orjson.dumps(whole, option=options, default=_plain)))
         else:
-            text = "\n".join(render(document))
-            click.echo(text if exact and not sys.stdout.isatty() else shown(text))
+            lines = list(render(document))
+            text = "\n".join(lines)
+            if lines:
+                click.echo(text if exact and not sys.stdout.isatty() else shown(text))
 
     def say(self, message: str) -> None:
         """Talk to the person at the terminal, on stderr."""
@@ -101,6 +107,27 @@ class _Handler(logging.Handler):
 def _in_ascii(raw: bytes) -> str:
     """JSON with the characters escaped that `shown` escapes; those below U+0020 are already."""
     return UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], raw.decode())
+
+
+def _members(record: DataclassInstance) -> dict[str, object]:
+    return {item.name: _told(getattr(record, item.name)) for item in fields(record)}
+
+
+def _told(value: object) -> object:
+    """What JSON has no number for is told apart by words: "nan", "inf", "-inf"."""
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind != "f" or np.isfinite(value).all():
+            return value
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str | int | None):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return _members(value)
+    if isinstance(value, Mapping):
+        return {key: _told(item) for key, item in value.items()}
+    return [_told(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _plain(value: object) -> object:

@@ -97,6 +97,8 @@ class _Option:
 class _Costs(Document):
     """training: seconds of a plain one. audit: retrainings that the policy plans.
 
+    states: how those of the run are kept for reverse sweeps, with the memory that is free now.
+
     Of an option, occasions: after so many it has paid, with the audit.
     """
 
@@ -106,6 +108,7 @@ class _Costs(Document):
     weights: int
     units: int
     elements: int
+    states: str
     policy: str
     audit: int
     options: tuple[_Option, ...]
@@ -132,6 +135,7 @@ class _Costs(Document):
             weights=found.weights,
             units=found.units,
             elements=found.elements,
+            states=str(found.states),
             policy=rules.name,
             audit=audit,
             options=options,
@@ -150,6 +154,7 @@ def _policy(name: str | None) -> Policy:
 def _render_costs(found: _Costs) -> Iterable[str]:
     yield f"a plain training takes about {found.training:.3g} s, by its first steps; {counted(found.weights, 'weight')}"
     yield f"{counted(found.units, 'unit')}, {counted(found.elements, 'number')} in all pinned probes"
+    yield f"reverse sweeps: {found.states}"
     yield f"{'way to sketch':<36} {'trainings':>9} {'seconds':>9} {'MB':>9} {'pays after':>10}  what it buys"
     for item in found.options:
         size, pays = item.bytes / 1e6, item.occasions if item.occasions <= found.units else "never"

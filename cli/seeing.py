@@ -108,14 +108,14 @@ def summary(output: Output, *, overdue: bool, log: Path | None) -> None:
     look = Look.at(log)
     view, today = look.view, look.today
     found = summarise(cases(view, today), today)
-    output.emit(_Summary(**asdict(found), unsigned=view.unsigned), _render)
+    output.emit(_Summary(**asdict(found), unsigned=None if view.signed is None else view.unsigned), _render)
     if overdue and found.overdue:
         raise click.exceptions.Exit(OVERDUE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Summary(Document):
-    """How many there are; unsigned: entries of the log that no checkpoint covers."""
+    """How many there are; unsigned: entries that no checkpoint covers, None where no signature was looked at."""
 
     schema: ClassVar[str] = "unlearnkit/requests-summary/v1"
 
@@ -129,7 +129,7 @@ class _Summary(Document):
     recorded_late: int
     by_state: Mapping[str, int]
     by_jurisdiction: Mapping[str, int]
-    unsigned: int
+    unsigned: int | None
 
 
 def _render(found: _Summary) -> Iterable[str]:
@@ -174,7 +174,7 @@ def _cells(case: Case) -> dict[str, object]:
         "follows": request.follows,
         "decision": " ".join(dict.fromkeys(item.word for item in case.standing)),
         "releases": " ".join(dict.fromkeys(name for item in case.certificates for name in item.releases)),
-        "policy": case.received.policy,
+        "policy": case.request.receipt.policy,
         "assignee": request.assignee,
         "unconfirmed": " ".join(request.unconfirmed),
         "recorded_late": case.recorded_late,

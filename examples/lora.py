@@ -36,7 +36,7 @@ class Adapted(nn.Module):
         return adapted
 
 
-def adapted_model(rank: int = 2, steps: int = 60) -> NamesGPT:
+def adapted_model(rank: int = 2, steps: int = 40) -> NamesGPT:
     """The names GPT, trained on one half of the names, with adapters in the attention and nothing else to train."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -53,7 +53,7 @@ def adapted_model(rank: int = 2, steps: int = 60) -> NamesGPT:
     return model
 
 
-def recipe(clients: int = CLIENTS, epochs: int = 4) -> uk.Recipe:
+def recipe(clients: int = CLIENTS, epochs: int = 8) -> uk.Recipe:
     """Train the adapters on the other half of the names, which belong to clients in turn."""
     names = TRAINING_NAMES[1::2][: 6 * clients]
     model, unseen = adapted_model(), encode(TEST_NAMES)
@@ -61,7 +61,7 @@ def recipe(clients: int = CLIENTS, epochs: int = 4) -> uk.Recipe:
         name="adapter",
         model=model,
         loss=name_losses,
-        optimizer=torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.3, momentum=0.9),
+        optimizer=torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, momentum=0.9),
         data=encode(names),
         units=[f"client-{i % clients:02d}" for i in range(len(names))],
         epochs=epochs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -44,18 +45,26 @@ class Answers:
     notes: tuple[str, ...] = ()
 
     @property
+    def largest(self) -> float:
+        """The largest true change."""
+        return max(abs(row.real - row.base) for row in self.rows)
+
+    @property
     def missed(self) -> float:
         """Largest error of a prediction, as a share of the largest true change."""
-        largest = max(abs(row.real - row.base) for row in self.rows)
-        return max(abs(row.predicted - row.real) for row in self.rows) / largest
+        return max(abs(row.predicted - row.real) for row in self.rows) / self.largest
+
+    def _decimals(self) -> int:
+        """So many that the largest change has four digits."""
+        return max(0, 3 - math.floor(math.log10(self.largest)))
 
     def table(self) -> str:
         """As text, a line each."""
-        width = max(len(row.leaving) for row in self.rows)
+        width, digits = max(len(row.leaving) for row in self.rows), self._decimals()
         lines = [f"{'without':{width}}  people     trained   predicted   retrained  series"]
         lines += [
-            f"{row.leaving:{width}}  {row.people:6}  {row.base:10.5f}  {row.predicted:10.5f}  {row.real:10.5f}  "
-            f"{row.series}"
+            f"{row.leaving:{width}}  {row.people:6}  {row.base:10.{digits}f}  {row.predicted:10.{digits}f}  "
+            f"{row.real:10.{digits}f}  {row.series}"
             for row in self.rows
         ]
         lines.extend(self.notes)
@@ -83,17 +92,14 @@ def ask(
         leaving: what to call a set of units, and the units.
         probe: pinned; own losses: the mean over who leaves.
         element: of the probe, in C order.
-        rank: of the second order of sets, at most; single people have series of their own.
+        rank: of the second order of sets, at most; single people have series of their own, and own losses no others.
         dtype: precision of the sketch.
 
     """
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
-        reverse = (
-            {}
-            if _is_own(recipe, probe)
-            else {probe: uk.Reverse(rank=min(rank, len(recipe.unit_names) // 2), residual=0)}
-        )
+        most = 0 if _is_own(recipe, probe) else min(rank, len(recipe.unit_names) // 2)
+        reverse = {probe: uk.Reverse(rank=most, residual=0)}
         bundle = uk.sketch(recipe, Path(folder) / "bundle", reverse=reverse, solo=uk.Solo(degree=3), dtype=dtype)
         sketched = time.perf_counter()
         predictions = [_predicted(bundle, recipe, probe, units, element) for units in leaving.values()]

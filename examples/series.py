@@ -61,7 +61,7 @@ def recipe(households: int = 60, days: int = 5, epochs: int = 6) -> uk.Recipe:
         name="meters",
         model=model,
         loss=losses,
-        optimizer=torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9),
         data=(load[:, :-1].reshape(-1, HOURS), load[:, 1:].reshape(-1, HOURS)),
         units=[f"meter-{house:02d}" for house in range(households) for _ in range(days - 1)],
         epochs=epochs,

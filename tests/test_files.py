@@ -241,3 +241,4 @@ def test_text_in_another_encoding_is_refused_with_a_cure(raw, message):
     with pytest.raises(FormatError, match=message) as refused:
         decode_text(raw, where="x")
     assert "iconv" in refused.value.hint
+    assert ("UTF-16LE" in refused.value.hint) is (b"\0" in raw)

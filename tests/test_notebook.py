@@ -11,6 +11,7 @@ import pytest
 import unlearnkit as uk
 from tests.docs.namespace import small_recipe
 from tests.training.calls import sketched
+from unlearnkit.bundle.ensemble import Average
 from unlearnkit.estimation.stability import Profile, Size
 from unlearnkit.notebook import html_table
 
@@ -92,6 +93,21 @@ def test_a_bundle_shows_its_probes_and_that_nobody_looked_at_its_signature(bundl
     assert {row[0]: row[2] for row in rows}["logits"] == "1, 2 by rank 1"
     assert "no signature was checked" in bundle._repr_html_()
     assert "5 units alone of degree 2" in bundle._repr_html_()
+
+
+def test_an_average_shows_its_spread_from_run_to_run(bundle, tmp_path):
+    other = sketched(small_recipe(seed=1), tmp_path / "bundle", directions=1, seed=0, dtype="float64", progress=False)
+    members = tuple(each.probe("logits").predict(["ann"]) for each in (bundle, other))
+    values = np.stack([member.value for member in members])
+    spread = values.std(axis=0, ddof=1)
+    average = Average(
+        value=values.mean(0), base=members[0].base, change=values.mean(0) - members[0].base, spread=spread,
+        standard_error=spread / 2**0.5, members=members,
+    )  # fmt: skip
+    header, *rows = cells(average._repr_html_())
+    assert header[2:5] == ["predicted", "change", "spread of runs"]
+    assert [float(row[4]) for row in rows] == pytest.approx(spread.reshape(-1).tolist(), rel=1e-5)
+    assert "Over 2 runs." in average._repr_html_()
 
 
 def test_a_profile_shows_a_row_for_each_degree():

@@ -96,6 +96,8 @@ def decode_text(raw: bytes, *, where: str) -> str:
     """
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding, cure = "utf-16", f"iconv -f UTF-16 -t UTF-8 {where}"
+    elif b"\0" in raw:
+        encoding, cure = "utf-8-sig", f"if it is UTF-16 without its mark: iconv -f UTF-16LE -t UTF-8 {where}"
     else:
         encoding, cure = "utf-8-sig", f"if it is Latin-1 or Windows-1252: iconv -f CP1252 -t UTF-8 {where}"
     try:
@@ -106,7 +108,7 @@ def decode_text(raw: bytes, *, where: str) -> str:
         message = f"{where} line {line}: expected {name}, got the byte {raw[err.start]:#04x}"
         raise FormatError(message, hint=cure) from None
     if "\0" in text:
-        raise FormatError(f"{where} holds NUL characters: expected text, in UTF-8", hint=f"iconv -f UTF-16LE {where}")
+        raise FormatError(f"{where} holds NUL characters: expected text, in UTF-8", hint=cure)
     return text
 
 

@@ -24,7 +24,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -49,6 +49,7 @@ Count: TypeAlias = Annotated[int, Limits(least=0)]
 _DAY = Pattern("[0-9]{4}-[0-9]{2}-[0-9]{2}", "a day, YYYY-MM-DD")
 
 
+@lru_cache(maxsize=4096)  # many things happen on one day
 def read_day(text: str) -> date:
     """``2025-01-31``, and no other form of a date. ValueError for what is none."""
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -123,7 +124,7 @@ def text(pattern: Pattern | None) -> Shape:
     def read(value: object) -> str:
         if type(value) is not str or (pattern is not None and not pattern.fits(value)):
             raise _wrong(what, value)
-        return value
+        return sys.intern(value) if pattern is not None else value  # words, ids and digests come again and again
 
     return Shape(read, _same, {"type": "string"} | ({"pattern": f"^({pattern.regex})$"} if pattern else {}))
 

@@ -168,6 +168,8 @@ def test_a_header_is_no_longer_than_its_file(length):
             {"informed": {"count": 2**50, "degree": 1, "leading": 0, "power_iterations": 1}},
             "directions: got 1125899906842624",
         ),
+        ({"informed": {"count": 2000, "degree": 2, "leading": 2000, "power_iterations": 1}}, "points: got 2001000"),
+        ({"informed": {"count": 3, "degree": 65, "leading": 3, "power_iterations": 1}}, "degree: got 65, expected"),
     ],
 )
 def test_a_manifest_promises_nothing_that_no_machine_holds(tmp_path, change, message):

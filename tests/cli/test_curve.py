@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -31,14 +32,22 @@ def asked(tmp_path) -> list[str]:
 
 def test_it_prints_what_the_library_finds(asked, tmp_path):
     figure = tmp_path / "curve.png"
-    more = ["--element", "2", "--degree", "3", "--retrain", "2", "--plot", str(figure)]
+    table = tmp_path / "curve.csv"
+    more = ["--element", "2", "--degree", "3", "--retrain", "3", "--plot", str(figure), "--table", str(table)]
     record = json.loads(run("--json", *asked, *more).stdout)
-    found = uk.curve(recipe(), ["b"], degree=3, retrained=[0.5, 1.0])["probe"]
+    found = uk.curve(recipe(), ["b"], degree=3, retrained=[1 / 3, 2 / 3, 1.0])["probe"]
     np.testing.assert_allclose(record["terms"], found.terms[:, 0, 2], rtol=1e-12)
     np.testing.assert_allclose([row[1] for row in record["values"]], found.at(record["weights"], degree=2)[:, 0, 2])
-    assert [point["weight"] for point in record["retrained"]] == [0.5, 1.0]
+    assert [point["weight"] for point in record["retrained"]] == pytest.approx([1 / 3, 2 / 3, 1.0])
     np.testing.assert_allclose([point["error"] for point in record["retrained"]], found.error()[:, 0, 2], atol=1e-12)
     assert figure.read_bytes().startswith(b"\x89PNG")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    weights = [float(row["weight"]) for row in rows]
+    assert weights == pytest.approx(sorted([*np.linspace(0, 1, 11), 1 / 3, 2 / 3]), abs=1e-9)
+    np.testing.assert_allclose([float(row["degree_2"]) for row in rows], found.at(weights, degree=2)[:, 0, 2])
+    beside = [(float(row["weight"]), float(row["retrained"])) for row in rows if row["retrained"]]
+    np.testing.assert_allclose(beside, np.stack([found.retrained, found.truth[:, 0, 2]], axis=1), rtol=1e-9)
 
 
 def test_for_people_it_is_a_table(asked):
@@ -54,3 +63,4 @@ def test_what_is_not_there_is_told_before_any_work(asked, tmp_path):
     there = tmp_path / "there.png"
     there.write_bytes(b"")
     assert "is there already" in run(*asked, "--plot", there, code=2).stderr
+    assert "is there already" in run(*asked, "--table", there, code=2).stderr

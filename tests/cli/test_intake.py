@@ -38,7 +38,7 @@ def test_a_spreadsheet_is_no_list_of_names_and_its_header_is_nobody(terminal, tm
     assert refused.exit_code == 3
     assert "r.csv is a table" in refused.output
     assert "requests import" in refused.output
-    assert terminal.run("requests", "import", "r.csv") == "recorded: 1, R2 to R2; duplicates among them: 0\n"
+    assert terminal.run("requests", "import", "r.csv") == "recorded: 1, R2; duplicates among them: 0\n"
     (made,) = terminal.json("requests", "list")["requests"]
     assert (made["received"], made["due"]["day"]) == ("2025-03-01", "2025-04-01")
 
@@ -67,8 +67,10 @@ def test_a_file_with_a_bad_row_is_recorded_whole_or_not_at_all_unless_it_may_be_
     assert "1 of 3 rows cannot be taken, so none was:\n  - row 3: not a day" in refused.output
     assert recorded(terminal) == 0
     said = terminal.run("requests", "import", "bad.csv", "--dry-run")
-    assert said.splitlines()[-1] == "would be recorded: 2; rows that cannot be: 1"
+    assert said.splitlines()[-1] == "would be recorded: none, for 1 row cannot be; with --skip-bad 2 rows"
     assert recorded(terminal) == 0
+    said = terminal.run("requests", "import", "bad.csv", "--dry-run", "--skip-bad")
+    assert said.splitlines()[-1] == "would be recorded: 2 rows"
     taken = terminal.json("requests", "import", "bad.csv", "--skip-bad")
     assert (taken["recorded"], [item["row"] for item in taken["problems"]]) == (["R2", "R3"], [3])
     assert recorded(terminal) == 2
@@ -88,5 +90,5 @@ def test_whoever_expects_people_to_be_known_is_refused_strangers_and_nothing_is_
     for command in (["request-delete", "ann", "bob"], ["requests", "import", "r.csv"]):
         refused = terminal.fails(*command, "--expect-known")
         assert refused.exit_code == 5
-        assert "2 of 2 names are in no release in force: number" in refused.output
+        assert "in no release in force: 2 of 2 names, number" in refused.output
     assert recorded(terminal) == 0

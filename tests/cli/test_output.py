@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +29,15 @@ def test_any_array_is_one_json_value(capsys, array):
     Output(json=True).emit(Made(value=array), lambda _: ["text"])
     parsed = json.loads(capsys.readouterr().out)["value"]
     assert np.array_equal(np.asarray(parsed, dtype=array.dtype), array)
+
+
+def test_what_is_no_number_and_what_is_without_end_are_told_apart(capsys):
+    odd = [math.nan, math.inf, -math.inf, 0.5]
+    nested = {"list": (odd, Made(value=odd)), "array": np.array(odd), "one": np.float64("nan")}
+    Output(json=True).emit(Made(value=nested), lambda _: [])
+    told = ["nan", "inf", "-inf", 0.5]
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["value"]
+    assert found == {"list": [told, {"value": told}], "array": told, "one": "nan"}
 
 
 def test_what_is_no_json_value_is_a_defect():

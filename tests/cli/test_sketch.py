@@ -72,7 +72,7 @@ def test_predict_says_that_their_error_is_not_known(folder, informed):
     record = document(*ask)
     expected = Bundle.open(folder / "informed").probe("loss").predict(["p1"])
     assert record["change"] == pytest.approx(float(expected.change))
-    assert record["standard_error"] is None
+    assert record["standard_error"] == "nan"
     assert [term["method"] for term in record["terms"]] == ["exact along 3 informed directions"]
     assert "A standard error of NaN is not known" in run(*ask).stdout
 

@@ -38,10 +38,10 @@ def parsed(monkeypatch):
     from unlearnkit.compliance.log import verification
 
     counted = []
-    for module in (reader, verification, view):
-        real = module.parse_line
+    for module, name in ((reader, "parse_line"), (verification, "parse_members"), (view, "parse_line")):
+        real = getattr(module, name)
         monkeypatch.setattr(
-            module, "parse_line", lambda line, *, where, real=real: counted.append(line) or real(line, where=where)
+            module, name, lambda line, *, where, real=real: counted.append(line) or real(line, where=where)
         )
     return counted
 

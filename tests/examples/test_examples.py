@@ -19,10 +19,10 @@ RECIPES = {
     "credit": lambda: credit.recipe(customers=40, steps=30),
     "digits": digits.recipe,
     "images": lambda: images.recipe(images=50, epochs=3),
-    "lora": lambda: lora.recipe(clients=4, epochs=8),
+    "lora": lambda: lora.recipe(clients=4, epochs=40),
     "names_gpt": names_gpt.recipe,
     "recommender": lambda: recommender.recipe(users=12, films=8, epochs=3),
-    "series": lambda: series.recipe(households=10, days=3, epochs=2),
+    "series": lambda: series.recipe(households=10, days=3, epochs=8),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import unlearnkit as uk
 from tests.training import small
-from unlearnkit.sketching import asked
+from unlearnkit.sketching import sizing
 from unlearnkit.sketching.shelf import Shelf
 
 LANES = {"SOLO_LANES": {"cpu": 3}, "SWEEP_LANES": 3}
@@ -26,7 +26,7 @@ def recipe() -> uk.Recipe:
 def spread() -> uk.Recipe:
     """The same, in a process of its own."""
     for name, lanes in LANES.items():
-        setattr(asked, name, lanes)
+        setattr(sizing, name, lanes)
     if os.environ["RANK"] == "1":
         Shelf.put = put_and_noted
     return recipe()

@@ -18,7 +18,7 @@ from unlearnkit.audit.retraining import audit_retraining
 from unlearnkit.bundle import Bundle
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.signing.keys import Algorithm, PrivateKey, write_private_key, write_public_key
-from unlearnkit.sketching import asked
+from unlearnkit.sketching import sizing
 from unlearnkit.verifier.evidence import parse_audit
 from unlearnkit.verifier.plan import UnitDeletions
 
@@ -59,7 +59,7 @@ def whole(folder, key) -> Bundle:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         for name, lanes in spread.LANES.items():
-            patch.setattr(asked, name, lanes)
+            patch.setattr(sizing, name, lanes)
         bundle = uk.sketch(
             spread.recipe(),
             folder / "whole",

@@ -11,13 +11,14 @@ import torch
 
 import unlearnkit as uk
 from tests.sketching import unrolled
+from tests.sketching.budgets import least
 from tests.training.calls import sketched
 from tests.training.pieces import Stop, contents, pieces
 from tests.training.small import model, probe, recipe, scalar_probe
 from unlearnkit.bundle import direction_key, random_directions
 from unlearnkit.errors import DigestMismatchError, RefusedError
 from unlearnkit.estimation.lattice import lattice_points
-from unlearnkit.sketching import asked
+from unlearnkit.sketching import sizing
 from unlearnkit.sketching import sketch as sketching
 from unlearnkit.sketching.stages import Stages
 
@@ -196,7 +197,8 @@ def test_with_all_directions_each_degree_brings_it_nearer_to_real_retraining(tmp
 
 
 def test_a_stingy_memory_changes_nothing_beyond_rounding(few, tmp_path):
-    bundle = make(tmp_path / "bundle", informed=3, memory_budget=1)
+    least(lambda budget: make(tmp_path / "bundle", informed=3, memory_budget=budget))
+    bundle = uk.Bundle.open(tmp_path / "bundle")
     for name in ("probe", "scalar"):
         np.testing.assert_allclose(bundle.probe(name).influences(), few.probe(name).influences(), rtol=1e-9, atol=1e-12)
 
@@ -205,7 +207,7 @@ def test_a_stingy_memory_changes_nothing_beyond_rounding(few, tmp_path):
 def in_pieces(tmp_path_factory) -> tuple[uk.Bundle, list[str]]:
     """A bundle made with two directions at once, and the names of the pieces."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asked, "SWEEP_LANES", 2)
+        patch.setattr(sizing, "SWEEP_LANES", 2)
         names = pieces(patch)
         return make(tmp_path_factory.mktemp("pieces") / "bundle", informed=3, informed_degree=2, leading=2), names
 
@@ -229,7 +231,7 @@ def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_bytes(in_pieces, t
     for within in (1, 3, 5, 7, 9):  # pull, push, pull, push, push to degree two, in two pieces each
         with monkeypatch.context() as patch:
             if not finished:
-                patch.setattr(asked, "SWEEP_LANES", 2)
+                patch.setattr(sizing, "SWEEP_LANES", 2)
             stored = pieces(patch, within - len(finished))
             with pytest.raises(Stop):
                 make(tmp_path / "bundle", **call)

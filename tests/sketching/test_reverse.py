@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.training.probes import probe_function
@@ -20,7 +21,7 @@ from unlearnkit.training.trainer import Trainer
 EXAMPLES, FEATURES, CLASSES, BATCH, EPOCHS = 18, 4, 3, 6, 3
 # Units own one to four examples each; example 5 belongs to nobody.
 OWNERS = ["a", "b", "b", "c", "c", None, "c", "d", "e", "f", "f", "g", "h", "i", "j", "c", "a", "k"]
-GENEROUS, STINGY = 1 << 30, 0
+GENEROUS, STINGY = Memory(1 << 30), Memory(0)
 
 
 def model() -> nn.Module:
@@ -132,7 +133,7 @@ def unrolled(name: str, w: torch.Tensor) -> torch.Tensor:
     return torch.func.functional_call(Holder(), {f"m.{k}": p for k, p in weights.items()}, ())
 
 
-def sweep(name: str, directions: torch.Tensor | None, *, degree: int = 1, budget: int = GENEROUS):
+def sweep(name: str, directions: torch.Tensor | None, *, degree: int = 1, budget: Memory = GENEROUS):
     run = make_run(recipe(name), "float64", "cpu")
     basis = torch.eye(2, dtype=torch.float64)
     sweeps = ReverseSweeps(run, degree)

@@ -17,7 +17,7 @@ from tests.training.pieces import Stop, contents, pieces
 from tests.training.small import X, probe, recipe, scalar_probe
 from unlearnkit.bundle import direction_key, random_directions
 from unlearnkit.errors import EstimationError, RefusedError
-from unlearnkit.sketching import asked
+from unlearnkit.sketching import sizing
 from unlearnkit.sketching import sketch as sketching
 from unlearnkit.sketching.stages import Stages
 
@@ -163,7 +163,7 @@ def test_the_second_order_misses_real_retrainings_by_the_third(tmp_path, setting
 def in_pieces(tmp_path_factory) -> tuple[uk.Bundle, list[str]]:
     """A bundle made with six elements times directions at once, and the names of the pieces."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asked, "SWEEP_LANES", 6)
+        patch.setattr(sizing, "SWEEP_LANES", 6)
         names = pieces(patch)
         return make(tmp_path_factory.mktemp("pieces") / "bundle", reverse=BOTH), names
 
@@ -191,7 +191,7 @@ def test_a_run_interrupted_in_every_stage_goes_on_to_the_same_bytes(in_pieces, t
         within = [f"{stage}-" in name for name in names].index(True) + ("gradient" not in stage)  # a single piece
         with monkeypatch.context() as patch:
             if not finished:
-                patch.setattr(asked, "SWEEP_LANES", 6)
+                patch.setattr(sizing, "SWEEP_LANES", 6)
             stored = pieces(patch, within - len(finished))
             with pytest.raises(Stop):
                 make(tmp_path / "bundle", reverse=BOTH)

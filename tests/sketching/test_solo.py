@@ -14,11 +14,12 @@ from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
 from tests.sketching import unrolled
+from tests.sketching.budgets import least
 from tests.training.calls import sketched
 from tests.training.pieces import Stop, contents, pieces
 from tests.training.small import OWNERS, X, Y, probe, recipe, scalar_probe
 from unlearnkit.errors import EstimationError, RefusedError, UnknownNameError
-from unlearnkit.sketching import asked, solo
+from unlearnkit.sketching import asked, sizing, solo
 from unlearnkit.sketching.settings import FIRST_ORDER
 
 N = unrolled.UNITS
@@ -196,7 +197,7 @@ def test_a_list_of_units_gives_these_alone(tmp_path, whole):
 
 def test_lanes_change_nothing_beyond_rounding_and_pieces_go_on_to_the_same_bytes(tmp_path, monkeypatch, whole):
     """Three units at once; the power goes off after each piece, and what is finished is not computed again."""
-    monkeypatch.setattr(asked, "SOLO_LANES", {"cpu": 3})
+    monkeypatch.setattr(sizing, "SOLO_LANES", {"cpu": 3})
     settings = {"solo": uk.Solo(3, keep_weights=True)}
     names: list[str] = []
     shutil.copy(whole.path.parent / "pseudonym.key", tmp_path)
@@ -225,7 +226,7 @@ def test_a_small_memory_takes_fewer_units_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(
         solo.SoloSketching, "_along", lambda self, a, b, p: sizes.append(b - a) or compute(self, a, b, p)
     )
-    make(tmp_path / "bundle", solo=uk.Solo(1), memory_budget=1)
+    least(lambda budget: make(tmp_path / "bundle", solo=uk.Solo(1), memory_budget=budget))
     assert sizes == [1] * N
 
 

@@ -14,12 +14,13 @@ from unlearnkit.audit.natural import Natural
 from unlearnkit.bundle import Directions
 from unlearnkit.estimation import ReverseSketch
 from unlearnkit.estimation.cubic import pairs
-from unlearnkit.sketching.second_order import SWEEP_LANES, Piece, ReverseSketching, Stage, Sweep
-from unlearnkit.sketching.settings import FIRST_ORDER
+from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.second_order import Piece, ReverseSketching, Stage, Sweep
+from unlearnkit.sketching.settings import FIRST_ORDER, SWEEP_LANES
 from unlearnkit.training.recipe import Array
 
-# Memory for the checkpoints of a reverse sweep.
-_SWEEP_BYTES = 1 << 30
+# For a reverse sweep.
+_MEMORY = Memory(1 << 31)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class ReverseReplay:
         sweeps = [
             Sweep(stage, first, min(first + width, work.elements), 0, count) for first in range(0, work.elements, width)
         ]
-        return [work.run_sweep(sweep, psi, _SWEEP_BYTES) for sweep in sweeps]
+        return [work.run_sweep(sweep, psi, _MEMORY) for sweep in sweeps]
 
     def _verify_eigenpairs(self, psi: Array, products: Array) -> None:
         """They are a form, whatever they are, but must not have been fitted to the residual directions."""

@@ -290,7 +290,7 @@ class Bundle:
             base=np.asarray(base, dtype=np.float64),
             coefficients=np.asarray(coefficients, dtype=np.complex128),
             projection=projection,
-            resolve=self.unit_indices,
+            resolve=self._units.places,
             slopes=None if self.informed is None or slopes is None else self.informed.in_basis(slopes),
             reverse=reverse,
             solo=solo,

@@ -25,7 +25,7 @@ def contents_table(manifest: Manifest, *, path: str, signers: Sequence[str]) -> 
         else []
     )
     along += [f"{counted(len(solo.units), 'unit')} alone of degree {solo.degree}"] if solo.units else []
-    along += [f"{counted(manifest.informed.count, 'informed direction')}"] if manifest.informed.count else []
+    along += [str(manifest.informed)] if manifest.informed.count else []
     signed = f"signed by {', '.join(signer[:16] for signer in signers)}" if signers else "no signature was checked"
     below = f"Recipe {name}, {counted(manifest.units, 'unit')}; series along {'; '.join(along) or 'nothing'}; {signed}."
     return html_table(f"Bundle {path}", ("probe", "shape", "orders by reverse sweeps"), rows, below=below)

@@ -182,7 +182,7 @@ class Correcting:
             return _Part({}, {}, {}, [], 0, _said_left_out(count, others=0))
         most = informed.degree if degree is None else min(degree, informed.degree)
         found = Spanned(informed, alone, others, self._degree(degree) if alone else 0, most)
-        ratios, taken = [found.ratio()] if others else [], found.taken(first)
+        ratios, taken = [found.ratio] if others else [], found.taken(first)
         if taken is None:
             return _Part({}, {}, {}, ratios, 0, _said_left_out(count, others=len(others)))
         change = _sum([{name: term} for name, terms in taken.terms.items() for term in terms[1:]])

@@ -15,7 +15,9 @@ import numpy as np
 from unlearnkit.bundle.bundle import Bundle
 from unlearnkit.errors import RefusedError
 from unlearnkit.estimation import Prediction
+from unlearnkit.estimation.prediction import MOST_ROWS
 from unlearnkit.names import counted
+from unlearnkit.notebook import html_table
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +42,14 @@ class Average:
     spread: Array
     standard_error: Array
     members: tuple[Prediction, ...]
+
+    def _repr_html_(self) -> str:
+        columns = [np.ravel(part) for part in (self.base, self.value, self.change, self.spread, self.standard_error)]
+        shown = min(MOST_ROWS, np.size(self.value))
+        rows = [[str(i), *numbers] for i, numbers in enumerate(np.stack(columns, axis=1)[:shown].tolist())]
+        header = ("number", "trained", "predicted", "change", "spread of runs", "standard error")
+        more = "" if shown == np.size(self.value) else f"The first {shown} of {np.size(self.value)} numbers. "
+        return html_table("Average of runs", header, rows, below=f"{more}Over {len(self.members)} runs.")
 
 
 class Ensemble:

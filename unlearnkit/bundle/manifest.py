@@ -147,6 +147,11 @@ class InformedDirections:
         """Those above one."""
         return range(2, self.degree + 1)
 
+    def __str__(self) -> str:
+        """In words."""
+        spanned = f" (degree {self.degree} on the span of {self.leading})" if self.leading else ""
+        return counted(self.count, "informed direction") + spanned
+
     def shapes(self, units: int, weights: Sequence[Shape], probes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
         """Shapes of the arrays in their file: the directions, the slopes along each, and forms at points."""
         moved = {f"weights/{weight.name}": weight.shape for weight in weights}

@@ -80,19 +80,20 @@ class Pseudonyms(Sequence[str]):
 
     def position(self, text: str) -> int | None:
         """Where a pseudonym is; None for what is not there."""
-        try:
-            sought = bytes.fromhex(text)
-        except ValueError:
+        if not SHA256.fits(text):
             return None
-        if sought.hex() != text or len(sought) != BYTES:
-            return None
-        found = int(np.searchsorted(self._texts, np.array(sought, self._texts.dtype), sorter=self._order))
-        place = int(self._order[found]) if found < len(self) else None
-        return place if place is not None and self._digests[place].tobytes() == sought else None
+        place = int(self.find(Pseudonyms.of([text]))[0])
+        return None if place < 0 else place
 
     def positions(self, texts: Iterable[str]) -> list[int]:
         """Where those of some pseudonyms are that are there, increasing."""
         return sorted(place for place in map(self.position, texts) if place is not None)
+
+    def find(self, others: Pseudonyms) -> Array:
+        """Where other pseudonyms are in this list, ``[others]``; -1 for those that are not."""
+        found = np.searchsorted(self._texts, others._texts, sorter=self._order)
+        places = self._order[np.minimum(found, max(len(self) - 1, 0))].astype(np.int64)
+        return np.where(self._texts[places] == others._texts, places, -1)
 
     @property
     def different(self) -> int:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from unlearnkit.bundle.informed import InformedSlopes
-from unlearnkit.estimation.correction import Taken, sizes_ratio, take
+from unlearnkit.estimation.correction import Taken, take
 from unlearnkit.estimation.lattice import lattice_shares
 
 Array = np.ndarray[Any, Any]
@@ -35,26 +36,32 @@ class Spanned:
     degree: int
 
     def taken(self, first: Mapping[str, Array]) -> Taken | None:
-        """What is taken of it beside the first order of all units, ``first``; None where there is nothing."""
+        """What is taken of it beside the first order of all units, ``first``; None where there is nothing.
+
+        Coordinate by coordinate where that grows, or where units without series would in the span, at their length.
+        """
         shares = [self._shares(degree) for degree in range(2, self.degree + 1)]
         if not any(share.any() for share in shares):
             return None
-        series = {name: [array] for name, array in first.items()}
-        for degree, share in enumerate(shares, start=2):
-            for name, array in self._combined(share, degree).items():
-                series[name].append(array)
-        return take({name: np.stack(terms) for name, terms in series.items()}, self.degree)
+        terms = [first, *(self._combined(share, degree) for degree, share in enumerate(shares, start=2))]
+        return take(_series(terms), self.degree, by_coordinate=self._inside is not None and self._inside.by_coordinate)
 
+    @property
     def ratio(self) -> float:
         """From degree to degree, of units without series: as measured in the span, for the length that they have."""
+        return math.nan if self._inside is None else math.sqrt(len(self.others)) * self._inside.ratio
+
+    @cached_property
+    def _inside(self) -> Taken | None:
+        """What would be taken in the span of a deletion of length one like that of units without series."""
         inside = self._coordinates(self.others)
         length = math.sqrt(math.fsum(value * value for value in inside.tolist()))
         if not length:
-            return math.nan
+            return None
         unit = inside / length
         terms = [_weighted(unit, {n: slopes[: self.informed.leading] for n, slopes in self.informed.weights.items()})]
         terms += [self._combined(lattice_shares(unit[None], r)[0], r) for r in range(2, self.degree + 1)]
-        return math.sqrt(len(self.others)) * sizes_ratio(terms)
+        return take(_series(terms), self.degree)
 
     def _shares(self, degree: int) -> Array:
         """How much the form of a degree at each point counts."""
@@ -74,6 +81,10 @@ class Spanned:
 
     def _combined(self, shares: Array, degree: int) -> dict[str, Array]:
         return _weighted(shares, self.informed.weight_forms[degree - 2])
+
+
+def _series(terms: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    return {name: np.stack([term[name] for term in terms]) for name in terms[0]}
 
 
 def _weighted(shares: Array, moved: Mapping[str, Array]) -> dict[str, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from unlearnkit.bundle.manifest import UNITS, Manifest
 from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.bundle.pseudonyms import Pseudonyms, read_list
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError
+from unlearnkit.estimation.question import once
 from unlearnkit.names import SHA256
 
 Array = np.ndarray[Any, Any]
@@ -42,29 +42,29 @@ class Units:
         return cls(read.pseudonyms, key)
 
     def indices(self, names: Sequence[str | int]) -> Array:
+        """`places` of units of which each is named once. ValueError for one that is named twice."""
+        return once(names, self.places(names))
+
+    def places(self, names: Sequence[str | int]) -> Array:
         """Positions of units ``[len(names)]``, given by name (which takes the pseudonym key) or by pseudonym.
 
         Raises UnknownNameError with all units that are not there, RefusedError for names without the key, ValueError
-        for none at all and for a unit named twice, TypeError for a text.
+        for none at all, TypeError for a text.
         """
         if isinstance(names, str):
             raise TypeError(f"units: got {names!r}, expected a list of names")
         if len(names) == 0:
             raise ValueError("no units were named")
-        found = [self._position(name) for name in names]
-        if unknown := [name for name, i in zip(names, found, strict=True) if i is None]:
+        found = np.full(len(names), -1, dtype=np.int64)
+        texts = {i: str(name) for i, name in enumerate(names)}
+        given = [i for i, text in texts.items() if SHA256.fits(text)]
+        found[given] = self.pseudonyms.find(Pseudonyms.of(texts[i] for i in given))
+        if self._key is not None:
+            named = np.flatnonzero(found < 0).tolist()
+            found[named] = self.pseudonyms.find(self._key.pseudonyms(names[i] for i in named))
+        if unknown := [names[i] for i in np.flatnonzero(found < 0).tolist()]:
             raise self._unknown(unknown)
-        if len(set(found)) < len(found):
-            often = Counter(found)
-            twice = [name for name, i in zip(names, found, strict=True) if often[i] > 1]
-            raise ValueError(f"units named more than once: {listed(twice)}")
-        return np.array(found, dtype=np.int64)
-
-    def _position(self, name: str | int) -> int | None:
-        place = self.pseudonyms.position(str(name))
-        if place is not None or self._key is None:
-            return place
-        return self.pseudonyms.position(self._key.pseudonym(name))
+        return found
 
     def _unknown(self, names: Sequence[str | int]) -> UnknownNameError | RefusedError:
         plain = [name for name in names if not SHA256.fits(str(name))]

@@ -19,6 +19,7 @@ from unlearnkit.errors import EstimationError
 from unlearnkit.estimation.bound import ERRORS, Bound
 from unlearnkit.estimation.convergence import DIVERGING
 from unlearnkit.estimation.prediction import Prediction
+from unlearnkit.estimation.question import once
 from unlearnkit.estimation.sketch import Sketch
 from unlearnkit.names import counted
 
@@ -120,7 +121,7 @@ def audited_bound(
     joint = found.max(axis=1) if element is None else found[:, element]
     quantile = conformal_quantile(joint, delta)
     x = np.zeros((1, sketch.directions.units))
-    x[0, sketch.resolve(list(delete))] = 1
+    x[0, once(list(delete), sketch.resolve(list(delete)))] = 1
     prediction = sketch.predict(x)
     epsilon = (scale(sketch, x, prediction)[0] * quantile * (1 + _MARGIN)).reshape(-1)
     if element is not None:

@@ -34,16 +34,18 @@ class Taken:
     ratio: float
 
 
-def take(series: Mapping[str, Array], degree: int) -> Taken:
+def take(series: Mapping[str, Array], degree: int, *, by_coordinate: bool = False) -> Taken:
     """The terms 1 to ``degree`` of one unit's series ``[>= degree, *S]``, by weight.
 
     All of them where the series of all weights together falls from degree to degree. Otherwise coordinate by
     coordinate, as long as a term is no larger than the one before: where a rule divides by a second moment, coordinates
     in which that is tiny diverge first, and say nothing of the others.
+
+    by_coordinate: so in any case.
     """
     terms = {name: array[:degree].astype(np.float64) for name, array in series.items()}
     ratios = _ratios(_sizes(terms, range(degree)))
-    if max(ratios, default=0.0) <= 1:
+    if max(ratios, default=0.0) <= 1 and not by_coordinate:
         return Taken(terms, by_coordinate=False, ratio=max(ratios, default=math.nan))
     taken = {name: _while_falling(array) for name, array in terms.items()}
     stays = {name: np.minimum(np.abs(array[:1]), np.abs(array[1:2])) for name, array in terms.items()}
@@ -57,12 +59,6 @@ def reach(ratios: Iterable[float]) -> float:
     As ``|x| ||f_(r+1)|| / ||f_r||`` of section 13, of which each unit's ratio measures a case with ``|x| = 1``.
     """
     return math.sqrt(math.fsum(ratio * ratio for ratio in ratios))
-
-
-def sizes_ratio(terms: Sequence[Mapping[str, Array]]) -> float:
-    """The largest size, over all weights, of a degree against that of the one before; by degree, ``[*S]`` by weight."""
-    series = {name: np.stack([term[name] for term in terms]) for name in terms[0]}
-    return max(_ratios(_sizes(series, range(len(terms)))), default=math.nan)
 
 
 def verdict(ratio: float, *, by_coordinate: int) -> str:

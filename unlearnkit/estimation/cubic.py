@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from unlearnkit.estimation.sets import Sets
+
 Array = np.ndarray[Any, Any]
 
 
@@ -55,11 +57,11 @@ class CubicForm:
         """The same for some elements of the probe."""
         return CubicForm(self.basis, self.slices[:, elements]) if len(self.basis) else self
 
-    def third_order(self, sets: Array) -> Array:
+    def third_order(self, sets: Sets) -> Array:
         """The form at sets ``[sets, units]``: ``[sets, E]``."""
         inside = sets @ self.basis.T
         weights = self._products(inside)
-        value = np.empty((len(sets), self.slices.shape[1]))
+        value = np.empty((sets.shape[0], self.slices.shape[1]))
         for e, form in enumerate(self.slices.swapaxes(0, 1)):
             outer = (weights * (sets @ form.T)).sum(1)
             inner = (weights * (inside @ (self.basis @ form.T))).sum(1)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from unlearnkit.estimation.sets import Sets
 from unlearnkit.estimation.stability import Sizes
 
 Array = np.ndarray[Any, Any]
@@ -68,7 +69,7 @@ class Source(Protocol):
         """It answers for the degrees 1 to this; 0: for none."""
         ...
 
-    def estimates(self, sets: Array, degrees: Sequence[int], *, unbiased: bool) -> list[Estimate]:
+    def estimates(self, sets: Sets, degrees: Sequence[int], *, unbiased: bool) -> list[Estimate]:
         """An estimate of each of these degrees, for sets ``[sets, units]``."""
         ...
 

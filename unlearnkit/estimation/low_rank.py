@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from unlearnkit.estimation.sets import Sets
+
 Array = np.ndarray[Any, Any]
 
 # Eigenvalues of Nystrom's C below this share of the largest are noise that its inverse would blow up. The Hessians are
@@ -108,9 +110,9 @@ def _largest(columns: Array, middle: Array, count: int) -> tuple[Array, Array]:
     return found
 
 
-def quadratic_form(sets: Array, vectors: Array, values: Array) -> Array:
+def quadratic_form(sets: Sets, vectors: Array, values: Array) -> Array:
     """``x'Hx`` for sets ``[sets, units]`` and elements with eigenpairs ``[E, units, k]``, ``[E, k]``: ``[sets, E]``."""
-    result = np.empty((len(sets), len(values)))
+    result = np.empty((sets.shape[0], len(values)))
     for element, (v, weights) in enumerate(zip(vectors, values, strict=True)):
         result[:, element] = (sets @ v) ** 2 @ weights
     return result

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from unlearnkit.estimation.sets import Sets, sparse
+
 Array = np.ndarray[Any, Any]
 Unit: TypeAlias = str | int
 Delete: TypeAlias = Iterable[Unit] | Array
@@ -25,8 +27,35 @@ def deletions(delete: Delete, units: int, resolve: Callable[[Sequence[Unit]], Ar
     if not names:
         raise ValueError("delete: no units were named; without a deletion the prediction is the base")
     sets = np.zeros((1, units))
-    sets[0, resolve(names)] = 1
+    sets[0, once(names, resolve(names))] = 1
     return sets, True
+
+
+def many_deletions(delete: Iterable[Iterable[Unit]], units: int, resolve: Callable[[Sequence[Unit]], Array]) -> Sets:
+    """Sparse downweights ``[sets, units]`` of sets that are given by their names. Raises as `deletions`."""
+    sets = [delete] if isinstance(delete, (str, bytes)) else list(delete)
+    if any(isinstance(names, (str, bytes, int)) for names in sets):
+        raise TypeError("delete: expected a list of lists of units, one for each set")
+    named = [list(names) for names in sets]
+    if not named or not all(named):
+        raise ValueError("delete: no units were named; without a deletion the prediction is the base")
+    everybody = list(dict.fromkeys(name for names in named for name in names))
+    place = dict(zip(everybody, resolve(everybody).tolist(), strict=True))
+    positions = [[place[name] for name in names] for names in named]
+    for names, found in zip(named, positions, strict=True):
+        if len(set(found)) < len(found):
+            once(names, np.array(found))
+    return sparse(positions, units)
+
+
+def once(names: Sequence[Unit], positions: Array) -> Array:
+    """The positions of units of which each is named once; ValueError for one that is named twice."""
+    found, often = np.unique(positions, return_counts=True)
+    if len(found) < len(positions):
+        repeated = np.isin(positions, found[often > 1]).tolist()
+        twice = [repr(name) for name, is_repeated in zip(names, repeated, strict=True) if is_repeated]
+        raise ValueError(f"units named more than once: {', '.join(twice[:10])}")
+    return positions
 
 
 def one_weight(weight: float) -> float:

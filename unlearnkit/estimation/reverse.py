@@ -20,6 +20,7 @@ from unlearnkit.estimation.cubic import NO_CUBIC, CubicForm
 from unlearnkit.estimation.estimators import symmetric_dimension
 from unlearnkit.estimation.low_rank import quadratic_form
 from unlearnkit.estimation.projection import DirectionSource, inner_products
+from unlearnkit.estimation.sets import Sets, touched
 from unlearnkit.estimation.solo import SoloSeries
 
 Array = np.ndarray[Any, Any]
@@ -77,11 +78,12 @@ class ReverseSketch:
             solo=None if self.solo is None else self.solo.of(elements),
         )
 
-    def first_order(self, sets: Array) -> Array:
+    def first_order(self, sets: Sets) -> Array:
         """``f_1(x) = <g, x>``, exact: ``[sets, E]``."""
-        return np.asarray(sets @ self.gradient.T)
+        inside, units = touched(sets)
+        return np.asarray(inside @ self.gradient[:, units].T)
 
-    def second_order(self, sets: Array, *, unbiased: bool = False) -> tuple[Array, Array]:
+    def second_order(self, sets: Sets, *, unbiased: bool = False) -> tuple[Array, Array]:
         """``x'Lx / 2``, the low-rank part of ``f_2(x)``, and an estimate of what it leaves out: ``[sets, E]``.
 
         unbiased: with the estimate of the rest added, and the standard error of that.
@@ -91,25 +93,31 @@ class ReverseSketch:
         error of that. Without residual directions the error is not known, and NaN; where the series of a unit is all
         there is, it is zero.
         """
-        value = quadratic_form(sets, self.vectors, self.values) / 2
-        if self._diagonal is not None:
-            value = value + sets**2 @ self._diagonal / 2
+        inside, units = touched(sets)
         if not len(self.residual):
-            return value, self._known(sets, 2, np.full_like(value, np.nan))
-        mean, error = self._left_out(sets)
+            value = quadratic_form(inside, self.vectors[:, units], self.values) / 2
+            return self._with_diagonal(value, sets), self._known(sets, 2, np.full_like(value, np.nan))
+        value, mean, error = self._with_left_out(inside, units)
+        value = self._with_diagonal(value, sets)
         if unbiased:
             exact = self._known(sets, 2, np.ones_like(value))
             return value + exact * mean / 2, exact * error / 2
         return value, self._known(sets, 2, np.maximum(np.abs(mean), error) / 2)
 
-    def third_order(self, sets: Array) -> tuple[Array, Array]:
+    def _with_diagonal(self, value: Array, sets: Sets) -> Array:
+        if self._diagonal is None:
+            return value
+        inside, units = touched(sets)
+        return np.asarray(value + inside**2 @ self._diagonal[units] / 2)
+
+    def third_order(self, sets: Sets) -> tuple[Array, Array]:
         """The cubic form at sets ``[sets, units]``, and its error, which is not known, each ``[sets, E]``."""
         value = self.cubic.third_order(sets)
         if self.solo is not None and self.solo.degree > 2:
             value = value + sets**3 @ self.solo.beside(self.cubic.diagonal(), 3)
         return value, self._known(sets, 3, np.full_like(value, np.nan))
 
-    def _known(self, sets: Array, degree: int, error: Array) -> Array:
+    def _known(self, sets: Sets, degree: int, error: Array) -> Array:
         """Zero where the series of a unit alone answers exactly."""
         if self.solo is None or self.solo.degree < degree:
             return error
@@ -143,18 +151,35 @@ class ReverseSketch:
             left = products - ((psi @ self.vectors[e]) * self.values[e]) @ self.vectors[e].T
             yield left if self._diagonal is None else left - psi * self._diagonal[:, e]
 
-    def _left_out(self, sets: Array) -> tuple[Array, Array]:
-        """Unbiased estimate of what is left out of ``x'Hx`` and its standard error (asymptotic), each ``[sets, E]``.
+    def _with_left_out(self, sets: Sets, units: Array) -> tuple[Array, Array, Array]:
+        """``x'Lx / 2``, and an unbiased estimate of what is left out of ``x'Hx`` with its standard error (asymptotic).
 
-        The average of ``n Re(conj(<psi, x>) <x, M psi>)``, M what is left out of H, over directions psi uniform on the
-        complex unit sphere: ``E psi psi^H = I / n``.
+        sets: over those units alone that are ``units``. Each ``[sets, E]``. The estimate is the average of
+        ``n Re(conj(<psi, x>) <x, M psi>)``, M what is left out of H, over directions psi uniform on the complex unit
+        sphere: ``E psi psi^H = I / n``.
         """
-        mean = np.empty((len(sets), len(self.values)))
-        error = np.empty_like(mean)
-        conjugate = inner_products(self.directions, sets).conj()
-        for element, products in enumerate(self.residual_products()):
-            samples = self.directions.units * (conjugate * (sets @ products.T)).real
-            mean[:, element] = samples.mean(1)
-            count = samples.shape[1]
-            error[:, element] = samples.std(1, ddof=1) / np.sqrt(count) if count > 1 else np.inf
-        return mean, error
+        value, mean, error = np.empty((3, sets.shape[0], len(self.values)))
+        psi, count = _real(self.directions.block(0, len(self.residual))[:, units]).T, len(self.residual)
+        across = np.asarray(sets @ psi)
+        for e in range(len(self.values)):
+            vectors = self.vectors[e, units]
+            left = _real(self.residual[:, e, units]).T - vectors @ self._inside[e]
+            if self._diagonal is not None:
+                left -= psi * self._diagonal[units, e, None]
+            found = np.asarray(sets @ np.concatenate([vectors, left], axis=1))
+            value[:, e] = found[:, : self.rank] ** 2 @ self.values[e] / 2
+            samples = self.directions.units * (found[:, self.rank :] * across).reshape(-1, 2, count).sum(1)
+            mean[:, e] = samples.mean(1)
+            error[:, e] = samples.std(1, ddof=1) / np.sqrt(count) if count > 1 else np.inf
+        return value, mean, error
+
+    @cached_property
+    def _inside(self) -> Array:
+        """What ``L`` makes of the directions, ``diag(values) V' psi``, real parts first: ``[E, k, 2 directions]``."""
+        psi = _real(self.directions.block(0, len(self.residual))).T
+        return np.stack([w[:, None] * (v.T @ psi) for v, w in zip(self.vectors, self.values, strict=True)])
+
+
+def _real(array: Array) -> Array:
+    """Complex rows as twice as many real ones, the real parts first."""
+    return np.concatenate([array.real, array.imag])

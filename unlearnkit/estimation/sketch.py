@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, get_args
@@ -19,9 +19,10 @@ from unlearnkit.estimation.explanation import explain
 from unlearnkit.estimation.forward import Forward
 from unlearnkit.estimation.prediction import Prediction, Term
 from unlearnkit.estimation.projection import DirectionSource, Projection
-from unlearnkit.estimation.question import Delete, Unit, deletions, many_weights, one_weight
+from unlearnkit.estimation.question import Delete, Unit, deletions, many_deletions, many_weights, one_weight
 from unlearnkit.estimation.reverse import ReverseSketch
 from unlearnkit.estimation.rounding import Differences
+from unlearnkit.estimation.sets import Sets, dense, lengths, touched
 from unlearnkit.estimation.solo import SoloSeries
 from unlearnkit.estimation.span import Span
 from unlearnkit.estimation.stability import Profile, Sizes, profile
@@ -147,9 +148,49 @@ class Sketch:
             UnknownNameError: the bundle has no such unit.
 
         """
-        highest = self._checked_degree(degree)
         sets, single = deletions(delete, self.directions.units, self.resolve)
-        series = self._series(one_weight(weight) * sets, max(highest, min(2, self.degree)), unbiased=unbiased)
+        return self._predicted(one_weight(weight) * sets, degree, unbiased=unbiased, single=single)
+
+    def predict_many(
+        self,
+        delete: Iterable[Iterable[Unit]],
+        *,
+        weight: float = 1.0,
+        degree: int | None = None,
+        unbiased: bool = False,
+    ) -> Prediction:
+        """`predict` for many sets by their names, at once: thousands a second where reverse sweeps answer.
+
+        Where other sources answer too, the sets take an array ``[sets, units]``.
+
+        Args:
+            delete: for each set the names of its units.
+            weight: as for `predict`.
+            degree: as for `predict`.
+            unbiased: as for `predict`.
+
+        Returns:
+            A prediction with a row for each set, ``[sets, *P]``.
+
+        Raises:
+            ValueError: no set, an empty one, or settings out of range.
+            TypeError: not a list of lists of units.
+            UnknownNameError: the bundle has no such unit.
+
+        Example:
+            >>> bundle.probe("test_loss").predict_many([["ann"], ["bob", "cleo"]]).value.shape
+            (2,)
+
+        """
+        sets = many_deletions(delete, self.directions.units, self.resolve)
+        best = self.sources[0]
+        reads_sparse = isinstance(best, Swept) and best.degree == self.degree
+        asked = one_weight(weight) * (sets if reads_sparse else dense(sets))
+        return self._predicted(asked, degree, unbiased=unbiased, single=False)
+
+    def _predicted(self, sets: Sets, degree: int | None, *, unbiased: bool, single: bool) -> Prediction:
+        highest = self._checked_degree(degree)
+        series = self._series(sets, max(highest, min(2, self.degree)), unbiased=unbiased)
         forced = unbiased or degree is not None
         used = [np.ones_like(u) for u in series.used] if forced else series.used
         return self._prediction(replace(series, terms=series.terms[:highest], used=used), forced=forced, single=single)
@@ -255,7 +296,7 @@ class Sketch:
             raise ValueError(f"degree={degree}: the sketch of {self.name!r} has degrees 1 to {self.degree}")
         return degree or self.degree
 
-    def _series(self, sets: Array, degree: int, *, unbiased: bool) -> _Series:
+    def _series(self, sets: Sets, degree: int, *, unbiased: bool) -> _Series:
         """The terms 1..degree for sets ``[sets, units]``, where to use them, and whether they converge."""
         terms: list[Estimate] = []
         for source in self.sources:
@@ -263,11 +304,12 @@ class Sketch:
         convergence, beyond = self._judged(terms, sets)
         return _Series(terms, choose(terms, beyond), convergence)
 
-    def _judged(self, terms: Sequence[Estimate], sets: Array) -> tuple[Convergence, list[Array]]:
-        effects = np.sqrt(sets**2 @ self.source(1).influences() ** 2)
+    def _judged(self, terms: Sequence[Estimate], sets: Sets) -> tuple[Convergence, list[Array]]:
+        inside, units = touched(sets)
+        effects = np.sqrt(np.asarray(inside**2 @ self.source(1).influences()[units] ** 2))
         sizes = [self.sizes(r) for r in range(1, max(2, len(terms)) + 1)]
         norms = [np.full(self.base.size, np.nan) if found is None else found.norm for found in sizes]
-        return judge(terms, effects, norms, np.linalg.norm(sets, axis=1))
+        return judge(terms, effects, norms, lengths(sets))
 
     def _prediction(self, series: _Series, *, forced: bool, single: bool) -> Prediction:
         count = len(series.terms[0].value)

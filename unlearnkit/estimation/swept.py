@@ -15,6 +15,7 @@ from unlearnkit.estimation.constants import moment_ratio
 from unlearnkit.estimation.estimate import Chance, Estimate, Method, Part
 from unlearnkit.estimation.projection import Projection
 from unlearnkit.estimation.reverse import ReverseSketch
+from unlearnkit.estimation.sets import Sets
 from unlearnkit.estimation.stability import Sizes
 
 Array = np.ndarray[Any, Any]
@@ -40,7 +41,7 @@ class Swept:
         """The gradient, ``[units, E]``."""
         return self.reverse.gradient.T
 
-    def estimates(self, sets: Array, degrees: Sequence[int], *, unbiased: bool) -> list[Estimate]:
+    def estimates(self, sets: Sets, degrees: Sequence[int], *, unbiased: bool) -> list[Estimate]:
         """See `estimate.Source`."""
         found = []
         for degree in degrees:
@@ -80,10 +81,13 @@ class Swept:
 
     def sizes(self, degree: int) -> Sizes | None:
         """See `estimate.Source`. Of degree two ``||H||^2 = n E|H psi|^2``; ``H'H`` is not negative, so K is R_1."""
-        if degree == 1:
-            return Sizes(squared=(self.reverse.gradient**2).sum(1))
-        count, units = len(self.reverse.residual), self.reverse.gradient.shape[1]
-        if degree > 2 or not count:
-            return None
-        squared = units * (np.abs(self.reverse.residual) ** 2).sum(-1).mean(0) / 4
-        return Sizes(squared=squared, kurtosis=moment_ratio(units, 1), count=count)
+        return self._sizes[degree - 1] if degree <= 2 else None
+
+    @cached_property
+    def _sizes(self) -> tuple[Sizes, Sizes | None]:
+        first = Sizes(squared=(self.reverse.gradient**2).sum(1))
+        residual, units = self.reverse.residual, self.reverse.gradient.shape[1]
+        if not len(residual):
+            return first, None
+        squared = units * (residual.real**2 + residual.imag**2).sum(-1).mean(0) / 4
+        return first, Sizes(squared=squared, kurtosis=moment_ratio(units, 1), count=len(residual))

@@ -18,7 +18,7 @@ from datetime import date
 from unlearnkit.compliance.policy.deadlines import Due
 from unlearnkit.compliance.requests.punctuality import late_records
 from unlearnkit.compliance.requests.request import Request
-from unlearnkit.compliance.requests.steps import CLOSING, Event, Fulfilled, Received
+from unlearnkit.compliance.requests.steps import CLOSING, Event, Fulfilled
 from unlearnkit.compliance.view import LogView
 from unlearnkit.office.recorded import LoggedCertificate, certificates_in
 from unlearnkit.records import read_day
@@ -35,13 +35,6 @@ class Case:
     is_closed: bool
     certificates: tuple[LoggedCertificate, ...]
     today: date
-
-    @property
-    def received(self) -> Received:
-        """What was recorded at receipt."""
-        body = self.request.steps[0].body
-        assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
-        return body
 
     @property
     def state(self) -> str:
@@ -114,7 +107,7 @@ _WORDS: Mapping[str, Callable[[Case], Iterable[str | None]]] = {
     "state": lambda case: (case.state,),
     "jurisdiction": lambda case: (case.request.jurisdiction,),
     "source": lambda case: (case.request.source,),
-    "policy": lambda case: (case.received.policy, case.request.policy_digest[:12], case.request.policy_digest),
+    "policy": lambda case: (case.request.receipt.policy, case.request.policy_digest[:12], case.request.policy_digest),
     "assignee": lambda case: (case.request.assignee,),
     "release": lambda case: (name for item in case.certificates for name in item.releases),
     "decision": lambda case: (item.word for item in case.standing),
@@ -185,7 +178,7 @@ SORTS: Mapping[str, Callable[[Case], tuple[object, ...]]] = {
     "due": lambda case: (case.due.day if case.due else date.max,),
     "received": lambda case: (case.request.received,),
     "state": lambda case: (case.state,),
-    "jurisdiction": lambda case: (case.received.jurisdiction or "",),
+    "jurisdiction": lambda case: (case.request.receipt.jurisdiction or "",),
     "source": lambda case: (case.request.source,),
 }
 """By what cases are sorted; within that, in the order in which they came."""
@@ -227,7 +220,7 @@ def summarise(found: Sequence[Case], today: date) -> Summary:
         answered_late=sum(case.was_answered_late for case in own),
         recorded_late=sum(case.recorded_late > 0 for case in own),
         by_state=_counts(case.request.state for case in own),
-        by_jurisdiction=_counts(case.received.jurisdiction or "not said" for case in own),
+        by_jurisdiction=_counts(case.request.receipt.jurisdiction or "not said" for case in own),
     )
 
 

@@ -16,17 +16,17 @@ from unlearnkit.compliance.requests.steps import (
     Event,
     Extended,
     Fulfilled,
-    Received,
     Refused,
     Shown,
 )
 from unlearnkit.compliance.settings import Sender
 from unlearnkit.compliance.view import LogView
 from unlearnkit.errors import RefusedError
+from unlearnkit.office.recorded import cleared_in
 from unlearnkit.report.letters import Letters, LetterWords
-from unlearnkit.verifier.absence import ABSENCE_ISSUED, EXCLUSION_ISSUED, Cleared, parse_cleared
-from unlearnkit.verifier.account import CERTIFICATE_ISSUED, Issued, issued_certificates
+from unlearnkit.verifier.account import Issued
 from unlearnkit.verifier.audits import Committed, commitments, logged_audits
+from unlearnkit.verifier.recording import issued_in
 
 _NOT_NEEDED = "not-needed"
 """The word for that nobody has to show who they are."""
@@ -52,12 +52,6 @@ class _Case:
     policy: Policy
     sender: Sender
     words: LetterWords
-
-    @property
-    def received(self) -> Received:
-        body = self.request.steps[0].body
-        assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
-        return body
 
     def said(self, event: Event, kind: Kind) -> Acted:
         """What was recorded when this happened; RefusedError if it has not."""
@@ -99,7 +93,7 @@ def write_letter(
         "received": words.day(request.received),
         "due": words.day(due.day),
         "rule": words.rule(due.rule),
-        "rights": words.rights_in(case.received.jurisdiction, sender.authority),
+        "rights": words.rights_in(case.request.receipt.jurisdiction, sender.authority),
     }
     return letters.write(template, {**common, **facts})
 
@@ -158,12 +152,13 @@ def _completion(case: _Case) -> _Facts:
 def _shown(case: _Case, body: Fulfilled) -> Mapping[str, object]:
     """What the certificates say by which it was fulfilled, as far as the log repeats it."""
     if body.method == Ending.NEGLIGIBLE_EFFECT:
-        issued = [item for item in _issued(case.view) if item.certificate in body.evidence]
+        issued = [item for item in issued_in(case.view) if item.certificate in body.evidence]
         return _predicted(case, issued)
     if body.method == Ending.CORRECTED:
         return _corrected(case)
-    kind = EXCLUSION_ISSUED if body.method == Ending.RETRAINED else ABSENCE_ISSUED
-    cleared = [item for item in _cleared(case.view, kind) if item.certificate in body.evidence]
+    excluded = body.method == Ending.RETRAINED
+    cleared = [item for item in cleared_in(case.view) if bool(item.before) is excluded]
+    cleared = [item for item in cleared if item.certificate in body.evidence]
     names = dict.fromkeys(name for item in cleared for name in item.releases)
     before = next((item.before for item in cleared if item.before), "")
     return {
@@ -231,14 +226,6 @@ def _recipients(case: _Case) -> _Facts:
     if case.request.last(Event.REFUSED) or case.request.last(Event.WITHDRAWN):
         raise RefusedError(f"{case.request.id} is {case.request.state}: nobody has to be told")
     return "recipients", {}
-
-
-def _issued(view: LogView) -> Sequence[Issued]:
-    return issued_certificates(view.of_type(CERTIFICATE_ISSUED))
-
-
-def _cleared(view: LogView, kind: str) -> Sequence[Cleared]:
-    return [parse_cleared(entry.index, entry.type, entry.body) for entry in view.of_type(kind)]
 
 
 _FACTS: Mapping[Kind, Callable[[_Case], _Facts]] = {

@@ -20,10 +20,10 @@ from unlearnkit.compliance.releases.outlook import (
     strangers,
     weights_reach,
 )
-from unlearnkit.compliance.releases.standing import answered_without_retraining, require_bundle_of, standing_set
+from unlearnkit.compliance.releases.standing import answered_without_retraining, standing_set
 from unlearnkit.office.audits import evidence_files
 from unlearnkit.office.countersigning import CountersigningSteps
-from unlearnkit.office.releases import ReleaseNamed, aggregate, release_id, requests_since
+from unlearnkit.office.releases import ReleaseNamed, aggregate, requests_since
 from unlearnkit.verifier.certificate import Outcome
 from unlearnkit.verifier.evidence import Evidence
 from unlearnkit.verifier.nearness import decide_correction, nearness
@@ -118,10 +118,9 @@ class OutlookSteps(CountersigningSteps):
             RefusedError: Who is in the bundle cannot be told: its pseudonyms are made with another key.
             UnknownNameError: There is no such release, or the policy names a probe that the bundle does not have.
         """
-        opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
         view, policy = self.view(), self.policy()
-        found, rules = view.registry.get(release_id(release)), policy.certificate
-        require_bundle_of(found, opened)
+        rules = policy.certificate
+        found, opened = self._registered(view, release, bundle)
         people = set(standing_set(view.register, opened)) - set(found.without)
         standing = opened.units.positions(people)
         audited = bool(policy.audit.strata) and BoundMethod.AUDITED in rules.bound_methods

@@ -69,7 +69,7 @@ def register_page(office: Workspace) -> str:
 def _table(own: Iterable[Case]) -> dict[str, dict[str, int]]:
     table: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
     for case in own:
-        table[case.request.state][case.received.jurisdiction or "not said"] += 1
+        table[case.request.state][case.request.receipt.jurisdiction or "not said"] += 1
     return {state: dict(by) for state, by in sorted(table.items())}
 
 
@@ -78,7 +78,7 @@ def _policies(own: Sequence[Case], office: Workspace) -> Iterator[PolicyRow]:
     present = {policy.digest: policy for policy in office.policies().present}
     names = {digest: policy.name for digest, policy in present.items()}
     for case in own:
-        names.setdefault(case.request.policy_digest, case.received.policy)
+        names.setdefault(case.request.policy_digest, case.request.receipt.policy)
     for digest, name in names.items():
         theirs = [case.is_closed for case in own if case.request.policy_digest == digest]
         policy = present.get(digest)

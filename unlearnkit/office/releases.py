@@ -230,16 +230,23 @@ class ReleaseSteps(RequestSteps):
             RefusedError: Who is in the bundle cannot be told: its pseudonyms are made with another key.
             UnknownNameError: There is no such release, or the policy names a probe that the bundle does not have.
         """
-        opened = self.bundle_of(release) if bundle is None else self.open_bundle(bundle)
         view, rules = self.view(), self.policy().certificate
-        found = view.registry.get(release_id(release))
-        require_bundle_of(found, opened)
+        found, opened = self._registered(view, release, bundle)
         people = tuple(who for who in standing_set(view.register, opened) if who not in found.without)
         changes = tuple(
             _joint(opened.probe(name), people, rules.tolerances[name]) for name in aggregate(opened, rules.probes)
         )
         spread = strangers(opened, rules.tolerances.get(OWN_LOSS))
         return Standing(people=people, units=len(opened.units), changes=changes, strangers=spread)
+
+    def _registered(
+        self, view: LogView, release: ReleaseNamed, bundle: Bundle | Path | str | None
+    ) -> tuple[Release, Bundle]:
+        """A release, and its bundle, which was given or is where it lay then."""
+        found = view.registry.get(release_id(release))
+        opened = self.bundle_of(release, view=view) if bundle is None else self.open_bundle(bundle)
+        require_bundle_of(found, opened)
+        return found, opened
 
     def _record_release(self, body: ReleaseBody, prepare: Callable[[LogView], None] | None = None) -> Release:
         """Decide on what the log says while no other writer records, then record."""

@@ -24,17 +24,8 @@ from unlearnkit.bundle.settings import SketchSettings
 from unlearnkit.canonical import canonicalize
 from unlearnkit.errors import UnknownNameError
 from unlearnkit.names import counted
-from unlearnkit.sketching.second_order import SWEEP_LANES
-from unlearnkit.sketching.settings import (
-    FIRST_ORDER,
-    FORWARD_LANES,
-    LARGEST_CHUNK,
-    SOLO_LANES,
-    Forward,
-    Informed,
-    Reverse,
-    Solo,
-)
+from unlearnkit.sketching.settings import FIRST_ORDER, Forward, Informed, Reverse, Solo
+from unlearnkit.sketching.sizing import Lanes
 from unlearnkit.sketching.store import Settings
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Run
@@ -205,24 +196,21 @@ def digest_of(directions: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(directions, dtype="<c16").tobytes()).hexdigest()
 
 
-def settled(asked: Settings, per_lane: int, budget: int) -> Settings:
-    """Fill in what the caller left open. per_lane: bytes of one real tail of degree one."""
-    complex_tails = max(1, budget // (2 * asked.degree * per_lane))
-    blocks = max(1, -(-asked.directions // min(complex_tails, FORWARD_LANES.get(asked.device, LARGEST_CHUNK))))
+def settled(asked: Settings, most: Lanes) -> Settings:
+    """Fill in what the caller left open. most: what fits at once."""
     return replace(
         asked,
         salt=asked.salt or ("" if asked.explicit else secrets.token_hex(32)),
-        chunk=asked.chunk or max(1, -(-asked.directions // blocks)),
-        lanes=min(SWEEP_LANES, max(1, budget // (2 * per_lane))),  # a reverse step holds about twice what a step does
-        solo_lanes=_solo_lanes(asked, budget // (max(1, asked.solo.degree) * per_lane)),
+        chunk=asked.chunk or _even(asked.directions, most.directions),
+        lanes=most.swept,
+        solo_lanes=_even(len(asked.solo.units), most.alone),
     )
 
 
-def _solo_lanes(asked: Settings, fit: int) -> int:
-    """Units at once: as many as fit the memory and serve the device, in pieces of about the same size."""
-    most = max(1, min(fit, SOLO_LANES.get(asked.device, LARGEST_CHUNK)))
-    pieces = max(1, -(-len(asked.solo.units) // most))
-    return max(1, -(-len(asked.solo.units) // pieces))
+def _even(count: int, most: int) -> int:
+    """So many at once that all pieces are of about the same size."""
+    pieces = max(1, -(-count // most))
+    return max(1, -(-count // pieces))
 
 
 def directions(settings: Settings, recipe: Recipe, explicit: Array | None) -> Directions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -12,7 +13,7 @@ from unlearnkit.errors import VerificationError
 from unlearnkit.records import read_json, write_json
 from unlearnkit.sketching.asked import directions
 from unlearnkit.sketching.forward import ForwardSketching
-from unlearnkit.sketching.memory import memory_for
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.ranks import Array, DismissedError, Ranks
 from unlearnkit.sketching.stages import Stages
 from unlearnkit.sketching.store import PartialRun, Settings
@@ -35,8 +36,8 @@ def assist(load: Callable[[], Recipe]) -> None:
         sketching = ranks.together(lambda: _prepared(recipe.get(asked.recipe), asked))
         settled, _ = _told(ranks)
         source = directions(settled, recipe.get(settled.recipe), explicit if settled.explicit else None)
-        memory = memory_for(settled.device, None)
-        Stages(sketching, PartialRun(None, settled), source, memory, progress=False).found()
+        partial = PartialRun(None, settled)
+        Stages(sketching, partial, source, _memory_told(ranks, partial.folder), progress=False).found()
         ranks.heard()  # that this is the end
 
 
@@ -44,6 +45,17 @@ def tell(ranks: Ranks, settings: Settings, explicit: Array | None = None) -> Non
     """Tell the others what is asked for: settings, and directions that somebody chose."""
     ranks.say(write_json(settings))
     ranks.told(lambda: _NONE if explicit is None else explicit)
+
+
+def tell_memory(ranks: Ranks, memory: Memory) -> Memory:
+    """Tell the others how much each may take."""
+    ranks.told(lambda: np.array([memory.bytes, memory.exact]))
+    return memory
+
+
+def _memory_told(ranks: Ranks, folder: Path) -> Memory:
+    most, exact = ranks.told(_nothing).tolist()
+    return Memory(most, folder, exact=bool(exact))
 
 
 def _told(ranks: Ranks) -> tuple[Settings, Array]:

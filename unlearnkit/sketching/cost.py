@@ -14,6 +14,8 @@ import torch
 
 from unlearnkit.bundle import InformedDirections
 from unlearnkit.bundle.work import ALONE, DIRECTION, FIRST_ORDER, PRODUCT, informed_work
+from unlearnkit.sketching.memory import memory_for
+from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.retrain import PlainLoop
@@ -36,12 +38,16 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
-    """Of a recipe. training: seconds of a plain one, extrapolated from its first steps. elements: of all probes."""
+    """Of a recipe. training: seconds of a plain one, extrapolated from its first steps. elements: of all probes.
+
+    states: how those of the run are kept for reverse sweeps, with the memory that is free now.
+    """
 
     training: float
     weights: int
     units: int
     elements: int
+    states: Stretches
     options: tuple[Option, ...]
 
 
@@ -118,6 +124,9 @@ def costs(recipe: Recipe, *, device: str | torch.device | None = None) -> Costs:
         weights=weights,
         units=units,
         elements=elements,
+        states=Stretches.fitting(
+            recipe.steps, plain_state(run), memory_for(run.device.type, None) // 2, may_spill=True
+        ),
         options=tuple(sorted(options, key=lambda option: option.work)),
     )
 
@@ -126,14 +135,26 @@ def _informed(units: int, degree: int = 1) -> InformedDirections:
     return InformedDirections(min(_COUNT, units), degree, min(_LEADING, units) if degree > 1 else 0, 1)
 
 
-def probe_sizes(run: Run) -> dict[str, int]:
-    """How many elements each pinned probe has."""
+def probe_shapes(run: Run) -> dict[str, torch.Size]:
+    """Shapes of the pinned probes."""
     initial = run.initial_weights()
     with torch.no_grad(), run.random_numbers(run.recipe.steps):
         return {
-            name: constant_of(probe_function(run, name, probe)(dict(initial), run.fixed)).numel()
+            name: constant_of(probe_function(run, name, probe)(dict(initial), run.fixed)).shape
             for name, probe in run.recipe.probes.items()
         }
+
+
+def probe_sizes(run: Run) -> dict[str, int]:
+    """How many elements each pinned probe has."""
+    return {name: shape.numel() for name, shape in probe_shapes(run).items()}
+
+
+def plain_state(run: Run) -> int:
+    """Bytes of a state of the run: weights, gradient, and what the optimizer keeps."""
+    weights = run.initial_weights()
+    elements = sum((2 + g.states) * weights[n].numel() for g in run.recipe.groups for n in g.parameters)
+    return elements * run.dtype.itemsize
 
 
 def plain_seconds(run: Run) -> float:

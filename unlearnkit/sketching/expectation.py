@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,23 +9,30 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from unlearnkit.bundle.work import work
-from unlearnkit.sketching.cost import plain_seconds, probe_sizes
+from unlearnkit.sketching.cost import plain_seconds, plain_state, probe_sizes
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.store import Settings
+from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.training.run import Run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """Of a sketch. trainings: plain ones that take as long. seconds: of all. memory: bytes beside the model."""
+    """Of a sketch. trainings: plain ones that take as long. seconds: of all. memory: bytes beside the model.
+
+    states: of the run, which a reverse sweep goes back through; None where there is no sweep.
+    """
 
     trainings: float
     seconds: float
     memory: int
+    states: Stretches | None = None
 
     def __str__(self) -> str:
         took, memory = _in_words(self.seconds), self.memory / 1e6
-        return f"about {took} ({self.trainings:.3g} plain trainings) and {memory:.3g} MB of memory beside the model"
+        told = f"about {took} ({self.trainings:.3g} plain trainings) and {memory:.3g} MB of memory beside the model"
+        return told if self.states is None else f"{told}; {self.states}"
 
 
 def is_shown(*, progress: bool | None) -> bool:
@@ -34,16 +40,18 @@ def is_shown(*, progress: bool | None) -> bool:
     return sys.stderr.isatty() if progress is None else progress
 
 
-def announce(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, budget: int) -> None:
+def announce(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, memory: Memory) -> None:
     """Say on stderr what to expect. Arguments as in `expected`."""
-    found = expected(run, settings, reverse, per_lane, budget)
+    found = expected(run, settings, reverse, per_lane, memory)
     tqdm.write(f"{run.recipe.name}: expect {found}, of that order", file=sys.stderr)
 
 
-def expected(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, budget: int) -> Expectation:
+def expected(
+    run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, memory: Memory
+) -> Expectation:
     """What a sketch takes from its start to its end, by some plain steps that are timed.
 
-    per_lane: bytes of a real tail of degree one. budget: of what is kept of the way forward, in bytes.
+    per_lane: bytes of a real tail of degree one. memory: what sweeps may take.
     """
     sizes = probe_sizes(run)
     trainings = work(
@@ -53,11 +61,12 @@ def expected(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_l
         informed=settings.informed,
         alone=settings.solo.degree * len(settings.solo.units),
     )
-    kept = _trajectory(run, settings, reverse, budget) if reverse or settings.informed.count else 0
+    states = _states(run, settings, reverse, memory) if reverse or settings.informed.count else None
     return Expectation(
         trainings=trainings,
         seconds=trainings * plain_seconds(run),
-        memory=kept + per_lane * _tails(settings, sizes, reverse),
+        memory=(states.memory if states else 0) + per_lane * _tails(settings, sizes, reverse),
+        states=states,
     )
 
 
@@ -73,14 +82,11 @@ def _tails(settings: Settings, sizes: Mapping[str, int], reverse: Mapping[str, R
     return max(forward, alone, swept, spanned)
 
 
-def _trajectory(run: Run, settings: Settings, reverse: Mapping[str, Reverse], budget: int) -> int:
-    """States that a reverse sweep goes back through: all of them, or checkpoints and a stretch."""
-    groups, weights = run.recipe.groups, run.initial_weights()
-    state = sum((2 + len(g.rule.initial)) * weights[n].numel() for g in groups for n in g.parameters)
+def _states(run: Run, settings: Settings, reverse: Mapping[str, Reverse], memory: Memory) -> Stretches:
+    """How the states are kept that the largest sweep goes back through, about."""
     along = any(wanted.rank or wanted.residual for wanted in reverse.values())
-    size = state * run.dtype.itemsize * (1 + along * settings.lanes)
-    steps = run.recipe.steps
-    return steps * size if steps * size <= budget else 2 * (math.isqrt(steps - 1) + 1) * size
+    size = plain_state(run) * (1 + along * settings.lanes)
+    return Stretches.fitting(run.recipe.steps, size, memory.bytes // 2, may_spill=memory.folder is not None)
 
 
 def _in_words(seconds: float) -> str:

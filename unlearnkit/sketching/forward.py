@@ -108,6 +108,11 @@ class ForwardSketching:
         probes = self._evaluated(weights, len(directions), beside_plain=beside_plain)
         return Outcome(weights, probes, self.degree, len(directions))
 
+    def first_step(self, directions: torch.Tensor) -> None:
+        """Everything that training along directions does, over one step, to see what it takes."""
+        weights = train_beside_plain(self.trainer, directions, steps=1)
+        self._evaluated(weights, len(directions), beside_plain=True)
+
     def _evaluated(
         self, weights: dict[str, Leaf], directions: int, *, beside_plain: bool
     ) -> dict[str, tuple[Array, Array]]:
@@ -133,6 +138,7 @@ class ForwardSketching:
         constants = {name: constant_of(leaf) for name, leaf in trained(trajectory.final).items()}
         if not (seen and isinstance(steps, PlainSteps) and steps.settled):
             nowhere = torch.zeros(1, len(self.run.recipe.unit_names), dtype=self.run.dtype, device=self.run.device)
+            trajectory.release()  # its states would be in memory beside those along it
             constants = {n: constant_of(leaf) for n, leaf in train_beside_plain(self.trainer, nowhere).items()}
         weights: dict[str, Leaf] = {n: Jet.of(c, c.new_zeros(self.degree, 1, *c.shape)) for n, c in constants.items()}
         probes: dict[str, Array] = {}

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from unlearnkit.bundle import InformedDirections, random_directions
 from unlearnkit.bundle.manifest import forms_of
 from unlearnkit.estimation.lattice import lattice_points
 from unlearnkit.sketching.forward import ForwardSketching
+from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.pullback import weights_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.store import PartialRun
 from unlearnkit.training.recipe import Array
@@ -42,12 +43,12 @@ class InformedSketching:
         run: Run,
         settings: InformedDirections,
         partial: PartialRun,
-        memory_budget: int,
+        memory: Memory,
     ) -> None:
         self.run = run
         self.settings = settings
         self._partial = partial
-        self._memory_budget = memory_budget
+        self._memory = memory
         self._progress: Callable[[int], Any] = lambda _: None
         self._forward = ForwardSketching(run, 1)
         self._reverse = ReverseSweeps(run, 1)
@@ -144,16 +145,10 @@ class InformedSketching:
     def _pulled(self, cotangents: Array) -> Array:
         """``J'`` times cotangents on the final weights, a row each."""
         rows = torch.from_numpy(cotangents).to(device=self.run.device, dtype=self.run.dtype)
-        trajectory = self._reverse.forward(None, self._memory_budget, lambda: self._progress(1))
-        found = self._reverse.sweep(self._split, rows, trajectory, lambda: self._progress(1))
+        trajectory = self._reverse.forward(None, self._memory, lambda: self._progress(1))
+        found = self._reverse.sweep(weights_pullback(self.run), rows, trajectory, lambda: self._progress(1))
+        trajectory.release()
         return constant_of(found).cpu().numpy()
-
-    def _split(self, weights: Mapping[str, Tensor], _fixed: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-        """Cotangents ``[elements, W]`` by weight: the reverse of a probe that is all the weights."""
-        sizes = [weights[name].numel() for name in self.run.trained_names]
-        parts = rows.split(sizes, dim=1)  # type: ignore[no-untyped-call]
-        named = zip(self.run.trained_names, parts, strict=True)
-        return {name: part.reshape(-1, *weights[name].shape) for name, part in named}
 
     def _push(self, stage: str, directions: Array, degree: int = 1) -> None:
         """A degree of weights and pinned probes along some directions: ``weights/NAME``, ``probes/NAME``."""

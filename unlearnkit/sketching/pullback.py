@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import torch
@@ -23,7 +24,7 @@ Pullback: TypeAlias = Callable[..., Mapping[str, Leaf]]
 def probe_pullback(run: Run, probe: Probe) -> Pullback:
     """The probe's reverse: ``(weights, fixed, basis [elements, *P]) -> {name: [elements, *S]}``."""
     if isinstance(probe, OwnLoss):
-        return _own_loss_pullback(run)
+        return run.remembered("pull own losses", lambda: _own_loss_pullback(run))
 
     def value(weights: Weights, fixed: Weights, _basis: Tensor) -> Tensor:
         with run.evaluating():
@@ -33,6 +34,16 @@ def probe_pullback(run: Run, probe: Probe) -> Pullback:
         return run.plain_probe(probe, weights, fixed)
 
     return run.over_jets(("pull probe", id(probe)), _pull, plain, value)
+
+
+def weights_pullback(run: Run) -> Pullback:
+    """The reverse of a probe that is all the trained weights: cotangents ``[elements, W]`` by weight."""
+    return run.remembered("pull weights", lambda: partial(_split, run.trained_names))
+
+
+def _split(names: Sequence[str], weights: Weights, _fixed: Weights, rows: Tensor) -> dict[str, Tensor]:
+    parts = rows.split([weights[name].numel() for name in names], dim=1)  # type: ignore[no-untyped-call]
+    return {name: part.reshape(-1, *weights[name].shape) for name, part in zip(names, parts, strict=True)}
 
 
 def _pull(value: Callable[..., Tensor], weights: Weights, fixed: Weights, *arguments: object) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from unlearnkit.errors import NonFiniteError
+from unlearnkit.sketching.memory import Memory, peak_of
 from unlearnkit.sketching.trajectory import Moment, Steps, StepsAlong, Trajectory
 from unlearnkit.taylor.function import JetFunction
 from unlearnkit.taylor.jet import Jet
@@ -52,6 +53,18 @@ class Cotangents:
     weights: Leaf
     moments: list[Leaf]
     gradient: Leaf
+
+
+# Forms of steps that are tried before a sweep; batches of any more sizes are much like one of them.
+_FORMS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes of all tensors that a sweep holds at once. first: where it is traced too. again: later."""
+
+    first: int
+    again: int
 
 
 class ReverseSweeps:
@@ -90,6 +103,9 @@ class ReverseSweeps:
         units]``, are ``grad f_2(psi), grad f_3(psi), ...``.
         progress: called after each step backward.
         """
+        steps = trajectory.steps
+        directions = steps.directions if isinstance(steps, StepsAlong) else None
+        trajectory.make_room(lambda: self.held(pull_probe, basis, directions).again)
         final = trajectory.final
         with torch.no_grad(), restored(self.run.device):
             self.run.seed(self.run.recipe.steps)
@@ -98,22 +114,48 @@ class ReverseSweeps:
             ownership = self.run.recipe.ownership
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                self._step(moment, trajectory.steps, cotangents, total)
+                self._step(moment, steps, cotangents, total)
                 progress()
-        steps = trajectory.steps
-        return to_units(
-            ownership, part(total, slice(0, -1)), steps.directions if isinstance(steps, StepsAlong) else None
-        )
+        return to_units(ownership, part(total, slice(0, -1)), directions)
 
     def forward(
-        self, directions: Tensor | None, memory_budget: int, progress: Callable[[], None] = lambda: None
+        self, directions: Tensor | None, memory: Memory, progress: Callable[[], None] = lambda: None
     ) -> Trajectory:
         """The training along directions ``[directions, units]``, real or complex, or the plain one for None.
 
         progress: called after each step forward.
         """
-        steps = PlainSteps(self.trainer) if directions is None else StepsAlong(self.trainer, directions)
-        return Trajectory(self.run, steps, memory_budget, progress)
+        return Trajectory(self.run, self._steps(directions), memory, progress)
+
+    def _steps(self, directions: Tensor | None) -> Steps:
+        return PlainSteps(self.trainer) if directions is None else StepsAlong(self.trainer, directions)
+
+    def held(self, pull_probe: Callable[..., Mapping[str, Leaf]], basis: Tensor, directions: Tensor | None) -> Held:
+        """What a sweep holds at once beside all states of the run but two, found by sweeps over single steps."""
+        along = () if directions is None else (directions.dtype, len(directions), self.trainer.degree)
+
+        def over(step: int) -> int:
+            return peak_of(lambda: self._over(step, pull_probe, basis, directions))
+
+        def find() -> Held:
+            return Held(max(map(over, self._unlike())), max(map(over, self._unlike())))
+
+        return self.run.remembered(f"held by a sweep: {id(pull_probe)}, {tuple(basis.shape)}, {along}", find)
+
+    def _unlike(self) -> list[int]:
+        """A step of each form: sizes of batches, as far as there are few."""
+        forms: dict[tuple[int, ...], int] = {}
+        for step, batches in enumerate(self.run.recipe.parts):
+            forms.setdefault(tuple(len(batch) for batch in batches), step)
+        return list(forms.values())[:_FORMS]
+
+    def _over(
+        self, step: int, pull_probe: Callable[..., Mapping[str, Leaf]], basis: Tensor, directions: Tensor | None
+    ) -> None:
+        steps = self._steps(directions)
+        if isinstance(steps, PlainSteps):
+            steps.acquitted = True  # it is not the run itself
+        self.sweep(pull_probe, basis, Trajectory(self.run, steps, Memory(0), span=range(step, step + 1)))
 
     def _zeros(self, shape: tuple[int, ...], states: list[GroupState]) -> Leaf:
         """Zeros of this shape, with a tail where training had one."""

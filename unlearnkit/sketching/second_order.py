@@ -28,6 +28,7 @@ from unlearnkit.bundle import Directions, complex_numbers, random_directions
 from unlearnkit.bundle.manifest import eigenpairs_kept
 from unlearnkit.estimation.cubic import pair_directions, slices
 from unlearnkit.estimation.low_rank import eigenpairs, outside, shared_basis, started_from, widened
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Reverse
@@ -45,9 +46,6 @@ class Keys:
     range: bytes
     residual: Directions
 
-
-# Elements times real directions of one sweep: more gain nothing.
-SWEEP_LANES = 1280
 
 Stage = Literal["gradient", "range", "product", "residual", "cubic"]
 
@@ -117,7 +115,7 @@ class ReverseSketching:
         return 2 * self.run.recipe.steps * sum(1 for _ in sweeps)
 
     def run_sweep(
-        self, sweep: Sweep, directions: Array | None, memory_budget: int, progress: Callable[[], None] = lambda: None
+        self, sweep: Sweep, directions: Array | None, memory: Memory, progress: Callable[[], None] = lambda: None
     ) -> Piece:
         """Do one piece. directions: ``[d1 - d0, units]``, real or complex; None for the plain gradient."""
         basis = torch.zeros(sweep.e1 - sweep.e0, self.elements, dtype=self.run.dtype, device=self.run.device)
@@ -127,11 +125,15 @@ class ReverseSketching:
         sweeps = self._reverse.to_degree(2 if sweep.stage == "cubic" else 1)
         trajectory = self._plain if psi is None else None
         if trajectory is None:
-            trajectory = sweeps.forward(psi, memory_budget, progress)
+            if self._plain is not None:
+                self._plain.release()  # its states would be in memory beside those along directions
+            trajectory = sweeps.forward(psi, memory, progress)
         else:
             for _ in range(self.run.recipe.steps):  # it has been, or is about to be
                 progress()
         result = sweeps.sweep(self._pull, cotangents, trajectory, progress)
+        if trajectory is not self._plain:
+            trajectory.release()
         if isinstance(result, Jet):
             return Piece(result.constant.cpu().numpy(), result.coefficients[-1].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
@@ -250,7 +252,7 @@ def complete(
     partial: PartialRun,
     name: str,
     keys: Keys,
-    memory_budget: int,
+    memory: Memory,
     bar: tqdm[Any],
     diagonal: Array | None = None,
 ) -> dict[str, Array]:
@@ -265,7 +267,7 @@ def complete(
         vectors, named = ranks.told(lambda s=stage: pieces.vectors(s)), {f"{name}-{s}": s for s in sweeps}  # type: ignore[misc]
 
         def work(sweep: Sweep, vectors: Array = vectors) -> dict[str, Array]:
-            piece = sketching.run_sweep(sweep, _directions(sweep, keys, vectors), memory_budget, bar.update)
+            piece = sketching.run_sweep(sweep, _directions(sweep, keys, vectors), memory, bar.update)
             return {"gradient": piece.gradient, "products": piece.products}
 
         partial.spread("reverse", named, work, lambda sweep: bar.update(sketching.steps([sweep])))

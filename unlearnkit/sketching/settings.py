@@ -18,7 +18,10 @@ Array = np.ndarray[Any, Any]
 LARGEST_CHUNK = 256
 FORWARD_LANES = {"cpu": 128}
 
-# The same for units alone.
+# Elements times real directions of one reverse sweep: the same.
+SWEEP_LANES = 1280
+
+# The same for units alone, on a processor's caches and elsewhere.
 SOLO_LANES = {"cpu": 64}
 
 

@@ -27,12 +27,13 @@ from unlearnkit.bundle.integrity import SIGNATURE
 from unlearnkit.bundle.manifest import ExplicitDirections, RandomDirections, RecipeText, SaltFromLog
 from unlearnkit.signing.keys import PrivateKey
 from unlearnkit.sketching.asked import Asked, directions, settled
-from unlearnkit.sketching.assist import tell
+from unlearnkit.sketching.assist import tell, tell_memory
 from unlearnkit.sketching.expectation import announce, is_shown
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.memory import memory_for
 from unlearnkit.sketching.ranks import Ranks
 from unlearnkit.sketching.settings import Forward, Informed, Reverse, Solo
+from unlearnkit.sketching.sizing import Sizing
 from unlearnkit.sketching.stages import Found, Stages
 from unlearnkit.sketching.store import PartialRun, Settings, open_partial, remove_stale, replaced
 from unlearnkit.training.models import tied_weights
@@ -76,7 +77,8 @@ def sketch(
             follow from both, so that nobody has chosen them.
         dtype: precision of the run.
         device: None takes a GPU when there is one.
-        memory_budget: bytes that directions at once may take; None: a quarter of the free memory.
+        memory_budget: bytes that the sketch may take beside recipe and data; states of a reverse sweep that have no
+            room in it go to disk, beside the bundle. None: about a quarter of the free memory.
         signer: signs the bundle (P-256); None leaves it unsigned.
         overwrite: replace the bundle at ``path``, and drop unfinished work there, even with other settings.
         progress: say what time and memory to expect, and show a progress bar; None: on a terminal.
@@ -89,7 +91,8 @@ def sketch(
         PiecewiseOpsError: it has operations that only ``allow_piecewise`` accepts.
         NonFiniteError: a coefficient overflowed.
         FileExistsError: another bundle is at ``path``.
-        RefusedError: unfinished work at ``path`` has other settings, or another process is at it.
+        RefusedError: unfinished work at ``path`` has other settings, or another process is at it; or the memory budget
+            holds not even one direction or element, and then the message says what does.
 
     Example:
         >>> bundle = uk.sketch(recipe, folder / "bundle", reverse={"test_loss": uk.Reverse(rank=2, residual=2)})
@@ -105,17 +108,19 @@ def sketch(
     sketching, ranks = ForwardSketching(run, settings.degree), Ranks.here()
     tell(ranks, settings, asked.explicit)
     per_lane = ranks.together(sketching.prepare) * run.dtype.itemsize
-    memory = memory_for(settings.device, memory_budget)
-    fresh = settled(settings, per_lane, memory)
+    budget, exact = memory_for(settings.device, memory_budget), memory_budget is not None
+    sizing = Sizing(sketching, asked.reverse, per_lane, budget, exact=exact)
+    fresh = settled(settings, sizing.lanes(settings))
     with open_partial(final, settings, fresh, overwrite=overwrite) as partial:
         if final.exists() and not overwrite:  # another process has just finished it
             return _already_there(final, asked, settings, signer)
         key = PseudonymKey.for_bundle(final)  # before any work: a workspace whose key is destroyed makes no bundles
         source = directions(partial.settings, recipe, asked.explicit)
         if is_shown(progress=progress):
-            announce(run, partial.settings, asked.reverse, per_lane, memory)
+            announce(run, partial.settings, asked.reverse, per_lane, sizing.memory(partial.folder))
         tell(ranks, partial.settings)
-        found = Stages(sketching, partial, source, memory_for(settings.device, memory_budget), progress).found()
+        memory = tell_memory(ranks, sizing.memory(partial.folder))
+        found = Stages(sketching, partial, source, memory, progress).found()
         with replaced(final) if overwrite else nullcontext():
             _publish(final, sketching, partial, source, asked, found, key, signer)
     remove_stale(final)

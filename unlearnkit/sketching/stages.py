@@ -16,6 +16,7 @@ from unlearnkit.bundle import INFORMED_START, RANGE, RESIDUAL, Directions, direc
 from unlearnkit.estimation import SoloSeries
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.informed import InformedSketching
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.second_order import Keys, ReverseSketching, complete
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.solo import SoloSketching
@@ -42,7 +43,7 @@ class Stages:
     sketching: ForwardSketching
     partial: PartialRun
     source: Directions
-    memory: int
+    memory: Memory
     progress: bool | None
 
     def found(self) -> Found:

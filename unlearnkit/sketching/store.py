@@ -10,12 +10,14 @@ Of many processes rank 0 has it; in the others, what is stored is on its way the
 .NAME.partial/solo/0-64.safetensors                  pinned probes along units 0..63 of those asked for, written last
 .NAME.partial/sketch/solo-00000-00064.safetensors    weights along them, where they are kept
 .NAME.partial/informed/push-1-0-128.safetensors      a finished pass on the way to informed directions
+.NAME.partial/states-x/0.safetensors                  states of the run that memory has no room for, while it works
 """
 
 from __future__ import annotations
 
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -36,6 +38,7 @@ from unlearnkit.records import Count, from_json, read_json, to_json, write_json
 from unlearnkit.sketching.lock import locked
 from unlearnkit.sketching.ranks import Ranks
 from unlearnkit.sketching.shelf import Shelf
+from unlearnkit.sketching.spilled import remove_states
 
 Array = np.ndarray[Any, Any]
 T = TypeVar("T")
@@ -77,6 +80,7 @@ class PartialRun:
     def __init__(self, path: Path | None, settings: Settings) -> None:
         self.settings = settings
         self.ranks = Ranks.here()
+        self.folder = Path(tempfile.gettempdir()) if path is None else path  # where states may go
         self._shelf = Shelf(path, self.ranks)
 
     def blocks(self) -> list[tuple[int, int]]:
@@ -215,7 +219,11 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
         _verify_same(path, settled, asked)
         for folder in _FOLDERS:
             (path / folder).mkdir(exist_ok=True)
-        yield PartialRun(path, settled)
+        remove_states(path)  # of a run that was killed
+        try:
+            yield PartialRun(path, settled)
+        finally:
+            remove_states(path)
 
 
 def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:

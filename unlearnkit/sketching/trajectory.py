@@ -1,12 +1,7 @@
-"""The states of a training run in reverse order: checkpoints on the way forward, recomputed stretches back.
-
-With ``T`` steps and a stretch of ``L``, memory holds ``T / L`` checkpoints and ``L`` states. ``L = T`` where that fits
-the budget, so that nothing is computed twice; else about ``sqrt(T)``, which is the least.
-"""
+"""The states of a training run in reverse order: checkpoints on the way forward, recomputed stretches back."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.spilled import SpilledStates
+from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.retrain import Mark
@@ -82,37 +80,83 @@ class Moment:
 class Trajectory:
     """One run, forward once and back as often as asked.
 
-    memory_budget: bytes. progress: called after each step forward; not where one is computed again.
+    memory: for it and for the sweeps that go back through it. progress: called after each step forward; not where one
+    is computed again. span: which steps of the run; None: all.
     """
 
-    def __init__(self, run: Run, steps: Steps, memory_budget: int, progress: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        steps: Steps,
+        memory: Memory,
+        progress: Callable[[], None] = lambda: None,
+        span: range | None = None,
+    ) -> None:
         self.run = run
         self.steps = steps
         self._progress = progress
         self._start = steps.start()
-        count = run.recipe.steps
-        whole = count * (sum(map(_bytes, self._start)) + _bytes_of_batches(list(run.batches(0)))) <= memory_budget
-        self._stretch = count if whole else math.isqrt(count - 1) + 1
-        self._checkpoints: list[tuple[list[GroupState], Mark | None]] = []
+        self._span = range(run.recipe.steps) if span is None else span
+        self._memory = memory
+        self._size = state_bytes(run, self._start)
+        self.stretches = self._fitting(memory.bytes // 2)  # until a sweep says what it holds
+        self._checkpoints = self._empty()
+        self._marks: list[Mark | None] = []
+        self._mark = steps.mark()
         self._last: list[Moment] = []
+
+    def _fitting(self, held: int) -> Stretches:
+        return Stretches.fitting(
+            len(self._span), self._size, self._memory.bytes - held, may_spill=self._memory.folder is not None
+        )
+
+    def _empty(self) -> list[list[GroupState]] | SpilledStates:
+        folder = self._memory.folder
+        return SpilledStates(folder, self._start) if folder is not None and self.stretches.on_disk else []
+
+    def make_room(self, held: Callable[[], int]) -> None:
+        """Keep no more in memory than fits beside a sweep, which holds so many bytes; found only where it matters."""
+        if len(self._span) == 1:
+            return
+        most = held() - 2 * self._size if self._memory.exact else self._memory.bytes // 2  # two states were in it
+        fitting = self._fitting(most)
+        trained = "final" in self.__dict__
+        if not trained or fitting.memory < self.stretches.memory:
+            if trained:
+                self.release()
+            self.stretches = fitting
+            self._checkpoints = self._empty()
 
     @cached_property
     def final(self) -> list[GroupState]:
         """The states after the last step, for which training is done when this is first asked for."""
-        count, states = self.run.recipe.steps, self._start
+        states, length = self._start, self.stretches.length
+        self.steps.back_to(self._mark)
         with restored(self.run.device):
-            for first in range(0, count, self._stretch):
-                self._checkpoints.append((states, self.steps.mark()))
+            for first in self._span[::length]:
+                self._checkpoints.append(states)
+                self._marks.append(self.steps.mark())
                 self._last = []  # not in memory beside the next ones
                 self._last, states = self._stretched(first, states, self._progress)
         return states
+
+    def release(self, progress: Callable[[], None] = lambda: None) -> None:
+        """Let go of everything but the start: what is asked for later is computed again.
+
+        progress: called after each step of that.
+        """
+        self._checkpoints.clear()
+        self._marks.clear()
+        self._last = []
+        self.__dict__.pop("final", None)
+        self._progress = progress
 
     def _stretched(
         self, first: int, states: list[GroupState], progress: Callable[[], None] = lambda: None
     ) -> tuple[list[Moment], list[GroupState]]:
         """The moments of the stretch that begins with a step, and the states after it."""
-        recorded, count = [], self.run.recipe.steps
-        for step in range(first, min(first + self._stretch, count)):
+        recorded = []
+        for step in range(first, min(first + self.stretches.length, self._span.stop)):
             batches = list(self.run.batches(step))
             after = self.steps.advance(step, states, batches)
             recorded.append(Moment(step, states, batches))
@@ -129,11 +173,15 @@ class Trajectory:
         for number in reversed(range(len(self._checkpoints))):
             moments, self._last = self._last, []
             if not moments:
-                states, mark = self._checkpoints[number]
-                self.steps.back_to(mark)
-                moments, _ = self._stretched(number * self._stretch, states)
+                self.steps.back_to(self._marks[number])
+                moments, _ = self._stretched(self._span[number * self.stretches.length], self._checkpoints[number])
             while moments:
                 yield moments.pop()
+
+
+def state_bytes(run: Run, states: Sequence[GroupState]) -> int:
+    """Of a moment: weights, gradient and optimizer's state, and the batches."""
+    return sum(map(_bytes, states)) + _bytes_of_batches(list(run.batches(0)))
 
 
 def _bytes(state: GroupState) -> int:

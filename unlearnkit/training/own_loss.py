@@ -68,12 +68,14 @@ def own_batches(examples: Examples, units: Array | None = None) -> Iterator[OwnB
     """All examples of these units (None: of all), batch by batch."""
     owned, owner = examples.ownership.pairs
     count = len(examples.ownership.names)
-    chosen = np.arange(count) if units is None else np.asarray(units)
-    place = np.full(count, -1)
-    place[chosen] = np.arange(len(chosen))
-    pairs = np.flatnonzero(place[owner] >= 0)
-    pairs = pairs[np.argsort(place[owner[pairs]], kind="stable")]
     sizes = np.bincount(owner, minlength=count)
+    place = np.arange(count)
+    if units is not None:
+        place = np.full(count, -1)
+        place[units] = np.arange(len(units))
+        chosen = np.flatnonzero(place[owner] >= 0)
+        owned, owner = owned[chosen], owner[chosen]
+    pairs = np.argsort(place[owner], kind="stable")
     for first in range(0, len(pairs), examples.largest_batch):
         batch = pairs[first : first + examples.largest_batch]
         filled = np.concatenate([batch, np.repeat(batch[-1:], examples.largest_batch - len(batch))])

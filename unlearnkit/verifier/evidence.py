@@ -23,6 +23,7 @@ from unlearnkit.errors import AssumptionError, DigestMismatchError, FormatError,
 from unlearnkit.estimation import Sketch
 from unlearnkit.estimation.bound import Bound
 from unlearnkit.estimation.conformal import audited_bound
+from unlearnkit.estimation.question import once
 from unlearnkit.names import ProbeName, Sha256, Software, counted
 from unlearnkit.records import ELSEWHERE, Count, from_json, to_json
 from unlearnkit.shapes import As, Items
@@ -233,7 +234,7 @@ class Evidence:
         audit, names = self.audit, list(delete)
         if sketch.name not in audit.probes:
             raise UnknownNameError(f"the audit has no probe {sketch.name!r}; it has: {', '.join(audit.probes)}")
-        positions = sketch.resolve(names).tolist()
+        positions = once(names, sketch.resolve(names)).tolist()
         if not audit.distribution.allows(positions):
             raise AssumptionError(
                 f"the audit drew {audit.distribution}; a deletion of {counted(len(names), 'unit')} like this one "

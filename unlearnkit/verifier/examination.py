@@ -150,7 +150,7 @@ def _bundle(path: Path, beside: Materials, checks: Checklist) -> Bundle:
         f"{counted(len(manifest.files), 'file')}, {counted(size, 'byte')}, and nothing else; each as signed and listed",
     )
     origin = _origin(manifest)
-    checks.add("directions", f"{manifest.direction_count}, {origin}; {manifest.informed.count} informed, orthonormal")
+    checks.add("directions", f"{manifest.direction_count}, {origin}; {manifest.informed}, orthonormal")
     probes = ", ".join(probe.name for probe in manifest.probes) or "none"
     checks.add("numbers", f"shapes, precision and degrees as the manifest says, all finite; probes: {probes}")
     for first, last, tensors in bundle.weight_sketches():

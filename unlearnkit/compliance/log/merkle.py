@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from unlearnkit.errors import ConsistencyError, InclusionError
 from unlearnkit.names import counted
 
+_sha256 = hashlib.sha256
 HASH_BYTES = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 
 def leaf_hash(data: bytes) -> bytes:
     """SHA-256 of one leaf; the prefix 0x00 keeps leaves and nodes apart (RFC 6962 section 2.1)."""
-    return hashlib.sha256(b"\x00" + data).digest()
+    return _sha256(b"\x00" + data).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
     """SHA-256 of an inner node (RFC 6962 section 2.1)."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
+    return _sha256(b"\x01" + left + right).digest()
 
 
 _Blame = Callable[[str], ConsistencyError]
@@ -41,7 +42,7 @@ class Frontier:
         """Add one leaf hash; every trailing 1 bit of the old size is a subtree that becomes complete."""
         node, size = leaf, self.size
         while size & 1:
-            node = node_hash(self._roots.pop(), node)
+            node = _sha256(b"\x01" + self._roots.pop() + node).digest()  # `node_hash`, without a call for each leaf
             size >>= 1
         self._roots.append(node)
         self.size += 1

@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearnkit.canonical import sha256_hex
 from unlearnkit.compliance.log.checkpoint import Checkpoint, checkpoint_text, verify_checkpoint
-from unlearnkit.compliance.log.entry import START, Entry, Position, advance, check_link, parse_line
+from unlearnkit.compliance.log.entry import START, Entry, Position, check_link, parse_line, parse_members
 from unlearnkit.compliance.log.head import CHECKPOINT_FILE, head_file, read_head
 from unlearnkit.compliance.log.merkle import EMPTY_ROOT, Frontier, leaf_hash
 from unlearnkit.compliance.log.reader import LOG_FILE, read_lines
@@ -27,10 +28,6 @@ EARLIER_FOLDER = "earlier"
 
 Visit = Callable[[Position, Entry, bytes], None]
 """Called with each entry that was checked: the place before its line, the entry, and its leaf hash."""
-
-
-def _pass_by(_place: Position, _entry: Entry, _leaf: bytes) -> None:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +66,7 @@ def verify_log(
     witnesses: Sequence[NoteKey] = (),
     quorum: int = 0,
     earlier: Sequence[bytes] = (),
-    visit: Visit = _pass_by,
+    visit: Visit | None = None,
 ) -> VerifiedLog:
     """Check the log in the directory ``path`` against its checkpoint, and against earlier ones, in one pass.
 
@@ -149,27 +146,27 @@ def _verified(raw: bytes, file: Path, log: NoteKey, witnesses: Sequence[NoteKey]
 
 
 def read_history(
-    path: Path, sizes: Collection[int] = (), *, end: Position | None = None, visit: Visit = _pass_by
+    path: Path, sizes: Collection[int] = (), *, end: Position | None = None, visit: Visit | None = None
 ) -> History:
     """Read every line, or those before ``end``, and check each and the chain. Raises FormatError, ChainError."""
     if not (path / LOG_FILE).is_file():
         raise UnknownNameError(f"no audit log at {path}")
-    frontier, position, roots = Frontier(), START, {0: EMPTY_ROOT}
+    frontier, roots = Frontier(), {0: EMPTY_ROOT}
+    at, offset, digest = START.index, START.offset, START.previous
     for line in read_lines(path):
-        if end is not None and position.offset >= end.offset:
+        if end is not None and offset >= end.offset:
             break
-        entry = parse_line(line, where=f"log entry {position.index}")
-        try:
-            check_link(position, entry.index, entry.previous)
-        except ChainError as err:
-            raise _explained(path, position, entry, err) from None
+        members = parse_members(line, where=f"log entry {at}")
+        if members[0] != at or members[3] != digest:
+            raise _broken(path, Position(at, offset, digest), Entry(*members, line))
         leaf = leaf_hash(line)
         frontier.append(leaf)
-        visit(position, entry, leaf)
-        position = advance(position, line)
-        if position.index in sizes:
-            roots[position.index] = frontier.root()
-    return History(position, frontier.root(), roots)
+        if visit is not None:
+            visit(Position(at, offset, digest), Entry(*members, line), leaf)
+        at, offset, digest = at + 1, offset + len(line), sha256_hex(line)
+        if at in sizes:
+            roots[at] = frontier.root()
+    return History(Position(at, offset, digest), frontier.root(), roots)
 
 
 def hold_to(history: History, current: Checkpoint | None, earlier: Sequence[Checkpoint]) -> None:
@@ -217,6 +214,15 @@ def _quoted(signed: bytes, found: bytes = b"") -> str:
     """The evidence, for people to read and keep."""
     parts = [f"--- {name}:\n{raw.decode()}" for name, raw in (("signed", signed), ("found", found)) if raw]
     return "".join(parts).removesuffix("\n")
+
+
+def _broken(path: Path, position: Position, entry: Entry) -> ChainError:
+    """What is wrong with an entry that does not continue the chain."""
+    try:
+        check_link(position, entry.index, entry.previous)
+    except ChainError as err:
+        return _explained(path, position, entry, err)
+    raise AssertionError("it does")
 
 
 def _explained(path: Path, position: Position, entry: Entry, err: ChainError) -> ChainError:

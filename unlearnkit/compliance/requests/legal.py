@@ -158,9 +158,9 @@ def _check_appeal(request: Request, body: Acted, refuse: _Refuse) -> None:
 
 def _check_days(request: Request, event: Event, body: Acted, refuse: _Refuse) -> None:
     """In time as in order: a step is not before those that it needs, and comes while there is time for it."""
-    for state, day in _needed(request, event):
+    for earlier, day in _needed(request, event):
         if body.on < day:
-            raise refuse(f"it was {state} on {day}, which is after {body.on}")
+            raise refuse(f"it was {earlier.state} on {day}, which is after {body.on}")
     if event in (Event.EXTENDED, Event.PAUSED) and body.on > request.respond.day:
         raise refuse(f"the time for that ended on {request.respond.day} ({request.respond.rule})")
     if isinstance(body, Extended | Resumed) and body.respond.day < request.respond.day:
@@ -177,12 +177,12 @@ def _check_corrected(request: Request, body: Corrected, refuse: _Refuse) -> None
             raise refuse(f"it was {step.event.state} on {step.on}, before {body.received}")
 
 
-def _needed(request: Request, event: Event) -> Iterator[tuple[str, date]]:
+def _needed(request: Request, event: Event) -> Iterator[tuple[Event, date]]:
     """The steps that must have happened before this one can, in time as in order: of each kind the latest."""
-    yield Event.RECEIVED.state, request.received
+    yield Event.RECEIVED, request.received
     for step in request.latest.values():
         if step.event is not Event.RECEIVED and _must_precede(step, event):
-            yield step.event.state, step.on
+            yield step.event, step.on
 
 
 def _must_precede(step: Step, event: Event) -> bool:

@@ -84,6 +84,13 @@ class Request:
         )
 
     @property
+    def receipt(self) -> Received:
+        """What was recorded when it was received."""
+        body = self.steps[0].body
+        assert isinstance(body, Received)  # noqa: S101 - no request begins otherwise
+        return body
+
+    @property
     def state(self) -> str:
         """What happened last, in words."""
         if self.duplicate_of:

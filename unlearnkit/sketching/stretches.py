@@ -1,0 +1,61 @@
+"""Which states of a run are kept for the way back, and where.
+
+With ``T`` steps and a stretch of ``L``, there are ``T / L`` checkpoints and, in memory, the ``L`` states of a stretch.
+Everything stays in memory where it fits. Else all stretches but the last are computed once more, from checkpoints in
+memory where about ``2 sqrt(T)`` states fit, and on disk where they do not: writing one state for each stretch costs
+less than the third run through all steps that a binomial schedule (Revolve) needs with as little memory.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """steps: of the run. size: bytes of a state. length: steps of a stretch. on_disk: whether checkpoints go there."""
+
+    steps: int
+    size: int
+    length: int
+    on_disk: bool
+
+    @classmethod
+    def fitting(cls, steps: int, size: int, budget: int, *, may_spill: bool) -> Stretches:
+        """For so many bytes of memory. may_spill: whether there is a disk; without, the least that memory can do."""
+        room, shortest = budget // max(1, size), math.isqrt(max(0, steps - 1)) + 1
+        if steps <= room:
+            return cls(steps, size, steps, on_disk=False)
+        if shortest + -(-steps // shortest) <= room:
+            longest = next(n for n in range(steps, 0, -1) if n + -(-steps // n) <= room)
+            return cls(steps, size, longest, on_disk=False)
+        if not may_spill:
+            return cls(steps, size, shortest, on_disk=False)
+        return cls(steps, size, max(1, room - 3), on_disk=True)  # more are alive while one becomes the next
+
+    @property
+    def checkpoints(self) -> int:
+        """How many there are."""
+        return -(-self.steps // self.length)
+
+    @property
+    def again(self) -> int:
+        """Steps that are computed a second time."""
+        return (self.checkpoints - 1) * self.length
+
+    @property
+    def memory(self) -> int:
+        """Bytes."""
+        return self.size * (self.length + (3 if self.on_disk else self.checkpoints))
+
+    @property
+    def disk(self) -> int:
+        """Bytes."""
+        return self.size * self.checkpoints if self.on_disk else 0
+
+    def __str__(self) -> str:
+        if self.length >= self.steps:
+            return "all states of the run stay in memory for the way back"
+        where = f"on disk ({self.disk / 1e6:.3g} MB)" if self.on_disk else "in memory"
+        return f"{self.checkpoints} of {self.steps} states are kept {where}, and {self.again} steps computed again"
