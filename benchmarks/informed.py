@@ -25,6 +25,7 @@ import unlearnkit as uk
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.unlearning import Bench, of_digits
 from tests.sketching.people import distance, loaded, own_losses
+from unlearnkit.errors import AssumptionError
 
 SOLO = "series of those who leave"
 WAYS: dict[str, dict[str, object]] = {
@@ -43,7 +44,7 @@ def judged(bench: Bench, bundle: uk.Bundle, sets: Sequence[list[int]], reals: Se
     for leaving, real in zip(sets, reals, strict=True):
         try:
             made = loaded(recipe, bundle.corrected_model(recipe.model, [recipe.unit_names[i] for i in leaving]))
-        except uk.AssumptionError:
+        except AssumptionError:
             made, refused = kept, refused + 1
         truth = own_losses(recipe, real)
         shares.append(distance(made, real) / distance(kept, real))

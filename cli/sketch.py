@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import click
-
-from unlearnkit.errors import UnlearnkitError
 
 from .errors import values_from_options
 from .info import BundleInfo, render_info
@@ -151,7 +147,7 @@ def sketch(
     loaded = recipe.load()
     for note in notes(loaded):
         output.say(f"note: {note.where}; {note.hint}")
-    with values_from_options(), _interruptible():
+    with values_from_options():
         make = uk.sketch if office is None or seed is not None else office.sketch
         bundle = make(
             loaded,
@@ -176,11 +172,3 @@ def sketch(
     if not had_key:
         output.say(f"made {pseudonyms}: whoever has it can ask by unit name; keep it, and keep it secret")
     output.emit(BundleInfo.of(bundle), render_info)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt as err:
-        raise UnlearnkitError("interrupted", hint="the same command goes on from what was finished") from err

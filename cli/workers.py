@@ -7,6 +7,8 @@ from functools import wraps
 
 import click
 
+from unlearnkit.errors import UnlearnkitError
+
 from .output import Output
 
 _Command = Callable[..., None]
@@ -46,9 +48,9 @@ def ranked(assist: _Command) -> Callable[[_Command], _Command]:
     def decorated(command: _Command) -> _Command:
         @wraps(command)
         def run(output: Output, /, **parameters: object) -> None:
-            from unlearnkit.sketching.ranks import LOST, PeerLostError, is_launched, joined
+            from unlearnkit.sketching.ranks import LOST, PeerLostError, Ranks, is_launched, joined
 
-            context = click.get_current_context()
+            context, ranks = click.get_current_context(), Ranks()
             if is_launched():
                 _require_no_prompt(context)
             try:
@@ -56,6 +58,10 @@ def ranked(assist: _Command) -> Callable[[_Command], _Command]:
                     (command if ranks.leads else assist)(output, **parameters)
             except PeerLostError:
                 context.exit(LOST)
+            except KeyboardInterrupt as err:
+                if not ranks.leads:
+                    context.exit(1)
+                raise UnlearnkitError("interrupted", hint="the same command goes on from what was finished") from err
 
         return run
 

@@ -8,7 +8,8 @@ one of a hundred owners, ten of each origin; the names are lists that the packag
 faker`). An owner of a fine-tuned origin is in both phases, and deleting them reaches both.
 
 Measured with 40 random sets: LDS 0.989 at first order, error 0.36 of the spread; without a whole origin, 10 sets, 0.785
-and 0.57. The second order at rank 16, added whatever its convergence, makes both worse (0.540 and 0.721).
+and 0.57. The second order at rank 16, added whatever its convergence, makes both worse (`benchmarks/README.md`): ask
+for the first order here, `predict(..., degree=1)`.
 
 The command sketches the first order and a rank of 16, trains 40 times without five owners drawn at random, and once
 without each origin, and prints how well it was predicted.

@@ -35,6 +35,20 @@ def pytest_configure(config):
         config.pluginmanager.register(UnexpectedSkips(), "unexpected-skips")
 
 
+def pytest_collection_modifyitems(items):
+    """Tests marked ``gpu`` are listed as skipped where torch finds none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and not _has_gpu():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="no GPU on this machine"))
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 class UnexpectedSkips:
     """Collects skips of the whole session; with several processes, in the one that reports."""
 

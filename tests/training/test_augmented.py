@@ -71,6 +71,45 @@ def test_a_sketch_is_of_the_same_augmentations(tmp_path):
     np.testing.assert_allclose(slope, (4 * less - more - 3 * base) / 2e-4, atol=1e-5)
 
 
+class OneEpoch:
+    """As a loader sees the data: its owner says which epoch it is."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch, self.data = epoch, Noisy()
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.data[self.epoch, i]
+
+
+def test_a_recorded_loop_over_epochs_is_repeated_with_its_augmentations():
+    m, recorder, examples = model(), uk.Recorder(), OneEpoch(0)
+    o = OPTIMIZERS["momentum"](m)
+    loader = recorder.loader(torch.utils.data.DataLoader(examples, batch_size=BATCH + 1, shuffle=True, drop_last=True))
+    for examples.epoch in range(EPOCHS):
+        for batch in loader:
+            o.zero_grad()
+            loss(m, batch).mean().backward()
+            o.step()
+            recorder.step(m, o)
+    r = augmented(epochs=None, batch_size=None, recorded=recorder)
+    found = uk.compare(r, m, device="cpu")
+    assert max(found.values()) < 1e-12
+    assert found.first_step is None
+    assert r.digest != augmented(Noisy(fixed_after=1), epochs=None, batch_size=None, recorded=recorder).digest
+
+
+def test_a_step_over_the_end_of_an_epoch_has_no_augmentation():
+    recorder, m = uk.Recorder(), model()
+    recorder.batch(np.arange(4), 0)
+    recorder.batch(np.arange(4), 1)
+    recorder.step(m, OPTIMIZERS["momentum"](m))
+    with pytest.raises(RecipeError, match="step 0 was recorded over the end of epoch 0"):
+        _ = augmented(epochs=None, batch_size=None, recorded=recorder).digest
+
+
 def test_a_digest_covers_the_augmentations_of_every_epoch():
     recipes = [augmented(), augmented(Noisy(0.2)), augmented(Noisy(fixed_after=1)), augmented(epochs=2)]
     assert len({r.description["data"]["sha256"] + r.description["data"]["later_epochs"] for r in recipes}) == 4

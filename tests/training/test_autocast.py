@@ -13,7 +13,10 @@ from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
 from unlearnkit.errors import RecipeError
+from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.training.beside import train_beside_plain
+from unlearnkit.training.plain import PlainSteps
 from unlearnkit.training.randomness import seed
 from unlearnkit.training.run import make_run
 from unlearnkit.training.trainer import Trainer
@@ -106,10 +109,19 @@ def test_the_first_order_is_that_of_float32_but_for_the_rounding(lowered, swept)
 def test_directions_in_blocks_and_sweeps_are_of_the_same_run(tmp_path):
     made, directions = recipe("bfloat16", "adamw"), uk.Forward(directions=np.eye(UNITS) + 0j, degree=1)
     pushed = uk.sketch(made, tmp_path / "pushed", forward=directions, memory_budget=1 << 15, device="cpu")
-    again = uk.sketch(made, tmp_path / "swept", memory_budget=1, device="cpu")  # stretches of steps are done twice
-    assert all(is_own_loop(bundle, "bfloat16", "adamw") for bundle in (pushed, again))
+    swept = uk.sketch(made, tmp_path / "swept", device="cpu")
+    assert all(is_own_loop(bundle, "bfloat16", "adamw") for bundle in (pushed, swept))
     found = pushed.probe("loss").coefficients[:, 0].real
-    np.testing.assert_allclose(found, gradient(again), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, gradient(swept), rtol=1e-4, atol=1e-6)
+
+
+def test_steps_that_are_done_again_on_the_way_back_are_the_same_to_the_last_bit():
+    run, found = make_run(recipe("bfloat16", "adamw"), "float32", "cpu"), []
+    for memory in (1 << 30, 0):  # all steps are kept; stretches of them are done again
+        moments = Trajectory(run, PlainSteps(Trainer(run, 1)), Memory(memory)).backwards()
+        found.append([[s.weights, s.gradient, *s.moments] for moment in moments for s in moment.states])
+    assert len(found[0]) == STEPS
+    assert all(torch.equal(a, b) for one, other in zip(*found, strict=True) for a, b in zip(one, other, strict=True))
 
 
 def test_a_correction_is_in_the_models_own_precision(tmp_path):

@@ -270,5 +270,16 @@ def test_groups_are_named_after_the_model_and_leave_frozen_parameters_out():
 
 
 def test_parameters_of_another_model_are_refused():
-    with pytest.raises(RecipeError, match=r"group 0 holds 4 parameter\(s\) that are not in the model"):
+    with pytest.raises(RecipeError, match="group 0 holds 4 parameters not in the model"):
         group_names(torch.optim.SGD(model().parameters(), lr=0.1), model())
+
+
+@pytest.mark.parametrize("flag", ["foreach", "fused", "capturable"])
+def test_how_an_optimizer_steps_changes_nothing_and_asks_for_no_gpu(flag):
+    found = []
+    for value in (True, False):
+        m = small.model()
+        optimizer = torch.optim.AdamW(small.trained(m), lr=0.02, **{flag: value})
+        made = small.recipe(model=m, optimizer_made=optimizer)
+        found.append(uk.retrain(made, device="cpu").parameters())
+    assert all(torch.allclose(one, other, rtol=0, atol=1e-12) for one, other in zip(*found, strict=True))

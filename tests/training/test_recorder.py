@@ -209,7 +209,7 @@ def test_what_cannot_be_recorded_is_refused():
     for settings, message in (
         ({"epochs": 2}, "recorded and epochs are given"),
         ({"lr_schedule": lambda _: 0.1}, "has its rates"),
-        ({"data": (X[:5], Y[:5]), "units": OWNERS[:5]}, r"step 0: indices from \d to \d+, but there are 5"),
+        ({"data": (X[:5], Y[:5]), "units": OWNERS[:5]}, r"step 0: indices from \d to \d+, but the data have 5"),
         (
             {"optimizer": torch.optim.AdamW([{"params": [p]} for p in trained(start)])},
             "had 1 parameter groups at step 0, this one has 4",

@@ -229,7 +229,6 @@ MOBILENET = _made(
     depth_divisible_by=4,
     min_depth=4,
     expand_ratio=2,
-    initializer_range=0.3,
 )
 RESNET = _made("ResNetForImageClassification", "ResNetConfig", embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1])
 

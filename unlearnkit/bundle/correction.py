@@ -38,7 +38,8 @@ class Correction:
         state: arrays by state-dict name, in the stored precision (`unlearnkit.bundle.bfloat16`).
         standard_error: by trained weight, over the randomness of the directions; 0: no chance in it, NaN: not known.
         reproducible: whether every machine finds these very bytes.
-        by_coordinate: of how many units the series grows, so that its terms were taken coordinate by coordinate.
+        by_coordinate: of how many units the series grows, so that its terms were taken coordinate by coordinate, or, of
+            units together on the span of informed directions, left out above degree one.
         ratio: from degree to degree, of the terms of all units together; NaN: not known.
         convergence: "converging", "doubtful" where some were taken by coordinate, or "unknown".
         explanation: how the weights were found, and what that leaves out, in words.
@@ -182,12 +183,11 @@ class Correcting:
             return _Part({}, {}, {}, [], 0, _said_left_out(count, others=0))
         most = informed.degree if degree is None else min(degree, informed.degree)
         found = Spanned(informed, alone, others, self._degree(degree) if alone else 0, most)
-        ratios, taken = [found.ratio] if others else [], found.taken(first)
-        if taken is None:
+        ratios, added = [found.ratio] if others else [], found.added(first)
+        if added is None:
             return _Part({}, {}, {}, ratios, 0, _said_left_out(count, others=len(others)))
-        change = _sum([{name: term} for name, terms in taken.terms.items() for term in terms[1:]])
-        said = _said_together(count, most, informed.leading, by_coordinate=taken.by_coordinate)
-        return _Part(change, {}, {}, ratios, count * taken.by_coordinate, said)
+        said = _said_together(count, most, informed.leading, grows=added.grows)
+        return _Part(added.change, {}, {}, ratios, count * added.grows, said)
 
     def _by_sampling(self, positions: Sequence[int], degree: int) -> _Part:
         """As `Sketch.predict` does it for a probe that is a weight."""
@@ -251,11 +251,11 @@ def _said_left_out(units: int, *, others: int) -> str:
     return "What they do to one another is left out." if units > 1 else ""
 
 
-def _said_together(units: int, degree: int, leading: int, *, by_coordinate: bool) -> str:
+def _said_together(units: int, degree: int, leading: int, *, grows: bool) -> str:
     what = "degree 2" if degree == 2 else f"degrees 2 to {degree}"
     span = counted(leading, "informed direction")
-    said = f"Of {counted(units, 'unit')} together {what} on the span of {span}; the rest is left out."
-    return said + (" It grows: terms were taken coordinate by coordinate." if by_coordinate else "")
+    ends = "grows, and is left out, as is what lies across" if grows else "; the rest is left out"
+    return f"Of {counted(units, 'unit')} together {what} on the span of {span}{' ' if grows else ''}{ends}."
 
 
 def _sum(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:

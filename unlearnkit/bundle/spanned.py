@@ -23,6 +23,14 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
+class Added:
+    """A change of each weight; none where it grows from degree to degree."""
+
+    change: Mapping[str, Array]
+    grows: bool = False
+
+
+@dataclass(frozen=True)
 class Spanned:
     """The degrees 2 to ``degree`` on the span, for units at some positions.
 
@@ -35,16 +43,19 @@ class Spanned:
     alone_degree: int
     degree: int
 
-    def taken(self, first: Mapping[str, Array]) -> Taken | None:
-        """What is taken of it beside the first order of all units, ``first``; None where there is nothing.
+    def added(self, first: Mapping[str, Array]) -> Added | None:
+        """What it adds to the first order of all units, ``first``; None where there is nothing.
 
-        Coordinate by coordinate where that grows, or where units without series would in the span, at their length.
+        Nothing is added where it grows from degree to degree, or would for units without series at their length.
         """
         shares = [self._shares(degree) for degree in range(2, self.degree + 1)]
         if not any(share.any() for share in shares):
             return None
-        terms = [first, *(self._combined(share, degree) for degree, share in enumerate(shares, start=2))]
-        return take(_series(terms), self.degree, by_coordinate=self._inside is not None and self._inside.by_coordinate)
+        higher = [self._combined(share, degree) for degree, share in enumerate(shares, start=2)]
+        inside = self._inside
+        if take(_series([first, *higher]), self.degree).by_coordinate or (inside is not None and inside.by_coordinate):
+            return Added({}, grows=True)
+        return Added({name: sum((term[name] for term in higher), np.zeros_like(first[name])) for name in first})
 
     @property
     def ratio(self) -> float:
@@ -53,7 +64,7 @@ class Spanned:
 
     @cached_property
     def _inside(self) -> Taken | None:
-        """What would be taken in the span of a deletion of length one like that of units without series."""
+        """The series in the span for a deletion of length one like that of units without series of their own."""
         inside = self._coordinates(self.others)
         length = math.sqrt(math.fsum(value * value for value in inside.tolist()))
         if not length:

@@ -34,18 +34,16 @@ class Taken:
     ratio: float
 
 
-def take(series: Mapping[str, Array], degree: int, *, by_coordinate: bool = False) -> Taken:
+def take(series: Mapping[str, Array], degree: int) -> Taken:
     """The terms 1 to ``degree`` of one unit's series ``[>= degree, *S]``, by weight.
 
     All of them where the series of all weights together falls from degree to degree. Otherwise coordinate by
     coordinate, as long as a term is no larger than the one before: where a rule divides by a second moment, coordinates
     in which that is tiny diverge first, and say nothing of the others.
-
-    by_coordinate: so in any case.
     """
     terms = {name: array[:degree].astype(np.float64) for name, array in series.items()}
     ratios = _ratios(_sizes(terms, range(degree)))
-    if max(ratios, default=0.0) <= 1 and not by_coordinate:
+    if max(ratios, default=0.0) <= 1:
         return Taken(terms, by_coordinate=False, ratio=max(ratios, default=math.nan))
     taken = {name: _while_falling(array) for name, array in terms.items()}
     stays = {name: np.minimum(np.abs(array[:1]), np.abs(array[1:2])) for name, array in terms.items()}

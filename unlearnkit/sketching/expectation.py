@@ -11,6 +11,7 @@ from tqdm import tqdm
 from unlearnkit.bundle.work import work
 from unlearnkit.sketching.cost import plain_seconds, plain_state, probe_sizes
 from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.ranks import Ranks
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.store import Settings
 from unlearnkit.sketching.stretches import Stretches
@@ -43,7 +44,8 @@ def is_shown(*, progress: bool | None) -> bool:
 def announce(run: Run, settings: Settings, reverse: Mapping[str, Reverse], per_lane: int, memory: Memory) -> None:
     """Say on stderr what to expect. Arguments as in `expected`."""
     found = expected(run, settings, reverse, per_lane, memory)
-    tqdm.write(f"{run.recipe.name}: expect {found}, of that order", file=sys.stderr)
+    alone = " in one process" if Ranks.here().size > 1 else ""
+    tqdm.write(f"{run.recipe.name}: expect {found}, of that order{alone}", file=sys.stderr)
 
 
 def expected(

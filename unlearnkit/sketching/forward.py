@@ -176,8 +176,8 @@ class ForwardSketching:
         ) as bar:
 
             def work(first: int, last: int) -> None:
-                psi = torch.from_numpy(source.block(first, last))
-                directions = psi.to(device=self.run.device, dtype=self.run.dtype.to_complex())
+                psi = source.block(first, last)
+                directions = torch.from_numpy(psi).to(device=self.run.device, dtype=self.run.dtype.to_complex())
                 self.block(partial, first, last, directions, bar)
 
             partial.spread_blocks(work, lambda first, last: bar.update((last - first) * steps))

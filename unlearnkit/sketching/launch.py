@@ -14,7 +14,6 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from unlearnkit.errors import UnlearnkitError
-from unlearnkit.names import counted
 from unlearnkit.sketching.ranks import LOST, RESTARTS
 
 
@@ -33,7 +32,7 @@ def launch(arguments: Sequence[str], workers: int, say: Callable[[str], None]) -
         The exit code: that of rank 0.
 
     Raises:
-        UnlearnkitError: a process was killed again and again, or somebody interrupted this.
+        UnlearnkitError: a process was killed again and again.
 
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,11 +48,11 @@ def launch(arguments: Sequence[str], workers: int, say: Callable[[str], None]) -
             if left:
                 say(f"process {rank} of {workers} was killed: starting again, from what is finished")
         except SignalException:
-            raise UnlearnkitError("interrupted", hint="the same command goes on from what was finished") from None
+            return 1  # the processes were interrupted, too, and rank 0 says so
         else:
             return 0
     raise UnlearnkitError(
-        f"one of {counted(workers, 'process')} was killed, {RESTARTS + 1} times; what is finished is kept",
+        f"one of {workers} processes was killed, {RESTARTS + 1} times; what is finished is kept",
         hint="is there enough memory for so many? The same command goes on",
     )
 

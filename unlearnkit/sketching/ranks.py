@@ -12,6 +12,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -56,9 +57,8 @@ class Ranks:
 
     @classmethod
     def here(cls) -> Ranks:
-        """In the group of `torch.distributed` that this process has joined; else one alone."""
-        joined = dist.is_available() and dist.is_initialized()
-        return cls(dist.get_rank(), dist.get_world_size()) if joined else cls()
+        """In the group that this process has `joined`; else one alone, also in a group that trains together."""
+        return _HERE.get(cls())
 
     @property
     def leads(self) -> bool:
@@ -122,6 +122,9 @@ class Ranks:
                 _send(b"", rank)
 
 
+_HERE: ContextVar[Ranks] = ContextVar("ranks")
+
+
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """Be one of the processes that ``torchrun`` started: rank 0 dismisses the others at its end. Else one alone.
@@ -135,7 +138,8 @@ def joined() -> Iterator[Ranks]:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     with _peers():
         dist.init_process_group("gloo", timeout=_PATIENCE)
-    ranks = Ranks.here()
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    token = _HERE.set(ranks)
     try:
         yield ranks
     except PeerLostError:
@@ -146,6 +150,7 @@ def joined() -> Iterator[Ranks]:
     else:
         ranks.dismiss()
     finally:
+        _HERE.reset(token)
         dist.destroy_process_group()
 
 

@@ -171,6 +171,7 @@ def _publish(
             "torch": str(torch.__version__),
             "numpy": np.__version__,
             "unlearnkit": version("unlearnkit"),
+            **({"tf32": "off"} if settings.device == "cuda" else {}),
         },
     )
     write_bundle(

@@ -66,7 +66,7 @@ class SoloSketching:
         """Train along some units, and evaluate the pinned probes."""
         run, positions = self.forward.run, np.array(self.wanted.units[first:last])
         rows = torch.zeros(last - first, len(run.recipe.unit_names), dtype=run.dtype, device=run.device)
-        rows[torch.arange(last - first), torch.from_numpy(positions)] = 1
+        rows[range(last - first), positions.tolist()] = 1
         weights = self.forward.trainer.train(rows, lambda _: progress(last - first))
         if self.keep_weights:
             tails = {name: self._tail(leaf, last - first, f"weight {name!r}") for name, leaf in weights.items()}

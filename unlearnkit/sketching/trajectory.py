@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,6 +119,8 @@ class Trajectory:
         """Keep no more in memory than fits beside a sweep, which holds so many bytes; found only where it matters."""
         if len(self._span) == 1:
             return
+        if self._memory.exact:
+            gc.collect()  # models of rehearsals refer to themselves, and would stay in memory
         most = held() - 2 * self._size if self._memory.exact else self._memory.bytes // 2  # two states were in it
         fitting = self._fitting(most)
         trained = "final" in self.__dict__

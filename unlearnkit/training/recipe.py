@@ -74,7 +74,7 @@ class Recipe:
         units: who owns each example: text, numbers, UUIDs, a tensor or an array of numbers (None: nobody). Several
             owners are a tuple, ``("ann", "bob")``, or have shares of at most 1 in all, ``{"ann": 0.5, "bob": 0.5}``.
         augmented: the data takes ``dataset[epoch, i]``, always the same example for both, as a generator seeded by them
-            gives it. Own losses are those of epoch 0.
+            gives it. Of a recorded run the recorder's loader counts epochs. Own losses are those of epoch 0.
         epochs: how often the data is gone through.
         batch_size: examples a batch; the last one of an epoch may be smaller.
         collate_fn: makes a batch of a list of examples, as a ``DataLoader``'s does: pads, encodes text.
@@ -271,7 +271,16 @@ class Recipe:
         """The examples as a step sees them: in an augmented run, those of its epoch."""
         if not isinstance(self.dataset, Augmented):
             return self.dataset
+        if self.recording is not None:
+            return Augmented(self.data, self.recording.epoch_of(step))
         return Augmented(self.data, step // (self.steps // (self.epochs or 1)))
+
+    @property
+    def _passes(self) -> int:
+        """How often the data is gone through, begun passes too; 1 where that is not known."""
+        if self.recording is None or not self.augmented:
+            return self.epochs or 1
+        return 1 + max(self.recording.epoch_of(step) for step in range(self.steps))
 
     @cached_property
     def recording(self) -> Recording | None:
@@ -364,7 +373,7 @@ class Recipe:
             "model": describe_model(self.model),
             "loss": function_digest(self.loss),
             "optimizer": [describe_group(group) for group in self.groups],
-            "data": describe_data(self.dataset, self.epochs),
+            "data": describe_data(self.dataset, self._passes),
             "units": describe_owners(self.ownership),
             "order": {
                 "epochs": self.epochs,

@@ -92,11 +92,12 @@ class Recorder:
         """
         return RecordedLoader(loader, self)
 
-    def batch(self, indices: Array) -> None:
+    def batch(self, indices: Array, epoch: int = 0) -> None:
         """A batch is handed out: call this before its forward pass where no loader does.
 
         Args:
             indices: the positions of its examples in the data, ``[B]``.
+            epoch: how often the data was gone through before, for data that augment; a loader counts it.
 
         Example:
             >>> recorder = uk.Recorder()
@@ -104,7 +105,7 @@ class Recorder:
 
         """
         self._state = RandomState.now(self._state)
-        self._batches.append(RecordedBatch(np.asarray(indices, dtype=np.int64), self._state))
+        self._batches.append(RecordedBatch(np.asarray(indices, dtype=np.int64), self._state, epoch))
 
     def step(self, model: nn.Module, optimizer: Optimizers) -> None:
         """A step is done: call this after ``optimizer.step()``, before a scheduler changes the rate.
@@ -173,13 +174,15 @@ class RecordedLoader:
     def __init__(self, loader: DataLoader[Any], recorder: Recorder) -> None:
         self.loader = loader
         self.recorder = recorder
+        self._passes = 0
         self._drawn: deque[Array] = deque()
         self._telling = copy.copy(loader)
         tell(self._telling, self._drawn)
 
     def __iter__(self) -> Iterator[Any]:
+        epoch, self._passes = self._passes, self._passes + 1
         for batch in self._telling:
-            self.recorder.batch(self._drawn.popleft())
+            self.recorder.batch(self._drawn.popleft(), epoch)
             yield batch
 
     def __len__(self) -> int:

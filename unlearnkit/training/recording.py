@@ -23,10 +23,11 @@ PARTS = 8
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordedBatch:
-    """One batch as it was handed out. indices: ``[B]``. random: before its forward pass."""
+    """One batch as it was handed out. indices: ``[B]``. random: before its forward pass. epoch: passes before its."""
 
     indices: Array
     random: RandomState
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +59,14 @@ class Recording:
         """Which examples each step saw, batch by batch."""
         return tuple(tuple(batch.indices for batch in step.batches) for step in self.steps)
 
+    def epoch_of(self, step: int) -> int:
+        """Which pass over the data the batches of a step are from. RecipeError where they are from several."""
+        first, *others = {batch.epoch for batch in self.steps[step].batches}
+        if others:
+            message = f"augmented: step {step} was recorded over the end of epoch {min(first, *others)}"
+            raise RecipeError(message, hint="accumulate batches of one epoch at a time")
+        return first
+
     def refuse_skipped_steps(self) -> None:
         """RecipeError for a step whose gradient was not finite."""
         for number, step in enumerate(self.steps):
@@ -73,6 +82,7 @@ class Recording:
         for step in self.steps:
             for batch in step.batches:
                 state.update(batch.random.digest)
+                state.update(f"epoch {batch.epoch}".encode() if batch.epoch else b"")
         return state.hexdigest()
 
 

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim.swa_utils import AveragedModel
 
 from unlearnkit.training.models import uncompiled_inside
-from unlearnkit.training.optimizers import anew, as_one, each_of, go_on
+from unlearnkit.training.optimizers import anew, anywhere, as_one, each_of, go_on
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
 from unlearnkit.training.run import Batch, Run, make_run, own_precision
@@ -79,12 +78,12 @@ class PlainLoop:
         # Position -1, "nobody", is the extra zero at the end.
         everybody = run.recipe.ownership.downweights(downweights)
         self._downweights = torch.zeros(len(everybody) + 1, dtype=run.dtype, device=run.device)
-        self._downweights[:-1] = torch.from_numpy(everybody)
+        self._downweights[:-1] = torch.from_numpy(everybody).to(self._downweights)
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
         average = self.run.recipe.average
-        self._average = AveragedModel(self.model, avg_fn=average.function) if average else None
+        self._average = average.of(self.model) if average else None
 
     def backward(self, step: int, batches: Iterable[Batch] | None = None) -> None:
         """Leave the gradient of a step in the parameters. batches: of the step, where they are at hand."""
@@ -116,7 +115,7 @@ class PlainLoop:
         if recipe.clip_grad_value is not None:
             torch.nn.utils.clip_grad_value_(self.weights.values(), recipe.clip_grad_value)
         for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
-            group.update(settings)
+            group.update(anywhere(settings))
         self._optimizer.step()
         if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
             self._average.update_parameters(self.model)

@@ -317,7 +317,7 @@ class Run:
 def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> Run:
     """A run on ``device`` (None: a GPU when there is one), always the same one of a recipe: it keeps what was traced.
 
-    ValueError for a device that this machine or torch lacks.
+    On a GPU, TF32 is off from then on. ValueError for a device that this machine or torch lacks.
     """
     chosen = default_device() if device is None else device
     try:
@@ -325,6 +325,8 @@ def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> R
     except (RuntimeError, AssertionError) as err:  # an unknown name; a device that this build of torch cannot use
         raise ValueError(f"device={str(chosen)!r}: {str(err).splitlines()[0]}") from err
     run = Run(recipe, dtype_named(dtype), torch.device(chosen))
+    if run.device.type == "cuda":  # ten bits of a factor are too few for derivatives, and for retrainings beside them
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return recipe.runs.setdefault((run.dtype, run.device), run)  # type: ignore[no-any-return]
 
 

@@ -57,9 +57,9 @@ def _verify_counts(settings: Mapping[str, Any]) -> None:
 def _verify_augmented(settings: Mapping[str, Any]) -> None:
     if not settings["augmented"]:
         return
-    if settings["epochs"] is None:
+    if settings["epochs"] is None and settings["recorded"] is None:
         message = "augmented: dataset[epoch, i] is asked for, and the run has no epochs"
-        raise RecipeError(message, hint="give epochs and batch_size, with an order, instead of batches or a recording")
+        raise RecipeError(message, hint="give epochs and batch_size, with an order, instead of batches; or a recording")
     if isinstance(settings["data"], tuple):
         hint = "pass a map-style dataset whose __getitem__ takes the pair (epoch, i)"
         raise RecipeError("augmented: tensors do not take dataset[epoch, i]", hint=hint)

@@ -30,6 +30,10 @@ UPDATE_ELEMENTS = 1 << 17
 # Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights, denominator.
 ACTIVE = (True, False, False, True, False)
 
+_ROOTLESS = (
+    "at 0 the optimizer's square root has a first order and no second: sketch the first order, which reverse sweeps "
+    "give; in float64 where the gradient has only underflowed; or train by unlearnkit.Adam(..., eps_inside_sqrt=True)"
+)
 _HINT = "lower the learning rate or the degree, or use float64"
 
 
@@ -202,12 +206,14 @@ def _hold(gradient: Leaf, held: Tensor | None) -> None:
 def _rootless(state: GroupState) -> int | None:
     """The first position at which a second moment has no root to the degree.
 
-    At 0 the root of ``g^2`` has a first order alone, and that is 0 (`unlearnkit.training.optimizers`).
+    At 0 the root of ``g^2`` has a first order alone, and that is 0 (`unlearnkit.training.optimizers`). What has
+    underflowed with its whole series is nothing beside epsilon.
     """
     size = state.group.rule.size
     if size is None or not isinstance(second := state.moments[size], Jet):
         return None
-    places = ((second.constant == 0) & second.tail[1:].flatten(0, LEAD - 1).any(0)).nonzero()
+    tiny = torch.finfo(second.constant.dtype).tiny
+    places = ((second.constant < tiny) & (second.tail[1:].abs() >= tiny).flatten(0, LEAD - 1).any(0)).nonzero()
     return int(places[0]) if len(places) else None
 
 
@@ -229,7 +235,7 @@ def _broken_update(state: GroupState, step: int) -> NonFiniteError:
     if (place := _first_not_finite(constant_of(weights))) is not None:
         return diverged(step, "update", state.name_at(place))
     if (place := _rootless(state)) is not None:
-        what, hint = "is not there", "sqrt has no Taylor series at 0: use unlearnkit.Adam(..., eps_inside_sqrt=True)"
+        what, hint = "is not there", _ROOTLESS
     else:
         what, hint = "is not finite", _HINT
         place = _first_not_finite(weights.tail if isinstance(weights, Jet) else weights) or 0

@@ -113,6 +113,23 @@ def test_first_orders_are_those_of_real_retrainings(tmp_path):
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
 
 
+def test_a_run_that_goes_on_with_another_is_told(tmp_path):
+    arguments = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
+    trainer(bert, tmp_path, None, **arguments).train()
+    resumed = trainer(bert, tmp_path, uk.Recorder(), **arguments)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    with pytest.raises(RecipeError, match="resume_from_checkpoint, or a second train\\(\\), after step 2, is on"):
+        uk.Recipe.from_trainer(resumed, units=OWNERS)
+
+
+def test_an_optimizer_of_transformers_is_refused_by_its_whole_name(tmp_path):
+    other = trainer(bert, tmp_path, uk.Recorder(), optim="adafactor", max_steps=1)
+    other.train()
+    with pytest.raises(RecipeError, match=r"optimizer=transformers\.Adafactor is not supported") as caught:
+        uk.Recipe.from_trainer(other, units=OWNERS)
+    assert "Adafactor, " in caught.value.hint
+
+
 def test_what_cannot_be_repeated_is_told_at_once(tmp_path):
     with pytest.raises(RecipeError, match="has not trained with a recorder") as caught:
         uk.Recipe.from_trainer(trainer(bert, tmp_path, None), units=OWNERS)

@@ -24,11 +24,15 @@ _AGREE = 1e-5
 
 
 class RecorderCallback:
-    """A ``TrainerCallback`` that tells ``listener`` of every batch and step. beginning: what training started from."""
+    """A ``TrainerCallback`` that tells ``listener`` of every batch and step.
+
+    beginning: what training started from. done_before: steps of a run that it goes on with.
+    """
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
         self.beginning: Beginning | None = None
+        self.done_before = 0
         self._drawn: deque[Array] = deque()
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -37,8 +41,17 @@ class RecorderCallback:
             raise AttributeError(name)
         return _nothing
 
-    def on_train_begin(self, *_: object, train_dataloader: Any, model: nn.Module, **_more: object) -> None:  # noqa: ANN401
+    def on_train_begin(
+        self,
+        _arguments: object,
+        state: Any,  # noqa: ANN401  a TrainerState
+        *_: object,
+        train_dataloader: Any,  # noqa: ANN401  a DataLoader, or what wraps it
+        model: nn.Module,
+        **_more: object,
+    ) -> None:
         """Copy the model, and have the loader tell which examples it draws."""
+        self.done_before = state.global_step + len(self.listener.recording.steps)
         loader = getattr(train_dataloader, "base_dataloader", train_dataloader)
         tell(loader, self._drawn)
         self.beginning = Beginning(copy.deepcopy(model).train(), loader.dataset, loader.collate_fn)
@@ -68,8 +81,8 @@ def settings_of(trainer: Any, loss: Callable[..., Any] | None) -> dict[str, Any]
     loss: None takes the model's own, by its logits and labels.
     RecipeError, with everything that stands in the way, for what a recipe cannot repeat.
     """
-    recording, beginning = _recorded(trainer)
-    if problems := _problems(trainer, loss):
+    recording, beginning, done_before = _recorded(trainer)
+    if problems := _problems(trainer, loss, done_before):
         raise RecipeError(f"from_trainer: {'; '.join(problems)}", hint="train without, or describe the run by Recipe()")
     settings = {
         "model": beginning.model,
@@ -82,12 +95,12 @@ def settings_of(trainer: Any, loss: Callable[..., Any] | None) -> dict[str, Any]
     return settings | ({"loss": loss} if loss is not None else _own_loss(trainer, beginning, recording.parts[0]))
 
 
-def _recorded(trainer: Any) -> tuple[Recording, Beginning]:  # noqa: ANN401  a transformers.Trainer
+def _recorded(trainer: Any) -> tuple[Recording, Beginning, int]:  # noqa: ANN401  a transformers.Trainer
     found = [c for c in trainer.callback_handler.callbacks if isinstance(c, RecorderCallback)]
     if not found or found[0].beginning is None:
         hint = "Trainer(..., callbacks=[recorder.callback()]), and trainer.train()"
         raise RecipeError("from_trainer: the Trainer has not trained with a recorder", hint=hint)
-    return found[0].listener.recording, found[0].beginning
+    return found[0].listener.recording, found[0].beginning, found[0].done_before
 
 
 def _optimizer(trainer: Any) -> torch.optim.Optimizer:  # noqa: ANN401  a transformers.Trainer
@@ -95,10 +108,11 @@ def _optimizer(trainer: Any) -> torch.optim.Optimizer:  # noqa: ANN401  a transf
     return getattr(trainer.optimizer, "optimizer", trainer.optimizer)  # type: ignore[no-any-return]
 
 
-def _problems(trainer: Any, loss: object) -> list[str]:  # noqa: ANN401  a transformers.Trainer
+def _problems(trainer: Any, loss: object, done_before: int) -> list[str]:  # noqa: ANN401  a transformers.Trainer
     """What a recipe cannot repeat."""
     args = trainer.args
     asked = {
+        f"resume_from_checkpoint, or a second train(), after step {done_before},": done_before,
         "fp16": args.fp16,
         "several devices": args.n_gpu > 1 or args.world_size > 1,
         "deepspeed": args.deepspeed,

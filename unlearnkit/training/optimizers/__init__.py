@@ -10,7 +10,7 @@ from unlearnkit.training.optimizers.continued import go_on, refuse_stepped
 from unlearnkit.training.optimizers.groups import Group, group_names, read_groups, verify_whole_norm
 from unlearnkit.training.optimizers.registry import register, rule_class
 from unlearnkit.training.optimizers.rule import Rule, root
-from unlearnkit.training.optimizers.several import Optimizers, anew, as_one, each_of
+from unlearnkit.training.optimizers.several import Optimizers, anew, anywhere, as_one, each_of
 from unlearnkit.training.optimizers.verification import verify_rule
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "adagrad",
     "adam",
     "anew",
+    "anywhere",
     "as_one",
     "each_of",
     "go_on",

@@ -43,7 +43,13 @@ def rule_class(optimizer: torch.optim.Optimizer) -> type[Rule]:
         hint = "make one from the model's parameters: torch.optim.SGD(model.parameters(), lr=0.1)"
         raise RecipeError(f"optimizer: got {got}, expected an optimizer", hint=hint)
     if type(optimizer) not in _RULES:
-        known = ", ".join(kind.__name__ if "torch" in kind.__module__ else "unlearnkit.Adam" for kind in _RULES)
+        known = ", ".join(_name(kind) for kind in _RULES)
         hint = f"use one of {known}, or register a rule: docs/tutorials/extend-the-engine.md"
-        raise RecipeError(f"optimizer={type(optimizer).__name__} is not supported", hint=hint)
+        raise RecipeError(f"optimizer={_name(type(optimizer))} is not supported", hint=hint)
     return _RULES[type(optimizer)]
+
+
+def _name(kind: type) -> str:
+    """Torch's own by their names; those of libraries, which may be called the same, by whose they are too."""
+    package = kind.__module__.partition(".")[0]
+    return f"{package}.{kind.__name__}" if package in ("transformers", "unlearnkit") else kind.__name__

@@ -91,10 +91,10 @@ class Rule(ABC):
 
 
 def root(second: Tensor) -> Tensor:
-    """``sqrt``, with slope 0 where a second moment is exactly 0.
+    """``sqrt``, and 0 with slope 0 where a second moment is 0 or has underflowed.
 
     There ``g / (sqrt(g^2) + eps)`` is still differentiable, as ``g / eps`` is: the root is of second order beside it
     (docs/theory.md section 1). Where the gradient is zero for all weights the moment's series is 0, and so is its root.
     """
-    nothing = second == 0
+    nothing = second < torch.finfo(second.dtype).tiny
     return torch.where(nothing, 0.0, torch.sqrt(torch.where(nothing, 1.0, second)))

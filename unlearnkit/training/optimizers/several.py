@@ -70,8 +70,13 @@ def anew(
             first = last
         return Several(made)
     kind = type(optimizer)
-    groups = [{**own, "params": list(members)} for own, members in zip(settings, parameters, strict=True)]
+    groups = [{**anywhere(own), "params": list(members)} for own, members in zip(settings, parameters, strict=True)]
     # Some state begins with what the constructor was given (Adagrad's sums), whatever the groups say.
     accepted = inspect.signature(kind).parameters
     given = {name: copy.copy(value) for name, value in optimizer.defaults.items() if name in accepted}
-    return kind(groups, **given)
+    return kind(groups, **anywhere(given))
+
+
+def anywhere(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without what asks for a GPU: ``capturable`` says where steps are counted, and changes no numbers."""
+    return {name: value for name, value in settings.items() if name != "capturable"}
