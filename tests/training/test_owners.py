@@ -12,6 +12,7 @@ import torch
 import unlearnkit as uk
 from tests.training.small import OWNERS, X, Y, loss, probe, recipe
 from unlearnkit.errors import RecipeError
+from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.training.coupling import coupling
@@ -163,7 +164,7 @@ def test_reverse_sweeps_are_the_gradients_of_the_series(directions):
     sweeps, elements = ReverseSweeps(run, 2), len(value(r))
     shape = probe(run.model).shape
     basis = torch.eye(elements, dtype=torch.float64).reshape(elements, *shape)
-    trajectory = sweeps.forward(None if directions is None else psi, 1 << 30)
+    trajectory = sweeps.forward(None if directions is None else psi, Memory(1 << 30))
     gradient = sweeps.sweep(probe_pullback(run, probe), basis, trajectory)
     alone = series(r, torch.eye(units, dtype=torch.float64), 1)[0].T
     np.testing.assert_allclose(constant_of(gradient).numpy(), alone, atol=1e-10)
