@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 import unlearnkit as uk
-from unlearnkit.errors import RecipeError
+from unlearnkit.audit.replay import replay
+from unlearnkit.errors import RecipeError, RefusedError
+from unlearnkit.signing.keys import Algorithm, PrivateKey
 from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.training.beside import train_beside_plain
@@ -20,6 +22,7 @@ from unlearnkit.training.plain import PlainSteps
 from unlearnkit.training.randomness import seed
 from unlearnkit.training.run import make_run
 from unlearnkit.training.trainer import Trainer
+from unlearnkit.verifier.evidence import verify_evidence
 
 GENERATOR = torch.Generator().manual_seed(0)
 UNITS, STEPS, BATCH = 12, 6, 4
@@ -122,6 +125,21 @@ def test_steps_that_are_done_again_on_the_way_back_are_the_same_to_the_last_bit(
         found.append([[s.weights, s.gradient, *s.moments] for moment in moments for s in moment.states])
     assert len(found[0]) == STEPS
     assert all(torch.equal(a, b) for one, other in zip(*found, strict=True) for a, b in zip(one, other, strict=True))
+
+
+def test_audits_retrain_it_as_it_is_and_say_so(tmp_path):
+    made, key = recipe("autocast"), PrivateKey.generate(Algorithm.P256)
+    bundle = uk.sketch(made, tmp_path / "bundle", signer=key, device="cpu")
+    deletions = uk.UnitDeletions(least=1, most=2)
+    settings = {"deletions": deletions, "count": 3, "delta": 0.25, "signer": key, "progress": False}
+    raw = uk.audit_retraining(made, bundle, out=tmp_path / "evidence", **settings)
+    audit = verify_evidence(raw, where="it", keys=[key.public], bundle=bundle).audit
+    assert audit.precision == "as trained"
+    model = uk.retrain(made, [made.unit_names[i] for i in audit.deletions[0]], device="cpu").eval()
+    with torch.no_grad():
+        assert float(audit.probes["loss"][0]) == float(made.probes["loss"](model))
+    with pytest.raises(RefusedError, match="lowers its precision by itself: in float64 it would be another run"):
+        replay(bundle, made, (), dtype="float64", device="cpu")
 
 
 def test_a_correction_is_in_the_models_own_precision(tmp_path):

@@ -20,6 +20,7 @@ from unlearnkit.errors import NonFiniteError, TraceError
 from unlearnkit.taylor.check import active_nodes
 from unlearnkit.taylor.counts import Counts, Family, GuardChangedError, Literal, measured
 from unlearnkit.taylor.draws import Draw, Following
+from unlearnkit.taylor.fused import fuse
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.replayed import OF_ANY_STRIDES, of_any_strides
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
@@ -181,6 +182,8 @@ class Interpreter:
         """Without jets, guards and draws nothing is decided on the way: the graph as torch generates its code."""
         if self._plain is None:
             self._plain = of_any_strides(self.trace.module)
+            fuse(self._plain.graph)
+            self._plain.recompile()
         return pytree.tree_unflatten(self._plain.forward(*leaves), self.trace.results)
 
     def _failure(self, node: fx.Node, error: Exception) -> Exception:

@@ -159,4 +159,5 @@ def _differences(a: list[Tensor], b: list[Tensor]) -> Sequence[Tensor]:
 def _sizes(tensors: Sequence[Tensor]) -> list[float]:
     """The largest absolute value of each tensor, waiting for the device once."""
     full = [tensor.detach() if tensor.numel() else tensor.new_zeros(1) for tensor in tensors]
-    return torch.stack(torch._foreach_norm(full, math.inf)).double().tolist()  # noqa: SLF001
+    extremes = torch.stack([x for tensor in full for x in torch.aminmax(tensor)]).double().tolist()
+    return [max(-low, high) for low, high in zip(extremes[::2], extremes[1::2], strict=True)]

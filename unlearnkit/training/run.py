@@ -23,6 +23,7 @@ from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
 from unlearnkit.training.losses import verified_losses, verified_sums
 from unlearnkit.training.models import uncompiled_inside
+from unlearnkit.training.pages import keep_freed_memory
 from unlearnkit.training.randomness import restored, seed
 from unlearnkit.training.recipe import Recipe
 
@@ -260,7 +261,14 @@ class Run:
         tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *own.items())}
         here = self.casting_inputs(), self.captured.following(function)
         with uncompiled_inside(), here[0], here[1], raised_by(*self._blame(function)):
+            if self._holds(tensors):
+                return function(self.model, *arguments)
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
+
+    def _holds(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether these are all the tensors of the model, in their places already."""
+        own = {f"model.{n}": t for n, t in (*self.model.named_parameters(), *self.model.named_buffers())}
+        return own.keys() == tensors.keys() and all(own[name] is tensor for name, tensor in tensors.items())
 
     def _blame(self, function: Callable[..., Tensor]) -> tuple[str, str]:
         """What messages call a function of the user's, and what to do when it fails."""
@@ -319,6 +327,7 @@ def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> R
 
     On a GPU, TF32 is off from then on. ValueError for a device that this machine or torch lacks.
     """
+    keep_freed_memory()
     chosen = default_device() if device is None else device
     try:
         torch.empty(0, device=chosen)
