@@ -25,7 +25,6 @@ from unlearnkit.bundle.manifest import (
     EXPLICIT_DIRECTIONS,
     FILE_NAME,
     INFORMED,
-    MODEL,
     Manifest,
     Shape,
     probe_file,
@@ -34,8 +33,9 @@ from unlearnkit.bundle.pseudonym import PseudonymKey
 from unlearnkit.bundle.pseudonyms import Pseudonyms
 from unlearnkit.bundle.reverse import read_reverse
 from unlearnkit.bundle.solo import SoloSketch
-from unlearnkit.bundle.tensors import complex_numbers, misfit, parse_tensors, read_tensors
+from unlearnkit.bundle.tensors import complex_numbers, read_tensors
 from unlearnkit.bundle.units import Units
+from unlearnkit.bundle.weights import StoredWeights
 from unlearnkit.canonical import canonicalize, sha256_hex
 from unlearnkit.errors import FormatError, RefusedError, UnknownNameError, VerificationError
 from unlearnkit.estimation import Prediction, Projection, ReverseSketch, Sketch, SoloSeries
@@ -304,21 +304,18 @@ class Bundle:
 
     def model_state(self) -> dict[str, Array]:
         """The trained model: the constant term of the sketch, by state-dict name; bfloat16 in float32."""
-        return {name: wide(array) for name, array in self._stored_model().items()}
-
-    def _stored_model(self) -> dict[str, Array]:
-        return read_tensors(self._bytes(MODEL), self._weight_shapes, None, where=MODEL)
+        return {name: wide(array) for name, array in self._weights.stored().items()}
 
     @property
-    def _weight_shapes(self) -> dict[str, tuple[int, ...]]:
-        return {weight.name: weight.shape for weight in self.manifest.weights}
+    def _weights(self) -> StoredWeights:
+        return StoredWeights(self.manifest, self._bytes)
 
     def load_model(self, model: torch.nn.Module) -> torch.nn.Module:
         """Load the trained weights into a model of the recipe's class, in its own precision; returns it.
 
         ValueError for a model with other weights, which then stays as it is.
         """
-        require_fit(model, self._weight_shapes)
+        require_fit(model, self._weights.shapes)
         own, stored = model.state_dict(), self.model_state()
         model.load_state_dict({name: own[name].new_tensor(array) for name, array in stored.items()})
         return model
@@ -347,7 +344,7 @@ class Bundle:
         if degree is not None and degree < 1:
             raise ValueError(f"degree={degree}, expected a whole number >= 1")
         units = delete if isinstance(delete, str) else list(delete)  # a text is for `unit_indices` to refuse
-        stored, solo = self._stored_model(), self.solo
+        stored, solo = self._weights.stored(), self.solo
         return Correcting(
             stored,
             self.manifest.tied,
@@ -373,7 +370,7 @@ class Bundle:
             ValueError: the model does not fit; and whatever `correction` raises.
 
         """
-        require_fit(model, self._weight_shapes)
+        require_fit(model, self._weights.shapes)
         names = delete if isinstance(delete, str) else list(delete)
         state = as_state_dict(self.correction(names, degree=degree), model)
         own = self.manifest.own_loss
@@ -396,12 +393,4 @@ class Bundle:
 
     def weight_sketches(self) -> Iterator[tuple[int, int, dict[str, Array]]]:
         """Block by block: first and last direction, and each trained weight's complex ``[directions, degree, *S]``."""
-        trained: set[str] | None = None
-        for entry in self.manifest.weight_sketches:
-            tensors = parse_tensors(self._bytes(entry.path), where=entry.path)
-            trained = trained or set(tensors) & set(self._weight_shapes)
-            leading = (entry.last - entry.first, self.manifest.degree)
-            shapes = {name: (*leading, *self._weight_shapes[name], 2) for name in trained}
-            if wrong := misfit(tensors, shapes, self.manifest.dtype):
-                raise FormatError(f"{entry.path}: {wrong}")
-            yield entry.first, entry.last, {name: complex_numbers(array) for name, array in tensors.items()}
+        return self._weights.sketches()
