@@ -38,8 +38,12 @@ def broadcast(a: Tensor, b: Tensor) -> Tensor:
     return product(a, b) + product(b[..., :1, :], a)
 
 
+def _name(value: object) -> str:
+    return getattr(value, "__name__", str(value))
+
+
 @pytest.mark.parametrize(
-    ("function", "fused"), [(shared, 0), (chained, 2), (doubled, 0), (scaled, 0), (broadcast, 0)], ids=str
+    ("function", "fused"), [(shared, 0), (chained, 2), (doubled, 0), (scaled, 0), (broadcast, 0)], ids=_name
 )
 @pytest.mark.parametrize("batch", [(), (3,)])
 def test_the_numbers_are_those_of_the_function(function, fused, batch):
