@@ -372,7 +372,7 @@ SETTINGS: dict[str, Case] = {
     "another model's optimizer": (
         use(optimizer=lambda _: torch.optim.SGD(OUTSIDE.parameters(), lr=0.1)),
         RecipeError,
-        r"2 parameter\(s\) that are not in the model",
+        "holds 2 parameters not in the model",
         "the recipe's own model",
     ),
     "a negative batch size": (use(batch_size=-4), RecipeError, "batch_size=-4, expected", "how many examples"),

@@ -30,7 +30,7 @@ from unlearnkit.verifier.evidence import Audit, parse_audit, sign_evidence, veri
 from unlearnkit.verifier.plan import UnitDeletions, draw_deletions
 
 SIZES = UnitDeletions(least=1, most=2)
-COUNT = 25
+COUNT = 60  # so many that each of five people is drawn alone, whatever the bundle's digest
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def another(deletions: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
     ("change", "message"),
     [
         (lambda a: {"deletions": (another(a.deletions), *a.deletions[1:])}, "deletion 0 is not the one"),
-        (lambda a: {"deletions": (*a.deletions[:-1], (0, 1, 2))}, "deletion 24 is not the one that bundle and"),
+        (lambda a: {"deletions": (*a.deletions[:-1], (0, 1, 2))}, "deletion 59 is not the one that bundle and"),
         (lambda a: {"distribution": UnitDeletions(least=1, most=3)}, r"deletion \d+ is not the one"),
         (lambda a: {"distribution": UnitDeletions(least=1, most=6)}, "up to 6 units: there are 5"),
         (lambda a: {"recipe": "0" * 64}, "its recipe or its counterfactual is not the bundle's"),
@@ -166,15 +166,15 @@ def set_value(place, text):
         (set_value(3, "0.10"), "got '0.10', expected the shortest decimal"),
         (set_value(3, 0.5), r"probes\[0\]\.values\[3\] must be a string: got 0\.5"),
         (set_value(3, "x"), "expected the shortest decimal"),
-        (lambda p: p["probes"][0]["values"].pop(), "has 49 values, expected a multiple of 2"),
-        (lambda p: p["probes"][0].update(shape=[2, 10**12]), "has 50 values, expected a multiple of 2 x 1000000000000"),
+        (lambda p: p["probes"][0]["values"].pop(), "has 119 values, expected a multiple of 2"),
+        (lambda p: p["probes"][0].update(shape=[2, 10**12]), "has 120 values, expected a multiple of 2 x 1000000000000"),
         (lambda p: p["probes"][0].update(values=[], shape=[0, 10**12]), "values must be an array of at least 1: got 0"),
         (lambda p: p["probes"][0].update(shape=[-2]), r"shape\[0\] must be an integer, at least 0: got -2"),
         (lambda p: p["probes"].reverse(), "probes sorted by name, each once"),
         (lambda p: p["probes"].append(p["probes"][1]), "probes sorted by name, each once"),
         (lambda p: p.update(probes=[]), "probes must be an array of at least 1: got 0"),
-        (lambda p: p["deletions"].append([0.5]), r"deletions\[25\]\[0\] must be an integer: got 0\.5"),
-        (lambda p: p.update(precision="float32"), "precision must be 'float64': got 'float32'"),
+        (lambda p: p["deletions"].append([0.5]), r"deletions\[60\]\[0\] must be an integer: got 0\.5"),
+        (lambda p: p.update(precision="float32"), "precision must be 'float64' or 'as trained': got 'float32'"),
         (lambda p: p.update(draws="mine"), "draws must be 'unlearnkit/deletions/v1' or .*: got 'mine'"),
         (lambda p: p.update(recipe="x"), "recipe must be 64 lower-case hexadecimal digits: got 'x'"),
         (lambda p: p.update(more=1), "unknown fields"),

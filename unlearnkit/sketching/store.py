@@ -229,7 +229,7 @@ def open_partial(final: Path, asked: Settings, fresh: Settings, *, overwrite: bo
 def _verify_same(path: Path, settled: Settings, asked: Settings) -> None:
     if name := _difference(settled, asked):
         there, here = getattr(settled, name), getattr(asked, name)
-        message = f"{path} holds an unfinished sketch with {name}={there}, this call has {here}"
+        message = f"{path} holds an unfinished sketch with {name}={there!r}, this call has {here!r}"
         raise RefusedError(message, hint="repeat the first call, or start over with overwrite=True")
 
 
