@@ -167,7 +167,7 @@ def set_value(place, text):
         (set_value(3, 0.5), r"probes\[0\]\.values\[3\] must be a string: got 0\.5"),
         (set_value(3, "x"), "expected the shortest decimal"),
         (lambda p: p["probes"][0]["values"].pop(), "has 119 values, expected a multiple of 2"),
-        (lambda p: p["probes"][0].update(shape=[2, 10**12]), "has 120 values, expected a multiple of 2 x 1000000000000"),
+        (lambda p: p["probes"][0].update(shape=[2, 10**12]), "120 values, expected a multiple of 2 x 1000000000000"),
         (lambda p: p["probes"][0].update(values=[], shape=[0, 10**12]), "values must be an array of at least 1: got 0"),
         (lambda p: p["probes"][0].update(shape=[-2]), r"shape\[0\] must be an integer, at least 0: got -2"),
         (lambda p: p["probes"].reverse(), "probes sorted by name, each once"),
