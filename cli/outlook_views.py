@@ -144,7 +144,7 @@ class OutlookView(Document):
 
 def render_outlook(outlook: OutlookView) -> Iterator[str]:
     """What is left, and until when."""
-    answered = f"{counted(outlook.people, 'person')} {'was' if outlook.people == 1 else 'were'} answered"
+    answered = f"{counted(outlook.people, 'person', 'were')} answered"
     asked = f"asked in all: {outlook.asked} in {counted(outlook.days, 'day')}"
     yield f"{outlook.release}: {answered} without retraining; {asked}"
     yield "if others ask in random order, by prediction from the bundle alone:"

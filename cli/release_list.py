@@ -74,8 +74,7 @@ def render_listed(found: ListedReleases) -> Iterator[str]:
     for item in found.releases:
         yield from columns([(item.id, item)])
         if item.people:
-            were = "was" if item.people == 1 else "were"
-            yield f"  {counted(item.people, 'person')} {were} answered without retraining"
+            yield f"  {counted(item.people, 'person', 'were')} answered without retraining"
         yield from columns([(f"  {change.probe}", change) for change in item.changes])
         if item.unknown:
             yield f"  not known: {item.unknown}"

@@ -307,12 +307,12 @@ def _verify_limits(manifest: Manifest) -> None:
     """Nothing is beyond what a machine could hold, whatever arrays without elements would fit."""
     swept = [count for entry in manifest.reverse for count in (entry.rank, entry.residual)]
     informed = manifest.informed
-    counted = (
+    limits = (
         ("units", MAX_UNITS, [manifest.units]),
         ("degree", MAX_DEGREE, [manifest.degree, manifest.solo.degree, informed.degree]),
         ("directions", MAX_DIRECTIONS, [manifest.direction_count, informed.count, informed.leading, *swept]),
     )
-    for what, most, found in counted:
+    for what, most, found in limits:
         _expect(max(found) <= most, f"{what}: got {max(found)}, expected at most {most}")
     points = max((informed.points(degree) for degree in informed.degrees), default=0)
     _expect(points <= MAX_DIRECTIONS, f"points: got {points}, expected at most {MAX_DIRECTIONS}")

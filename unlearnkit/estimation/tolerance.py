@@ -122,9 +122,8 @@ def tolerance_score(scores: Array, content: float, confidence: float) -> tuple[i
     rank = tolerance_rank(len(scores), content, confidence)
     if rank is None:
         needed = retrainings_needed(content, confidence)
-        carry = "carries" if len(scores) == 1 else "carry"
         raise EstimationError(
-            f"{counted(len(scores), 'retraining')} {carry} no statement of content {content} at "
+            f"{counted(len(scores), 'retraining', 'carry')} no statement of content {content} at "
             f"confidence {confidence}",
             hint=f"audit at least {counted(needed, 'deletion')} of this size, or ask for less",
         )

@@ -143,16 +143,13 @@ class Trajectory:
                 self._last, states = self._stretched(first, states, self._progress)
         return states
 
-    def release(self, progress: Callable[[], None] = lambda: None) -> None:
-        """Let go of everything but the start: what is asked for later is computed again.
-
-        progress: called after each step of that.
-        """
+    def release(self) -> None:
+        """Let go of everything but the start: what is asked for later is computed again, and no progress."""
         self._checkpoints.clear()
         self._marks.clear()
         self._last = []
         self.__dict__.pop("final", None)
-        self._progress = progress
+        self._progress = lambda: None
 
     def _stretched(
         self, first: int, states: list[GroupState], progress: Callable[[], None] = lambda: None

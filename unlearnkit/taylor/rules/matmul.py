@@ -9,10 +9,10 @@ from torch import Tensor
 
 from unlearnkit.taylor.jet import Jet, Operand, add, constant_of, scale
 from unlearnkit.taylor.products import LEAD, Number, add_matrix_product
+from unlearnkit.taylor.raised import COARSE
 from unlearnkit.taylor.rules.registry import aten, smooth
 
 T = TypeVar("T", Jet, Operand)
-_COARSE = (torch.bfloat16, torch.float16)
 
 
 def _lanes(tail: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ smooth(aten.mm.default, aten.bmm.default)(contract)
 def _addmm(total: Operand, a: Operand, b: Operand, *, beta: Number = 1, alpha: Number = 1) -> Operand:
     product = contract(a, b) if isinstance(a, Jet) or isinstance(b, Jet) else torch.matmul(a, b)  # type: ignore[arg-type]
     result = add(total if beta == 1 else scale(total, beta), product, alpha)
-    if isinstance(result, Jet) and result.constant.dtype in _COARSE:  # which torch rounds once, at the end
+    if isinstance(result, Jet) and result.constant.dtype in COARSE:  # which torch rounds once, at the end
         fused: Any = torch.addmm if result.constant.dim() == 2 else torch.baddbmm
         constants = (constant_of(total), constant_of(a), constant_of(b))
         return Jet(fused(*constants, beta=beta, alpha=alpha), result.tail)
