@@ -97,6 +97,7 @@ def test_certified_audited_and_asymptotic_are_not_mixed_up():
     assert (
         "An asymptotic band, two standard errors to either side: for the eye only" in root.by_id("curves").parent.text
     )
+    assert "with certified 95 % intervals" in root.by_id("stability").parent.text
     assert "symptotic" not in audited + certified
 
 
