@@ -19,6 +19,7 @@ from .selection import NARROWED, narrowed
 
 if TYPE_CHECKING:
     from unlearnkit.office.certified import Certified
+    from unlearnkit.signing.keys import PrivateKey
     from unlearnkit.verifier.certificate import Certificate, Claim
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -107,8 +108,6 @@ def certify(
     """
     import unlearnkit as uk
 
-    from .trust import key_from_file
-
     if where and not everybody:
         raise click.UsageError("--where narrows --open")
     if [bool(requests), everybody, countersign is not None, resume is not None, listing].count(True) != 1:
@@ -119,31 +118,28 @@ def certify(
         )
     phrase = passphrase.read()
     office = uk.Workspace.find().unlocked(phrase)
-    if listing:
-        output.emit(Certificates.of(office.certificates()), render_certificates)
-        return
     beside: dict[str, Any] = {"bundle": bundle, "evidence": evidence, "replay": replay}
-    if resume is not None:
-        with values_from_options():
-            _tell(output, office.resume(resume, **beside))
-        return
-    if countersign is not None:
-        signer = None if key is None else key_from_file(key, _passphrase(key_passphrase_file, phrase))
-        with values_from_options():
-            _tell(output, office.countersign(countersign, **beside, key=signer))
-        return
     if kind is None:
         kind = office.kind_of(requests) if requests and not release and not bundle else "effect"
-    if kind != "effect":
-        asked = narrowed(office, office.open_of_kind(kind), where) if everybody else requests
-        groups = office.by_policy(asked) if each_policy else (asked,)
+    if listing:
+        output.emit(Certificates.of(office.certificates()), render_certificates)
+    elif resume is not None:
+        with values_from_options():
+            _tell(output, office.resume(resume, **beside))
+    elif countersign is not None:
+        signer = _signer(key, key_passphrase_file, phrase)
+        with values_from_options():
+            _tell(output, office.countersign(countersign, **beside, key=signer))
+    elif kind == "effect":
+        with values_from_options():
+            asking = narrowed(office, office.open_requests(release), where) if everybody else requests
+            _tell(output, office.certify(asking, release=release, **beside, delta=delta, out=path, force=force))
+    else:
+        asking = narrowed(office, office.open_of_kind(kind), where) if everybody else requests
+        groups = office.by_policy(asking) if each_policy else (asking,)
         with values_from_options():
             made = [office.certify_absence(ids, kind=kind, before=release, out=path, force=force) for ids in groups]
         tell_several(output, made) if each_policy else _tell(output, made[0])
-        return
-    with values_from_options():
-        asking = narrowed(office, office.open_requests(release), where) if everybody else requests
-        _tell(output, office.certify(asking, release=release, **beside, delta=delta, out=path, force=force))
 
 
 def _tell(output: Output, issued: Certified[Any]) -> None:
@@ -158,10 +154,15 @@ def _tell(output: Output, issued: Certified[Any]) -> None:
             output.emit(Cleared.of(issued), render_cleared)
 
 
-def _passphrase(file: Path | None, otherwise: bytes | None) -> bytes | None:
+def _signer(key: Path | None, passphrase_file: Path | None, otherwise: bytes | None) -> PrivateKey | None:
+    """Who countersigns; None: the workspace's key. otherwise: the passphrase, where no file holds another."""
     from unlearnkit.signing.passphrase import passphrase_from_file
 
-    return otherwise if file is None else passphrase_from_file(file)
+    from .trust import key_from_file
+
+    if key is None:
+        return None
+    return key_from_file(key, otherwise if passphrase_file is None else passphrase_from_file(passphrase_file))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

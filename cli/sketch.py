@@ -165,10 +165,16 @@ def sketch(
             overwrite=force,
             progress=output.progress,
         )
-    if not bundle.manifest.checkpoint and office is not None:
-        output.say("CHOSEN: somebody may have tried several directions; without --seed they follow from the log")
-    if signer is None:
-        output.say("UNSIGNED: nobody can tell whose bundle this is; --key signs it, and so does a workspace")
-    if not had_key:
-        output.say(f"made {pseudonyms}: whoever has it can ask by unit name; keep it, and keep it secret")
+    chosen = office is not None and not bundle.manifest.checkpoint
+    _warn(output, chosen=chosen, signed=signer is not None, made=None if had_key else pseudonyms)
     output.emit(BundleInfo.of(bundle), render_info)
+
+
+def _warn(output: Output, *, chosen: bool, signed: bool, made: Path | None) -> None:
+    """What somebody may hold against the bundle, and what is to be kept. made: a new key of pseudonyms."""
+    if chosen:
+        output.say("CHOSEN: somebody may have tried several directions; without --seed they follow from the log")
+    if not signed:
+        output.say("UNSIGNED: nobody can tell whose bundle this is; --key signs it, and so does a workspace")
+    if made is not None:
+        output.say(f"made {made}: whoever has it can ask by unit name; keep it, and keep it secret")

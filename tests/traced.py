@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -49,16 +50,15 @@ def _run(work: Work, options: list[str]) -> tuple[str, int]:
     if child == 0:
         _do(work)
     os.waitpid(child, os.WUNTRACED)
-    place = Path(f"/tmp/traced-{os.getpid()}-{child}")
-    command = ["strace", "-qq", "-o", str(place), *options, "-p", str(child)]
-    tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    _until_attached(child, tracer)
-    os.kill(child, signal.SIGCONT)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    tracer.wait()
-    text = place.read_text() if place.exists() else ""
-    place.unlink(missing_ok=True)
-    return text, code
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "trace"
+        command = ["strace", "-qq", "-o", str(place), *options, "-p", str(child)]
+        tracer = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        _until_attached(child, tracer)
+        os.kill(child, signal.SIGCONT)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        tracer.wait()
+        return place.read_text() if place.exists() else "", code
 
 
 def _do(work: Work) -> None:
