@@ -27,14 +27,6 @@ class Tagger(nn.Module):
         return self.head(self.table(pairs[:, 0]).tanh() * (1 + self.table(pairs).sum(1)))  # type: ignore[no-any-return]
 
 
-class Tied(Tagger):
-    """Reads the table as a whole too."""
-
-    def forward(self, pairs: Tensor) -> Tensor:
-        """As `Tagger.forward`, less what the table has in the mean."""
-        return super().forward(pairs) - self.table.weight.mean()
-
-
 def pairs() -> Tensor:
     """Of items, ``[EXAMPLES, 2]``: some twice in a batch, and some padded."""
     found = torch.randint(1, ITEMS, (EXAMPLES, 2), generator=torch.Generator().manual_seed(1))
