@@ -138,14 +138,14 @@ class Trajectory:
     @cached_property
     def final(self) -> list[GroupState]:
         """The states after the last step, for which training is done when this is first asked for."""
-        states, length = self._own(self._start), self.stretches.length
+        states = self._own(self._start)
         self.steps.back_to(self._mark)
         with restored(self.run.device):
-            for first in self._span[::length]:
-                self._checkpoints.append(self._rows_from(first).narrow(states))
+            for stretch in self.stretches.ranges:
+                self._checkpoints.append(self._rows_of(stretch).narrow(states))
                 self._marks.append(self.steps.mark())
                 self._last = []  # not in memory beside the next ones
-                self._last, states = self._stretched(first, states, self._progress)
+                self._last, states = self._stretched(stretch, states, self._progress)
         return states
 
     def release(self) -> None:
@@ -157,11 +157,11 @@ class Trajectory:
         self._progress = lambda: None
 
     def _stretched(
-        self, first: int, states: list[GroupState], progress: Callable[[], None] = lambda: None
+        self, stretch: range, states: list[GroupState], progress: Callable[[], None] = lambda: None
     ) -> tuple[list[Moment], list[GroupState]]:
-        """The moments of the stretch that begins with a step, and the states after it."""
+        """The moments of a stretch of the span, from the states before it, and those after it."""
         recorded = []
-        for step in range(first, min(first + self.stretches.length, self._span.stop)):
+        for step in self._span[stretch.start : stretch.stop]:
             batches = list(self.run.batches(step))
             rows = self.tables.at(step, batches)
             narrow, batches = rows.narrow(states), rows.given(batches)
@@ -178,35 +178,33 @@ class Trajectory:
             yield from reversed(self._last)
             return
         states = self._own(self.final) if self.tables else []
-        for number in reversed(range(len(self._checkpoints))):
+        for number, stretch in reversed([*enumerate(self.stretches.ranges)]):
             moments, self._last = self._last, []
             if not moments:
                 self.steps.back_to(self._marks[number])
-                moments = self._again(number, states)
+                moments = self._again(number, stretch, states)
             while moments:
                 yield moments.pop()
             if self.tables:
-                self._undo(number, states)
+                self._undo(number, stretch, states)
 
-    def _again(self, number: int, states: list[GroupState]) -> list[Moment]:
+    def _again(self, number: int, stretch: range, states: list[GroupState]) -> list[Moment]:
         """The moments of a stretch. states: after it; without tables none are needed."""
-        first = self._span[number * self.stretches.length]
         if not self.tables:
-            return self._stretched(first, self._checkpoints[number])[0]
-        self._undo(number, states)
-        moments, states[:] = self._stretched(first, states)
+            return self._stretched(stretch, self._checkpoints[number])[0]
+        self._undo(number, stretch, states)
+        moments, states[:] = self._stretched(stretch, states)
         return moments
 
-    def _undo(self, number: int, states: list[GroupState]) -> None:
+    def _undo(self, number: int, stretch: range, states: list[GroupState]) -> None:
         """From the states after a stretch to those before it."""
-        first = self._span[number * self.stretches.length]
-        states[:] = self._rows_from(first).widen(states, self._checkpoints[number])
+        states[:] = self._rows_of(stretch).widen(states, self._checkpoints[number])
 
-    def _rows_from(self, first: int) -> Rows:
-        """The rows that the stretch from a step on touches; none where it is the only one, which nothing undoes."""
+    def _rows_of(self, stretch: range) -> Rows:
+        """The rows that a stretch touches; none where it is the only one, which nothing undoes."""
         if not self.tables or self.stretches.checkpoints == 1:
             return WHOLE
-        return self.tables.over(range(first, min(first + self.stretches.length, self._span.stop)))
+        return self.tables.over(self._span[stretch.start : stretch.stop])
 
     def _own(self, states: list[GroupState]) -> list[GroupState]:
         """States whose tables are written into, row by row."""
