@@ -36,6 +36,7 @@ from unlearnkit.training.state import (
     accumulate,
     assign,
     constant_of,
+    empty_like,
     is_finite,
     merged,
     part,
@@ -114,7 +115,9 @@ class ReverseSweeps:
             ownership = self.run.recipe.ownership
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                self._step(moment, steps, cotangents, total)
+                narrow = _narrowed(moment, final, cotangents)
+                self._step(moment, steps, narrow, total)
+                _widen(moment, final, cotangents, narrow)
                 progress()
         return to_units(ownership, part(total, slice(0, -1)), directions)
 
@@ -169,10 +172,11 @@ class ReverseSweeps:
         cotangents = []
         for state in final:
             shape = (elements, sum(s.numel() for s in state.shapes))
-            zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
+            zeros = [self._zeros(shape, final) for _ in range(1 + len(state.moments))]
+            gradient = self._zeros((elements, constant_of(state.gradient).numel()), final)
             for name, place in state.views(zeros[-1 if state.group.averaged else 0]).items():
                 assign(place, pulled[name])
-            cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1]))
+            cotangents.append(Cotangents(zeros[0], zeros[1:], gradient))
         return cotangents
 
     def _step(self, moment: Moment, steps: Steps, cotangents: list[Cotangents], total: Leaf) -> None:
@@ -233,6 +237,26 @@ class ReverseSweeps:
                 [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True
             ):
                 assign(target, source)
+
+
+def _narrowed(moment: Moment, states: list[GroupState], cotangents: list[Cotangents]) -> list[Cotangents]:
+    """The cotangents in the rows that a step touches; where it has no tables, themselves. states: whole ones."""
+    if not moment.rows.of:
+        return cotangents
+    narrow = []
+    for state, cotangent in zip(states, cotangents, strict=True):
+        weights, *moments = (moment.rows.take(state, leaf) for leaf in (cotangent.weights, *cotangent.moments))
+        narrow.append(Cotangents(weights, moments, empty_like(weights)))
+    return narrow
+
+
+def _widen(moment: Moment, states: list[GroupState], cotangents: list[Cotangents], narrow: list[Cotangents]) -> None:
+    """Write narrow cotangents back."""
+    if not moment.rows.of:
+        return
+    for state, whole, found in zip(states, cotangents, narrow, strict=True):
+        for target, source in zip([whole.weights, *whole.moments], [found.weights, *found.moments], strict=True):
+            moment.rows.put(state, target, source)
 
 
 def _hold(cotangent: Cotangents, held: Tensor) -> None:

@@ -20,6 +20,7 @@ from unlearnkit.training.beside import LEAST, PLAIN, other_run
 from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.retrain import Mark
+from unlearnkit.training.rows import Rows
 from unlearnkit.training.run import Batch
 from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
 from unlearnkit.training.trainer import ACTIVE, Trainer, apply_update, diverged, other_involved
@@ -54,12 +55,12 @@ class PlainSteps:
         The random states are left as the step leaves them. A step that was done before is not looked at again.
         """
         is_new = step == len(self.scales)
-        weights = merged(states)
-        torch._foreach_copy_(list(self.loop.weights.values()), [constant_of(weights[n]) for n in self.loop.weights])
+        weights, rows = merged(states), Rows(batches[0].rows)
+        rows.write(self.loop.weights, {name: constant_of(leaf) for name, leaf in weights.items()})
         if is_new:
             self._prepare(weights, batches)
         self.loop.backward_seeded(step, batches)
-        gradients = self.loop.gradients()
+        gradients = self.loop.gradients(rows)
         if is_new:
             self._verify_involved(step)
             self._measure(step, gradients)
@@ -71,7 +72,7 @@ class PlainSteps:
         if is_new or is_lowered(self.trainer.run):
             self.loop.update(step)
         if is_new:
-            self._verify_update(step, states, after)
+            self._verify_update(step, states, after, rows)
         if is_lowered(self.trainer.run):
             self.anchor.take_update(after)
         return after
@@ -113,9 +114,9 @@ class PlainSteps:
                 raise diverged(step, "gradient", name, PLAIN)
         self.scales.append(tuple(map(max, sizes, self.scales[-1])) if self.scales else tuple(sizes))
 
-    def _verify_update(self, step: int, states: list[GroupState], after: list[GroupState]) -> None:
+    def _verify_update(self, step: int, states: list[GroupState], after: list[GroupState], rows: Rows) -> None:
         before, new = merged(states), merged(after)
-        told = [self.loop.weights[name].detach() for name in self.names]
+        told = [rows.picked(name, self.loop.weights[name].detach()) for name in self.names]
         olds, news = ([constant_of(leaves[name]) for name in self.names] for leaves in (before, new))
         sizes, moved, apart = _sizes(olds), _sizes(_differences(told, olds)), _sizes(_differences(news, told))
         eps = {name: torch.finfo(weight.dtype).eps for name, weight in self.loop.weights.items()}
