@@ -13,10 +13,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
+from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import NonFiniteError
 from unlearnkit.sketching.memory import Memory, peak_of
@@ -33,7 +35,7 @@ from unlearnkit.training.run import Run
 from unlearnkit.training.state import (
     GroupState,
     Leaf,
-    accumulate,
+    accumulate_all,
     assign,
     constant_of,
     is_finite,
@@ -48,11 +50,16 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(eq=False)
 class Cotangents:
-    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``."""
+    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``.
+
+    places, gradients: those of weights and gradient by parameter, as views.
+    """
 
     weights: Leaf
     moments: list[Leaf]
     gradient: Leaf
+    places: dict[str, Leaf]
+    gradients: dict[str, Leaf]
 
 
 # Forms of steps that are tried before a sweep; batches of any more sizes are much like one of them.
@@ -106,17 +113,34 @@ class ReverseSweeps:
         steps = trajectory.steps
         directions = steps.directions if isinstance(steps, StepsAlong) else None
         trajectory.make_room(lambda: self.held(pull_probe, basis, directions).again)
-        final = trajectory.final
+        total, cotangents = self._back(pull_probe, basis, trajectory, progress)
+        if not _are_finite(cotangents):  # which lasts, so that a look at the end is enough; where it began is told now
+            self._back(pull_probe, basis, trajectory, verify_finite=True)
+        return to_units(self.run.recipe.ownership, part(total, slice(0, -1)), directions)
+
+    def _back(
+        self,
+        pull_probe: Callable[..., Mapping[str, Leaf]],
+        basis: Tensor,
+        trajectory: Trajectory,
+        progress: Callable[[], None] = lambda: None,
+        *,
+        verify_finite: bool = False,
+    ) -> tuple[Leaf, list[Cotangents]]:
+        """The gradient, with a column more for nobody's examples, and the cotangents at the start of training.
+
+        verify_finite: raise NonFiniteError at the first step that makes any that is not.
+        """
+        final, ownership = trajectory.final, self.run.recipe.ownership
         with torch.no_grad(), restored(self.run.device):
             self.run.seed(self.run.recipe.steps)
             pulled = pull_probe(trained(final), self.run.fixed, basis)
             cotangents = self._start(final, pulled, len(basis))
-            ownership = self.run.recipe.ownership
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                self._step(moment, steps, cotangents, total)
+                self._step(moment, trajectory.steps, cotangents, total, verify_finite=verify_finite)
                 progress()
-        return to_units(ownership, part(total, slice(0, -1)), directions)
+        return total, cotangents
 
     def forward(
         self, directions: Tensor | None, memory: Memory, progress: Callable[[], None] = lambda: None
@@ -172,25 +196,28 @@ class ReverseSweeps:
             zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
             for name, place in state.views(zeros[-1 if state.group.averaged else 0]).items():
                 assign(place, pulled[name])
-            cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1]))
+            views = state.views(zeros[0]), state.views(zeros[1])
+            cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1], *views))
         return cotangents
 
-    def _step(self, moment: Moment, steps: Steps, cotangents: list[Cotangents], total: Leaf) -> None:
+    def _step(
+        self, moment: Moment, steps: Steps, cotangents: list[Cotangents], total: Leaf, *, verify_finite: bool
+    ) -> None:
         """Carry the cotangents back over one step, and add what its examples contribute."""
         step, states = moment.step, moment.states
         directions = steps.directions if isinstance(steps, StepsAlong) else None
         self._pull_to_gradient(step, states, cotangents)
         weights = merged(states)
-        incoming = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.gradient).items()}
-        places = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.weights).items()}
+        incoming = {name: leaf for cotangent in cotangents for name, leaf in cotangent.gradients.items()}
         gradient: dict[str, Tensor] = {}
         for batch in moment.batches:
             arguments = (*self.trainer.arguments(weights, batch, directions), incoming)
-            self.run.seed(step, batch.number)
+            if self.trainer.gradient.draws:  # which has traced every step on the way forward
+                self.run.seed(step, batch.number)
             to_weights, to_downweights, found = self._pull_gradient(*arguments)
-            for name, place in places.items():
-                accumulate(place, to_weights[name])
-            if not all(is_finite(cotangent.weights) for cotangent in cotangents):
+            for cotangent in cotangents:
+                accumulate_all(list(cotangent.places.values()), [to_weights[name] for name in cotangent.places])
+            if verify_finite and not _are_finite(cotangents):
                 self._pull_gradient.diagnose(*arguments)
                 message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
                 raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
@@ -235,6 +262,10 @@ class ReverseSweeps:
                 assign(target, source)
 
 
+def _are_finite(cotangents: list[Cotangents]) -> bool:
+    return all(is_finite(cotangent.weights) for cotangent in cotangents)
+
+
 def _hold(cotangent: Cotangents, held: Tensor) -> None:
     """Nothing goes back through gradients that are held fixed, nor through the moments that they made."""
     for leaf in (cotangent.gradient, *cotangent.moments):
@@ -268,7 +299,7 @@ def _pull(
     """
     pulled = vjp(lambda weights, w: gradient(weights, fixed, batch, w, denominator, cotangents), weights, w)
     found, back = pulled[0], pulled[1]
-    to_weights, to_downweights = vmap(back)(cotangents)
+    to_weights, to_downweights = _each(back, cotangents)
     return to_weights, to_downweights, found
 
 
@@ -282,9 +313,17 @@ def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[T
             return group.update(p, g, moments, numbers)
 
         back = vjp(update, p, g, moments)[1]
-        return vmap(lambda a, b: back((a, b)))(to_p, to_moments)  # type: ignore[no-any-return]
+        return _each(back, (to_p, to_moments))  # type: ignore[no-any-return]
 
     return pull
+
+
+def _each(back: Callable[[Any], Any], cotangents: Any) -> Any:  # noqa: ANN401  trees of tensors
+    """``back`` for each element, the first dimension of all tensors. One alone needs no operations on batches."""
+    if pytree.tree_leaves(cotangents)[0].shape[0] > 1:
+        return vmap(back)(cotangents)
+    found = back(pytree.tree_map(lambda t: t.squeeze(0), cotangents))
+    return pytree.tree_map(lambda t: t.unsqueeze(0), found)
 
 
 def _scatter(total: Leaf, contribution: Leaf, units: Tensor) -> None:

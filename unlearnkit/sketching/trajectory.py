@@ -16,6 +16,7 @@ from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.spilled import SpilledStates
 from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.models import plain_torch
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.retrain import Mark
 from unlearnkit.training.run import Batch, Run
@@ -156,12 +157,13 @@ class Trajectory:
     ) -> tuple[list[Moment], list[GroupState]]:
         """The moments of the stretch that begins with a step, and the states after it."""
         recorded = []
-        for step in range(first, min(first + self.stretches.length, self._span.stop)):
-            batches = list(self.run.batches(step))
-            after = self.steps.advance(step, states, batches)
-            recorded.append(Moment(step, states, batches))
-            states = after
-            progress()
+        with plain_torch():
+            for step in range(first, min(first + self.stretches.length, self._span.stop)):
+                batches = list(self.run.batches(step))
+                after = self.steps.advance(step, states, batches)
+                recorded.append(Moment(step, states, batches))
+                states = after
+                progress()
         return recorded, states
 
     def backwards(self) -> Iterator[Moment]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.layout import flattened
 from unlearnkit.training.anchor import Anchor
 from unlearnkit.training.beside import LEAST, PLAIN, other_run
 from unlearnkit.training.kept import changes, kept
@@ -42,6 +43,8 @@ class PlainSteps:
         self.acquitted = False
         self._kept = kept(self.loop.run)
         self._known: set[object] = set()
+        self._own: list[Tensor] = list(self.loop.weights.values())
+        self._eps = {name: torch.finfo(weight.dtype).eps for name, weight in self.loop.weights.items()}
 
     def start(self) -> list[GroupState]:
         """The state before the first step."""
@@ -55,10 +58,10 @@ class PlainSteps:
         """
         is_new = step == len(self.scales)
         weights = merged(states)
-        torch._foreach_copy_(list(self.loop.weights.values()), [constant_of(weights[n]) for n in self.loop.weights])
+        torch._foreach_copy_(self._own, [constant_of(weights[name]) for name in self.loop.weights])
         if is_new:
             self._prepare(weights, batches)
-        self.loop.backward_seeded(step, batches)
+        self.loop.backward_seeded(step, batches, draws=self.trainer.gradient.draws)
         gradients = self.loop.gradients()
         if is_new:
             self._verify_involved(step)
@@ -88,9 +91,7 @@ class PlainSteps:
     def _prepare(self, weights: Mapping[str, object], batches: Iterable[Batch]) -> None:
         """Trace a batch of another form as it is traced over jets, for what the manifest must list."""
         for batch in batches:
-            leaves, spec = pytree.tree_flatten((batch.examples, batch.units))
-            form = spec, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-            if form in self._known:
+            if (form := flattened((batch.examples, batch.units))[1]) in self._known:
                 continue
             self._known.add(form)
             arguments = self.trainer.arguments(weights, batch, None)  # type: ignore[arg-type]
@@ -100,11 +101,15 @@ class PlainSteps:
 
     def _verify_involved(self, step: int) -> None:
         """Where there is no gradient torch leaves a parameter and its moments as they are."""
-        for group in self.trainer.run.recipe.groups:
-            if group.rule.states or group.rule.weight_decay:
-                for name in group.parameters:
-                    if (self.loop.weights[name].grad is None) is not (name in self.trainer.idle):
-                        raise other_involved(step, name)
+        for name, is_idle in self._involved:
+            if (self.loop.weights[name].grad is None) is not is_idle:
+                raise other_involved(step, name)
+
+    @cached_property
+    def _involved(self) -> list[tuple[str, bool]]:
+        """Parameters that an update moves without a gradient, and whether they have none."""
+        groups = (g for g in self.trainer.run.recipe.groups if g.rule.states or g.rule.weight_decay)
+        return [(name, name in self.trainer.idle) for group in groups for name in group.parameters]
 
     def _measure(self, step: int, gradients: Mapping[str, Tensor]) -> None:
         sizes = _sizes([gradients[name] for name in self.names])
@@ -114,26 +119,27 @@ class PlainSteps:
         self.scales.append(tuple(map(max, sizes, self.scales[-1])) if self.scales else tuple(sizes))
 
     def _verify_update(self, step: int, states: list[GroupState], after: list[GroupState]) -> None:
-        before, new = merged(states), merged(after)
-        told = [self.loop.weights[name].detach() for name in self.names]
-        olds, news = ([constant_of(leaves[name]) for name in self.names] for leaves in (before, new))
-        sizes, moved, apart = _sizes(olds), _sizes(_differences(told, olds)), _sizes(_differences(news, told))
-        eps = {name: torch.finfo(weight.dtype).eps for name, weight in self.loop.weights.items()}
-        pairs = zip(states, self.trainer.updates, strict=True)
-        coarsest = {n: max(eps[n], update.resolution) for state, update in pairs for n in state.group.parameters}
-        for name, size, move, off in zip(self.names, sizes, moved, apart, strict=True):
-            if not math.isfinite(move):
-                raise diverged(step, "update", name, PLAIN)
-            if not off <= math.sqrt(coarsest[name]) * move + 4 * eps[name] * size:
-                share = off / move if move else math.inf
-                changed, dtype = changes(self._kept, self.loop.run), self.loop.weights[name].dtype
-                raise other_run(step, "update", name, share, changed, dtype)
+        for state, new, update in zip(states, after, self.trainer.updates, strict=True):
+            told, old = _flat(self.loop.weights, state), constant_of(state.weights)
+            found = (state.parts(x) for x in (old, told - old, constant_of(new.weights) - told))
+            sizes = iter(_sizes([part for parts in found for part in parts]))
+            names, coarsest = state.group.parameters, update.resolution
+            olds, moved = [next(sizes) for _ in names], [next(sizes) for _ in names]
+            for name, size, move, off in zip(names, olds, moved, sizes, strict=True):
+                if not math.isfinite(move):
+                    raise diverged(step, "update", name, PLAIN)
+                eps = self._eps[name]
+                if not off <= math.sqrt(max(eps, coarsest)) * move + 4 * eps * size:
+                    share = off / move if move else math.inf
+                    raise other_run(step, "update", name, share, changes(self._kept, self.loop.run), self._dtype(name))
+
+    def _dtype(self, name: str) -> torch.dtype:
+        return self.loop.weights[name].dtype
 
     def is_gradient(self, step: int, states: list[GroupState], traced: Mapping[str, Tensor], resolution: float) -> bool:
         """Whether a traced gradient of a step is the plain one, to half the digits of the coarsest numbers."""
-        plain = {name: leaf for state in states for name, leaf in state.views(state.gradient).items()}
-        found, expected = [traced[n] for n in self.names], [constant_of(plain[n]) for n in self.names]
-        apart = _sizes(_differences(found, expected))
+        pairs = ((state, _flat(traced, state) - constant_of(state.gradient)) for state in states)
+        apart = _sizes([part for state, difference in pairs for part in state.parts(difference)])
         scales, allowed = self.scales[step], math.sqrt(resolution)
         least = LEAST * max(scales)
         return all(off <= allowed * max(scale, least) for off, scale in zip(apart, scales, strict=True))
@@ -147,13 +153,9 @@ def _flat(gradients: Mapping[str, Tensor], state: GroupState) -> Tensor:
 
 def _updated(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> GroupState:
     """The group after its update, in tensors of its own."""
-    after = state.copy()
-    apply_update(update, after, gradient, step)
+    after = state.room()
+    apply_update(update, state, gradient, step, after)
     return after
-
-
-def _differences(a: list[Tensor], b: list[Tensor]) -> Sequence[Tensor]:
-    return torch._foreach_sub(a, b)  # noqa: SLF001
 
 
 def _sizes(tensors: Sequence[Tensor]) -> list[float]:
