@@ -13,12 +13,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
-from torch.utils import _pytree as pytree
 
 from unlearnkit.errors import NonFiniteError
 from unlearnkit.sketching.memory import Memory, peak_of
@@ -52,7 +50,7 @@ Weights = Mapping[str, Tensor]
 class Cotangents:
     """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``.
 
-    places, gradients: those of weights and gradient by parameter, as views.
+    places, gradients: those of weights and gradient by parameter, as views; of one element alone without its dimension.
     """
 
     weights: Leaf
@@ -138,7 +136,7 @@ class ReverseSweeps:
             cotangents = self._start(final, pulled, len(basis))
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                self._step(moment, trajectory.steps, cotangents, total, verify_finite=verify_finite)
+                self._step(moment, trajectory.steps, cotangents, _alone(total), verify_finite=verify_finite)
                 progress()
         return total, cotangents
 
@@ -196,7 +194,7 @@ class ReverseSweeps:
             zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
             for name, place in state.views(zeros[-1 if state.group.averaged else 0]).items():
                 assign(place, pulled[name])
-            views = state.views(zeros[0]), state.views(zeros[1])
+            views = (state.views(_alone(leaf)) for leaf in zeros[:2])
             cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1], *views))
         return cotangents
 
@@ -262,6 +260,13 @@ class ReverseSweeps:
                 assign(target, source)
 
 
+def _alone(leaf: Leaf) -> Leaf:
+    """What is of ``[elements, P]``, or of ``[P]`` where it is of one element, without copying."""
+    if constant_of(leaf).shape[0] > 1:
+        return leaf
+    return Jet(leaf.constant[0], leaf.tail.select(LEAD, 0)) if isinstance(leaf, Jet) else leaf[0]
+
+
 def _are_finite(cotangents: list[Cotangents]) -> bool:
     return all(is_finite(cotangent.weights) for cotangent in cotangents)
 
@@ -295,12 +300,12 @@ def _pull(
 ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
     """The reverse of a step's gradient, from cotangents ``{name: [elements, *S]}`` to weights and downweights.
 
-    The gradient itself comes last.
+    Of one element ``{name: [*S]}``, which needs no operations on batches. The gradient itself comes last.
     """
     pulled = vjp(lambda weights, w: gradient(weights, fixed, batch, w, denominator, cotangents), weights, w)
     found, back = pulled[0], pulled[1]
-    to_weights, to_downweights = _each(back, cotangents)
-    return to_weights, to_downweights, found
+    is_one = all(cotangents[name].dim() == weight.dim() for name, weight in weights.items())
+    return *(back if is_one else vmap(back))(cotangents), found
 
 
 def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[Tensor]]]:
@@ -313,21 +318,13 @@ def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[T
             return group.update(p, g, moments, numbers)
 
         back = vjp(update, p, g, moments)[1]
-        return _each(back, (to_p, to_moments))  # type: ignore[no-any-return]
+        return vmap(lambda a, b: back((a, b)))(to_p, to_moments)  # type: ignore[no-any-return]
 
     return pull
 
 
-def _each(back: Callable[[Any], Any], cotangents: Any) -> Any:  # noqa: ANN401  trees of tensors
-    """``back`` for each element, the first dimension of all tensors. One alone needs no operations on batches."""
-    if pytree.tree_leaves(cotangents)[0].shape[0] > 1:
-        return vmap(back)(cotangents)
-    found = back(pytree.tree_map(lambda t: t.squeeze(0), cotangents))
-    return pytree.tree_map(lambda t: t.unsqueeze(0), found)
-
-
 def _scatter(total: Leaf, contribution: Leaf, units: Tensor) -> None:
-    """Add ``[elements, batch]`` to the columns of the examples' owners; nobody's go to the extra last column."""
+    """Add ``[*elements, batch]`` to the columns of the examples' owners; nobody's go to the extra last column."""
     columns = torch.where(units < 0, constant_of(total).shape[-1] - 1, units)
     if not isinstance(total, Jet):
         total.index_add_(-1, columns, constant_of(contribution))

@@ -27,6 +27,7 @@ from unlearnkit.taylor.layout import rebuilder
 from unlearnkit.taylor.replayed import OF_ANY_STRIDES, of_any_strides
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
 from unlearnkit.taylor.trace import Trace, location
+from unlearnkit.taylor.trimmed import trim
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +184,7 @@ class Interpreter:
         """Without jets, guards and draws nothing is decided on the way: the graph as torch generates its code."""
         if self._plain is None:
             self._plain = of_any_strides(self.trace.module)
+            trim(self._plain)
             fuse(self._plain.graph)
             call_directly(self._plain.graph)
             self._plain.recompile()

@@ -22,8 +22,16 @@ from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.retrain import Mark
 from unlearnkit.training.run import Batch
-from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
-from unlearnkit.training.trainer import ACTIVE, Trainer, apply_update, diverged, other_involved
+from unlearnkit.training.state import GroupState, Leaf, clone, constant_of, merged
+from unlearnkit.training.trainer import (
+    ACTIVE,
+    UPDATE_ELEMENTS,
+    Trainer,
+    apply_update,
+    diverged,
+    other_involved,
+    scalars,
+)
 
 
 class PlainSteps:
@@ -44,7 +52,6 @@ class PlainSteps:
         self._kept = kept(self.loop.run)
         self._known: set[object] = set()
         self._own: list[Tensor] = list(self.loop.weights.values())
-        self._eps = {name: torch.finfo(weight.dtype).eps for name, weight in self.loop.weights.items()}
 
     def start(self) -> list[GroupState]:
         """The state before the first step."""
@@ -65,7 +72,6 @@ class PlainSteps:
         gradients = self.loop.gradients()
         if is_new:
             self._verify_involved(step)
-            self._measure(step, gradients)
         for state in states:
             state.gradient = _flat(gradients, state)
         clipped = self.trainer.clipping.clipped(step, [state.gradient for state in states])
@@ -74,7 +80,7 @@ class PlainSteps:
         if is_new or is_lowered(self.trainer.run):
             self.loop.update(step)
         if is_new:
-            self._verify_update(step, states, after)
+            self._verify(step, states, after)
         if is_lowered(self.trainer.run):
             self.anchor.take_update(after)
         return after
@@ -111,30 +117,40 @@ class PlainSteps:
         groups = (g for g in self.trainer.run.recipe.groups if g.rule.states or g.rule.weight_decay)
         return [(name, name in self.trainer.idle) for group in groups for name in group.parameters]
 
-    def _measure(self, step: int, gradients: Mapping[str, Tensor]) -> None:
-        sizes = _sizes([gradients[name] for name in self.names])
+    def _verify(self, step: int, states: list[GroupState], after: list[GroupState]) -> None:
+        """See that a step is finite, and that the rule made of its gradient what the optimizer did."""
+        gradients: list[Tensor] = []
+        moves: list[Tensor] = []
+        rests: list[Tensor] = []
+        for state, new in zip(states, after, strict=True):
+            told = _flat(self.loop.weights, state)
+            gradients += state.parts(constant_of(state.gradient))
+            moves += state.parts(told - constant_of(state.weights))
+            rests += state.parts(constant_of(new.weights) - told)
+        sizes, count = _sizes([*gradients, *moves, *rests]), len(self.names)
+        self._measure(step, sizes[:count])
+        self._verify_update(step, states, sizes[count : 2 * count], sizes[2 * count :])
+
+    def _verify_update(self, step: int, states: list[GroupState], moved: list[float], apart: list[float]) -> None:
+        """moved: how far the optimizer moved each parameter. apart: how far the rule is from that."""
+        resolutions = (u.resolution for s, u in zip(states, self.trainer.updates, strict=True) for _ in s.shapes)
+        weights = (part for state in states for part in state.parts(constant_of(state.weights)))
+        for name, move, off, resolution, weight in zip(self.names, moved, apart, resolutions, weights, strict=True):
+            if not math.isfinite(move):
+                raise diverged(step, "update", name, PLAIN)
+            dtype = self.loop.weights[name].dtype
+            eps = torch.finfo(dtype).eps
+            allowed = math.sqrt(max(eps, resolution)) * move
+            if not off <= allowed and not off <= allowed + 4 * eps * _sizes([weight])[0]:
+                share = off / move if move else math.inf
+                raise other_run(step, "update", name, share, changes(self._kept, self.loop.run), dtype)
+
+    def _measure(self, step: int, sizes: list[float]) -> None:
+        """Keep the sizes of a step's gradients."""
         for name, size in zip(self.names, sizes, strict=True):
             if not math.isfinite(size):
                 raise diverged(step, "gradient", name, PLAIN)
         self.scales.append(tuple(map(max, sizes, self.scales[-1])) if self.scales else tuple(sizes))
-
-    def _verify_update(self, step: int, states: list[GroupState], after: list[GroupState]) -> None:
-        for state, new, update in zip(states, after, self.trainer.updates, strict=True):
-            told, old = _flat(self.loop.weights, state), constant_of(state.weights)
-            found = (state.parts(x) for x in (old, told - old, constant_of(new.weights) - told))
-            sizes = iter(_sizes([part for parts in found for part in parts]))
-            names, coarsest = state.group.parameters, update.resolution
-            olds, moved = [next(sizes) for _ in names], [next(sizes) for _ in names]
-            for name, size, move, off in zip(names, olds, moved, sizes, strict=True):
-                if not math.isfinite(move):
-                    raise diverged(step, "update", name, PLAIN)
-                eps = self._eps[name]
-                if not off <= math.sqrt(max(eps, coarsest)) * move + 4 * eps * size:
-                    share = off / move if move else math.inf
-                    raise other_run(step, "update", name, share, changes(self._kept, self.loop.run), self._dtype(name))
-
-    def _dtype(self, name: str) -> torch.dtype:
-        return self.loop.weights[name].dtype
 
     def is_gradient(self, step: int, states: list[GroupState], traced: Mapping[str, Tensor], resolution: float) -> bool:
         """Whether a traced gradient of a step is the plain one, to half the digits of the coarsest numbers."""
@@ -153,9 +169,23 @@ def _flat(gradients: Mapping[str, Tensor], state: GroupState) -> Tensor:
 
 def _updated(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> GroupState:
     """The group after its update, in tensors of its own."""
+    pieces = list(state.pieces(UPDATE_ELEMENTS))
+    if len(pieces) == 1 and not state.group.rule.whole:
+        return _updated_whole(update, state, gradient, step)
     after = state.room()
     apply_update(update, state, gradient, step, after)
     return after
+
+
+def _updated_whole(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> GroupState:
+    """What the update of all at once gives, without copying it."""
+    weights, moments = update(state.weights, gradient, state.moments, scalars(state.group, step, state.weights))
+    taken: set[int] = {id(leaf) for leaf in (state.weights, gradient, *state.moments)}
+    own = []
+    for leaf in (weights, *moments):
+        own.append(clone(leaf) if id(leaf) in taken else leaf)
+        taken.add(id(leaf))
+    return GroupState(state.group, state.shapes, own[0], own[1:], state.gradient)
 
 
 def _sizes(tensors: Sequence[Tensor]) -> list[float]:

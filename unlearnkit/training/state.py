@@ -83,6 +83,8 @@ class Piece:
 
     def of(self, flat: Leaf) -> Leaf:
         """That stretch as ``[..., *shape]``, without copying."""
+        if self.shape == constant_of(flat).shape[-1:]:
+            return flat
         if isinstance(flat, Jet):
             return Jet(_shaped(flat.constant, self.place, self.shape), _shaped(flat.tail, self.place, self.shape))
         return _shaped(flat, self.place, self.shape)
