@@ -33,8 +33,7 @@ class JetFunction:
     of what the function makes without saying of which; None: torch's default, each time. spare: which of its results, a
     tuple, is None where an argument is a jet, and not computed. ``reservations`` collects what the
     manifest must state: piecewise operations, and comparisons that the constant term decides. draws: whether any trace
-    so far draws random numbers, of torch, ``random`` or ``numpy.random``. resolution: the machine epsilon of the
-    coarsest real numbers in any.
+    so far draws random numbers, of torch, ``random`` or ``numpy.random``.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class JetFunction:
         self.allow_piecewise = allow_piecewise
         self.reservations: dict[Problem, None] = {}
         self.draws = False
-        self.resolution = 0.0
+        self._resolution = 0.0
         # By layout, and then by which leaves are jets: what is traced does not depend on these.
         self._interpreters: dict[object, dict[tuple[bool, ...], deque[Interpreter]]] = {}
 
@@ -116,6 +115,11 @@ class JetFunction:
         known = self._fitting(layout, flags)
         return known[0] if known else self._keep(self._trace(arguments), layout, flags)
 
+    @property
+    def resolution(self) -> float:
+        """The machine epsilon of the coarsest real numbers that were computed with so far."""
+        return self._resolution
+
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
         layout, flags = _layout(arguments)[1], _spread(active, arguments)
@@ -137,7 +141,7 @@ class JetFunction:
                 kept[i] = Interpreter(known.trace, flags, known.family, spare=self.spare)
                 return kept[i]
         kept.append(Interpreter(traced, flags, spare=self.spare))
-        self.resolution = max(self.resolution, kept[-1].resolution)
+        self._resolution = max(self._resolution, kept[-1].resolution)
         return kept[-1]
 
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
