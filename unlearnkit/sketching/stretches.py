@@ -2,8 +2,9 @@
 
 With ``T`` steps and a stretch of ``L``, there are ``T / L`` checkpoints and, in memory, the ``L`` states of a stretch.
 Everything stays in memory where it fits. Else all stretches but the last are computed once more, from checkpoints in
-memory where about ``2 sqrt(T)`` states fit, and on disk where they do not: writing one state for each stretch costs
-less than the third run through all steps that a binomial schedule (Revolve) needs with as little memory.
+memory where about ``2 sqrt(T)`` states fit: no schedule computes many fewer steps again there. With less they are
+on disk: writing one state for each stretch costs less than the further runs through all steps that a binomial schedule
+(Revolve) needs (`benchmarks/schedules.py`).
 """
 
 from __future__ import annotations
@@ -40,9 +41,15 @@ class Stretches:
         return -(-self.steps // self.length)
 
     @property
+    def ranges(self) -> list[range]:
+        """The steps of each stretch. The short one comes first: the last one is not computed again."""
+        ends = range(self.steps, 0, -self.length)
+        return [range(max(0, end - self.length), end) for end in reversed(ends)]
+
+    @property
     def again(self) -> int:
         """Steps that are computed a second time."""
-        return (self.checkpoints - 1) * self.length
+        return self.steps - self.length
 
     @property
     def memory(self) -> int:

@@ -134,14 +134,14 @@ class Trajectory:
     @cached_property
     def final(self) -> list[GroupState]:
         """The states after the last step, for which training is done when this is first asked for."""
-        states, length = self._start, self.stretches.length
+        states = self._start
         self.steps.back_to(self._mark)
         with restored(self.run.device):
-            for first in self._span[::length]:
+            for stretch in self.stretches.ranges:
                 self._checkpoints.append(states)
                 self._marks.append(self.steps.mark())
                 self._last = []  # not in memory beside the next ones
-                self._last, states = self._stretched(first, states, self._progress)
+                self._last, states = self._stretched(stretch, states, self._progress)
         return states
 
     def release(self) -> None:
@@ -153,12 +153,12 @@ class Trajectory:
         self._progress = lambda: None
 
     def _stretched(
-        self, first: int, states: list[GroupState], progress: Callable[[], None] = lambda: None
+        self, stretch: range, states: list[GroupState], progress: Callable[[], None] = lambda: None
     ) -> tuple[list[Moment], list[GroupState]]:
-        """The moments of the stretch that begins with a step, and the states after it."""
+        """The moments of a stretch of the span, from the states before it, and those after it."""
         recorded = []
         with plain_torch():
-            for step in range(first, min(first + self.stretches.length, self._span.stop)):
+            for step in self._span[stretch.start : stretch.stop]:
                 batches = list(self.run.batches(step))
                 after = self.steps.advance(step, states, batches)
                 recorded.append(Moment(step, states, batches))
@@ -172,11 +172,11 @@ class Trajectory:
         if len(self._checkpoints) == 1:
             yield from reversed(self._last)
             return
-        for number in reversed(range(len(self._checkpoints))):
+        for number, stretch in reversed([*enumerate(self.stretches.ranges)]):
             moments, self._last = self._last, []
             if not moments:
                 self.steps.back_to(self._marks[number])
-                moments, _ = self._stretched(self._span[number * self.stretches.length], self._checkpoints[number])
+                moments, _ = self._stretched(stretch, self._checkpoints[number])
             while moments:
                 yield moments.pop()
 
