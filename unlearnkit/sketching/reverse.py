@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ from unlearnkit.training.state import (
     accumulate_all,
     assign,
     constant_of,
+    empty_like,
     is_finite,
     merged,
     part,
@@ -50,14 +52,23 @@ Weights = Mapping[str, Tensor]
 class Cotangents:
     """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``.
 
-    places, gradients: those of weights and gradient by parameter, as views; of one element alone without its dimension.
+    state: whose parameters they are of.
     """
 
+    state: GroupState
     weights: Leaf
     moments: list[Leaf]
     gradient: Leaf
-    places: dict[str, Leaf]
-    gradients: dict[str, Leaf]
+
+    @cached_property
+    def places(self) -> dict[str, Leaf]:
+        """Those of the weights by parameter, as views; of one element alone without its dimension."""
+        return self.state.views(_alone(self.weights))
+
+    @cached_property
+    def gradients(self) -> dict[str, Leaf]:
+        """Those of the gradient, likewise."""
+        return self.state.views(_alone(self.gradient))
 
 
 # Forms of steps that are tried before a sweep; batches of any more sizes are much like one of them.
@@ -136,7 +147,9 @@ class ReverseSweeps:
             cotangents = self._start(final, pulled, len(basis))
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                self._step(moment, trajectory.steps, cotangents, _alone(total), verify_finite=verify_finite)
+                narrow = _narrowed(moment, final, cotangents)
+                self._step(moment, trajectory.steps, narrow, _alone(total), verify_finite=verify_finite)
+                _widen(moment, final, cotangents, narrow)
                 progress()
         return total, cotangents
 
@@ -191,11 +204,11 @@ class ReverseSweeps:
         cotangents = []
         for state in final:
             shape = (elements, sum(s.numel() for s in state.shapes))
-            zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
+            zeros = [self._zeros(shape, final) for _ in range(1 + len(state.moments))]
+            gradient = self._zeros((elements, constant_of(state.gradient).numel()), final)
             for name, place in state.views(zeros[-1 if state.group.averaged else 0]).items():
                 assign(place, pulled[name])
-            views = (state.views(_alone(leaf)) for leaf in zeros[:2])
-            cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1], *views))
+            cotangents.append(Cotangents(state, zeros[0], zeros[1:], gradient))
         return cotangents
 
     def _step(
@@ -269,6 +282,26 @@ def _alone(leaf: Leaf) -> Leaf:
 
 def _are_finite(cotangents: list[Cotangents]) -> bool:
     return all(is_finite(cotangent.weights) for cotangent in cotangents)
+
+
+def _narrowed(moment: Moment, states: list[GroupState], cotangents: list[Cotangents]) -> list[Cotangents]:
+    """The cotangents in the rows that a step touches; where it has no tables, themselves. states: whole ones."""
+    if not moment.rows.of:
+        return cotangents
+    narrow = []
+    for state, own, cotangent in zip(states, moment.states, cotangents, strict=True):
+        weights, *moments = (moment.rows.take(state, leaf) for leaf in (cotangent.weights, *cotangent.moments))
+        narrow.append(Cotangents(own, weights, moments, empty_like(weights)))
+    return narrow
+
+
+def _widen(moment: Moment, states: list[GroupState], cotangents: list[Cotangents], narrow: list[Cotangents]) -> None:
+    """Write narrow cotangents back."""
+    if not moment.rows.of:
+        return
+    for state, whole, found in zip(states, cotangents, narrow, strict=True):
+        for target, source in zip([whole.weights, *whole.moments], [found.weights, *found.moments], strict=True):
+            moment.rows.put(state, target, source)
 
 
 def _hold(cotangent: Cotangents, held: Tensor) -> None:

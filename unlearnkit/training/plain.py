@@ -21,6 +21,7 @@ from unlearnkit.training.beside import LEAST, PLAIN, other_run
 from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.retrain import Mark
+from unlearnkit.training.rows import Rows
 from unlearnkit.training.run import Batch
 from unlearnkit.training.state import GroupState, Leaf, clone, constant_of, merged
 from unlearnkit.training.trainer import (
@@ -51,7 +52,6 @@ class PlainSteps:
         self.acquitted = False
         self._kept = kept(self.loop.run)
         self._known: set[object] = set()
-        self._own: list[Tensor] = list(self.loop.weights.values())
 
     def start(self) -> list[GroupState]:
         """The state before the first step."""
@@ -64,12 +64,12 @@ class PlainSteps:
         The random states are left as the step leaves them. A step that was done before is not looked at again.
         """
         is_new = step == len(self.scales)
-        weights = merged(states)
-        torch._foreach_copy_(self._own, [constant_of(weights[name]) for name in self.loop.weights])
+        weights, rows = merged(states), Rows(batches[0].rows)
+        rows.write(self.loop.weights, {name: constant_of(leaf) for name, leaf in weights.items()})
         if is_new:
             self._prepare(weights, batches)
         self.loop.backward_seeded(step, batches, draws=self.trainer.gradient.draws)
-        gradients = self.loop.gradients()
+        gradients = self.loop.gradients(rows)
         if is_new:
             self._verify_involved(step)
         for state in states:
@@ -80,7 +80,7 @@ class PlainSteps:
         if is_new or is_lowered(self.trainer.run):
             self.loop.update(step)
         if is_new:
-            self._verify(step, states, after)
+            self._verify(step, states, after, rows)
         if is_lowered(self.trainer.run):
             self.anchor.take_update(after)
         return after
@@ -117,13 +117,13 @@ class PlainSteps:
         groups = (g for g in self.trainer.run.recipe.groups if g.rule.states or g.rule.weight_decay)
         return [(name, name in self.trainer.idle) for group in groups for name in group.parameters]
 
-    def _verify(self, step: int, states: list[GroupState], after: list[GroupState]) -> None:
+    def _verify(self, step: int, states: list[GroupState], after: list[GroupState], rows: Rows) -> None:
         """See that a step is finite, and that the rule made of its gradient what the optimizer did."""
         gradients: list[Tensor] = []
         moves: list[Tensor] = []
         rests: list[Tensor] = []
         for state, new in zip(states, after, strict=True):
-            told = _flat(self.loop.weights, state)
+            told = _flat({n: rows.picked(n, self.loop.weights[n]) for n in state.group.parameters}, state)
             gradients += state.parts(constant_of(state.gradient))
             moves += state.parts(told - constant_of(state.weights))
             rests += state.parts(constant_of(new.weights) - told)

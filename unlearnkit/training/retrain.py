@@ -14,6 +14,7 @@ from unlearnkit.training.models import plain_torch
 from unlearnkit.training.optimizers import anew, anywhere, as_one, each_of, go_on
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
+from unlearnkit.training.rows import WHOLE, Rows
 from unlearnkit.training.run import Batch, Run, make_run, own_precision
 
 
@@ -83,6 +84,7 @@ class PlainLoop:
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
+        self._resting = _resting(self.run)
         average = self.run.recipe.average
         self._average = average.of(self.model) if average else None
 
@@ -100,8 +102,8 @@ class PlainLoop:
                 if draws:
                     self.run.seed(step, batch.number)
                 self._loss(batch).backward()  # type: ignore[no-untyped-call]
-        for parameter in self.weights.values():
-            if parameter.grad is not None and parameter.grad.is_sparse:
+        for name, parameter in self.weights.items():
+            if parameter.grad is not None and parameter.grad.is_sparse and name not in self._resting:
                 parameter.grad = parameter.grad.to_dense()
 
     def _loss(self, batch: Batch) -> Tensor:
@@ -110,9 +112,13 @@ class PlainLoop:
             return self.run.losses(*tensors, len(batch.units)).sum() / batch.denominator
         return self.run.loss(*tensors, self._downweights[batch.units], batch.denominator)
 
-    def gradients(self) -> dict[str, Tensor]:
-        """The gradient by parameter, zero where the loss does not involve it and torch leaves none."""
-        return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.weights.items()}
+    def gradients(self, rows: Rows = WHOLE) -> dict[str, Tensor]:
+        """The gradient by parameter, zero where the loss does not involve it and torch leaves none.
+
+        rows: of tables, those that are wanted.
+        """
+        found = ((n, torch.zeros_like(p) if p.grad is None else p.grad) for n, p in self.weights.items())
+        return {name: rows.picked(name, gradient) for name, gradient in found}
 
     def update(self, step: int) -> None:
         """Clip, and let the optimizer do its step."""
@@ -166,6 +172,15 @@ class PlainLoop:
             for own, average in zip(self.model.parameters(), self._average.parameters(), strict=True):
                 own.copy_(average)
         return self.model
+
+
+def _resting(run: Run) -> frozenset[str]:
+    """Parameters that the optimizer may be given sparse gradients of, as torch makes them; clipping takes none."""
+    recipe = run.recipe
+    clipped = recipe.clip_grad_norm is not None or recipe.clip_grad_value is not None
+    if clipped or any(group.get("fused") for one in each_of(recipe.optimizer) for group in one.param_groups):
+        return frozenset()
+    return frozenset(name for group in recipe.groups if group.rests for name in group.parameters)
 
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:
