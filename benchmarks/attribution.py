@@ -59,9 +59,8 @@ class Method:
     sized: bool = True
 
 
-DAMPINGS = [{"damping": damping} for damping in (1e-8, None, 1e-4, 1e-3, 1e-2, 1e-1)]
+DAMPINGS = [{"damping": damping} for damping in (1e-8, None, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)]
 RIDGES = [{"regularization": ridge} for ridge in (1e-2, 5e-3, 2e-2, 5e-2, 1e-1)]
-CG = [{**ridge, "max_iter": most} for most in (10, 50) for ridge in RIDGES]
 ARNOLDI = [{**RIDGES[0], "max_iter": 10}, *({**ridge, "max_iter": 50, "proj_dim": 20} for ridge in RIDGES)]
 LISSA = [{"recursion_depth": 100}, {}]
 LISSA += [
@@ -77,11 +76,12 @@ TRAKER = [{"projected": p, "regularization": r} for p in (2048, 512) for r in (0
 
 def methods(*, small: bool) -> list[Method]:
     """Those of the libraries. small: the Hessian has room in memory."""
+    ridges = RIDGES if small else [*RIDGES, {"regularization": 0.3}, {"regularization": 1.0}]
     strategies = {"diagonal": "diagonal", "K-FAC": "kfac", "EK-FAC": "ekfac"}
     solvers: dict[str, Grid] = {
-        "CG": CG,
+        "CG": [{**ridge, "max_iter": most} for most in (10, 50) for ridge in ridges],
         "LiSSA": LISSA if small else LISSA[::2],
-        "DataInf": RIDGES,
+        "DataInf": ridges,
         "Arnoldi": ARNOLDI,
         **({"Explicit": RIDGES} if small else {}),
     }
@@ -197,6 +197,8 @@ def main() -> None:
         f"{name} {metadata.version(name)}" if name in known else f"{name}: not installed, left out" for name in MODULES
     ]
     print("; ".join(versions))
+    nothing = truth.scores(lambda masks: np.zeros((len(masks), len(case.queries[0]))))
+    print("error of no change: ", ", ".join(f"{kind} {error:.3g}" for kind, (_, error) in nothing.items()))
     kinds = " | ".join(f"{kind}: LDS | error" for kind in truth.changes)
     print(f"| by | way | {kinds} | plain trainings |\n|{' --- |' * (2 * len(truth.changes) + 3)}")
     for method in (*methods(small=small), *ours(small=small)):
