@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from unlearnkit.errors import NonFiniteError
+from unlearnkit.sketching.cotangents import Cotangents, hold, narrowed, widen
 from unlearnkit.sketching.memory import Memory, peak_of
 from unlearnkit.sketching.trajectory import Moment, Steps, StepsAlong, Trajectory
 from unlearnkit.taylor.function import JetFunction
@@ -36,7 +37,6 @@ from unlearnkit.training.state import (
     accumulate,
     assign,
     constant_of,
-    empty_like,
     is_finite,
     merged,
     part,
@@ -45,15 +45,6 @@ from unlearnkit.training.state import (
 from unlearnkit.training.trainer import UPDATE_ELEMENTS, Trainer, scalars
 
 Weights = Mapping[str, Tensor]
-
-
-@dataclass(eq=False)
-class Cotangents:
-    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``."""
-
-    weights: Leaf
-    moments: list[Leaf]
-    gradient: Leaf
 
 
 # Forms of steps that are tried before a sweep; batches of any more sizes are much like one of them.
@@ -115,9 +106,9 @@ class ReverseSweeps:
             ownership = self.run.recipe.ownership
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                narrow = _narrowed(moment, final, cotangents)
+                narrow = narrowed(moment, final, cotangents)
                 self._step(moment, steps, narrow, total)
-                _widen(moment, final, cotangents, narrow)
+                widen(moment, final, cotangents, narrow)
                 progress()
         return to_units(ownership, part(total, slice(0, -1)), directions)
 
@@ -221,8 +212,8 @@ class ReverseSweeps:
         for state, cotangent, leaf in zip(states, cotangents, pulled, strict=True):
             if leaf is not cotangent.gradient:
                 assign(cotangent.gradient, leaf)
-            if (held := self.trainer.held.at(step, state.group.parameters)) is not None:
-                _hold(cotangent, held)
+            if (held := self.trainer.held_at(step, state)) is not None:
+                hold(cotangent, held)
 
     @staticmethod
     def _pull_update(step: int, state: GroupState, clipped: Leaf, cotangent: Cotangents, pull: JetFunction) -> None:
@@ -237,33 +228,6 @@ class ReverseSweeps:
                 [weights, gradient, *moments], [to_weights, to_gradient, *to_moments], strict=True
             ):
                 assign(target, source)
-
-
-def _narrowed(moment: Moment, states: list[GroupState], cotangents: list[Cotangents]) -> list[Cotangents]:
-    """The cotangents in the rows that a step touches; where it has no tables, themselves. states: whole ones."""
-    if not moment.rows.of:
-        return cotangents
-    narrow = []
-    for state, cotangent in zip(states, cotangents, strict=True):
-        weights, *moments = (moment.rows.take(state, leaf) for leaf in (cotangent.weights, *cotangent.moments))
-        narrow.append(Cotangents(weights, moments, empty_like(weights)))
-    return narrow
-
-
-def _widen(moment: Moment, states: list[GroupState], cotangents: list[Cotangents], narrow: list[Cotangents]) -> None:
-    """Write narrow cotangents back."""
-    if not moment.rows.of:
-        return
-    for state, whole, found in zip(states, cotangents, narrow, strict=True):
-        for target, source in zip([whole.weights, *whole.moments], [found.weights, *found.moments], strict=True):
-            moment.rows.put(state, target, source)
-
-
-def _hold(cotangent: Cotangents, held: Tensor) -> None:
-    """Nothing goes back through gradients that are held fixed, nor through the moments that they made."""
-    for leaf in (cotangent.gradient, *cotangent.moments):
-        for tensor in (leaf.constant, leaf.tail) if isinstance(leaf, Jet) else (leaf,):
-            tensor.masked_fill_(held, 0)
 
 
 def _gradient(run: Run) -> Callable[..., dict[str, Tensor]]:
