@@ -3,21 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from unlearnkit.sketching.trajectory import Moment
 from unlearnkit.taylor.jet import Jet
-from unlearnkit.training.state import GroupState, Leaf, empty_like
+from unlearnkit.taylor.products import LEAD
+from unlearnkit.training.state import GroupState, Leaf, constant_of, empty_like
 
 
 @dataclass(eq=False)
 class Cotangents:
-    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``."""
+    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``.
 
+    state: whose parameters they are of.
+    """
+
+    state: GroupState
     weights: Leaf
     moments: list[Leaf]
     gradient: Leaf
+
+    @cached_property
+    def places(self) -> dict[str, Leaf]:
+        """Those of the weights by parameter, as views; of one element alone without its dimension."""
+        return self.state.views(alone(self.weights))
+
+    @cached_property
+    def gradients(self) -> dict[str, Leaf]:
+        """Those of the gradient, likewise."""
+        return self.state.views(alone(self.gradient))
+
+
+def alone(leaf: Leaf) -> Leaf:
+    """What is of ``[elements, P]``, or of ``[P]`` where it is of one element, without copying."""
+    if constant_of(leaf).shape[0] > 1:
+        return leaf
+    return Jet(leaf.constant[0], leaf.tail.select(LEAD, 0)) if isinstance(leaf, Jet) else leaf[0]
 
 
 def narrowed(moment: Moment, states: list[GroupState], cotangents: list[Cotangents]) -> list[Cotangents]:
@@ -25,9 +48,9 @@ def narrowed(moment: Moment, states: list[GroupState], cotangents: list[Cotangen
     if not moment.rows.of:
         return cotangents
     narrow = []
-    for state, cotangent in zip(states, cotangents, strict=True):
+    for state, own, cotangent in zip(states, moment.states, cotangents, strict=True):
         weights, *moments = (moment.rows.take(state, leaf) for leaf in (cotangent.weights, *cotangent.moments))
-        narrow.append(Cotangents(weights, moments, empty_like(weights)))
+        narrow.append(Cotangents(own, weights, moments, empty_like(weights)))
     return narrow
 
 

@@ -273,16 +273,18 @@ def _broken_update(state: GroupState, step: int) -> NonFiniteError:
 
 def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     """The numbers of a step as 0-dimensional tensors."""
-    return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
+    return list(constant_of(like).new_tensor(group.schedule[step]).unbind())
 
 
-def apply_update(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
-    """Update weights and moments in place, piece by piece."""
-    numbers = scalars(state.group, step, state.weights)
+def apply_update(
+    update: JetFunction, state: GroupState, gradient: Leaf, step: int, into: GroupState | None = None
+) -> None:
+    """Update weights and moments, piece by piece. into: where to; None: in place."""
+    numbers, after = scalars(state.group, step, state.weights), state if into is None else into
     with torch.no_grad():
         for piece in state.pieces(UPDATE_ELEMENTS):
             moments = [piece.of(moment) for moment in state.moments]
-            weights = piece.of(state.weights)
-            new, changed = update(weights, piece.of(gradient), moments, numbers)
-            for target, source in zip([weights, *moments], [new, *changed], strict=True):
-                assign(target, source)
+            new, changed = update(piece.of(state.weights), piece.of(gradient), moments, numbers)
+            assign(piece.of(after.weights), new)
+            for target, source in zip(after.moments, changed, strict=True):
+                assign(piece.of(target), source)
