@@ -16,6 +16,7 @@ from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.spilled import SpilledStates
 from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.models import plain_torch
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.retrain import Mark
 from unlearnkit.training.rows import WHOLE, Rows, tables_of
@@ -161,14 +162,15 @@ class Trajectory:
     ) -> tuple[list[Moment], list[GroupState]]:
         """The moments of a stretch of the span, from the states before it, and those after it."""
         recorded = []
-        for step in self._span[stretch.start : stretch.stop]:
-            batches = list(self.run.batches(step))
-            rows = self.tables.at(step, batches)
-            narrow, batches = rows.narrow(states), rows.given(batches)
-            after = self.steps.advance(step, narrow, batches)
-            recorded.append(Moment(step, narrow, batches, rows))
-            states = rows.widen(states, after)
-            progress()
+        with plain_torch():
+            for step in self._span[stretch.start : stretch.stop]:
+                batches = list(self.run.batches(step))
+                rows = self.tables.at(step, batches)
+                narrow, batches = rows.narrow(states), rows.given(batches)
+                after = self.steps.advance(step, narrow, batches)
+                recorded.append(Moment(step, narrow, batches, rows))
+                states = rows.widen(states, after)
+                progress()
         return recorded, states
 
     def backwards(self) -> Iterator[Moment]:

@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unlearnkit.training.models import uncompiled_inside
+from unlearnkit.training.models import plain_torch
 from unlearnkit.training.optimizers import anew, anywhere, as_one, each_of, go_on
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
@@ -52,9 +51,10 @@ def retrain(
     """
     run = make_run(recipe, dtype or own_precision(recipe), device)
     loop = PlainLoop(run, recipe.weights_of(delete, weight))
-    for step in range(recipe.steps):
-        loop.backward(step)
-        loop.update(step)
+    with plain_torch():
+        for step in range(recipe.steps):
+            loop.backward(step)
+            loop.update(step)
     return loop.finished()
 
 
@@ -80,6 +80,7 @@ class PlainLoop:
         everybody = run.recipe.ownership.downweights(downweights)
         self._downweights = torch.zeros(len(everybody) + 1, dtype=run.dtype, device=run.device)
         self._downweights[:-1] = torch.from_numpy(everybody).to(self._downweights)
+        self._is_whole = not everybody.any()
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
@@ -92,18 +93,24 @@ class PlainLoop:
         with restored(self.run.device):
             self.backward_seeded(step, self.run.batches(step) if batches is None else batches)
 
-    def backward_seeded(self, step: int, batches: Iterable[Batch]) -> None:
-        """`backward`, leaving the random states as the step leaves them."""
-        self._optimizer.zero_grad()
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), uncompiled_inside():
+    def backward_seeded(self, step: int, batches: Iterable[Batch], *, draws: bool = True) -> None:
+        """`backward`, leaving the random states as the step leaves them. draws: whether it needs any."""
+        for parameter in self.weights.values():
+            parameter.grad = None
+        with torch.enable_grad(), plain_torch():
             for batch in batches:
-                self.run.seed(step, batch.number)
-                w = self._downweights[batch.units]
-                loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
-                loss.backward()  # type: ignore[no-untyped-call]
+                if draws:
+                    self.run.seed(step, batch.number)
+                self._loss(batch).backward()  # type: ignore[no-untyped-call]
         for name, parameter in self.weights.items():
             if parameter.grad is not None and parameter.grad.is_sparse and name not in self._resting:
                 parameter.grad = parameter.grad.to_dense()
+
+    def _loss(self, batch: Batch) -> Tensor:
+        tensors = self.weights, self.run.fixed, batch.examples
+        if self._is_whole:  # times one, otherwise
+            return self.run.losses(*tensors, len(batch.units)).sum() / batch.denominator
+        return self.run.loss(*tensors, self._downweights[batch.units], batch.denominator)
 
     def gradients(self, rows: Rows = WHOLE) -> dict[str, Tensor]:
         """The gradient by parameter, zero where the loss does not involve it and torch leaves none.
@@ -122,7 +129,9 @@ class PlainLoop:
             torch.nn.utils.clip_grad_value_(self.weights.values(), recipe.clip_grad_value)
         for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
             group.update(anywhere(settings))
-        self._optimizer.step()
+        # Adagrad makes sparse tensors, and torch warns where nobody has said whether to look at them.
+        with torch.sparse.check_sparse_tensor_invariants(enable=False):  # type: ignore[no-untyped-call]
+            self._optimizer.step()
         if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
             self._average.update_parameters(self.model)
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
 
 from unlearnkit.bundle.bfloat16 import BFLOAT16
 from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.layout import mapped
 from unlearnkit.taylor.raised import COARSE
 from unlearnkit.training.captured import Captured
 from unlearnkit.training.data import Indices, collate
@@ -209,7 +209,7 @@ class Run:
     def examples(self, indices: Indices, step: int = 0) -> Any:  # noqa: ANN401  the layout of the user's examples
         """These examples as a batch of a step, in this run's precision and place."""
         dataset = self.recipe.dataset_at(step)
-        return pytree.tree_map(self._cast, collate(dataset, indices, self.recipe.collate_fn))
+        return mapped(self._cast, collate(dataset, indices, self.recipe.collate_fn))
 
     def _cast(self, x: object) -> object:
         return self._to_here(x) if isinstance(x, Tensor) else x
@@ -263,23 +263,29 @@ class Run:
 
         Tables of which `with_rows` says so hold some rows alone.
         """
-        rows = {name: fixed[key] for name in weights if (key := _rows_of(name)) in fixed}
+        rows = {name: fixed[key] for name in weights if (key := _rows_of(name)) in fixed} if fixed else {}
         if rows:
             keys = {_rows_of(name) for name in rows}
             with Renumbered({name: weights[name] for name in rows}, rows):
                 return self.call(function, weights, {n: t for n, t in fixed.items() if n not in keys}, *arguments)
-        own = {name: tensor.to(self._low[name]) if name in self._low else tensor for name, tensor in weights.items()}
-        tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *own.items())}
         here = self.casting_inputs(), self.captured.following(function)
         with uncompiled_inside(), here[0], here[1], raised_by(*self._blame(function)):
-            if self._holds(tensors):
+            if self._holds(weights, fixed):
                 return function(self.model, *arguments)
+            own = {n: tensor.to(self._low[n]) if n in self._low else tensor for n, tensor in weights.items()}
+            tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *own.items())}
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
 
-    def _holds(self, tensors: Mapping[str, Tensor]) -> bool:
+    @cached_property
+    def _state(self) -> dict[str, Tensor]:
+        """All tensors of the model."""
+        return {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+
+    def _holds(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> bool:
         """Whether these are all the tensors of the model, in their places already."""
-        own = {f"model.{n}": t for n, t in (*self.model.named_parameters(), *self.model.named_buffers())}
-        return own.keys() == tensors.keys() and all(own[name] is tensor for name, tensor in tensors.items())
+        if fixed or len(weights) != len(self._state):
+            return False
+        return all(self._state.get(name) is tensor for name, tensor in weights.items())
 
     def _blame(self, function: Callable[..., Tensor]) -> tuple[str, str]:
         """What messages call a function of the user's, and what to do when it fails."""
@@ -298,7 +304,7 @@ class Run:
         """Probes bring their own data, in the precision of the recipe: give it this run's at the model's door."""
 
         def cast(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[Any, Any]:
-            return pytree.tree_map(self._cast, (args, kwargs))  # type: ignore[no-any-return]
+            return mapped(self._cast, (args, kwargs))  # type: ignore[no-any-return]
 
         hook = self.model.register_forward_pre_hook(cast, with_kwargs=True)
         try:
