@@ -22,10 +22,10 @@ from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
 from unlearnkit.training.run import Batch, Run
-from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, trained
+from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, total, trained
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
-UPDATE_ELEMENTS = 1 << 17
+UPDATE_ELEMENTS = 1 << 18
 
 # Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights, denominator.
 ACTIVE = (True, False, False, True, False)
@@ -130,12 +130,16 @@ class Trainer:
         weights: Mapping[str, Leaf],
         directions: Tensor | None,
         batches: Iterable[Batch] | None = None,
+        room: Mapping[str, Leaf] | None = None,
     ) -> dict[str, Leaf]:
-        """The gradient of a step, the sum over its batches, which may be at hand already."""
+        """The gradient of a step, the sum over its batches, which may be at hand already.
+
+        room: memory that it may be in.
+        """
         total: dict[str, Leaf] = {}
         for batch in self.run.batches(step) if batches is None else batches:
             with self.run.random_numbers(step, batch.number):
-                found = self.gradient(*self.arguments(weights, batch, directions))
+                found = self.gradient(*self.arguments(weights, batch, directions), room=None if total else room)
             if directions is not None:
                 self._verify_involved(step, found)
             total = {name: add(total[name], leaf) for name, leaf in found.items()} if total else found  # type: ignore[misc]
@@ -151,7 +155,8 @@ class Trainer:
     ) -> None:
         """Do one training step, in place; afterwards ``gradient`` of each state is the step's, before clipping."""
         with torch.no_grad():
-            gradients = self.gradients(step, merged(states), directions, batches)
+            room = {name: leaf for state in states for name, leaf in state.views(state.gradient).items()}
+            gradients = self.gradients(step, merged(states), directions, batches, room)
             for state in states:
                 state.store(gradients)
                 _hold(state.gradient, self.held.at(step, state.group.parameters))
@@ -161,8 +166,7 @@ class Trainer:
                 anchor.gradient(step, states, batches)
             clipped = self.clipping.clipped(step, [state.gradient for state in states])
         for state, update, gradient in zip(states, self.updates, clipped, strict=True):
-            apply_update(update, state, gradient, step)
-            if not (is_finite(state.weights) and _rootless(state) is None):
+            if not (apply_update(update, state, gradient, step) and _rootless(state) is None):
                 raise _broken_update(state, step)
         if anchor is not None:
             anchor.update(step, states)
@@ -249,9 +253,10 @@ def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
 
 
-def apply_update(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
-    """Update weights and moments in place, piece by piece."""
+def apply_update(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> bool:
+    """Update weights and moments in place, piece by piece. Returns whether the new weights are finite."""
     numbers = scalars(state.group, step, state.weights)
+    sums = []
     with torch.no_grad():
         for piece in state.pieces(UPDATE_ELEMENTS):
             moments = [piece.of(moment) for moment in state.moments]
@@ -259,3 +264,5 @@ def apply_update(update: JetFunction, state: GroupState, gradient: Leaf, step: i
             new, changed = update(weights, piece.of(gradient), moments, numbers)
             for target, source in zip([weights, *moments], [new, *changed], strict=True):
                 assign(target, source)
+            sums.append(total(new))  # while it is in the cache
+        return not sums or bool(torch.stack(sums).sum().isfinite()) or is_finite(state.weights)
