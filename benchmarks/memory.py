@@ -27,11 +27,14 @@ from unlearnkit.errors import RefusedError
 from unlearnkit.sketching.memory import Counted
 from unlearnkit.sketching.trajectory import Trajectory
 
-CASES = {"small": (40, 10, (2, 4, 16)), "large": (1024, 4, (160, 256, 512))}  # width, elements, budgets in MB
+# Width, elements, budgets in MB.
+CASES = {"small": (40, 10, (2, 4, 16)), "medium": (512, 4, (48, 96, 192)), "large": (1024, 4, (160, 256, 512))}
 KINDS: dict[str, dict[str, Any]] = {
     "first": {},
     "forward": {"forward": uk.Forward(directions=16, degree=2)},
     "rank": {"reverse": {"logits": uk.Reverse(rank=4, residual=2)}},
+    "solo": {"solo": uk.Solo(degree=2, units=[f"unit-{i}" for i in range(16)])},
+    "informed": {"informed": uk.Informed(8)},
 }
 
 

@@ -7,6 +7,8 @@ A process of its own, because it forks: torch is imported once, and each of the 
 
 from __future__ import annotations
 
+import contextvars
+import hashlib
 import json
 import os
 import socket
@@ -16,8 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
 
+import unlearnkit as uk
+from tests.training.pieces import contents
 from unlearnkit.errors import NonFiniteError, RefusedError
+from unlearnkit.sketching.assist import assist
 from unlearnkit.sketching.ranks import Files, Ranks, joined
 from unlearnkit.sketching.shelf import Shelf
 
@@ -53,6 +60,37 @@ def spread(ranks: Ranks) -> object:
     shelf.spread(range(5), lambda piece: shelf.has(str(piece)), work, arrived.append)
     files = {path.name: path.read_text() for path in sorted(Path.cwd().iterdir())} if ranks.leads else {}
     return {"done": done, "arrived": arrived, "files": files}
+
+
+def wide() -> uk.Recipe:
+    """A perceptron in which products dominate: eight elements are worth a sweep of their own."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(64, 2100), torch.nn.GELU(), torch.nn.Linear(2100, 2))
+    x, y, points = torch.randn(120, 64), torch.randint(0, 2, (120,)), torch.randn(32, 64)
+    return uk.Recipe(
+        name="wide",
+        model=model,
+        loss=lambda m, batch: cross_entropy(m(batch[0]), batch[1], reduction="none"),
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9),
+        data=(x, y),
+        units=[f"unit-{i % 6}" for i in range(120)],
+        epochs=3,
+        batch_size=60,
+        probes={"loss": lambda m: cross_entropy(m(x), y), "margins": lambda m: m(points)[:, 0]},
+    )
+
+
+def first_order(ranks: Ranks) -> object:
+    """A default sketch by both; rank 0 makes it alone, too. Which sweeps rank 1 made; what rank 0 has of them."""
+    if not ranks.leads:
+        made, put = [], Shelf.put
+        Shelf.put = lambda shelf, name, raw: (made.append(name), put(shelf, name, raw))[1]  # type: ignore[method-assign]
+        assist(wide)
+        return made
+    settings = {"device": "cpu", "seed": 1, "progress": False}
+    recipe = wide()
+    found = [uk.sketch(recipe, "many", **settings), contextvars.Context().run(uk.sketch, recipe, "alone", **settings)]
+    return [{n: hashlib.sha256(raw).hexdigest() for n, raw in contents(bundle.path).items()} for bundle in found]
 
 
 def failing(
@@ -100,6 +138,7 @@ SCENARIOS: dict[str, Callable[[Ranks], object]] = {
     "told": told,
     "gathered": gathered,
     "spread": spread,
+    "first order": first_order,
     "fails in 1": failing(None, BROKEN),
     "refused in 1": failing(None, RefusedError("no")),
     "a defect in 1": failing(None, ZeroDivisionError("division by zero")),

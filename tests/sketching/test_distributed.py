@@ -18,7 +18,7 @@ from unlearnkit.audit.retraining import audit_retraining
 from unlearnkit.bundle import Bundle
 from unlearnkit.signing.dsse import parse_envelope
 from unlearnkit.signing.keys import Algorithm, PrivateKey, write_private_key, write_public_key
-from unlearnkit.sketching import sizing
+from unlearnkit.sketching import ranks, sizing
 from unlearnkit.verifier.evidence import parse_audit
 from unlearnkit.verifier.plan import UnitDeletions
 
@@ -130,6 +130,14 @@ def test_pieces_are_shared_in_rounds_and_only_rank_0_keeps_them(groups):
     assert other == {"done": [2, 4], "arrived": [], "files": {}}
 
 
+def test_elements_of_a_first_order_are_shared_where_products_dominate_and_the_bundle_is_that_of_one_process(groups):
+    """In rounds of the largest sweeps that are left: process 1 has the second of each."""
+    (many, alone), made = groups["first order"]
+    assert many == alone
+    assert "reverse/margins.safetensors" in many
+    assert made == [f"reverse/margins-gradient-{e}-0-0.safetensors" for e in ("8-16", "24-32")]
+
+
 def test_what_rank_0_tells_arrives_as_it_is_and_files_in_their_order(groups):
     assert groups["told"] == ["said", "bytes"]
     names = [["weights0", ""], ["probes0", ""], ["weights1", "weights" * 3], ["probes1", "probes" * 3]]
@@ -156,6 +164,26 @@ def test_a_defect_in_another_process_says_where(groups):
     assert message.startswith("process 1 of 2: ZeroDivisionError: division by zero (")
     assert "tests/sketching/groups.py, line" in message
     assert other[0] == "DismissedError"
+
+
+@pytest.mark.parametrize(("number", "gpu"), [(0, 0), (1, 1), (2, 0)])
+def test_each_process_takes_the_gpu_of_its_number_and_pieces_travel_by_gloo(number, gpu, monkeypatch):
+    class Stop(Exception):
+        pass
+
+    def started(backend: str, **_: object) -> None:
+        raise Stop(backend)
+
+    taken = []
+    monkeypatch.setattr(ranks, "is_launched", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(ranks.dist, "init_process_group", started)
+    monkeypatch.setenv("LOCAL_RANK", str(number))
+    with pytest.raises(Stop, match="gloo"), ranks.joined():
+        pass
+    assert taken == [gpu]
 
 
 def test_who_waits_for_a_process_that_is_killed_is_told(groups):

@@ -145,7 +145,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(in_memory, tmp_path, monkeypatch
 
 
 def test_an_error_on_the_way_back_leaves_no_states(tmp_path, monkeypatch):
-    monkeypatch.setattr(ReverseSweeps, "_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(ReverseSweeps, "_step", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     seen = []
     append = SpilledStates.append
     monkeypatch.setattr(SpilledStates, "append", lambda self, states: (append(self, states), seen.append(self._folder)))
@@ -170,4 +170,7 @@ def test_states_are_kept_where_they_fit_and_on_disk_where_they_do_not(room, may_
     if found.on_disk:
         assert found.memory <= max(room, 4) * size
         assert found.disk == found.checkpoints * size
-    assert found.again == (0 if room >= steps else (found.checkpoints - 1) * found.length) < steps
+    assert found.again == (0 if room >= steps else steps - found.length) < steps
+    assert [step for stretch in found.ranges for step in stretch] == list(range(steps))
+    assert len(found.ranges) == found.checkpoints
+    assert max(map(len, found.ranges)) == len(found.ranges[-1]) == found.length

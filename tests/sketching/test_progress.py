@@ -38,12 +38,12 @@ def bars(monkeypatch) -> list[tqdm]:
 
 def test_directions_sweeps_and_informed_directions_have_bars_that_end_full(bars, tmp_path, capsys):
     make(tmp_path / "bundle", progress=True)
-    assert [bar.desc for bar in bars] == ["small", "small: scalar, reverse", "small: informed directions"]
+    assert [bar.desc for bar in bars] == ["small", "small: reverse sweeps", "small: informed directions"]
     assert [bar.n for bar in bars] == [bar.total for bar in bars]
     # Two directions; four sweeps there and back; pull, push, pull, push, where a pull goes there and back.
     assert [bar.total for bar in bars] == [6 * 2, 6 * 2 * 4, 6 * (2 + 1 + 2 + 1)]
     shown = capsys.readouterr()
-    assert "small: scalar, reverse: 100%" in shown.err
+    assert "small: reverse sweeps: 100%" in shown.err
     assert shown.out == ""
 
 

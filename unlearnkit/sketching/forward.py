@@ -69,7 +69,8 @@ class ForwardSketching:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
         rehearse_loss(self.run)
         run, weights = self.run, self.run.initial_weights()
-        arguments = self.trainer.arguments(weights, run.first_batch(), None)
+        batch, at_first = self.trainer.first(weights)
+        arguments = self.trainer.arguments(at_first, batch, None)
         with run.random_numbers(0):
             peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
         _ = self.trainer.idle, self.coupled

@@ -24,10 +24,11 @@ from unlearnkit.bundle import InformedDirections, random_directions
 from unlearnkit.bundle.manifest import forms_of
 from unlearnkit.estimation.lattice import lattice_points
 from unlearnkit.sketching.forward import ForwardSketching
-from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.partition import DIRECTIONS, piece_of
 from unlearnkit.sketching.pullback import weights_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.store import PartialRun
+from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.run import Run
 from unlearnkit.training.state import constant_of
@@ -36,19 +37,16 @@ FOLDER = "informed"
 
 
 class InformedSketching:
-    """The passes over all informed directions of one run, in pieces of ``lanes``, each kept when it is finished."""
+    """The passes over all informed directions of one run, in pieces, each kept when it is finished.
 
-    def __init__(
-        self,
-        run: Run,
-        settings: InformedDirections,
-        partial: PartialRun,
-        memory: Memory,
-    ) -> None:
+    plain: the training without directions.
+    """
+
+    def __init__(self, run: Run, settings: InformedDirections, partial: PartialRun, plain: Trajectory) -> None:
         self.run = run
         self.settings = settings
         self._partial = partial
-        self._memory = memory
+        self._plain = plain
         self._progress: Callable[[int], Any] = lambda _: None
         self._forward = ForwardSketching(run, 1)
         self._reverse = ReverseSweeps(run, 1)
@@ -56,7 +54,8 @@ class InformedSketching:
     def pieces(self, degree: int = 1) -> list[slice]:
         """The directions, or the points of a degree, so many at a time as fit the memory."""
         count = self.settings.count if degree == 1 else self.settings.points(degree)
-        lanes = max(1, 2 * self._partial.settings.lanes // degree) if degree > 1 else self._partial.settings.lanes
+        most = max(1, 2 * self._partial.settings.lanes // degree) if degree > 1 else self._partial.settings.lanes
+        lanes = piece_of(self.run, count, most, DIRECTIONS)
         return [slice(first, min(first + lanes, count)) for first in range(0, count, lanes)]
 
     def stages(self) -> list[tuple[str, int, list[slice]]]:
@@ -136,6 +135,7 @@ class InformedSketching:
     def _directions(self, stage: str, cotangents: Callable[[slice], Array]) -> Array:
         """Orthonormal rows that span ``J'`` times the cotangents, in the precision of the run: ``[count, units]``."""
         self._spread(stage, self.pieces(), 2, lambda piece: {"pulled": self._pulled(cotangents(piece))})
+        self._plain.release()  # its states would be in memory beside those along directions
         return self._partial.ranks.told(lambda: self._rows(self._joined(stage)["pulled"]))
 
     def _rows(self, pulled: Array) -> Array:
@@ -145,9 +145,8 @@ class InformedSketching:
     def _pulled(self, cotangents: Array) -> Array:
         """``J'`` times cotangents on the final weights, a row each."""
         rows = torch.from_numpy(cotangents).to(device=self.run.device, dtype=self.run.dtype)
-        trajectory = self._reverse.forward(None, self._memory, lambda: self._progress(1))
-        found = self._reverse.sweep(weights_pullback(self.run), rows, trajectory, lambda: self._progress(1))
-        trajectory.release()
+        self._progress(self.run.recipe.steps)  # forward, which was done before or is about to be
+        found = self._reverse.sweep(weights_pullback(self.run), rows, self._plain, lambda: self._progress(1))
         return constant_of(found).cpu().numpy()
 
     def _push(self, stage: str, directions: Array, degree: int = 1) -> None:

@@ -1,8 +1,9 @@
 """Sketching a probe by reverse sweeps: exact gradients, low-rank Hessians, residual products
 (docs/theory.md section 8).
 
-The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory and a
-finished one can be kept. All elements go along the same directions, which costs little more than one of them alone:
+The work is cut into sweeps, each for some elements of the probe and some directions, so that each fits the memory, a
+finished one can be kept, and many processes share them. All elements go along the same directions, which costs little
+more than one of them alone; elements without directions share nothing but the run itself:
 
 0. *gradient*: the first order, whose leading directions begin the range where diagonals are known;
 1. *range*: products of the Hessians with these and random real vectors, from which the shared basis ``Q`` is made;
@@ -13,39 +14,27 @@ finished one can be kept. All elements go along the same directions, which costs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from unlearnkit.bundle import Directions, complex_numbers, random_directions
 from unlearnkit.bundle.manifest import eigenpairs_kept
 from unlearnkit.estimation.cubic import pair_directions, slices
 from unlearnkit.estimation.low_rank import eigenpairs, outside, shared_basis, started_from, widened
 from unlearnkit.sketching.memory import Memory
+from unlearnkit.sketching.partition import ELEMENTS, piece_of
 from unlearnkit.sketching.pullback import probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Reverse
-from unlearnkit.sketching.store import PartialRun
 from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.recipe import Array, Probe
 from unlearnkit.training.run import Run
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Where random vectors come from: the range's key and, independent of it, the directions of the residual."""
-
-    range: bytes
-    residual: Directions
-
 
 Stage = Literal["gradient", "range", "product", "residual", "cubic"]
 
@@ -59,6 +48,11 @@ class Sweep:
     e1: int
     d0: int
     d1: int
+
+    @property
+    def lanes(self) -> int:
+        """Elements times directions."""
+        return (self.e1 - self.e0) * max(1, self.d1 - self.d0)
 
     def __str__(self) -> str:
         return f"{self.stage}-{self.e0}-{self.e1}-{self.d0}-{self.d1}"
@@ -75,16 +69,11 @@ class Piece:
 class ReverseSketching:
     """The sweeps of one probe. Each is independent of the others, but products need the whole range first.
 
-    plain: the training without directions, where it is at hand.
+    plain: the training without directions, which all sweeps without any share, where there are more of them.
     """
 
     def __init__(
-        self,
-        run: Run,
-        probe: Probe,
-        shape: tuple[int, ...],
-        settings: Reverse,
-        plain: Trajectory | None = None,
+        self, run: Run, probe: Probe, shape: tuple[int, ...], settings: Reverse, plain: Trajectory | None = None
     ) -> None:
         self.run = run
         self._plain = plain
@@ -97,7 +86,7 @@ class ReverseSketching:
     def sweeps(self, chunk: int) -> Iterator[Sweep]:
         """All the work, in an order that can be followed. chunk: elements times directions of one sweep, about."""
         settings = self.settings
-        yield from self._stage("gradient", 0, chunk)
+        yield from self._stage("gradient", 0, piece_of(self.run, self.elements, chunk, ELEMENTS))
         yield from self._stage("range", settings.rank, chunk)
         yield from self._stage("product", settings.rank, chunk)
         yield from self._stage("residual", settings.residual, chunk // 2)  # complex directions are two real ones
@@ -245,46 +234,3 @@ class Pieces:
         if self._rank:
             found |= {"basis": self._leading, "cubic": slices(self._cubic, self._rank)}
         return found
-
-
-def complete(
-    sketching: ReverseSketching,
-    partial: PartialRun,
-    name: str,
-    keys: Keys,
-    memory: Memory,
-    bar: tqdm[Any],
-    diagonal: Array | None = None,
-) -> dict[str, Array]:
-    """Do the sweeps of probe ``name`` that are not on disk yet, and put all together, which rank 0 does.
-
-    keys: of the random vectors of the range and of the residual. bar: counts steps, forward and backward. diagonal: see
-    `Pieces`.
-    """
-    units, ranks = len(sketching.run.recipe.unit_names), partial.ranks
-    pieces = Pieces(sketching, random_directions(keys.range, 0, sketching.settings.rank, units).real, diagonal)
-    for stage, sweeps in groupby(sketching.sweeps(partial.settings.lanes), lambda sweep: sweep.stage):
-        vectors, named = ranks.told(lambda s=stage: pieces.vectors(s)), {f"{name}-{s}": s for s in sweeps}  # type: ignore[misc]
-
-        def work(sweep: Sweep, vectors: Array = vectors) -> dict[str, Array]:
-            piece = sketching.run_sweep(sweep, _directions(sweep, keys, vectors), memory, bar.update)
-            return {"gradient": piece.gradient, "products": piece.products}
-
-        partial.spread("reverse", named, work, lambda sweep: bar.update(sketching.steps([sweep])))
-        for key, sweep in named.items() if ranks.leads else ():
-            pieces.add(sweep, _piece(sweep, partial.load_piece("reverse", key)))
-    return pieces.arrays() if ranks.leads else {}
-
-
-def _piece(sweep: Sweep, stored: Mapping[str, Array]) -> Piece:
-    products = stored["products"]
-    return Piece(stored["gradient"], complex_numbers(products) if sweep.stage == "residual" else products)
-
-
-def _directions(sweep: Sweep, keys: Keys, vectors: Array) -> Array | None:
-    """Those of a sweep. vectors: of its stage."""
-    if sweep.stage == "gradient":
-        return None
-    if sweep.stage == "residual":
-        return keys.residual.block(sweep.d0, sweep.d1)
-    return np.ascontiguousarray(vectors[sweep.d0 : sweep.d1])

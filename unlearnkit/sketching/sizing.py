@@ -19,6 +19,7 @@ from unlearnkit.errors import RefusedError
 from unlearnkit.sketching.cost import probe_shapes
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.memory import Memory, peak_of
+from unlearnkit.sketching.partition import DIRECTIONS, ELEMENTS, piece_of
 from unlearnkit.sketching.pullback import Pullback, probe_pullback, weights_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import FORWARD_LANES, LARGEST_CHUNK, SOLO_LANES, SWEEP_LANES, Reverse
@@ -54,6 +55,11 @@ def most_within(room: int, held: Callable[[int], int], most: int) -> int:
     return min(most, 1 + (room - one) // each)
 
 
+def _limit(found: int, most: int) -> int:
+    """Lanes of a sweep, where so many fit of at most so many that were asked for: all, where these do."""
+    return found if found < most else SWEEP_LANES
+
+
 class Sizing:
     """The sizes of one sketch.
 
@@ -81,12 +87,14 @@ class Sizing:
         """What fits. Raises RefusedError where somebody set a budget in which one lane does not."""
         directions = alone = LARGEST_CHUNK
         if settings.directions:
-            most = settings.chunk or min(FORWARD_LANES.get(settings.device, LARGEST_CHUNK), settings.directions)
+            largest = FORWARD_LANES.get(settings.device, LARGEST_CHUNK)
+            most = settings.chunk or piece_of(self.run, settings.directions, largest, DIRECTIONS)
             directions = self._along(settings.degree, most, is_complex=True)
             if directions < settings.chunk:
                 raise self._too_little(None, f"chunk={settings.chunk}")
         if settings.solo.units:
-            most = min(SOLO_LANES.get(settings.device, LARGEST_CHUNK), len(settings.solo.units))
+            largest = SOLO_LANES.get(settings.device, LARGEST_CHUNK)
+            most = piece_of(self.run, len(settings.solo.units), largest, DIRECTIONS)
             alone = self._along(settings.solo.degree, most, is_complex=False)
         return Lanes(directions, alone, self._all_swept(settings.informed))
 
@@ -123,23 +131,24 @@ class Sizing:
     def _informed(self, informed: InformedDirections) -> int:
         """How many informed directions fit, of any degree."""
         weights = sum(tensor.numel() for tensor in self.run.initial_weights().values())
-        most = min(informed.count, SWEEP_LANES)
-        fitting = [self._elements(weights_pullback(self.run), (weights,), most, ())]
-        fitting.append(self._along(1, most, is_complex=False))
+        most = piece_of(self.run, informed.count, SWEEP_LANES, DIRECTIONS)
+        pulled = self._elements(weights_pullback(self.run), (weights,), most, ())
+        fitting = [_limit(pulled, most), _limit(self._along(1, most, is_complex=False), most)]
         for degree in informed.degrees:  # as `InformedSketching.pieces` takes them
-            points = self._along(degree, min(informed.points(degree), SWEEP_LANES), is_complex=False)
-            fitting.append(max(1, points * degree // 2))
+            most = piece_of(self.run, informed.points(degree), SWEEP_LANES, DIRECTIONS)
+            points = self._along(degree, most, is_complex=False)
+            fitting.append(max(1, _limit(points, most) * degree // 2))
         return min(fitting)
 
     def _swept(self, name: str, wanted: Reverse) -> int:
         """How many elements times real directions fit in a sweep of a probe."""
         sweeps, shape = ReverseSweeps(self.run, 1), self._shapes[name]
         pull = probe_pullback(self.run, self.run.recipe.probes[name])
-        most = min(shape.numel(), SWEEP_LANES)
         along = (2,) if wanted.residual or wanted.cubic else (1,) if wanted.rank else ()  # real lanes of a direction
+        most = min(shape.numel(), SWEEP_LANES) if along else piece_of(self.run, shape.numel(), SWEEP_LANES, ELEMENTS)
         elements = self._elements(pull, shape, most, along)
         if not along:
-            return elements if elements < most else SWEEP_LANES
+            return _limit(elements, most)
         basis = self._basis(elements, shape)
         directions = most_within(
             self.room // 2,

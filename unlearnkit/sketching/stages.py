@@ -17,10 +17,11 @@ from unlearnkit.estimation import SoloSeries
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.informed import InformedSketching
 from unlearnkit.sketching.memory import Memory
-from unlearnkit.sketching.second_order import Keys, ReverseSketching, complete
+from unlearnkit.sketching.second_order import ReverseSketching
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.solo import SoloSketching
 from unlearnkit.sketching.store import PartialRun
+from unlearnkit.sketching.swept import Keys, Swept, complete
 from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.training.plain import PlainSteps
 from unlearnkit.training.recipe import Array
@@ -53,7 +54,7 @@ class Stages:
         else:
             self._run_plain()
         solo, files = self._alone()  # first: its diagonals make low ranks better
-        swept = {name: self._swept(name, wanted, solo) for name, wanted in sorted(self._reverse.items())}
+        swept = self._swept(solo)
         return Found(swept, self._informed(), solo, files)
 
     @cached_property
@@ -61,16 +62,14 @@ class Stages:
         return {name: Reverse(**numbers) for name, numbers in json.loads(self.partial.settings.reverse).items()}
 
     @cached_property
-    def _plain(self) -> Trajectory | None:
-        """The training without directions, where there are none."""
-        if self.partial.settings.directions:
-            return None
+    def _plain(self) -> Trajectory:
+        """The training without directions, which is done when it is first gone back through."""
         return Trajectory(self.sketching.run, PlainSteps(self.sketching.trainer), self.memory)
 
     def _run_plain(self) -> None:
         """Base and model of the run without directions, by rank 0; others train for their sweeps meanwhile."""
         ranks, plain = self.partial.ranks, self._plain
-        if plain is None or not ranks.told(lambda: np.array(not self.partial.is_finished(0, 0))):
+        if not ranks.told(lambda: np.array(not self.partial.is_finished(0, 0))):
             return
         if ranks.leads:
             ranks.together(lambda: self.sketching.plain(self.partial, plain, seen=bool(self._reverse)))
@@ -87,8 +86,19 @@ class Stages:
             found = work.compute(bar.update)
         return found, work.weight_files() if self.partial.ranks.leads else []
 
-    def _swept(self, name: str, wanted: Reverse, solo: Mapping[str, Array]) -> dict[str, Array]:
-        """The reverse sweeps of a probe. solo: what series along units alone are known."""
+    def _swept(self, solo: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+        """The reverse sweeps of every probe. solo: what series along units alone are known."""
+        if not self._reverse:
+            return {}
+        probes = [self._probe(name, wanted, solo) for name, wanted in sorted(self._reverse.items())]
+        steps = [(p.work.steps([s]), self.partial.has_piece("reverse", p.file(s))) for p in probes for s in p.sweeps]
+        finished = sum(count for count, is_finished in steps if is_finished)
+        with self._bar("reverse sweeps", sum(count for count, _ in steps), finished, unit="step") as bar:
+            complete(probes, self.partial, self.memory, bar)
+        return {probe.name: probe.arrays() for probe in probes} if self.partial.ranks.leads else {}
+
+    def _probe(self, name: str, wanted: Reverse, solo: Mapping[str, Array]) -> Swept:
+        """The sweeps of a probe."""
         run, settings, ranks = self.sketching.run, self.partial.settings, self.partial.ranks
         recipe, salt = run.recipe, bytes.fromhex(settings.salt)
         shape = tuple(ranks.told(lambda: np.array(self.partial.base(name).shape, dtype=np.int64)).tolist())
@@ -97,11 +107,8 @@ class Stages:
             recipe.digest, salt, wanted.residual, len(recipe.unit_names), settings.dtype, RESIDUAL
         )
         keys = Keys(direction_key(recipe.digest, salt, RANGE), residual)
-        sweeps = list(work.sweeps(settings.lanes))
-        finished = [sweep for sweep in sweeps if self.partial.has_piece("reverse", f"{name}-{sweep}")]
         diagonal = self._diagonal(solo, name, work.elements) if ranks.leads else None
-        with self._bar(f"{name}, reverse", work.steps(sweeps), work.steps(finished), unit="step") as bar:
-            return complete(work, self.partial, name, keys, self.memory, bar, diagonal)
+        return Swept(name, work, keys, settings.lanes, diagonal)
 
     def _diagonal(self, solo: Mapping[str, Array], name: str, elements: int) -> Array | None:
         """Of each element's Hessian, ``[elements, units]``, as far as series along units alone tell; else None."""
@@ -120,7 +127,7 @@ class Stages:
         run, settings = self.sketching.run, self.partial.settings
         if not settings.informed.count:
             return None
-        work = InformedSketching(run, settings.informed, self.partial, self.memory)
+        work = InformedSketching(run, settings.informed, self.partial, self._plain)
         key = direction_key(run.recipe.digest, bytes.fromhex(settings.salt), INFORMED_START)
         with self._bar("informed directions", *work.steps(), unit="step") as bar:
             return work.compute(key, bar.update)
