@@ -70,7 +70,7 @@ def _add_imaginary(total: Tensor, a: Tensor, b: Tensor, factor: Number) -> None:
 def convolve(total: Tensor, a: Tensor, b: Tensor) -> None:
     """Add the products of tails ``[degree, planes, batch, p, q]`` and ``[..., q, r]`` to ``total``."""
     degree, planes, batch = a.shape[:LEAD]
-    if planes == 2 and total.device.type == "cpu" and min(*a.shape[-2:], b.shape[-1]) >= LARGE:
+    if degree > 1 and planes == 2 and total.device.type == "cpu" and min(*a.shape[-2:], b.shape[-1]) >= LARGE:
         for i in range(batch):
             _convolve_by_three(total[:, :, i], a[: degree - 1, :, i], b[: degree - 1, :, i])
         return
