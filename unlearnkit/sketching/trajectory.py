@@ -159,7 +159,7 @@ class Trajectory:
         for step in self._span[stretch.start : stretch.stop]:
             batches = list(self.run.batches(step))
             after = self.steps.advance(step, states, batches)
-            recorded.append(Moment(step, states, batches))
+            recorded.append(Moment(step, [*states], batches))
             states = after
             progress()
         return recorded, states
@@ -174,9 +174,11 @@ class Trajectory:
             moments, self._last = self._last, []
             if not moments:
                 self.steps.back_to(self._marks[number])
-                moments, _ = self._stretched(stretch, self._checkpoints[number])
+                moments = self._stretched(stretch, self._checkpoints[number])[0]
             while moments:
-                yield moments.pop()
+                moment = moments.pop()
+                yield moment
+                moment.states.clear()  # who asked has it still while the stretch before is computed again
 
 
 def state_bytes(run: Run, states: Sequence[GroupState]) -> int:
