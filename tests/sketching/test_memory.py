@@ -145,7 +145,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(in_memory, tmp_path, monkeypatch
 
 
 def test_an_error_on_the_way_back_leaves_no_states(tmp_path, monkeypatch):
-    monkeypatch.setattr(ReverseSweeps, "_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(ReverseSweeps, "_step", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     seen = []
     append = SpilledStates.append
     monkeypatch.setattr(SpilledStates, "append", lambda self, states: (append(self, states), seen.append(self._folder)))

@@ -38,12 +38,22 @@ def broadcast(a: Tensor, b: Tensor) -> Tensor:
     return product(a, b) + product(b[..., :1, :], a)
 
 
+def biased(a: Tensor, b: Tensor) -> Tensor:
+    return b[..., :1, :].expand(b.shape) + product(a, b)
+
+
+def swapped(a: Tensor, b: Tensor) -> Tensor:
+    return product(a, b) + a.exp()
+
+
 def _name(value: object) -> str:
     return getattr(value, "__name__", str(value))
 
 
 @pytest.mark.parametrize(
-    ("function", "fused"), [(shared, 0), (chained, 2), (doubled, 0), (scaled, 0), (broadcast, 0)], ids=_name
+    ("function", "fused"),
+    [(shared, 0), (chained, 2), (doubled, 0), (scaled, 0), (broadcast, 0), (biased, 0), (swapped, 1)],
+    ids=_name,
 )
 @pytest.mark.parametrize("batch", [(), (3,)])
 def test_the_numbers_are_those_of_the_function(function, fused, batch):
@@ -54,6 +64,8 @@ def test_the_numbers_are_those_of_the_function(function, fused, batch):
     module.recompile()
     onto = (aten.addmm_.default, aten.baddbmm_.default)
     assert sum(node.target in onto for node in module.graph.nodes) == fused
+    if function in (shared, biased):
+        assert aten.add.Tensor not in [node.target for node in module.graph.nodes]
     before = a.clone(), b.clone()
     torch.testing.assert_close(module(a, b), function(a, b), rtol=1e-13, atol=1e-13)
     assert torch.equal(a, before[0])

@@ -19,6 +19,7 @@ from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.rows import tables_of
 from unlearnkit.training.run import Run, make_run, own_precision
 from unlearnkit.training.state import constant_of
 
@@ -151,9 +152,9 @@ def probe_sizes(run: Run) -> dict[str, int]:
 
 
 def plain_state(run: Run) -> int:
-    """Bytes of a state of the run: weights, gradient, and what the optimizer keeps."""
-    weights = run.initial_weights()
-    elements = sum((2 + g.states) * weights[n].numel() for g in run.recipe.groups for n in g.parameters)
+    """Bytes of a state of the run: weights, gradient, and what the optimizer keeps, of tables in the rows of a step."""
+    weights, rows = run.initial_weights(), tables_of(run).at(0)
+    elements = sum((2 + g.states) * rows.picked(n, weights[n]).numel() for g in run.recipe.groups for n in g.parameters)
     return elements * run.dtype.itemsize
 
 

@@ -69,16 +69,18 @@ class ForwardSketching:
         """Trace and check everything before any work is done. Returns the tail elements that one direction needs."""
         rehearse_loss(self.run)
         run, weights = self.run, self.run.initial_weights()
-        arguments = self.trainer.arguments(weights, run.first_batch(), None)
+        batch, at_first = self.trainer.first(weights)
+        arguments = self.trainer.arguments(at_first, batch, None)
         with run.random_numbers(0):
             peak = self.trainer.gradient.prepare(*arguments, active=ACTIVE).peak_elements()
         _ = self.trainer.idle, self.coupled
         rehearse_probes(run)
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
-        size = sum(tensor.numel() for tensor in weights.values())
+        size, narrow = (sum(tensor.numel() for tensor in leaves.values()) for leaves in (weights, at_first))
         clipped = 0 if self.trainer.clipping.limit is None else 2
-        states = 2 + clipped + max(group.states for group in run.recipe.groups)
-        return states * size + max([peak, *peaks])
+        moments = max(group.states for group in run.recipe.groups)
+        standing = (1 + moments) * size if self.trainer.tables else 0  # beside the states of a step, in its rows
+        return standing + (2 + clipped + moments) * narrow + max([peak, *peaks])
 
     def reservations(self) -> tuple[Piecewise, ...]:
         """What the manifest must list: by name and module, so that the machine's paths stay out of it.

@@ -73,7 +73,8 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         for leaf in pytree.tree_leaves(result):
             if type(leaf) in (Tensor, nn.Parameter):
-                self._count(leaf.untyped_storage())
+                for tensor in _dense(leaf):
+                    self._count(tensor.untyped_storage())
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
@@ -88,6 +89,11 @@ class Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _freed(self, reference: weakref.ref[Any]) -> None:
         self.now -= self._alive.pop(reference, 0)
+
+
+def _dense(tensor: Tensor) -> tuple[Tensor, ...]:
+    """What a tensor consists of: a sparse one of where its rows are, and of these."""
+    return (tensor._indices(), tensor._values()) if tensor.is_sparse else (tensor,)  # noqa: SLF001
 
 
 def peak_of(work: Callable[[], object]) -> int:

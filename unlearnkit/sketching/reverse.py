@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from unlearnkit.errors import NonFiniteError
+from unlearnkit.sketching.cotangents import Cotangents, alone, hold, narrowed, widen
 from unlearnkit.sketching.memory import Memory, peak_of
 from unlearnkit.sketching.trajectory import Moment, Steps, StepsAlong, Trajectory
 from unlearnkit.taylor.function import JetFunction
@@ -33,7 +34,7 @@ from unlearnkit.training.run import Run
 from unlearnkit.training.state import (
     GroupState,
     Leaf,
-    accumulate,
+    accumulate_all,
     assign,
     constant_of,
     is_finite,
@@ -44,15 +45,6 @@ from unlearnkit.training.state import (
 from unlearnkit.training.trainer import UPDATE_ELEMENTS, Trainer, scalars
 
 Weights = Mapping[str, Tensor]
-
-
-@dataclass(eq=False)
-class Cotangents:
-    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``."""
-
-    weights: Leaf
-    moments: list[Leaf]
-    gradient: Leaf
 
 
 # Forms of steps that are tried before a sweep; batches of any more sizes are much like one of them.
@@ -106,17 +98,36 @@ class ReverseSweeps:
         steps = trajectory.steps
         directions = steps.directions if isinstance(steps, StepsAlong) else None
         trajectory.make_room(lambda: self.held(pull_probe, basis, directions).again)
-        final = trajectory.final
+        total, cotangents = self._back(pull_probe, basis, trajectory, progress)
+        if not _are_finite(cotangents):  # which lasts, so that a look at the end is enough; where it began is told now
+            self._back(pull_probe, basis, trajectory, verify_finite=True)
+        return to_units(self.run.recipe.ownership, part(total, slice(0, -1)), directions)
+
+    def _back(
+        self,
+        pull_probe: Callable[..., Mapping[str, Leaf]],
+        basis: Tensor,
+        trajectory: Trajectory,
+        progress: Callable[[], None] = lambda: None,
+        *,
+        verify_finite: bool = False,
+    ) -> tuple[Leaf, list[Cotangents]]:
+        """The gradient, with a column more for nobody's examples, and the cotangents at the start of training.
+
+        verify_finite: raise NonFiniteError at the first step that makes any that is not.
+        """
+        final, ownership = trajectory.final, self.run.recipe.ownership
         with torch.no_grad(), restored(self.run.device):
             self.run.seed(self.run.recipe.steps)
             pulled = pull_probe(trained(final), self.run.fixed, basis)
             cotangents = self._start(final, pulled, len(basis))
-            ownership = self.run.recipe.ownership
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                self._step(moment, steps, cotangents, total)
+                narrow = narrowed(moment, final, cotangents)
+                self._step(moment, trajectory.steps, narrow, alone(total), verify_finite=verify_finite)
+                widen(moment, final, cotangents, narrow)
                 progress()
-        return to_units(ownership, part(total, slice(0, -1)), directions)
+        return total, cotangents
 
     def forward(
         self, directions: Tensor | None, memory: Memory, progress: Callable[[], None] = lambda: None
@@ -169,28 +180,31 @@ class ReverseSweeps:
         cotangents = []
         for state in final:
             shape = (elements, sum(s.numel() for s in state.shapes))
-            zeros = [self._zeros(shape, final) for _ in range(2 + len(state.moments))]
+            zeros = [self._zeros(shape, final) for _ in range(1 + len(state.moments))]
+            gradient = self._zeros((elements, constant_of(state.gradient).numel()), final)
             for name, place in state.views(zeros[-1 if state.group.averaged else 0]).items():
                 assign(place, pulled[name])
-            cotangents.append(Cotangents(zeros[0], zeros[2:], zeros[1]))
+            cotangents.append(Cotangents(state, zeros[0], zeros[1:], gradient))
         return cotangents
 
-    def _step(self, moment: Moment, steps: Steps, cotangents: list[Cotangents], total: Leaf) -> None:
+    def _step(
+        self, moment: Moment, steps: Steps, cotangents: list[Cotangents], total: Leaf, *, verify_finite: bool
+    ) -> None:
         """Carry the cotangents back over one step, and add what its examples contribute."""
         step, states = moment.step, moment.states
         directions = steps.directions if isinstance(steps, StepsAlong) else None
         self._pull_to_gradient(step, states, cotangents)
         weights = merged(states)
-        incoming = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.gradient).items()}
-        places = {n: v for s, c in zip(states, cotangents, strict=True) for n, v in s.views(c.weights).items()}
+        incoming = {name: leaf for cotangent in cotangents for name, leaf in cotangent.gradients.items()}
         gradient: dict[str, Tensor] = {}
         for batch in moment.batches:
             arguments = (*self.trainer.arguments(weights, batch, directions), incoming)
-            self.run.seed(step, batch.number)
+            if self.trainer.gradient.draws:  # which has traced every step on the way forward
+                self.run.seed(step, batch.number)
             to_weights, to_downweights, found = self._pull_gradient(*arguments)
-            for name, place in places.items():
-                accumulate(place, to_weights[name])
-            if not all(is_finite(cotangent.weights) for cotangent in cotangents):
+            for cotangent in cotangents:
+                accumulate_all(list(cotangent.places.values()), [to_weights[name] for name in cotangent.places])
+            if verify_finite and not _are_finite(cotangents):
                 self._pull_gradient.diagnose(*arguments)
                 message = f"training step {step}, in reverse: a Taylor coefficient of the gradient is not finite"
                 raise NonFiniteError(message, step=step, node="reverse step", where="loss", hint="use float64")
@@ -217,8 +231,8 @@ class ReverseSweeps:
         for state, cotangent, leaf in zip(states, cotangents, pulled, strict=True):
             if leaf is not cotangent.gradient:
                 assign(cotangent.gradient, leaf)
-            if (held := self.trainer.held.at(step, state.group.parameters)) is not None:
-                _hold(cotangent, held)
+            if (held := self.trainer.held_at(step, state)) is not None:
+                hold(cotangent, held)
 
     @staticmethod
     def _pull_update(step: int, state: GroupState, clipped: Leaf, cotangent: Cotangents, pull: JetFunction) -> None:
@@ -235,11 +249,8 @@ class ReverseSweeps:
                 assign(target, source)
 
 
-def _hold(cotangent: Cotangents, held: Tensor) -> None:
-    """Nothing goes back through gradients that are held fixed, nor through the moments that they made."""
-    for leaf in (cotangent.gradient, *cotangent.moments):
-        for tensor in (leaf.constant, leaf.tail) if isinstance(leaf, Jet) else (leaf,):
-            tensor.masked_fill_(held, 0)
+def _are_finite(cotangents: list[Cotangents]) -> bool:
+    return all(is_finite(cotangent.weights) for cotangent in cotangents)
 
 
 def _gradient(run: Run) -> Callable[..., dict[str, Tensor]]:
@@ -264,12 +275,12 @@ def _pull(
 ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
     """The reverse of a step's gradient, from cotangents ``{name: [elements, *S]}`` to weights and downweights.
 
-    The gradient itself comes last.
+    Of one element ``{name: [*S]}``, which needs no operations on batches. The gradient itself comes last.
     """
     pulled = vjp(lambda weights, w: gradient(weights, fixed, batch, w, denominator, cotangents), weights, w)
     found, back = pulled[0], pulled[1]
-    to_weights, to_downweights = vmap(back)(cotangents)
-    return to_weights, to_downweights, found
+    is_one = all(cotangents[name].dim() == weight.dim() for name, weight in weights.items())
+    return *(back if is_one else vmap(back))(cotangents), found
 
 
 def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[Tensor]]]:
@@ -288,7 +299,7 @@ def _update_pullback(group: Group) -> Callable[..., tuple[Tensor, Tensor, list[T
 
 
 def _scatter(total: Leaf, contribution: Leaf, units: Tensor) -> None:
-    """Add ``[elements, batch]`` to the columns of the examples' owners; nobody's go to the extra last column."""
+    """Add ``[*elements, batch]`` to the columns of the examples' owners; nobody's go to the extra last column."""
     columns = torch.where(units < 0, constant_of(total).shape[-1] - 1, units)
     if not isinstance(total, Jet):
         total.index_add_(-1, columns, constant_of(contribution))

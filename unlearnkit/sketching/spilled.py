@@ -10,19 +10,20 @@ from pathlib import Path
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Size, Tensor
 
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.state import GroupState, Leaf, constant_of, empty_like
 
 
 class SpilledStates:
-    """A list of states. folder: where a folder for them is made. like: a state of the same form."""
+    """A list of states. folder: where a folder for them is made. like: a state of the same groups."""
 
     def __init__(self, folder: Path, like: list[GroupState]) -> None:
         self._parent = folder
         self._folder: Path | None = None
-        self._forms = [(state.group, state.shapes, len(state.moments)) for state in like]
+        self._groups = [state.group for state in like]
+        self._forms: list[list[tuple[tuple[Size, ...], int]]] = []
         self._device = str(constant_of(like[0].weights).device)
         self._count = 0
 
@@ -43,15 +44,16 @@ class SpilledStates:
             folder, done = self._folder, self._count
             self.clear()
             raise _full(folder, done, sum(map(_bytes, tensors.values())), err) from err
+        self._forms.append([(state.shapes, len(state.moments)) for state in states])
         self._count += 1
 
     def __getitem__(self, number: int) -> list[GroupState]:
         """The state that was written as this one, bit for bit."""
         tensors = safetensors.torch.load_file(self._file(number), device=self._device)
         states = []
-        for place, (group, shapes, moments) in enumerate(self._forms):
+        for place, (shapes, moments) in enumerate(self._forms[number]):
             weights, *others = (_leaf(name, tensors) for name in _names(place, moments))
-            states.append(GroupState(group, shapes, weights, others, empty_like(weights)))
+            states.append(GroupState(self._groups[place], shapes, weights, others, empty_like(weights)))
         return states
 
     def clear(self) -> None:
@@ -59,6 +61,7 @@ class SpilledStates:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._folder, self._count = None, 0
+        self._forms.clear()
 
     def _file(self, number: int) -> Path:
         assert self._folder is not None  # noqa: S101  only what was written is read

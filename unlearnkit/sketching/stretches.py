@@ -15,25 +15,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Stretches:
-    """steps: of the run. size: bytes of a state. length: steps of a stretch. on_disk: whether checkpoints go there."""
+    """steps: of the run. size: bytes of a state. length: steps of a stretch. on_disk: whether checkpoints go there.
+
+    grows: by how much a checkpoint is larger for each further step of its stretch, whose rows of tables it holds.
+    """
 
     steps: int
     size: int
     length: int
     on_disk: bool
+    grows: int = 0
 
     @classmethod
-    def fitting(cls, steps: int, size: int, budget: int, *, may_spill: bool) -> Stretches:
+    def fitting(cls, steps: int, size: int, budget: int, *, may_spill: bool, grows: int = 0) -> Stretches:
         """For so many bytes of memory. may_spill: whether there is a disk; without, the least that memory can do."""
-        room, shortest = budget // max(1, size), math.isqrt(max(0, steps - 1)) + 1
-        if steps <= room:
-            return cls(steps, size, steps, on_disk=False)
-        if shortest + -(-steps // shortest) <= room:
-            longest = next(n for n in range(steps, 0, -1) if n + -(-steps // n) <= room)
-            return cls(steps, size, longest, on_disk=False)
+        share = 1 - grows / max(1, size)  # of a state, what is a checkpoint's whatever its stretch
+        shortest = math.isqrt(max(0, int(steps * share) - 1)) + 1
+        if steps * size <= budget:
+            return cls(steps, size, steps, on_disk=False, grows=grows)
+        within = (cls(steps, size, n, on_disk=False, grows=grows) for n in range(steps, 0, -1))
+        least = cls(steps, size, shortest, on_disk=False, grows=grows)
+        if least.memory <= budget:
+            return next(found for found in within if found.memory <= budget)
         if not may_spill:
-            return cls(steps, size, shortest, on_disk=False)
-        return cls(steps, size, max(1, room - 3), on_disk=True)  # more are alive while one becomes the next
+            return least
+        # More are alive while one becomes the next.
+        longest = (budget - 3 * size) // max(1, size + grows)
+        return cls(steps, size, max(1, longest), on_disk=True, grows=grows)
 
     @property
     def checkpoints(self) -> int:
@@ -54,12 +62,18 @@ class Stretches:
     @property
     def memory(self) -> int:
         """Bytes."""
-        return self.size * (self.length + (3 if self.on_disk else self.checkpoints))
+        kept = 3 * self.size + self.grows * self.length if self.on_disk else self.checkpoints * self._checkpoint
+        return self.size * self.length + kept
 
     @property
     def disk(self) -> int:
         """Bytes."""
-        return self.size * self.checkpoints if self.on_disk else 0
+        return self._checkpoint * self.checkpoints if self.on_disk else 0
+
+    @property
+    def _checkpoint(self) -> int:
+        """Bytes."""
+        return self.size + self.grows * (self.length - 1)
 
     def __str__(self) -> str:
         if self.length >= self.steps:

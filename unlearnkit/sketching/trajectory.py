@@ -16,8 +16,10 @@ from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.spilled import SpilledStates
 from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.training.models import plain_torch
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.retrain import Mark
+from unlearnkit.training.rows import WHOLE, Rows, tables_of
 from unlearnkit.training.run import Batch, Run
 from unlearnkit.training.state import GroupState
 from unlearnkit.training.trainer import Trainer
@@ -71,11 +73,12 @@ class StepsAlong:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moment:
-    """A step, with the states before it, the gradient that it used, and its batches."""
+    """A step, with the states before it, the gradient that it used, and its batches; in the rows that it touches."""
 
     step: int
     states: list[GroupState]
     batches: Sequence[Batch]
+    rows: Rows
 
 
 class Trajectory:
@@ -99,7 +102,9 @@ class Trajectory:
         self._start = steps.start()
         self._span = range(run.recipe.steps) if span is None else span
         self._memory = memory
-        self._size = state_bytes(run, self._start)
+        self.tables = tables_of(run)
+        self._size, self._grows = state_bytes(run, self._start), rows_bytes(run, self._start)
+        self._tabled = sum(map(_bytes, self._start)) if self.tables else 0  # once more, to go back in
         self.stretches = self._fitting(memory.bytes // 2)  # until a sweep says what it holds
         self._checkpoints = self._empty()
         self._marks: list[Mark | None] = []
@@ -107,9 +112,10 @@ class Trajectory:
         self._last: list[Moment] = []
 
     def _fitting(self, held: int) -> Stretches:
-        return Stretches.fitting(
-            len(self._span), self._size, self._memory.bytes - held, may_spill=self._memory.folder is not None
-        )
+        room, may_spill = self._memory.bytes - held, self._memory.folder is not None
+        if len(self._span) * self._size > room:
+            room -= self._tabled
+        return Stretches.fitting(len(self._span), self._size, room, may_spill=may_spill, grows=self._grows)
 
     def _empty(self) -> list[list[GroupState]] | SpilledStates:
         folder = self._memory.folder
@@ -133,11 +139,11 @@ class Trajectory:
     @cached_property
     def final(self) -> list[GroupState]:
         """The states after the last step, for which training is done when this is first asked for."""
-        states = self._start
+        states = self._own(self._start)
         self.steps.back_to(self._mark)
         with restored(self.run.device):
             for stretch in self.stretches.ranges:
-                self._checkpoints.append(states)
+                self._checkpoints.append(self._rows_of(stretch).narrow(states))
                 self._marks.append(self.steps.mark())
                 self._last = []  # not in memory beside the next ones
                 self._last, states = self._stretched(stretch, states, self._progress)
@@ -156,12 +162,15 @@ class Trajectory:
     ) -> tuple[list[Moment], list[GroupState]]:
         """The moments of a stretch of the span, from the states before it, and those after it."""
         recorded = []
-        for step in self._span[stretch.start : stretch.stop]:
-            batches = list(self.run.batches(step))
-            after = self.steps.advance(step, states, batches)
-            recorded.append(Moment(step, [*states], batches))
-            states = after
-            progress()
+        with plain_torch():
+            for step in self._span[stretch.start : stretch.stop]:
+                batches = list(self.run.batches(step))
+                rows = self.tables.at(step, batches)
+                narrow, batches = rows.narrow(states), rows.given(batches)
+                after = self.steps.advance(step, narrow, batches)
+                recorded.append(Moment(step, [*narrow], batches, rows))
+                states = rows.widen(states, after)
+                progress()
         return recorded, states
 
     def backwards(self) -> Iterator[Moment]:
@@ -170,20 +179,55 @@ class Trajectory:
         if len(self._checkpoints) == 1:
             yield from reversed(self._last)
             return
+        states = self._own(self.final) if self.tables else []
         for number, stretch in reversed([*enumerate(self.stretches.ranges)]):
             moments, self._last = self._last, []
             if not moments:
                 self.steps.back_to(self._marks[number])
-                moments = self._stretched(stretch, self._checkpoints[number])[0]
+                moments = self._again(number, stretch, states)
             while moments:
                 moment = moments.pop()
                 yield moment
                 moment.states.clear()  # who asked has it still while the stretch before is computed again
+            if self.tables:
+                self._undo(number, stretch, states)
+
+    def _again(self, number: int, stretch: range, states: list[GroupState]) -> list[Moment]:
+        """The moments of a stretch. states: after it; without tables none are needed."""
+        if not self.tables:
+            return self._stretched(stretch, self._checkpoints[number])[0]
+        self._undo(number, stretch, states)
+        moments, states[:] = self._stretched(stretch, states)
+        return moments
+
+    def _undo(self, number: int, stretch: range, states: list[GroupState]) -> None:
+        """From the states after a stretch to those before it."""
+        states[:] = self._rows_of(stretch).widen(states, self._checkpoints[number])
+
+    def _rows_of(self, stretch: range) -> Rows:
+        """The rows that a stretch touches; none where it is the only one, which nothing undoes."""
+        if not self.tables or self.stretches.checkpoints == 1:
+            return WHOLE
+        return self.tables.over(self._span[stretch.start : stretch.stop])
+
+    def _own(self, states: list[GroupState]) -> list[GroupState]:
+        """States whose tables are written into, row by row."""
+        return [state.copy() for state in states] if self.tables else states
 
 
-def state_bytes(run: Run, states: Sequence[GroupState]) -> int:
+def state_bytes(run: Run, states: list[GroupState]) -> int:
     """Of a moment: weights, gradient and optimizer's state, and the batches."""
-    return sum(map(_bytes, states)) + _bytes_of_batches(list(run.batches(0)))
+    batches = list(run.batches(0))
+    return sum(map(_bytes, tables_of(run).at(0, batches).narrow(states))) + _bytes_of_batches(batches)
+
+
+def rows_bytes(run: Run, states: list[GroupState]) -> int:
+    """How much of a moment is rows of tables."""
+    if not (tables := tables_of(run)):
+        return 0
+    rows = tables.at(0)
+    none = Rows({name: numbers[:0] for name, numbers in rows.of.items()})
+    return sum(map(_bytes, rows.narrow(states))) - sum(map(_bytes, none.narrow(states)))
 
 
 def _bytes(state: GroupState) -> int:

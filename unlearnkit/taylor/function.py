@@ -18,6 +18,7 @@ from unlearnkit.taylor.counts import Counts, GuardChangedError
 from unlearnkit.taylor.draws import Following, outside_state, same_random_numbers
 from unlearnkit.taylor.interpreter import Interpreter
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.layout import Form, flattened
 from unlearnkit.taylor.precision import default_dtype
 from unlearnkit.taylor.trace import Trace, trace
 
@@ -31,7 +32,8 @@ class JetFunction:
     model: names modules in messages. allow_piecewise: as in ``Recipe``. plain, inner, rounded: as in ``trace``. dtype:
     of what the function makes without saying of which; None: torch's default, each time. spare: which of its results, a
     tuple, is None where an argument is a jet, and not computed. ``reservations`` collects what the
-    manifest must state: piecewise operations, and comparisons that the constant term decides.
+    manifest must state: piecewise operations, and comparisons that the constant term decides. draws: whether any trace
+    so far draws random numbers, of torch, ``random`` or ``numpy.random``.
     """
 
     def __init__(
@@ -55,6 +57,8 @@ class JetFunction:
         self.model = model
         self.allow_piecewise = allow_piecewise
         self.reservations: dict[Problem, None] = {}
+        self.draws = False
+        self._resolution = 0.0
         # By layout, and then by which leaves are jets: what is traced does not depend on these.
         self._interpreters: dict[object, dict[tuple[bool, ...], deque[Interpreter]]] = {}
 
@@ -114,8 +118,7 @@ class JetFunction:
     @property
     def resolution(self) -> float:
         """The machine epsilon of the coarsest real numbers that were computed with so far."""
-        interpreters = (i for by_flags in self._interpreters.values() for kept in by_flags.values() for i in kept)
-        return max((i.resolution for i in interpreters), default=0.0)
+        return self._resolution
 
     def inspect(self, *arguments: object, active: Sequence[bool]) -> tuple[Problem, ...]:
         """Every problem of the function, without raising. active: which whole arguments would be jets."""
@@ -131,12 +134,14 @@ class JetFunction:
         """Check a trace, and keep it for calls of the same layout."""
         found = require(problems(traced, flags), allow_piecewise=self.allow_piecewise)
         self.reservations.update(dict.fromkeys(found))
+        self.draws |= bool(traced.draws) or traced.outside is not None
         kept = self._interpreters.setdefault(layout, {}).setdefault(flags, deque(maxlen=_KEPT))
         for i, known in enumerate(kept):
             if traced.outside is known.trace.outside is None and known.family.joined(traced):
                 kept[i] = Interpreter(known.trace, flags, known.family, spare=self.spare)
                 return kept[i]
         kept.append(Interpreter(traced, flags, spare=self.spare))
+        self._resolution = max(self._resolution, kept[-1].resolution)
         return kept[-1]
 
     def _trace(self, arguments: tuple[object, ...]) -> Trace:
@@ -198,12 +203,7 @@ def _spread(active: Sequence[bool], arguments: Sequence[object]) -> tuple[bool, 
     return tuple(flag for flag, argument in zip(active, arguments, strict=True) for _ in _leaves(argument))
 
 
-def _layout(arguments: object) -> tuple[list[Any], object, tuple[bool, ...]]:
-    """The leaves, and what an interpreter is specialised to.
-
-    That is how containers nest, with shape and dtype of every leaf; and which leaves are jets.
-    """
-    leaves, spec = pytree.tree_flatten(arguments)  # a jet is a leaf
-    constants = [leaf.constant if isinstance(leaf, Jet) else leaf for leaf in leaves]
-    form = spec, tuple((c.shape, c.dtype) for c in constants)
-    return leaves, form, tuple(isinstance(leaf, Jet) for leaf in leaves)
+def _layout(arguments: object) -> tuple[list[Any], Form, tuple[bool, ...]]:
+    """The leaves, and what an interpreter is specialised to: their form, and which of them are jets."""
+    leaves, form = flattened(arguments)
+    return leaves, form, tuple([type(leaf) is Jet for leaf in leaves])

@@ -22,9 +22,12 @@ from unlearnkit.taylor.counts import Counts, Family, GuardChangedError, Literal,
 from unlearnkit.taylor.draws import Draw, Following
 from unlearnkit.taylor.fused import fuse
 from unlearnkit.taylor.jet import Jet
+from unlearnkit.taylor.kernels import call_directly
+from unlearnkit.taylor.layout import rebuilder
 from unlearnkit.taylor.replayed import OF_ANY_STRIDES, of_any_strides
 from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
 from unlearnkit.taylor.trace import Trace, location
+from unlearnkit.taylor.trimmed import trim
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Interpreter:
         self._constants: list[tuple[int, Any]] = []
         self._program: list[_Instruction] = []
         self._plain: fx.GraphModule | None = None
+        self._rebuilt = rebuilder(trace.results)
         self.resolution = max(trace.resolution, _resolution(trace.module.graph))
         for node in trace.module.graph.nodes:
             slot = self._slots[node]
@@ -174,17 +178,17 @@ class Interpreter:
             values[step.target] = result
             for slot in step.last_used:
                 values[slot] = None
-        return pytree.tree_unflatten(list(self._filled(self._output, values, counts)), self.trace.results), tuple(
-            counts
-        )
+        return self._rebuilt(self._filled(self._output, values, counts)), tuple(counts)
 
     def _run_plainly(self, leaves: list[Tensor]) -> Any:  # noqa: ANN401  as the traced function
         """Without jets, guards and draws nothing is decided on the way: the graph as torch generates its code."""
         if self._plain is None:
             self._plain = of_any_strides(self.trace.module)
+            trim(self._plain)
             fuse(self._plain.graph)
+            call_directly(self._plain.graph)
             self._plain.recompile()
-        return pytree.tree_unflatten(self._plain.forward(*leaves), self.trace.results)
+        return self._rebuilt(self._plain.forward(*leaves))
 
     def _failure(self, node: fx.Node, error: Exception) -> Exception:
         """What to raise for an operation that fails: with guessed sizes it may; a full memory passes through."""

@@ -27,6 +27,7 @@ from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.rows import WHOLE, Rows
 from unlearnkit.training.run import Run
 from unlearnkit.training.state import GroupState, Leaf, constant_of, merged, trained
 from unlearnkit.training.trainer import Trainer, diverged
@@ -52,8 +53,11 @@ def train_beside_plain(
     states = trainer.start(directions)
     beside = _Beside(trainer)
     for step in range(trainer.run.recipe.steps if steps is None else steps):
-        beside.before(step, merged(states))
-        trainer.advance(step, states, directions, anchor=beside)
+        rows, batches = trainer.tables.step(step)
+        narrow = rows.narrow(states)
+        beside.before(step, merged(narrow), rows)
+        trainer.advance(step, narrow, directions, batches, beside)
+        states = rows.widen(states, narrow)
         progress(step)
     return trained(states)
 
@@ -65,16 +69,17 @@ class _Beside:
         self.trainer = trainer
         self.anchor = Anchor.of(trainer.run)
         self.loop = self.anchor.loop
+        self._rows = WHOLE
         self._scales: dict[str, float] = {}
         self._kept = kept(self.loop.run)
 
     @torch.no_grad()
-    def before(self, step: int, weights: Mapping[str, Leaf]) -> None:
-        """The plain gradient at the weights before a step."""
-        for name, parameter in self.loop.weights.items():
-            parameter.copy_(constant_of(weights[name]))
+    def before(self, step: int, weights: Mapping[str, Leaf], rows: Rows) -> None:
+        """The plain gradient at the weights before a step, of tables in these rows."""
+        self._rows = rows
+        rows.write(self.loop.weights, {name: constant_of(leaf) for name, leaf in weights.items()})
         self.loop.backward(step)
-        for name, size in _sizes(self.loop.gradients()).items():
+        for name, size in _sizes(self.loop.gradients(rows)).items():
             if not math.isfinite(size):
                 raise diverged(step, "gradient", name, PLAIN)
             self._scales[name] = max(size, self._scales.get(name, 0.0))
@@ -88,7 +93,7 @@ class _Beside:
             return
         for name, parameter in self.loop.weights.items():
             if parameter.grad is not None:
-                parameter.grad.copy_(traced[name])
+                parameter.grad = self._rows.spread(name, traced[name], parameter.grad)
 
     @torch.no_grad()
     def update(self, step: int, states: list[GroupState]) -> None:
@@ -99,7 +104,8 @@ class _Beside:
 
     def _verify_gradient(self, step: int, states: list[GroupState]) -> dict[str, Tensor]:
         traced = {n: constant_of(leaf) for state in states for n, leaf in state.views(state.gradient).items()}
-        differences = _sizes({name: traced[name] - plain for name, plain in self.loop.gradients().items()})
+        plain = self.loop.gradients(self._rows)
+        differences = _sizes({name: traced[name] - gradient for name, gradient in plain.items()})
         name = self._unlike(differences, self.trainer.gradient.resolution)
         if name and self.trainer.run.dtype is not torch.float64:
             name = self._unlike(self._exact_differences(step), self._exact.gradient.resolution)
@@ -130,12 +136,12 @@ class _Beside:
         return _sizes({name: traced[name] - plain for name, plain in loop.gradients().items()})
 
     def _verify_update(self, step: int, states: list[GroupState]) -> None:
-        before = {name: parameter.detach().clone() for name, parameter in self.loop.weights.items()}
+        before = {name: weight.clone() for name, weight in self._weights().items()}
         self.loop.update(step)
-        traced = merged(states)
+        traced, after = merged(states), self._weights()
         sizes = _sizes(before)
-        moved = _sizes({name: parameter - before[name] for name, parameter in self.loop.weights.items()})
-        differences = _sizes({n: constant_of(traced[n]) - p for n, p in self.loop.weights.items()})
+        moved = _sizes({name: weight - before[name] for name, weight in after.items()})
+        differences = _sizes({name: constant_of(traced[name]) - weight for name, weight in after.items()})
         eps = {name: torch.finfo(parameter.dtype).eps for name, parameter in self.loop.weights.items()}
         pairs = zip(states, self.trainer.updates, strict=True)
         coarsest = {n: max(eps[n], update.resolution) for state, update in pairs for n in state.group.parameters}
@@ -145,6 +151,10 @@ class _Beside:
             if not difference <= math.sqrt(coarsest[name]) * moved[name] + 4 * eps[name] * sizes[name]:
                 share = difference / moved[name] if moved[name] else math.inf
                 raise self._other_run(step, "update", name, share, self.loop.weights[name].dtype)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Those of the plain run, of tables in the rows of the step."""
+        return {name: self._rows.picked(name, parameter.detach()) for name, parameter in self.loop.weights.items()}
 
     def _other_run(self, step: int, what: str, name: str, off: float, dtype: torch.dtype | None = None) -> RecipeError:
         return other_run(step, what, name, off, changes(self._kept, self.loop.run), dtype)

@@ -31,6 +31,8 @@ _HALVES = 4
 _ROUNDING = 1e-4
 # How often another example is drawn for one that must have its shapes.
 _DRAWS = 16
+# Random numbers that move a weight, again and again where it has more; a prime, so that no two rows are moved alike.
+_NOISE = 65521
 
 Mode: TypeAlias = Callable[[], AbstractContextManager[None]]
 Rows: TypeAlias = list[Tensor]
@@ -175,7 +177,8 @@ def _generic_weights(run: Run) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     weights = {}
     for name, w in run.initial_weights().items():
-        noise = torch.randn(w.shape, generator=generator, dtype=torch.float64).to(w)
+        drawn = torch.randn(min(w.numel(), _NOISE), generator=generator, dtype=torch.float64).to(w)
+        noise = drawn.repeat(-(-w.numel() // _NOISE))[: w.numel()].view_as(w)
         weights[name] = (w + (0.01 + 0.1 * w.square().mean().sqrt()) * noise).requires_grad_()
     return weights
 

@@ -85,7 +85,7 @@ class TensorRows:
 
     def batch(self, indices: Indices) -> tuple[Tensor, ...]:
         """Many rows at once, without stacking them one by one."""
-        return tuple(part[torch.as_tensor(indices, device=part.device)] for part in self.parts)
+        return tuple(part.index_select(0, torch.as_tensor(indices, device=part.device)) for part in self.parts)
 
 
 def collate(dataset: MapDataset, indices: Indices, function: Collate | None = None) -> Any:  # noqa: ANN401  the layout of the user's examples

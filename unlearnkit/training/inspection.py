@@ -64,7 +64,8 @@ def _problems(run: Run) -> tuple[Problem, ...]:
     rehearse_loss(run)
     weights, trainer = run.initial_weights(), Trainer(run, degree=1)
     with run.random_numbers(0):
-        arguments = trainer.arguments(weights, run.first_batch(), None)
+        batch, at_first = trainer.first(weights)
+        arguments = trainer.arguments(at_first, batch, None)
         found = [*trainer.gradient.inspect(*arguments, active=ACTIVE)]
     rehearse_probes(run)
     with run.random_numbers(run.recipe.steps):

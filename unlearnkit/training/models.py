@@ -6,10 +6,12 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 
 from unlearnkit.errors import RecipeError
@@ -23,6 +25,9 @@ _WRAPPERS = {
 }
 
 
+_WITHIN = ContextVar("within plain_torch", default=False)
+
+
 def uncompiled(thing: Any) -> Any:  # noqa: ANN401  a model or a function
     """What was given to ``torch.compile``, or the thing itself: a model has the same parameters."""
     if type(thing).__name__ == "OptimizedModule":
@@ -31,9 +36,26 @@ def uncompiled(thing: Any) -> Any:  # noqa: ANN401  a model or a function
 
 
 @contextmanager
+def plain_torch() -> Iterator[None]:
+    """Plain steps as they are traced: attention as operations, and of what was compiled what was given to be compiled.
+
+    Whoever does many steps enters it once: it takes as long as a tenth of a small step, and nothing within another.
+    """
+    if _WITHIN.get():
+        yield
+        return
+    with sdpa_kernel(SDPBackend.MATH), uncompiled_inside():
+        token = _WITHIN.set("torch._dynamo" in sys.modules)
+        try:
+            yield
+        finally:
+            _WITHIN.reset(token)
+
+
+@contextmanager
 def uncompiled_inside() -> Iterator[None]:
     """Parts of a model or of a loss that were compiled run as what was compiled."""
-    if "torch._dynamo" not in sys.modules:  # nothing was ever compiled, and its import takes seconds
+    if _WITHIN.get() or "torch._dynamo" not in sys.modules:  # nothing was ever compiled, and its import takes seconds
         yield
         return
     within = torch._dynamo.config.patch(error_on_nested_fx_trace=False)  # noqa: SLF001

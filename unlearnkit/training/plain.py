@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.layout import flattened
 from unlearnkit.training.anchor import Anchor
 from unlearnkit.training.beside import LEAST, PLAIN, other_run
 from unlearnkit.training.kept import changes, kept
 from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.retrain import Mark
+from unlearnkit.training.rows import Rows
 from unlearnkit.training.run import Batch
-from unlearnkit.training.state import GroupState, Leaf, constant_of, merged
-from unlearnkit.training.trainer import ACTIVE, Trainer, apply_update, diverged, other_involved
+from unlearnkit.training.state import GroupState, Leaf, clone, constant_of, merged
+from unlearnkit.training.trainer import (
+    ACTIVE,
+    UPDATE_ELEMENTS,
+    Trainer,
+    apply_update,
+    diverged,
+    other_involved,
+    scalars,
+)
 
 
 class PlainSteps:
@@ -54,15 +64,14 @@ class PlainSteps:
         The random states are left as the step leaves them. A step that was done before is not looked at again.
         """
         is_new = step == len(self.scales)
-        weights = merged(states)
-        torch._foreach_copy_(list(self.loop.weights.values()), [constant_of(weights[n]) for n in self.loop.weights])
+        weights, rows = merged(states), Rows(batches[0].rows)
+        rows.write(self.loop.weights, {name: constant_of(leaf) for name, leaf in weights.items()})
         if is_new:
             self._prepare(weights, batches)
-        self.loop.backward_seeded(step, batches)
-        gradients = self.loop.gradients()
+        self.loop.backward_seeded(step, batches, draws=self.trainer.gradient.draws)
+        gradients = self.loop.gradients(rows)
         if is_new:
             self._verify_involved(step)
-            self._measure(step, gradients)
         for state in states:
             state.gradient = _flat(gradients, state)
         clipped = self.trainer.clipping.clipped(step, [state.gradient for state in states])
@@ -71,7 +80,7 @@ class PlainSteps:
         if is_new or is_lowered(self.trainer.run):
             self.loop.update(step)
         if is_new:
-            self._verify_update(step, states, after)
+            self._verify(step, states, after, rows)
         if is_lowered(self.trainer.run):
             self.anchor.take_update(after)
         return after
@@ -88,9 +97,7 @@ class PlainSteps:
     def _prepare(self, weights: Mapping[str, object], batches: Iterable[Batch]) -> None:
         """Trace a batch of another form as it is traced over jets, for what the manifest must list."""
         for batch in batches:
-            leaves, spec = pytree.tree_flatten((batch.examples, batch.units))
-            form = spec, tuple((leaf.shape, leaf.dtype) for leaf in leaves)
-            if form in self._known:
+            if (form := flattened((batch.examples, batch.units))[1]) in self._known:
                 continue
             self._known.add(form)
             arguments = self.trainer.arguments(weights, batch, None)  # type: ignore[arg-type]
@@ -100,40 +107,55 @@ class PlainSteps:
 
     def _verify_involved(self, step: int) -> None:
         """Where there is no gradient torch leaves a parameter and its moments as they are."""
-        for group in self.trainer.run.recipe.groups:
-            if group.rule.states or group.rule.weight_decay:
-                for name in group.parameters:
-                    if (self.loop.weights[name].grad is None) is not (name in self.trainer.idle):
-                        raise other_involved(step, name)
+        for name, is_idle in self._involved:
+            if (self.loop.weights[name].grad is None) is not is_idle:
+                raise other_involved(step, name)
 
-    def _measure(self, step: int, gradients: Mapping[str, Tensor]) -> None:
-        sizes = _sizes([gradients[name] for name in self.names])
+    @cached_property
+    def _involved(self) -> list[tuple[str, bool]]:
+        """Parameters that an update moves without a gradient, and whether they have none."""
+        groups = (g for g in self.trainer.run.recipe.groups if g.rule.states or g.rule.weight_decay)
+        return [(name, name in self.trainer.idle) for group in groups for name in group.parameters]
+
+    def _verify(self, step: int, states: list[GroupState], after: list[GroupState], rows: Rows) -> None:
+        """See that a step is finite, and that the rule made of its gradient what the optimizer did."""
+        gradients: list[Tensor] = []
+        moves: list[Tensor] = []
+        rests: list[Tensor] = []
+        for state, new in zip(states, after, strict=True):
+            told = _flat({n: rows.picked(n, self.loop.weights[n]) for n in state.group.parameters}, state)
+            gradients += state.parts(constant_of(state.gradient))
+            moves += state.parts(told - constant_of(state.weights))
+            rests += state.parts(constant_of(new.weights) - told)
+        sizes, count = _sizes([*gradients, *moves, *rests]), len(self.names)
+        self._measure(step, sizes[:count])
+        self._verify_update(step, states, sizes[count : 2 * count], sizes[2 * count :])
+
+    def _verify_update(self, step: int, states: list[GroupState], moved: list[float], apart: list[float]) -> None:
+        """moved: how far the optimizer moved each parameter. apart: how far the rule is from that."""
+        resolutions = (u.resolution for s, u in zip(states, self.trainer.updates, strict=True) for _ in s.shapes)
+        weights = (part for state in states for part in state.parts(constant_of(state.weights)))
+        for name, move, off, resolution, weight in zip(self.names, moved, apart, resolutions, weights, strict=True):
+            if not math.isfinite(move):
+                raise diverged(step, "update", name, PLAIN)
+            dtype = self.loop.weights[name].dtype
+            eps = torch.finfo(dtype).eps
+            allowed = math.sqrt(max(eps, resolution)) * move
+            if not off <= allowed and not off <= allowed + 4 * eps * _sizes([weight])[0]:
+                share = off / move if move else math.inf
+                raise other_run(step, "update", name, share, changes(self._kept, self.loop.run), dtype)
+
+    def _measure(self, step: int, sizes: list[float]) -> None:
+        """Keep the sizes of a step's gradients."""
         for name, size in zip(self.names, sizes, strict=True):
             if not math.isfinite(size):
                 raise diverged(step, "gradient", name, PLAIN)
         self.scales.append(tuple(map(max, sizes, self.scales[-1])) if self.scales else tuple(sizes))
 
-    def _verify_update(self, step: int, states: list[GroupState], after: list[GroupState]) -> None:
-        before, new = merged(states), merged(after)
-        told = [self.loop.weights[name].detach() for name in self.names]
-        olds, news = ([constant_of(leaves[name]) for name in self.names] for leaves in (before, new))
-        sizes, moved, apart = _sizes(olds), _sizes(_differences(told, olds)), _sizes(_differences(news, told))
-        eps = {name: torch.finfo(weight.dtype).eps for name, weight in self.loop.weights.items()}
-        pairs = zip(states, self.trainer.updates, strict=True)
-        coarsest = {n: max(eps[n], update.resolution) for state, update in pairs for n in state.group.parameters}
-        for name, size, move, off in zip(self.names, sizes, moved, apart, strict=True):
-            if not math.isfinite(move):
-                raise diverged(step, "update", name, PLAIN)
-            if not off <= math.sqrt(coarsest[name]) * move + 4 * eps[name] * size:
-                share = off / move if move else math.inf
-                changed, dtype = changes(self._kept, self.loop.run), self.loop.weights[name].dtype
-                raise other_run(step, "update", name, share, changed, dtype)
-
     def is_gradient(self, step: int, states: list[GroupState], traced: Mapping[str, Tensor], resolution: float) -> bool:
         """Whether a traced gradient of a step is the plain one, to half the digits of the coarsest numbers."""
-        plain = {name: leaf for state in states for name, leaf in state.views(state.gradient).items()}
-        found, expected = [traced[n] for n in self.names], [constant_of(plain[n]) for n in self.names]
-        apart = _sizes(_differences(found, expected))
+        pairs = ((state, _flat(traced, state) - constant_of(state.gradient)) for state in states)
+        apart = _sizes([part for state, difference in pairs for part in state.parts(difference)])
         scales, allowed = self.scales[step], math.sqrt(resolution)
         least = LEAST * max(scales)
         return all(off <= allowed * max(scale, least) for off, scale in zip(apart, scales, strict=True))
@@ -147,13 +169,23 @@ def _flat(gradients: Mapping[str, Tensor], state: GroupState) -> Tensor:
 
 def _updated(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> GroupState:
     """The group after its update, in tensors of its own."""
-    after = state.copy()
-    apply_update(update, after, gradient, step)
+    pieces = list(state.pieces(UPDATE_ELEMENTS))
+    if len(pieces) == 1 and not state.group.rule.whole:
+        return _updated_whole(update, state, gradient, step)
+    after = state.room()
+    apply_update(update, state, gradient, step, after)
     return after
 
 
-def _differences(a: list[Tensor], b: list[Tensor]) -> Sequence[Tensor]:
-    return torch._foreach_sub(a, b)  # noqa: SLF001
+def _updated_whole(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> GroupState:
+    """What the update of all at once gives, without copying it."""
+    weights, moments = update(state.weights, gradient, state.moments, scalars(state.group, step, state.weights))
+    taken: set[int] = {id(leaf) for leaf in (state.weights, gradient, *state.moments)}
+    own = []
+    for leaf in (weights, *moments):
+        own.append(clone(leaf) if id(leaf) in taken else leaf)
+        taken.add(id(leaf))
+    return GroupState(state.group, state.shapes, own[0], own[1:], state.gradient)
 
 
 def _sizes(tensors: Sequence[Tensor]) -> list[float]:

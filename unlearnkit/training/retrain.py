@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unlearnkit.training.models import uncompiled_inside
+from unlearnkit.training.models import plain_torch
 from unlearnkit.training.optimizers import anew, anywhere, as_one, each_of, go_on
 from unlearnkit.training.randomness import restored
 from unlearnkit.training.recipe import Array, Recipe
+from unlearnkit.training.rows import WHOLE, Rows
 from unlearnkit.training.run import Batch, Run, make_run, own_precision
 
 
@@ -51,9 +51,10 @@ def retrain(
     """
     run = make_run(recipe, dtype or own_precision(recipe), device)
     loop = PlainLoop(run, recipe.weights_of(delete, weight))
-    for step in range(recipe.steps):
-        loop.backward(step)
-        loop.update(step)
+    with plain_torch():
+        for step in range(recipe.steps):
+            loop.backward(step)
+            loop.update(step)
     return loop.finished()
 
 
@@ -79,9 +80,11 @@ class PlainLoop:
         everybody = run.recipe.ownership.downweights(downweights)
         self._downweights = torch.zeros(len(everybody) + 1, dtype=run.dtype, device=run.device)
         self._downweights[:-1] = torch.from_numpy(everybody).to(self._downweights)
+        self._is_whole = not everybody.any()
         parameters = dict(self.model.named_parameters())
         self.weights = {name: parameters[name] for name in self.run.trained_names}
         self._optimizer = _fresh_optimizer(self.run)
+        self._resting = _resting(self.run)
         average = self.run.recipe.average
         self._average = average.of(self.model) if average else None
 
@@ -90,22 +93,32 @@ class PlainLoop:
         with restored(self.run.device):
             self.backward_seeded(step, self.run.batches(step) if batches is None else batches)
 
-    def backward_seeded(self, step: int, batches: Iterable[Batch]) -> None:
-        """`backward`, leaving the random states as the step leaves them."""
-        self._optimizer.zero_grad()
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), uncompiled_inside():
-            for batch in batches:
-                self.run.seed(step, batch.number)
-                w = self._downweights[batch.units]
-                loss = self.run.loss(self.weights, self.run.fixed, batch.examples, w, batch.denominator)
-                loss.backward()  # type: ignore[no-untyped-call]
+    def backward_seeded(self, step: int, batches: Iterable[Batch], *, draws: bool = True) -> None:
+        """`backward`, leaving the random states as the step leaves them. draws: whether it needs any."""
         for parameter in self.weights.values():
-            if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = None
+        with torch.enable_grad(), plain_torch():
+            for batch in batches:
+                if draws:
+                    self.run.seed(step, batch.number)
+                self._loss(batch).backward()  # type: ignore[no-untyped-call]
+        for name, parameter in self.weights.items():
+            if parameter.grad is not None and parameter.grad.is_sparse and name not in self._resting:
                 parameter.grad = parameter.grad.to_dense()
 
-    def gradients(self) -> dict[str, Tensor]:
-        """The gradient by parameter, zero where the loss does not involve it and torch leaves none."""
-        return {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in self.weights.items()}
+    def _loss(self, batch: Batch) -> Tensor:
+        tensors = self.weights, self.run.fixed, batch.examples
+        if self._is_whole:  # times one, otherwise
+            return self.run.losses(*tensors, len(batch.units)).sum() / batch.denominator
+        return self.run.loss(*tensors, self._downweights[batch.units], batch.denominator)
+
+    def gradients(self, rows: Rows = WHOLE) -> dict[str, Tensor]:
+        """The gradient by parameter, zero where the loss does not involve it and torch leaves none.
+
+        rows: of tables, those that are wanted.
+        """
+        found = ((n, torch.zeros_like(p) if p.grad is None else p.grad) for n, p in self.weights.items())
+        return {name: rows.picked(name, gradient) for name, gradient in found}
 
     def update(self, step: int) -> None:
         """Clip, and let the optimizer do its step."""
@@ -116,7 +129,9 @@ class PlainLoop:
             torch.nn.utils.clip_grad_value_(self.weights.values(), recipe.clip_grad_value)
         for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
             group.update(anywhere(settings))
-        self._optimizer.step()
+        # Adagrad makes sparse tensors, and torch warns where nobody has said whether to look at them.
+        with torch.sparse.check_sparse_tensor_invariants(enable=False):  # type: ignore[no-untyped-call]
+            self._optimizer.step()
         if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
             self._average.update_parameters(self.model)
 
@@ -159,6 +174,15 @@ class PlainLoop:
             for own, average in zip(self.model.parameters(), self._average.parameters(), strict=True):
                 own.copy_(average)
         return self.model
+
+
+def _resting(run: Run) -> frozenset[str]:
+    """Parameters that the optimizer may be given sparse gradients of, as torch makes them; clipping takes none."""
+    recipe = run.recipe
+    clipped = recipe.clip_grad_norm is not None or recipe.clip_grad_value is not None
+    if clipped or any(group.get("fused") for one in each_of(recipe.optimizer) for group in one.param_groups):
+        return frozenset()
+    return frozenset(name for group in recipe.groups if group.rests for name in group.parameters)
 
 
 def _fresh_optimizer(run: Run) -> torch.optim.Optimizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
 
 from unlearnkit.bundle.bfloat16 import BFLOAT16
 from unlearnkit.taylor.function import JetFunction
+from unlearnkit.taylor.layout import mapped
 from unlearnkit.taylor.raised import COARSE
 from unlearnkit.training.captured import Captured
 from unlearnkit.training.data import Indices, collate
 from unlearnkit.training.faults import raised_by
+from unlearnkit.training.lookups import Renumbered
 from unlearnkit.training.losses import verified_losses, verified_sums
 from unlearnkit.training.models import uncompiled_inside
 from unlearnkit.training.pages import keep_freed_memory
@@ -67,12 +68,14 @@ class Batch:
 
     number: which of the step's. examples: in the user's layout. units: for each example its unit's position, further
     ones for groups of owners, -1 for nobody's, ``[B]``. denominator: of the sum of its losses, 0-dimensional.
+    rows: of tables, those at hand (`unlearnkit.training.rows`); of others all are.
     """
 
     number: int
     examples: Any
     units: Tensor
     denominator: Tensor
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +209,7 @@ class Run:
     def examples(self, indices: Indices, step: int = 0) -> Any:  # noqa: ANN401  the layout of the user's examples
         """These examples as a batch of a step, in this run's precision and place."""
         dataset = self.recipe.dataset_at(step)
-        return pytree.tree_map(self._cast, collate(dataset, indices, self.recipe.collate_fn))
+        return mapped(self._cast, collate(dataset, indices, self.recipe.collate_fn))
 
     def _cast(self, x: object) -> object:
         return self._to_here(x) if isinstance(x, Tensor) else x
@@ -247,7 +250,7 @@ class Run:
 
     def _in_layout(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         parameters = dict(self.model.named_parameters())
-        return {n: torch.empty_like(parameters[n]).copy_(w.detach()).requires_grad_() for n, w in weights.items()}
+        return {n: _like(parameters[n], w.detach()).requires_grad_() for n, w in weights.items()}
 
     def call(
         self,
@@ -256,19 +259,33 @@ class Run:
         fixed: Mapping[str, Tensor],
         *arguments: object,
     ) -> Tensor:
-        """``function(model, *arguments)`` with these tensors in the model's places."""
-        own = {name: tensor.to(self._low[name]) if name in self._low else tensor for name, tensor in weights.items()}
-        tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *own.items())}
+        """``function(model, *arguments)`` with these tensors in the model's places.
+
+        Tables of which `with_rows` says so hold some rows alone.
+        """
+        rows = {name: fixed[key] for name in weights if (key := _rows_of(name)) in fixed} if fixed else {}
+        if rows:
+            keys = {_rows_of(name) for name in rows}
+            with Renumbered({name: weights[name] for name in rows}, rows):
+                return self.call(function, weights, {n: t for n, t in fixed.items() if n not in keys}, *arguments)
         here = self.casting_inputs(), self.captured.following(function)
         with uncompiled_inside(), here[0], here[1], raised_by(*self._blame(function)):
-            if self._holds(tensors):
+            if self._holds(weights, fixed):
                 return function(self.model, *arguments)
+            own = {n: tensor.to(self._low[n]) if n in self._low else tensor for n, tensor in weights.items()}
+            tensors = {f"model.{name}": tensor for name, tensor in (*fixed.items(), *own.items())}
             return functional_call(_Call(self.model, function), tensors, arguments)  # type: ignore[no-any-return]
 
-    def _holds(self, tensors: Mapping[str, Tensor]) -> bool:
+    @cached_property
+    def _state(self) -> dict[str, Tensor]:
+        """All tensors of the model."""
+        return {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
+
+    def _holds(self, weights: Mapping[str, Tensor], fixed: Mapping[str, Tensor]) -> bool:
         """Whether these are all the tensors of the model, in their places already."""
-        own = {f"model.{n}": t for n, t in (*self.model.named_parameters(), *self.model.named_buffers())}
-        return own.keys() == tensors.keys() and all(own[name] is tensor for name, tensor in tensors.items())
+        if fixed or len(weights) != len(self._state):
+            return False
+        return all(self._state.get(name) is tensor for name, tensor in weights.items())
 
     def _blame(self, function: Callable[..., Tensor]) -> tuple[str, str]:
         """What messages call a function of the user's, and what to do when it fails."""
@@ -287,7 +304,7 @@ class Run:
         """Probes bring their own data, in the precision of the recipe: give it this run's at the model's door."""
 
         def cast(_module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[Any, Any]:
-            return pytree.tree_map(self._cast, (args, kwargs))  # type: ignore[no-any-return]
+            return mapped(self._cast, (args, kwargs))  # type: ignore[no-any-return]
 
         hook = self.model.register_forward_pre_hook(cast, with_kwargs=True)
         try:
@@ -337,6 +354,21 @@ def make_run(recipe: Recipe, dtype: str, device: str | torch.device | None) -> R
     if run.device.type == "cuda":  # ten bits of a factor are too few for derivatives, and for retrainings beside them
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return recipe.runs.setdefault((run.dtype, run.device), run)  # type: ignore[no-any-return]
+
+
+def with_rows(fixed: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """``fixed`` beside weights that hold these rows of some tables alone."""
+    return {**fixed, **{_rows_of(name): numbers for name, numbers in rows.items()}} if rows else fixed
+
+
+def _rows_of(table: str) -> str:
+    """What the rows of a table are called among the other tensors of a model."""
+    return f"{table}.rows"
+
+
+def _like(parameter: Tensor, weight: Tensor) -> Tensor:
+    """A copy of a weight in the memory layout of its parameter; of some rows of it, in that of rows."""
+    return torch.empty_like(parameter).copy_(weight) if parameter.shape == weight.shape else weight.clone()
 
 
 def numpy_state(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Any]:

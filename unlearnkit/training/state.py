@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -23,6 +24,8 @@ def part(leaf: Leaf, piece: slice) -> Leaf:
 
 def assign(target: Leaf, source: Leaf) -> None:
     """Write ``source`` into ``target``; a plain source leaves a zero tail."""
+    if source is target:
+        return
     if not isinstance(target, Jet):
         target.copy_(constant_of(source))
     elif isinstance(source, Jet):
@@ -42,6 +45,15 @@ def accumulate(target: Leaf, source: Leaf) -> None:
         target.tail.add_(source.tail)
     else:
         target.constant.add_(source)
+
+
+def accumulate_all(targets: Sequence[Leaf], sources: Sequence[Leaf]) -> None:
+    """`accumulate` for each pair, plain tensors in one call."""
+    if any(isinstance(target, Jet) for target in targets):
+        for target, source in zip(targets, sources, strict=True):
+            accumulate(target, source)
+    elif targets:
+        torch._foreach_add_([constant_of(t) for t in targets], [constant_of(s) for s in sources])
 
 
 def clone(leaf: Leaf) -> Leaf:
@@ -71,6 +83,8 @@ class Piece:
 
     def of(self, flat: Leaf) -> Leaf:
         """That stretch as ``[..., *shape]``, without copying."""
+        if self.shape == constant_of(flat).shape[-1:]:
+            return flat
         if isinstance(flat, Jet):
             return Jet(_shaped(flat.constant, self.place, self.shape), _shaped(flat.tail, self.place, self.shape))
         return _shaped(flat, self.place, self.shape)
@@ -88,13 +102,15 @@ class GroupState:
 
     def views(self, flat: Leaf) -> dict[str, Leaf]:
         """Each parameter's part of a flat leaf ``[..., P]``, as ``[..., *shape]``, without copying."""
-        views: dict[str, Leaf] = {}
-        offset = 0
-        for name, shape in zip(self.group.parameters, self.shapes, strict=True):
-            piece = Piece(slice(offset, offset + shape.numel()), shape)
-            offset = piece.place.stop
-            views[name] = piece.of(flat)
-        return views
+        if isinstance(flat, Jet):
+            constants, tails = self.views(flat.constant), self.views(flat.tail)
+            return {name: Jet(constant_of(constants[name]), constant_of(tails[name])) for name in constants}
+        named = zip(self.group.parameters, self.shapes, self.parts(flat), strict=True)
+        return {name: part.view(flat.shape[:-1] + shape) for name, shape, part in named}
+
+    def parts(self, flat: Tensor) -> tuple[Tensor, ...]:
+        """Each parameter's part of ``[..., P]``, flat, without copying."""
+        return torch.split_with_sizes(flat, _lengths(self.shapes), -1)
 
     @property
     def result(self) -> Leaf:
@@ -136,6 +152,16 @@ class GroupState:
         """Weights and moments with memory of their own, and room for another gradient."""
         moments = [clone(moment) for moment in self.moments]
         return GroupState(self.group, self.shapes, clone(self.weights), moments, empty_like(self.gradient))
+
+    def room(self) -> GroupState:
+        """Memory for another state of the group."""
+        moments = [empty_like(moment) for moment in self.moments]
+        return GroupState(self.group, self.shapes, empty_like(self.weights), moments, self.gradient)
+
+
+@lru_cache
+def _lengths(shapes: tuple[torch.Size, ...]) -> list[int]:
+    return [shape.numel() for shape in shapes]
 
 
 def _shaped(flat: Tensor, piece: slice, shape: torch.Size) -> Tensor:

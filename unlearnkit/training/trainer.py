@@ -21,7 +21,8 @@ from unlearnkit.training.lowered import is_lowered
 from unlearnkit.training.optimizers import Group
 from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
-from unlearnkit.training.run import Batch, Run
+from unlearnkit.training.rows import Tables, tables_of
+from unlearnkit.training.run import Batch, Run, with_rows
 from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, trained
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
@@ -65,7 +66,10 @@ class Trainer:
         """
         states, anchor = self.start(directions), self.anchor()
         for step in range(self.run.recipe.steps):
-            self.advance(step, states, directions, anchor=anchor)
+            rows, batches = self.tables.step(step)
+            narrow = rows.narrow(states)
+            self.advance(step, narrow, directions, batches, anchor)
+            states = rows.widen(states, narrow)
             progress(step)
         return trained(states)
 
@@ -78,10 +82,19 @@ class Trainer:
         """Parameters that no step moves. Raises RecipeError when the run cannot be the one that is traced."""
         return idle_parameters(self.run)
 
+    @property
+    def tables(self) -> Tables:
+        """The tables of which each step touches some rows alone."""
+        return tables_of(self.run)
+
     @cached_property
     def held(self) -> Held:
         """What has no series, because its gradient is rounding alone."""
         return held_fixed(self.run)
+
+    def held_at(self, step: int, state: GroupState) -> Tensor | None:
+        """Which coordinates of the state of a step, flat, are held fixed there; None when none is."""
+        return self.held.at(step, state.group.parameters, self.tables.at(step))
 
     def start(self, directions: Tensor | None) -> list[GroupState]:
         """The state before the first step; without directions, of plain tensors."""
@@ -94,6 +107,8 @@ class Trainer:
             moments = [tensor.to(flat, copy=True) for tensor in group.start]
             moments = moments or [torch.full_like(flat, value) for value in group.rule.initial]
             zeros = [torch.zeros_like(flat), *moments, *[flat.clone()] * group.averaged]
+            if not self.tables.names.isdisjoint(group.parameters):
+                zeros[0] = no_parameters  # a step has a gradient of its rows
             leaves = [self._leaf(constant, directions) for constant in (flat, *zeros)]
             shapes = tuple(weights[name].shape for name in group.parameters)
             states.append(GroupState(group, shapes, leaves[0], leaves[2:], leaves[1]))
@@ -122,7 +137,14 @@ class Trainer:
 
     def arguments(self, weights: Mapping[str, Leaf], batch: Batch, directions: Tensor | None) -> tuple[Any, ...]:
         """What the gradient of a batch is a function of."""
-        return weights, self.run.fixed, batch.examples, self.downweights(batch.units, directions), batch.denominator
+        fixed, w = with_rows(self.run.fixed, batch.rows), self.downweights(batch.units, directions)
+        return weights, fixed, batch.examples, w, batch.denominator
+
+    def first(self, weights: Mapping[str, Tensor]) -> tuple[Batch, dict[str, Tensor]]:
+        """The batch that traces start with, and these weights, of tables in its rows."""
+        rows, batches = self.tables.step(0)
+        batch = self.run.first_batch() if batches is None else batches[0]
+        return batch, {name: rows.picked(name, weight) for name, weight in weights.items()}
 
     def gradients(
         self,
@@ -149,14 +171,17 @@ class Trainer:
         batches: Sequence[Batch] | None = None,
         anchor: Beside | None = None,
     ) -> None:
-        """Do one training step, in place; afterwards ``gradient`` of each state is the step's, before clipping."""
+        """Do one training step, in place; afterwards ``gradient`` of each state is the step's, before clipping.
+
+        With batches of some rows alone, the states are narrow ones (`unlearnkit.training.rows`).
+        """
         with torch.no_grad():
             gradients = self.gradients(step, merged(states), directions, batches)
             for state in states:
                 state.store(gradients)
-                _hold(state.gradient, self.held.at(step, state.group.parameters))
+                _hold(state.gradient, self.held_at(step, state))
             if not all(is_finite(state.gradient) for state in states):
-                self._explain(step, states, directions)
+                self._explain(step, states, directions, batches)
             if anchor is not None:
                 anchor.gradient(step, states, batches)
             clipped = self.clipping.clipped(step, [state.gradient for state in states])
@@ -176,12 +201,14 @@ class Trainer:
                 if isinstance(gradients[name], Jet) is (name in self.idle):
                     raise other_involved(step, name)
 
-    def _explain(self, step: int, states: list[GroupState], directions: Tensor | None) -> None:
+    def _explain(
+        self, step: int, states: list[GroupState], directions: Tensor | None, batches: Sequence[Batch] | None
+    ) -> None:
         for state in states:
             if (place := _first_not_finite(constant_of(state.gradient))) is not None:
                 raise diverged(step, "gradient", state.name_at(place))
         try:
-            for batch in self.run.batches(step):
+            for batch in self.run.batches(step) if batches is None else batches:
                 with self.run.random_numbers(step, batch.number):
                     self.gradient.diagnose(*self.arguments(merged(states), batch, directions))
         except NonFiniteError as error:
@@ -246,16 +273,18 @@ def _broken_update(state: GroupState, step: int) -> NonFiniteError:
 
 def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
     """The numbers of a step as 0-dimensional tensors."""
-    return [constant_of(like).new_tensor(value) for value in group.schedule[step]]
+    return list(constant_of(like).new_tensor(group.schedule[step]).unbind())
 
 
-def apply_update(update: JetFunction, state: GroupState, gradient: Leaf, step: int) -> None:
-    """Update weights and moments in place, piece by piece."""
-    numbers = scalars(state.group, step, state.weights)
+def apply_update(
+    update: JetFunction, state: GroupState, gradient: Leaf, step: int, into: GroupState | None = None
+) -> None:
+    """Update weights and moments, piece by piece. into: where to; None: in place."""
+    numbers, after = scalars(state.group, step, state.weights), state if into is None else into
     with torch.no_grad():
         for piece in state.pieces(UPDATE_ELEMENTS):
             moments = [piece.of(moment) for moment in state.moments]
-            weights = piece.of(state.weights)
-            new, changed = update(weights, piece.of(gradient), moments, numbers)
-            for target, source in zip([weights, *moments], [new, *changed], strict=True):
-                assign(target, source)
+            new, changed = update(piece.of(state.weights), piece.of(gradient), moments, numbers)
+            assign(piece.of(after.weights), new)
+            for target, source in zip(after.moments, changed, strict=True):
+                assign(piece.of(target), source)

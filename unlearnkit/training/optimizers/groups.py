@@ -38,6 +38,11 @@ class Group:
         return self.rule, self.averaged
 
     @property
+    def rests(self) -> bool:
+        """As `Rule.rests`; an average moves wherever weights have moved before."""
+        return self.rule.rests and not self.averaged
+
+    @property
     def states(self) -> int:
         """How many tensors of the weights' shape are kept beside them."""
         return self.rule.states + self.averaged

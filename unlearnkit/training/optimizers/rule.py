@@ -66,6 +66,11 @@ class Rule(ABC):
         return None
 
     @property
+    def rests(self) -> bool:
+        """Whether the optimizer takes sparse gradients, and leaves as they are the rows that have none."""
+        return False
+
+    @property
     def kink(self) -> str:
         """What of the rule is analytic only piece by piece; "" for nothing."""
         return ""

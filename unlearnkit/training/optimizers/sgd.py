@@ -43,6 +43,11 @@ class SGD(Rule):
         """As `Rule.keys`."""
         return ("momentum_buffer",) if self.momentum else ()
 
+    @property
+    def rests(self) -> bool:
+        """As `Rule.rests`."""
+        return not (self.momentum or self.weight_decay)
+
     def scalars(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
         """As `Rule.scalars`. torch starts the buffer with the whole first gradient, whatever the dampening."""
         share = 1.0 if step == 0 else 1.0 - float(group["dampening"])
