@@ -160,7 +160,8 @@ class Sizing:
         sweeps, shape = ReverseSweeps(self.run, 1), self._shapes[name]
         pull = probe_pullback(self.run, self.run.recipe.probes[name])
         along = (2,) if wanted.residual or wanted.cubic else (1,) if wanted.rank else ()  # real lanes of a direction
-        most = min(shape.numel(), SWEEP_LANES) if along else piece_of(self.run, shape.numel(), SWEEP_LANES, ELEMENTS)
+        together = sum(self._shapes[swept].numel() for swept in self._reverse)  # elements of all probes go together
+        most = min(shape.numel(), SWEEP_LANES) if along else piece_of(self.run, together, SWEEP_LANES, ELEMENTS)
         elements = self._elements(pull, shape, most, along)
         if not along:
             return _limit(elements, most)
