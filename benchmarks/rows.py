@@ -1,6 +1,6 @@
-"""First order by ``uk.sketch`` of models with large tables (``nn.Embedding(sparse=True)``), in bare sparse loops.
+"""``uk.sketch`` of models with large tables (``nn.Embedding(sparse=True)``), in bare sparse loops.
 
-    python benchmarks/rows.py [--rows 62500] [--width 64] [--steps 20,200,1000] [--elements 1] [--repeats 3]
+    python benchmarks/rows.py [--ways "first order"] [--rows 62500] [--width 64] [--steps 20,200] [--repeats 3]
 
 The bare loop touches the rows of its batch alone: torch's gradients of the table are sparse, and so is the update by
 SGD. Everything from the recipe to the bundle on disk counts, but tracing, which a sketch beforehand does. Each sketch
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,12 @@ from torch.nn.functional import cross_entropy
 import unlearnkit as uk
 
 BATCH, CLASSES, UNITS, RATE = 64, 10, 100, 0.1
+WAYS: dict[str, dict[str, Any]] = {
+    "first order": {},
+    "rank 4": {"reverse": {"logits": uk.Reverse(rank=4)}},
+    "forward, 8 directions": {"forward": uk.Forward(directions=8, degree=1)},
+    "8 units alone": {"solo": uk.Solo(degree=1, units=[f"unit-{i}" for i in range(8)])},
+}
 
 
 class Tagger(nn.Module):
@@ -41,8 +48,8 @@ class Tagger(nn.Module):
         return self.head(self.table(items))  # type: ignore[no-any-return]
 
 
-def recipe(rows: int, width: int, steps: int, elements: int) -> uk.Recipe:
-    """Items at random, SGD, and so many logits of items as a probe."""
+def recipe(rows: int, width: int, steps: int) -> uk.Recipe:
+    """Items at random, SGD, and a logit as a probe."""
     torch.manual_seed(0)
     model, examples = Tagger(rows, width), steps * BATCH
     data = torch.randint(0, rows, (examples,)), torch.randint(0, CLASSES, (examples,))
@@ -55,7 +62,7 @@ def recipe(rows: int, width: int, steps: int, elements: int) -> uk.Recipe:
         units=[f"unit-{i % UNITS}" for i in range(examples)],
         epochs=1,
         batch_size=BATCH,
-        probes={"logits": lambda m: m(data[0][:elements])[:, 0]},
+        probes={"logits": lambda m: m(data[0][:1])[:, 0]},
     )
 
 
@@ -83,43 +90,41 @@ def bare_seconds(r: uk.Recipe) -> float:
     return seconds(lambda: bare_loop(model, r))
 
 
-def sketch(r: uk.Recipe) -> None:
-    """The first order of the probe, and the bundle on disk."""
+def sketch(r: uk.Recipe, way: str) -> None:
+    """A sketch of the probe, and the bundle on disk."""
     with tempfile.TemporaryDirectory() as folder:
-        uk.sketch(r, Path(folder) / "bundle", device="cpu", progress=False)
+        uk.sketch(r, Path(folder) / "bundle", device="cpu", progress=False, **WAYS[way])
 
 
-def ratios(r: uk.Recipe, repeats: int) -> Iterator[tuple[float, float]]:
+def ratios(r: uk.Recipe, way: str, repeats: int) -> Iterator[tuple[float, float]]:
     """What a bare loop takes, and a sketch in bare loops just before and after it."""
     bare_seconds(r)
-    sketch(r)
+    sketch(r, way)
     for _ in range(repeats):
         before = bare_seconds(r)
-        taken = seconds(lambda: sketch(r))
+        taken = seconds(lambda: sketch(r, way))
         bare = min(before, bare_seconds(r))
         yield bare, taken / bare
 
 
 def main() -> None:
-    """Measure, and print a line for each number of steps."""
+    """Measure, and print a line for each way and number of steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ways", default=";".join(WAYS))
     parser.add_argument("--rows", type=int, default=62500)
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--steps", default="20,200,1000")
-    parser.add_argument("--elements", type=int, default=1)
+    parser.add_argument("--steps", default="20,200")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(
-        "| rows | width | steps | elements | a bare sparse loop | bare loops |\n| --- | --- | --- | --- | --- | --- |"
-    )
-    for steps in map(int, options.steps.split(",")):
-        found = list(ratios(recipe(options.rows, options.width, steps, options.elements), options.repeats))
-        loops = [loop for _, loop in found]
-        told = f"{statistics.median(loops):.3g} ({min(loops):.3g} to {max(loops):.3g})"
-        bare = f"{statistics.median(bare for bare, _ in found):.2g} s"
-        case = f"{options.rows} | {options.width} | {steps} | {options.elements}"
-        print(f"| {case} | {bare} | {told} |", flush=True)
+    print("| way | rows | width | steps | a bare sparse loop | bare loops |\n| --- | --- | --- | --- | --- | --- |")
+    for way in options.ways.split(";"):
+        for steps in map(int, options.steps.split(",")):
+            found = list(ratios(recipe(options.rows, options.width, steps), way, options.repeats))
+            loops = [loop for _, loop in found]
+            told = f"{statistics.median(loops):.3g} ({min(loops):.3g} to {max(loops):.3g})"
+            bare = f"{statistics.median(bare for bare, _ in found):.2g} s"
+            print(f"| {way} | {options.rows} | {options.width} | {steps} | {bare} | {told} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,16 +29,17 @@ from unlearnkit.training.trainer import Trainer
 TOLERANCE = 1e-12
 
 
-def two_groups(parameters: Iterator[nn.Parameter]) -> torch.optim.Optimizer:
-    """The table in a group of its own, beside one that does not rest."""
+def two_optimizers(parameters: Iterator[nn.Parameter]) -> list[torch.optim.Optimizer]:
+    """One that lets rows rest and keeps a state of them, and one of the other parameters that does not."""
     table, *others = parameters
-    return torch.optim.SGD([{"params": [table]}, {"params": others, "momentum": 0.9, "weight_decay": 0.1}], lr=0.3)
+    adagrad = torch.optim.Adagrad([table], lr=0.5, lr_decay=0.1, initial_accumulator_value=0.1)
+    return [adagrad, torch.optim.SGD(others, lr=0.3, momentum=0.9, weight_decay=0.1)]
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "one group, two sizes": {"batch_size": 5, "epochs": 1},
-    "two groups, accumulated, clipped": {
-        "optimizer": two_groups,
+    "one group": {"epochs": 1},
+    "two optimizers, accumulated, clipped": {
+        "optimizer": two_optimizers,
         "epochs": 1,
         "accumulate": 2,
         "clip_grad_norm": 0.5,

@@ -19,6 +19,7 @@ from unlearnkit.sketching.stretches import Stretches
 from unlearnkit.training.probes import probe_function
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.rows import tables_of
 from unlearnkit.training.run import Run, make_run, own_precision
 from unlearnkit.training.state import constant_of
 
@@ -151,10 +152,21 @@ def probe_sizes(run: Run) -> dict[str, int]:
 
 
 def plain_state(run: Run) -> int:
-    """Bytes of a state of the run: weights, gradient, and what the optimizer keeps."""
-    weights = run.initial_weights()
-    elements = sum((2 + g.states) * weights[n].numel() for g in run.recipe.groups for n in g.parameters)
+    """Bytes of a state of the run: weights, gradient, and what the optimizer keeps, of tables in the rows of a step."""
+    weights, rows = run.initial_weights(), tables_of(run).at(0)
+    elements = sum((2 + g.states) * rows.picked(n, weights[n]).numel() for g in run.recipe.groups for n in g.parameters)
     return elements * run.dtype.itemsize
+
+
+def model_copies(run: Run) -> int:
+    """Bytes of the run's own copy of the model, and of those that rehearsals made."""
+    own: int = sum(t.numel() * t.element_size() for t in run.model.state_dict().values())
+    return 3 * own
+
+
+def plain_beside(run: Run) -> int:
+    """Bytes of what is there once: a plain state, or the constant terms of one with tails; and plain torch beside."""
+    return 2 * plain_state(run)
 
 
 def plain_seconds(run: Run) -> float:

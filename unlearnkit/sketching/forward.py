@@ -76,10 +76,11 @@ class ForwardSketching:
         _ = self.trainer.idle, self.coupled
         rehearse_probes(run)
         peaks = [p.prepare(weights, run.fixed, active=[True, False]).peak_elements() for p in self.probes.values()]
-        size = sum(tensor.numel() for tensor in weights.values())
+        size, narrow = (sum(tensor.numel() for tensor in leaves.values()) for leaves in (weights, at_first))
         clipped = 0 if self.trainer.clipping.limit is None else 2
-        states = 2 + clipped + max(group.states for group in run.recipe.groups)
-        return states * size + max([peak, *peaks])
+        moments = max(group.states for group in run.recipe.groups)
+        standing = (1 + moments) * size if self.trainer.tables else 0  # beside the states of a step, in its rows
+        return standing + (2 + clipped + moments) * narrow + max([peak, *peaks])
 
     def reservations(self) -> tuple[Piecewise, ...]:
         """What the manifest must list: by name and module, so that the machine's paths stay out of it.

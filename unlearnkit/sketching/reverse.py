@@ -13,13 +13,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.func import grad, vjp, vmap
 
 from unlearnkit.errors import NonFiniteError
+from unlearnkit.sketching.cotangents import Cotangents, alone, hold, narrowed, widen
 from unlearnkit.sketching.memory import Memory, peak_of
 from unlearnkit.sketching.trajectory import Moment, Steps, StepsAlong, Trajectory
 from unlearnkit.taylor.function import JetFunction
@@ -37,7 +37,6 @@ from unlearnkit.training.state import (
     accumulate_all,
     assign,
     constant_of,
-    empty_like,
     is_finite,
     merged,
     part,
@@ -46,29 +45,6 @@ from unlearnkit.training.state import (
 from unlearnkit.training.trainer import UPDATE_ELEMENTS, Trainer, scalars
 
 Weights = Mapping[str, Tensor]
-
-
-@dataclass(eq=False)
-class Cotangents:
-    """Cotangents of one parameter group, flat: ``[elements, P]``, with tails ``[*lead, elements, P]``.
-
-    state: whose parameters they are of.
-    """
-
-    state: GroupState
-    weights: Leaf
-    moments: list[Leaf]
-    gradient: Leaf
-
-    @cached_property
-    def places(self) -> dict[str, Leaf]:
-        """Those of the weights by parameter, as views; of one element alone without its dimension."""
-        return self.state.views(_alone(self.weights))
-
-    @cached_property
-    def gradients(self) -> dict[str, Leaf]:
-        """Those of the gradient, likewise."""
-        return self.state.views(_alone(self.gradient))
 
 
 # Forms of steps that are tried before a sweep; batches of any more sizes are much like one of them.
@@ -147,9 +123,9 @@ class ReverseSweeps:
             cotangents = self._start(final, pulled, len(basis))
             total = self._zeros((len(basis), len(ownership.names) + len(ownership.joint) + 1), final)
             for moment in trajectory.backwards():
-                narrow = _narrowed(moment, final, cotangents)
-                self._step(moment, trajectory.steps, narrow, _alone(total), verify_finite=verify_finite)
-                _widen(moment, final, cotangents, narrow)
+                narrow = narrowed(moment, final, cotangents)
+                self._step(moment, trajectory.steps, narrow, alone(total), verify_finite=verify_finite)
+                widen(moment, final, cotangents, narrow)
                 progress()
         return total, cotangents
 
@@ -255,8 +231,8 @@ class ReverseSweeps:
         for state, cotangent, leaf in zip(states, cotangents, pulled, strict=True):
             if leaf is not cotangent.gradient:
                 assign(cotangent.gradient, leaf)
-            if (held := self.trainer.held.at(step, state.group.parameters)) is not None:
-                _hold(cotangent, held)
+            if (held := self.trainer.held_at(step, state)) is not None:
+                hold(cotangent, held)
 
     @staticmethod
     def _pull_update(step: int, state: GroupState, clipped: Leaf, cotangent: Cotangents, pull: JetFunction) -> None:
@@ -273,42 +249,8 @@ class ReverseSweeps:
                 assign(target, source)
 
 
-def _alone(leaf: Leaf) -> Leaf:
-    """What is of ``[elements, P]``, or of ``[P]`` where it is of one element, without copying."""
-    if constant_of(leaf).shape[0] > 1:
-        return leaf
-    return Jet(leaf.constant[0], leaf.tail.select(LEAD, 0)) if isinstance(leaf, Jet) else leaf[0]
-
-
 def _are_finite(cotangents: list[Cotangents]) -> bool:
     return all(is_finite(cotangent.weights) for cotangent in cotangents)
-
-
-def _narrowed(moment: Moment, states: list[GroupState], cotangents: list[Cotangents]) -> list[Cotangents]:
-    """The cotangents in the rows that a step touches; where it has no tables, themselves. states: whole ones."""
-    if not moment.rows.of:
-        return cotangents
-    narrow = []
-    for state, own, cotangent in zip(states, moment.states, cotangents, strict=True):
-        weights, *moments = (moment.rows.take(state, leaf) for leaf in (cotangent.weights, *cotangent.moments))
-        narrow.append(Cotangents(own, weights, moments, empty_like(weights)))
-    return narrow
-
-
-def _widen(moment: Moment, states: list[GroupState], cotangents: list[Cotangents], narrow: list[Cotangents]) -> None:
-    """Write narrow cotangents back."""
-    if not moment.rows.of:
-        return
-    for state, whole, found in zip(states, cotangents, narrow, strict=True):
-        for target, source in zip([whole.weights, *whole.moments], [found.weights, *found.moments], strict=True):
-            moment.rows.put(state, target, source)
-
-
-def _hold(cotangent: Cotangents, held: Tensor) -> None:
-    """Nothing goes back through gradients that are held fixed, nor through the moments that they made."""
-    for leaf in (cotangent.gradient, *cotangent.moments):
-        for tensor in (leaf.constant, leaf.tail) if isinstance(leaf, Jet) else (leaf,):
-            tensor.masked_fill_(held, 0)
 
 
 def _gradient(run: Run) -> Callable[..., dict[str, Tensor]]:

@@ -129,7 +129,9 @@ class PlainLoop:
             torch.nn.utils.clip_grad_value_(self.weights.values(), recipe.clip_grad_value)
         for group, settings in zip(self._optimizer.param_groups, recipe.settings[step], strict=True):
             group.update(anywhere(settings))
-        self._optimizer.step()
+        # Adagrad makes sparse tensors, and torch warns where nobody has said whether to look at them.
+        with torch.sparse.check_sparse_tensor_invariants(enable=False):  # type: ignore[no-untyped-call]
+            self._optimizer.step()
         if self._average is not None and recipe.average is not None and recipe.average.falls_on(step):
             self._average.update_parameters(self.model)
 

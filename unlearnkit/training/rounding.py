@@ -18,6 +18,7 @@ from torch import Tensor
 from unlearnkit.taylor.check import Kind, Problem
 from unlearnkit.training.recipe import Array
 from unlearnkit.training.retrain import PlainLoop
+from unlearnkit.training.rows import Rows, tables_of
 from unlearnkit.training.run import Run
 
 # How far above its typical size the rounding of a gradient may be.
@@ -36,9 +37,9 @@ class Held:
 
     until: Mapping[str, Tensor]
 
-    def at(self, step: int, names: Sequence[str]) -> Tensor | None:
-        """Which coordinates of these parameters, flat, are held at a step; None when none is."""
-        held = [self.until[name].reshape(-1) > step for name in names if name in self.until]
+    def at(self, step: int, names: Sequence[str], rows: Rows) -> Tensor | None:
+        """Which coordinates of these parameters, flat, are held at a step; None when none is. rows: of tables."""
+        held = [rows.picked(name, self.until[name]).reshape(-1) > step for name in names if name in self.until]
         if not any(bool(mask.any()) for mask in held):
             return None
         return torch.cat(held)
@@ -61,20 +62,29 @@ def held_fixed(run: Run) -> Held:
 
 def _search(run: Run) -> Held:
     names = [n for group in run.recipe.groups if group.rule.size is not None for n in group.parameters]
-    loop, other, steps = PlainLoop(run, _nobody(run)), _OtherPrecision(run), run.recipe.steps
+    loop, other, steps, tables = PlainLoop(run, _nobody(run)), _OtherPrecision(run), run.recipe.steps, tables_of(run)
     until = {name: torch.full(loop.weights[name].shape, steps, device=run.device) for name in names}
     noisy = {name: torch.zeros_like(u, dtype=torch.bool) for name, u in until.items()}
     for step in range(steps):
-        if not any(bool((u == steps).any()) for u in until.values()):
+        # Of a table some rows may always be left.
+        if not any(name in tables.names or bool((until[name] == steps).any()) for name in names):
             break
-        loop.backward(step)
-        gradients = loop.gradients()
-        rounding = _rounding(gradients, until, step, loop, other)
+        rows, batches = tables.step(step)
+        loop.backward(step, batches)
+        gradients, at_first = loop.gradients(rows), {name: rows.picked(name, u) for name, u in until.items()}
+        rounding = _rounding(gradients, at_first, step, rows, loop, other)
         for name in names:
-            noisy[name] |= rounding[name]
-            until[name][(until[name] == steps) & ~rounding[name] & (gradients[name] != 0)] = step
+            noise, before = rounding[name], at_first[name]
+            real = (before == steps) & ~noise & (gradients[name] != 0)
+            rows.put_back(name, noisy[name], rows.picked(name, noisy[name]) | noise)
+            rows.put_back(name, until[name], torch.where(real, step, before))
         loop.update(step)
-    return Held({name: torch.where(noisy[name], until[name], 0) for name in names})
+    return Held({name: _where(noisy[name], until[name]) for name in names})
+
+
+def _where(noisy: Tensor, until: Tensor) -> Tensor:
+    """``until`` where something is noise; without memory where nothing is."""
+    return torch.where(noisy, until, 0) if bool(noisy.any()) else until.new_zeros(()).expand(until.shape)
 
 
 def _nobody(run: Run) -> Array:
@@ -91,16 +101,20 @@ class _OtherPrecision:
         )
 
     @torch.no_grad()
-    def gradients(self, step: int, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The gradient of a step at these weights."""
-        for name, parameter in self.loop.weights.items():
-            parameter.copy_(weights[name])
+    def gradients(self, step: int, weights: Mapping[str, Tensor], rows: Rows) -> dict[str, Tensor]:
+        """The gradient of a step at these weights, of tables in these rows."""
+        rows.write(self.loop.weights, {name: rows.picked(name, weight) for name, weight in weights.items()})
         self.loop.backward(step)
-        return self.loop.gradients()
+        return self.loop.gradients(rows)
 
 
 def _rounding(
-    gradients: Mapping[str, Tensor], until: Mapping[str, Tensor], step: int, loop: PlainLoop, other: _OtherPrecision
+    gradients: Mapping[str, Tensor],
+    until: Mapping[str, Tensor],
+    step: int,
+    rows: Rows,
+    loop: PlainLoop,
+    other: _OtherPrecision,
 ) -> dict[str, Tensor]:
     """Where a gradient is nothing but rounding errors."""
     dtype, steps = loop.run.dtype, loop.run.recipe.steps
@@ -109,7 +123,7 @@ def _rounding(
     nowhere = {name: torch.zeros_like(mask) for name, mask in small.items()}
     if not any(bool((small[name] & (gradients[name] != 0)).any()) for name in small):
         return nowhere
-    others = other.gradients(step, loop.weights)
+    others = other.gradients(step, loop.weights, rows)
     apart = {name: (gradients[name].double() - others[name].double()).abs() for name in gradients}
     if not max(float(a.max()) for a in apart.values() if a.numel()) <= _COMPARABLE * largest:
         return nowhere

@@ -81,6 +81,10 @@ class Rows:
             return whole.index_copy_(0, rows, gradient)
         return torch.sparse_coo_tensor(rows[None], gradient, whole.shape, is_coalesced=True, check_invariants=False)
 
+    def put_back(self, name: str, whole: Tensor, rows: Tensor) -> None:
+        """Write what `picked` is to be into the whole, in place."""
+        whole.copy_(rows) if name not in self.of else whole.index_copy_(0, self.of[name], rows)
+
     def write(self, wholes: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
         """Copy weights, of tables these rows, into whole parameters."""
         plain = [name for name in wholes if name not in self.of]
@@ -186,8 +190,9 @@ class Tables:
         weights = {name: own[name] for name in self.run.trained_names}
         with torch.enable_grad(), watching:
             for batch in batches:
+                fixed = {name: tensor.clone() for name, tensor in self.run.fixed.items()}  # the loss may write into it
                 with self.run.random_numbers(step, batch.number):
-                    self.run.call(loss, weights, self.run.fixed, batch.examples)
+                    self.run.call(loss, weights, fixed, batch.examples)
         return watching
 
 

@@ -82,16 +82,19 @@ class Trainer:
         """Parameters that no step moves. Raises RecipeError when the run cannot be the one that is traced."""
         return idle_parameters(self.run)
 
-    @cached_property
+    @property
     def tables(self) -> Tables:
         """The tables of which each step touches some rows alone."""
-        _ = self.idle  # what runs again and again gives the same
         return tables_of(self.run)
 
     @cached_property
     def held(self) -> Held:
         """What has no series, because its gradient is rounding alone."""
         return held_fixed(self.run)
+
+    def held_at(self, step: int, state: GroupState) -> Tensor | None:
+        """Which coordinates of the state of a step, flat, are held fixed there; None when none is."""
+        return self.held.at(step, state.group.parameters, self.tables.at(step))
 
     def start(self, directions: Tensor | None) -> list[GroupState]:
         """The state before the first step; without directions, of plain tensors."""
@@ -181,7 +184,7 @@ class Trainer:
             gradients = self.gradients(step, merged(states), directions, batches, room)
             for state in states:
                 state.store(gradients)
-                _hold(state.gradient, self.held.at(step, state.group.parameters))
+                _hold(state.gradient, self.held_at(step, state))
             if not all(is_finite(state.gradient) for state in states):
                 self._explain(step, states, directions, batches)
             if anchor is not None:

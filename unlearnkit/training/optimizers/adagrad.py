@@ -46,6 +46,11 @@ class Adagrad(Rule):
         """The sum."""
         return 0
 
+    @property
+    def rests(self) -> bool:
+        """As `Rule.rests`."""
+        return not self.weight_decay
+
     def scalars(self, group: Mapping[str, Any], step: int) -> tuple[float, ...]:
         """As `Rule.scalars`."""
         rate = float(group["lr"]) / (1 + step * float(group["lr_decay"]))
