@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
@@ -14,7 +15,7 @@ from unlearnkit.training.losses import mean_losses
 from unlearnkit.training.own_loss import OwnLoss, own_batches
 from unlearnkit.training.recipe import Probe
 from unlearnkit.training.run import Run
-from unlearnkit.training.state import Leaf, accumulate, clone
+from unlearnkit.training.state import Leaf, accumulate, clone, constant_of
 
 Weights = Mapping[str, Tensor]
 # From weights, everything else in the model, and cotangents ``[elements, *P]`` to those of the weights.
@@ -34,6 +35,34 @@ def probe_pullback(run: Run, probe: Probe) -> Pullback:
         return run.plain_probe(probe, weights, fixed)
 
     return run.over_jets(("pull probe", id(probe)), _pull, plain, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """Elements ``first`` up to but not including ``last`` of a probe of this shape, and the probe's reverse."""
+
+    pull: Pullback
+    shape: tuple[int, ...]
+    first: int
+    last: int
+
+    def basis(self, run: Run) -> Tensor:
+        """Their cotangents, ``[elements, *P]``."""
+        size = torch.Size(self.shape).numel()
+        basis = torch.zeros(self.last - self.first, size, dtype=run.dtype, device=run.device)
+        basis[:, self.first : self.last].fill_diagonal_(1)
+        return basis.view(-1, *self.shape)
+
+
+def joint_pullback(run: Run, parts: Sequence[Picked]) -> Pullback:
+    """The reverse of elements of several probes in one sweep, in this order, whatever basis it is handed."""
+
+    def pull(weights: Weights, fixed: Weights, _basis: Tensor) -> dict[str, Leaf]:
+        found = [part.pull(weights, fixed, part.basis(run)) for part in parts]
+        return {name: torch.cat([constant_of(leaves[name]) for leaves in found]) for name in found[0]}
+
+    key = ", ".join(f"{id(part.pull)} {part.first} {part.last}" for part in parts)
+    return run.remembered(f"pull together: {key}", lambda: pull)
 
 
 def weights_pullback(run: Run) -> Pullback:

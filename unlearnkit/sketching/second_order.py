@@ -14,7 +14,7 @@ more than one of them alone; elements without directions share nothing but the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -28,13 +28,14 @@ from unlearnkit.estimation.cubic import pair_directions, slices
 from unlearnkit.estimation.low_rank import eigenpairs, outside, shared_basis, started_from, widened
 from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.partition import ELEMENTS, piece_of
-from unlearnkit.sketching.pullback import probe_pullback
+from unlearnkit.sketching.pullback import Picked, joint_pullback, probe_pullback
 from unlearnkit.sketching.reverse import ReverseSweeps
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.taylor.jet import Jet
 from unlearnkit.training.recipe import Array, Probe
 from unlearnkit.training.run import Run
+from unlearnkit.training.state import constant_of
 
 Stage = Literal["gradient", "range", "product", "residual", "cubic"]
 
@@ -107,25 +108,47 @@ class ReverseSketching:
         self, sweep: Sweep, directions: Array | None, memory: Memory, progress: Callable[[], None] = lambda: None
     ) -> Piece:
         """Do one piece. directions: ``[d1 - d0, units]``, real or complex; None for the plain gradient."""
-        basis = torch.zeros(sweep.e1 - sweep.e0, self.elements, dtype=self.run.dtype, device=self.run.device)
-        basis[:, sweep.e0 : sweep.e1].fill_diagonal_(1)
         psi = None if directions is None else self._tensor(directions)
-        cotangents = basis.view(-1, *self.shape)
         sweeps = self._reverse.to_degree(2 if sweep.stage == "cubic" else 1)
-        trajectory = self._plain if psi is None else None
-        if trajectory is None:
-            if self._plain is not None:
-                self._plain.release()  # its states would be in memory beside those along directions
-            trajectory = sweeps.forward(psi, memory, progress)
-        else:
-            for _ in range(self.run.recipe.steps):  # it has been, or is about to be
-                progress()
-        result = sweeps.sweep(self._pull, cotangents, trajectory, progress)
+        trajectory = self._trajectory(sweeps, psi, memory, progress)
+        result = sweeps.sweep(self._pull, self._picked(sweep).basis(self.run), trajectory, progress)
         if trajectory is not self._plain:
             trajectory.release()
         if isinstance(result, Jet):
             return Piece(result.constant.cpu().numpy(), result.coefficients[-1].cpu().numpy())
         return Piece(result.cpu().numpy(), np.zeros((0, *result.shape)))
+
+    def gradients_with(
+        self,
+        others: Sequence[tuple[ReverseSketching, Sweep]],
+        sweep: Sweep,
+        memory: Memory,
+        progress: Callable[[], None] = lambda: None,
+    ) -> list[Piece]:
+        """Do gradients of this probe and of others in one sweep."""
+        parts = [work._picked(part) for work, part in ((self, sweep), *others)]  # noqa: SLF001
+        counts = [part.last - part.first for part in parts]
+        lanes = torch.zeros(sum(counts), 0, dtype=self.run.dtype, device=self.run.device)
+        trajectory = self._trajectory(self._reverse, None, memory, progress)
+        found = self._reverse.sweep(joint_pullback(self.run, parts), lanes, trajectory, progress)
+        rows = torch.split_with_sizes(constant_of(found), counts)
+        return [Piece(gradient.cpu().numpy(), np.zeros((0, *gradient.shape))) for gradient in rows]
+
+    def _picked(self, sweep: Sweep) -> Picked:
+        return Picked(self._pull, self.shape, sweep.e0, sweep.e1)
+
+    def _trajectory(
+        self, sweeps: ReverseSweeps, psi: Tensor | None, memory: Memory, progress: Callable[[], None]
+    ) -> Trajectory:
+        """What a sweep goes back through: the training that sweeps without directions share, or one of its own."""
+        if self._plain is None:
+            return sweeps.forward(psi, memory, progress)
+        if psi is not None:
+            self._plain.release()  # its states would be in memory beside those along directions
+            return sweeps.forward(psi, memory, progress)
+        for _ in range(self.run.recipe.steps):  # it has been, or is about to be
+            progress()
+        return self._plain
 
     def _tensor(self, directions: Array) -> Tensor:
         dtype = self.run.dtype.to_complex() if np.iscomplexobj(directions) else self.run.dtype

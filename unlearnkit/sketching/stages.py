@@ -21,7 +21,7 @@ from unlearnkit.sketching.second_order import ReverseSketching
 from unlearnkit.sketching.settings import Reverse
 from unlearnkit.sketching.solo import SoloSketching
 from unlearnkit.sketching.store import PartialRun
-from unlearnkit.sketching.swept import Keys, Swept, complete
+from unlearnkit.sketching.swept import Keys, Swept, complete, planned, steps
 from unlearnkit.sketching.trajectory import Trajectory
 from unlearnkit.training.plain import PlainSteps
 from unlearnkit.training.recipe import Array
@@ -91,10 +91,11 @@ class Stages:
         if not self._reverse:
             return {}
         probes = [self._probe(name, wanted, solo) for name, wanted in sorted(self._reverse.items())]
-        steps = [(p.work.steps([s]), self.partial.has_piece("reverse", p.file(s))) for p in probes for s in p.sweeps]
-        finished = sum(count for count, is_finished in steps if is_finished)
-        with self._bar("reverse sweeps", sum(count for count, _ in steps), finished, unit="step") as bar:
-            complete(probes, self.partial, self.memory, bar)
+        plan = planned(probes, self.partial.settings.lanes)
+        pieces = {name: steps(parts) for named in plan.values() for name, parts in named.items()}
+        finished = sum(count for name, count in pieces.items() if self.partial.has_piece("reverse", name))
+        with self._bar("reverse sweeps", sum(pieces.values()), finished, unit="step") as bar:
+            complete(probes, plan, self.partial, self.memory, bar)
         return {probe.name: probe.arrays() for probe in probes} if self.partial.ranks.leads else {}
 
     def _probe(self, name: str, wanted: Reverse, solo: Mapping[str, Array]) -> Swept:
