@@ -26,7 +26,7 @@ from first_order import BATCH, EXAMPLES, bare_loop, recipe, seconds  # type: ign
 
 import unlearnkit as uk
 
-STEPS, WIDTH = 100, 64
+FEW, WIDTH = 20, 64
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Case:
 
 def of_units(count: int) -> uk.Recipe:
     """The same run with other owners: of so many people, of whom it meets those that own its examples."""
-    plain = recipe(WIDTH, 1, STEPS)
+    plain = recipe(WIDTH, 1, FEW)
     examples = max(EXAMPLES, count)
     inputs, labels = (part.repeat(examples // EXAMPLES, *(1,) * (part.dim() - 1)) for part in plain.data)
-    batches = np.random.default_rng(0).integers(0, examples, (STEPS, BATCH)).tolist()
+    batches = np.random.default_rng(0).integers(0, examples, (FEW, BATCH)).tolist()
     changed: uk.Recipe = plain.replace(
         data=(inputs, labels), units=np.arange(examples) % count, batches=batches, epochs=None, batch_size=None
     )
@@ -61,18 +61,18 @@ def cases(factor: str) -> Iterator[Case]:
     if factor == "steps":
         yield from (Case(steps, recipe(WIDTH, 1, steps), first) for steps in (200, 400, 800, 1600))
     elif factor == "weights":
-        for width in (128, 256, 512, 1024):
-            one = recipe(width, 1, 30)
+        for width in (256, 512, 1024, 2048):
+            one = recipe(width, 1, 20)
             yield Case(sum(p.numel() for p in one.model.parameters()), one, first)
     elif factor == "units":
-        yield from (Case(count, of_units(count), first) for count in (500, 5000, 50_000, 500_000))
+        yield from (Case(count, of_units(count), first) for count in (4000, 40_000, 400_000, 4_000_000))
     elif factor == "directions":
         one = recipe(WIDTH, 1, 20)
         for count in (32, 64, 128, 256):
             yield Case(count, one, {"forward": uk.Forward(directions=count, degree=2)})
     else:
-        one = recipe(WIDTH, 1, 20)
-        for rank in (4, 8, 16, 32):
+        one = recipe(WIDTH, 16, 20)
+        for rank in (8, 16, 32, 64):
             yield Case(rank, one, {"reverse": {"logits": uk.Reverse(rank=rank, residual=0)}})
 
 

@@ -1,6 +1,6 @@
 """Peak memory of a sketch against its budget.
 
-    python benchmarks/memory.py [--cases large,small] [--kinds first,forward] [--steps 30]
+    python benchmarks/memory.py [--cases medium,large,small] [--kinds first,forward,rank,solo,informed] [--steps 10]
 
 Each sketch is made in a process of its own, which has made one of a tiny model before, so that what is measured is not
 the loading of modules. Resident memory above what the process had before the sketch, and bytes of tensors at once; how
@@ -28,7 +28,7 @@ from unlearnkit.sketching.memory import Counted
 from unlearnkit.sketching.trajectory import Trajectory
 
 # Width, elements, budgets in MB.
-CASES = {"small": (40, 10, (2, 4, 16)), "medium": (512, 4, (48, 96, 192)), "large": (1024, 4, (160, 256, 512))}
+CASES = {"small": (40, 10, (2, 4, 16)), "medium": (512, 4, (72, 96, 192)), "large": (1024, 4, (160, 256, 512))}
 KINDS: dict[str, dict[str, Any]] = {
     "first": {},
     "forward": {"forward": uk.Forward(directions=16, degree=2)},
@@ -77,9 +77,9 @@ def measured(case: str, kind: str, budget: int, steps: int, *, count: bool) -> d
 def main() -> None:
     """Measure, and print a line for each sketch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--kinds", default="first,forward")
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--cases", default="medium")
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)

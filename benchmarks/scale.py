@@ -71,7 +71,7 @@ def reckoned(r: uk.Recipe, way: dict[str, object]) -> float:
     settings = wanted.settings(run)
     sketching = ForwardSketching(run, settings.degree)
     per_lane = sketching.prepare() * run.dtype.itemsize
-    sizing = Sizing(sketching, reverse, per_lane, BUDGET, exact=False)
+    sizing = Sizing(sketching, reverse, settings.informed, per_lane, BUDGET, exact=False)
     settled = asked.settled(settings, sizing.lanes(settings))
     memory = expected(run, settled, reverse, per_lane, sizing.memory(Path())).memory
     return memory / weights(r)

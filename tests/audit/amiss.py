@@ -18,9 +18,10 @@ def amiss(monkeypatch: pytest.MonkeyPatch, *, unseen: bool = True) -> None:
     apply_update = trainer.apply_update
 
     def too_far(update, state, gradient, step):
-        apply_update(update, state, gradient, step)
+        finite = apply_update(update, state, gradient, step)
         if step == STEP:
             assign(state.weights, multiply(state.weights, 1.01))
+        return finite
 
     monkeypatch.setattr(trainer, "apply_update", too_far)
     if unseen:

@@ -47,8 +47,8 @@ class Altered:
     def resolution(self) -> float:
         return self.function.resolution
 
-    def __call__(self, *arguments):
-        found, self.step = self.function(*arguments), self.step + 1
+    def __call__(self, *arguments, room):
+        found, self.step = self.function(*arguments, room=room), self.step + 1
         if self.step == self.at:
             found["last.weight"] = multiply(found["last.weight"], self.factor)
         return found

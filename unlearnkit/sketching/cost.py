@@ -158,6 +158,17 @@ def plain_state(run: Run) -> int:
     return elements * run.dtype.itemsize
 
 
+def model_copies(run: Run) -> int:
+    """Bytes of the run's own copy of the model, and of those that rehearsals made."""
+    own: int = sum(t.numel() * t.element_size() for t in run.model.state_dict().values())
+    return 3 * own
+
+
+def plain_beside(run: Run) -> int:
+    """Bytes of what is there once: a plain state, or the constant terms of one with tails; and plain torch beside."""
+    return 2 * plain_state(run)
+
+
 def plain_seconds(run: Run) -> float:
     """Of a plain training, from the fastest of its first steps: others warm up, or wait."""
     loop = PlainLoop(run, np.zeros(len(run.recipe.unit_names)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from unlearnkit.bundle.work import work
-from unlearnkit.sketching.cost import plain_seconds, plain_state, probe_sizes
+from unlearnkit.sketching.cost import model_copies, plain_beside, plain_seconds, plain_state, probe_sizes
 from unlearnkit.sketching.memory import Memory
 from unlearnkit.sketching.ranks import Ranks
 from unlearnkit.sketching.settings import Reverse
@@ -67,7 +67,10 @@ def expected(
     return Expectation(
         trainings=trainings,
         seconds=trainings * plain_seconds(run),
-        memory=(states.memory if states else 0) + per_lane * _tails(settings, sizes, reverse),
+        memory=(states.memory if states else 0)
+        + per_lane * _tails(settings, sizes, reverse)
+        + model_copies(run)
+        + plain_beside(run),
         states=states,
     )
 

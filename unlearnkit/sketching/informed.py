@@ -14,7 +14,7 @@ With ``J = d theta / d w`` at w = 0 (weights x units), every probe F of the trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ from unlearnkit.training.run import Run
 from unlearnkit.training.state import constant_of
 
 FOLDER = "informed"
+
+_COLUMNS = 1 << 16
 
 
 class InformedSketching:
@@ -103,14 +105,18 @@ class InformedSketching:
 
     def _first(self, directions: Array) -> dict[str, Array]:
         """Directions and what moves along them, turned so that the first one moves the weights most."""
-        found = self._joined("final")
-        turn = _leading_first(self._flat(found))
-        return {name: self._turned(turn, array) for name, array in ({"directions": directions} | found).items()}
+        found = {"directions": directions} | self._joined("final")
+        turn = _leading_first([found[f"weights/{name}"] for name in self.run.trained_names])
+        for name, rows in found.items():  # in place: these may be as large as all else together
+            found[name] = self._turned(turn, rows)
+        return found
 
     def _turned(self, turn: Array, rows: Array) -> Array:
         """What belongs to the turned directions, of what belongs to the others and is linear in them."""
-        flat = turn @ rows.reshape(len(rows), -1).astype(np.float64)
-        return np.ascontiguousarray(flat.reshape(rows.shape), dtype=self.run.precision)
+        turned = np.empty(rows.shape, dtype=self.run.precision)
+        for old, new in zip(_blocks(rows), _blocks(turned), strict=True):
+            new[:] = turn @ old.astype(np.float64)
+        return turned
 
     def _points(self, leading: Array, degree: int) -> Array:
         """Points of a lattice on the span of directions, as many as tell all that happens there in this degree."""
@@ -118,7 +124,10 @@ class InformedSketching:
 
     def _random(self, key: bytes, piece: slice) -> Array:
         size = sum(tensor.numel() for tensor in self.run.initial_weights().values())
-        return np.ascontiguousarray(random_directions(key, piece.start, piece.stop, size).real)
+        rows = np.empty((piece.stop - piece.start, size), dtype=self.run.precision)
+        for row, number in zip(rows, range(piece.start, piece.stop), strict=True):
+            row[:] = random_directions(key, number, number + 1, size)[0].real
+        return rows
 
     def _flat(self, slopes: Mapping[str, Array]) -> Array:
         """Weights in the order of ``trained_names``, one row for each direction."""
@@ -130,7 +139,7 @@ class InformedSketching:
     def _joined(self, stage: str, degree: int = 1) -> dict[str, Array]:
         """What the pieces of a stage found, together."""
         found = [self._partial.load_piece(FOLDER, _name(stage, piece)) for piece in self.pieces(degree)]
-        return {name: np.concatenate([arrays[name] for arrays in found]) for name in found[0]}
+        return {name: np.concatenate([arrays.pop(name) for arrays in found]) for name in list(found[0])}
 
     def _directions(self, stage: str, cotangents: Callable[[slice], Array]) -> Array:
         """Orthonormal rows that span ``J'`` times the cotangents, in the precision of the run: ``[count, units]``."""
@@ -155,8 +164,8 @@ class InformedSketching:
         def pushed(piece: slice) -> dict[str, Array]:
             rows = torch.from_numpy(directions[piece]).to(self.run.device)
             outcome = self._forward.to_degree(degree).along(rows, lambda _: self._progress(1))
-            found = {f"weights/{name}": outcome.tail(name)[:, -1].real for name in self.run.trained_names}
-            return found | {f"probes/{name}": block[:, -1].real for name, (_, block) in outcome.probes.items()}
+            found = {f"weights/{name}": _last(outcome.tail(name)) for name in self.run.trained_names}
+            return found | {f"probes/{name}": _last(block) for name, (_, block) in outcome.probes.items()}
 
         self._spread(stage, self.pieces(degree), 1, pushed)
 
@@ -166,11 +175,29 @@ class InformedSketching:
         self._partial.spread(FOLDER, named, make, lambda _: self._progress(steps))
 
 
-def _leading_first(slopes: Array) -> Array:
-    """The turn of some directions after which the slopes along them, ``[q, W]``, are orthogonal, the longest first."""
-    wide = slopes.astype(np.float64)
-    _, vectors = np.linalg.eigh(wide @ wide.T)
-    return np.ascontiguousarray(vectors[:, ::-1].T)
+def _leading_first(slopes: Sequence[Array]) -> Array:
+    """The turn of some directions after which the slopes along them are orthogonal, the longest first.
+
+    slopes: ``[directions, *S]`` of each weight.
+    """
+    squares = np.zeros((len(slopes[0]), len(slopes[0])))
+    for array in slopes:
+        for block in _blocks(array):
+            wide = block.astype(np.float64)
+            squares += wide @ wide.T
+    return np.ascontiguousarray(np.linalg.eigh(squares)[1][:, ::-1].T)
+
+
+def _blocks(rows: Array) -> Iterator[Array]:
+    """The columns of an array of rows, some at a time: in float64 all of them would take more than all else."""
+    flat = rows.reshape(len(rows), -1)
+    for first in range(0, flat.shape[1], _COLUMNS):
+        yield flat[:, first : first + _COLUMNS]
+
+
+def _last(coefficients: Array) -> Array:
+    """Those of the last degree, along real directions: ``[directions, *S]`` of ``[directions, degree, *S]``."""
+    return np.ascontiguousarray(coefficients[:, -1].real)
 
 
 def _of_degree(degree: int) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unlearnkit.bundle import InformedDirections
 from unlearnkit.errors import RefusedError
-from unlearnkit.sketching.cost import probe_shapes
+from unlearnkit.sketching.cost import model_copies, plain_beside, probe_shapes
 from unlearnkit.sketching.forward import ForwardSketching
 from unlearnkit.sketching.memory import Memory, peak_of
 from unlearnkit.sketching.partition import DIRECTIONS, ELEMENTS, piece_of
@@ -31,6 +31,9 @@ TENSORS = 0.9
 
 # How many rough estimates a budget must hold so that nothing is tried.
 _AMPLE = 8
+
+# How often what is known of the weights along informed directions is in memory, as it is written.
+_COPIES = 3
 
 # How many lanes are tried: more tell nothing new.
 _TRIED = 4
@@ -68,15 +71,23 @@ class Sizing:
     """
 
     def __init__(
-        self, sketching: ForwardSketching, reverse: Mapping[str, Reverse], rough: int, budget: int, *, exact: bool
+        self,
+        sketching: ForwardSketching,
+        reverse: Mapping[str, Reverse],
+        informed: InformedDirections,
+        rough: int,
+        budget: int,
+        *,
+        exact: bool,
     ) -> None:
         self.sketching = sketching
         self.run = sketching.run
         self.exact = exact
         self._reverse = reverse
+        self._informed = informed
         self._rough = rough
         self._budget = budget
-        self._standing = self._model() + (self._results() if exact else 0)
+        self._standing = model_copies(self.run) + (self._results() if exact else 0)
         self.room = max(0, int(TENSORS * budget) - self._standing)
 
     def memory(self, folder: Path) -> Memory:
@@ -96,14 +107,14 @@ class Sizing:
             largest = SOLO_LANES.get(settings.device, LARGEST_CHUNK)
             most = piece_of(self.run, len(settings.solo.units), largest, DIRECTIONS)
             alone = self._along(settings.solo.degree, most, is_complex=False)
-        return Lanes(directions, alone, self._all_swept(settings.informed))
+        return Lanes(directions, alone, self._all_swept())
 
-    def _all_swept(self, informed: InformedDirections) -> int:
+    def _all_swept(self) -> int:
         """How many elements times real directions fit in every sweep."""
         if not self.exact:  # a reverse step holds about twice what a step does
             return max(1, min(SWEEP_LANES, self.room // (2 * self._rough)))
         fitting = [self._swept(name, wanted) for name, wanted in self._reverse.items()]
-        return min([SWEEP_LANES, *fitting, *([self._informed(informed)] if informed.count else [])])
+        return min([SWEEP_LANES, *fitting, *([self._pushed()] if self._informed.count else [])])
 
     @cached_property
     def _shapes(self) -> dict[str, torch.Size]:
@@ -128,9 +139,13 @@ class Sizing:
         dtype = self.run.dtype.to_complex() if is_complex else self.run.dtype
         return torch.ones(count, len(self.run.recipe.unit_names), dtype=dtype, device=self.run.device)
 
-    def _informed(self, informed: InformedDirections) -> int:
+    @cached_property
+    def _weights(self) -> int:
+        return sum(tensor.numel() for tensor in self.run.initial_weights().values())
+
+    def _pushed(self) -> int:
         """How many informed directions fit, of any degree."""
-        weights = sum(tensor.numel() for tensor in self.run.initial_weights().values())
+        informed, weights = self._informed, self._weights
         most = piece_of(self.run, informed.count, SWEEP_LANES, DIRECTIONS)
         pulled = self._elements(weights_pullback(self.run), (weights,), most, ())
         fitting = [_limit(pulled, most), _limit(self._along(1, most, is_complex=False), most)]
@@ -187,15 +202,13 @@ class Sizing:
         message = f"memory_budget={self._budget} bytes: {what} takes {least}"
         return RefusedError(message, hint=f"memory_budget={least}, or a smaller model: adapters in a frozen one (LoRA)")
 
-    def _model(self) -> int:
-        """The run's own copy of the model, and those that rehearsals made."""
-        own: int = sum(t.numel() * t.element_size() for t in self.run.model.state_dict().values())
-        return 3 * own
-
     def _results(self) -> int:
-        """What reverse sweeps find, and what is made of it."""
+        """What reverse sweeps and informed directions find, and what is made of it: the latter go to disk as copies."""
         units, size = len(self.run.recipe.unit_names), self.run.dtype.itemsize
-        found = 0
+        rows = self._informed.count + sum(self._informed.points(degree) for degree in self._informed.degrees)
+        found = _COPIES * rows * self._weights * size
+        if self._reverse or rows:
+            found += plain_beside(self.run)  # the plain run, also while sweeps go along directions
         for name, wanted in self._reverse.items():
             each = 8 + size + 2 * wanted.rank * (size + 16) + 16 * wanted.residual + 8 * wanted.cubic**2
             found += self._shapes[name].numel() * units * each

@@ -109,7 +109,7 @@ def sketch(
     tell(ranks, settings, asked.explicit)
     per_lane = ranks.together(sketching.prepare) * run.dtype.itemsize
     budget, exact = memory_for(settings.device, memory_budget), memory_budget is not None
-    sizing = Sizing(sketching, asked.reverse, per_lane, budget, exact=exact)
+    sizing = Sizing(sketching, asked.reverse, settings.informed, per_lane, budget, exact=exact)
     fresh = settled(settings, sizing.lanes(settings))
     with open_partial(final, settings, fresh, overwrite=overwrite) as partial:
         if final.exists() and not overwrite:  # another process has just finished it

@@ -168,7 +168,7 @@ class Trajectory:
                 rows = self.tables.at(step, batches)
                 narrow, batches = rows.narrow(states), rows.given(batches)
                 after = self.steps.advance(step, narrow, batches)
-                recorded.append(Moment(step, narrow, batches, rows))
+                recorded.append(Moment(step, [*narrow], batches, rows))
                 states = rows.widen(states, after)
                 progress()
         return recorded, states
@@ -186,7 +186,9 @@ class Trajectory:
                 self.steps.back_to(self._marks[number])
                 moments = self._again(number, stretch, states)
             while moments:
-                yield moments.pop()
+                moment = moments.pop()
+                yield moment
+                moment.states.clear()  # who asked has it still while the stretch before is computed again
             if self.tables:
                 self._undo(number, stretch, states)
 

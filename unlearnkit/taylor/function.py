@@ -62,9 +62,10 @@ class JetFunction:
         # By layout, and then by which leaves are jets: what is traced does not depend on these.
         self._interpreters: dict[object, dict[tuple[bool, ...], deque[Interpreter]]] = {}
 
-    def __call__(self, *arguments: object) -> Any:  # noqa: ANN401  as the function
+    def __call__(self, *arguments: object, room: object = None) -> Any:  # noqa: ANN401  as the function
         """Apply the function. Random numbers are drawn from the current states, which are left as they were.
 
+        room: jets, laid out as the results, that are written over: tails of results may be in their memory.
         Raises UnsupportedOpsError or PiecewiseOpsError with every offending operation; TraceError when what Python
         reads out of tensors comes out different every time.
         """
@@ -72,7 +73,7 @@ class JetFunction:
         for interpreter in self._fitting(layout, flags):
             try:
                 with self._as_ever(arguments, interpreter.trace):
-                    result, counts = interpreter.run_flat(leaves)
+                    result, counts = interpreter.run_flat(leaves, room=room)
                 if counts in interpreter.family.verified or self._is_own(result, counts, interpreter, arguments):
                     return result
             except GuardChangedError:

@@ -25,7 +25,7 @@ from unlearnkit.taylor.jet import Jet
 from unlearnkit.taylor.kernels import call_directly
 from unlearnkit.taylor.layout import rebuilder
 from unlearnkit.taylor.replayed import OF_ANY_STRIDES, of_any_strides
-from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH
+from unlearnkit.taylor.rules import LOCALLY_CONSTANT, PIECEWISE, SMOOTH, WRITING
 from unlearnkit.taylor.trace import Trace, location
 from unlearnkit.taylor.trimmed import trim
 
@@ -46,6 +46,7 @@ class _Instruction:
     arguments: tuple[Any, ...]
     options: dict[str, Any]
     nested: bool  # whether slots hide inside lists
+    result: int | None  # the place among the flat results, where its rule can write into memory that was given
     target: int
     last_used: tuple[int, ...]  # slots to free afterwards
 
@@ -74,6 +75,7 @@ class Interpreter:
         spared = _spared(trace, spare) if any(self.active_inputs) else frozenset()
         needed = _needed(trace, spared)
         last = self._last_uses(needed)
+        results = _written(trace.module.graph)
         self._inputs: list[int] = []
         self._constants: list[tuple[int, Any]] = []
         self._program: list[_Instruction] = []
@@ -89,7 +91,7 @@ class Interpreter:
             elif node.op == "output":
                 self._output = [None if i in spared else s for i, s in enumerate(self._prepared(node)[0][0])]
             elif node in needed:
-                self._program.append(self._instruction(node, active, last.get(node, ())))
+                self._program.append(self._instruction(node, active, last.get(node, ()), results.get(node)))
 
     def _last_uses(self, needed: set[fx.Node]) -> dict[fx.Node, tuple[int, ...]]:
         """For each node, the slots that nothing reads after it."""
@@ -113,7 +115,9 @@ class Interpreter:
 
         return fx.node.map_aggregate(self.family.arguments[node], prepared)  # type: ignore[arg-type]
 
-    def _instruction(self, node: fx.Node, active: set[fx.Node], last_used: tuple[int, ...]) -> _Instruction:
+    def _instruction(
+        self, node: fx.Node, active: set[fx.Node], last_used: tuple[int, ...], result: int | None
+    ) -> _Instruction:
         positional, named = self._prepared(node)
         arguments, options = tuple(positional), dict(named)
         given = (*arguments, *options.values())
@@ -124,7 +128,7 @@ class Interpreter:
         assert callable(plain)
         if draw := self.trace.draws.get(node):
             rule, plain = rule and _drawing(rule, draw), _drawing(plain, draw)
-        return _Instruction(node, plain, rule, inputs, arguments, options, nested, self._slots[node], last_used)
+        return _Instruction(node, plain, rule, inputs, arguments, options, nested, result, self._slots[node], last_used)
 
     def peak_elements(self) -> int:
         """Most tail elements alive at once, per direction and degree: what a run needs memory for beside its inputs."""
@@ -157,8 +161,11 @@ class Interpreter:
         return self.run_flat(leaves, verify_finite=verify_finite)
 
     @torch.no_grad()
-    def run_flat(self, leaves: list[Any], *, verify_finite: bool = False) -> tuple[Any, Counts]:
-        """`run` on the leaves of its arguments."""
+    def run_flat(self, leaves: list[Any], *, room: object = None, verify_finite: bool = False) -> tuple[Any, Counts]:
+        """`run` on the leaves of its arguments.
+
+        room: jets, laid out as the results, in whose memory tails of results may then be.
+        """
         if not (verify_finite or any(self.active_inputs) or self.trace.guards or self.trace.draws):
             with suppress(RuntimeError, IndexError, ValueError):  # told below, with the operation
                 return self._run_plainly(leaves), ()
@@ -168,9 +175,11 @@ class Interpreter:
             values[slot] = leaf
         for slot, value in self._constants:
             values[slot] = value
+        rooms, layout = pytree.tree_flatten(room)
+        rooms = rooms if layout == self.trace.results else []
         for step in self._program:
             try:
-                result = self._run(step, values, counts)
+                result = self._run(step, values, counts, rooms)
             except (RuntimeError, IndexError, ValueError, TraceError) as error:
                 raise self._failure(step.node, error) from error
             if verify_finite:
@@ -178,7 +187,10 @@ class Interpreter:
             values[step.target] = result
             for slot in step.last_used:
                 values[slot] = None
-        return self._rebuilt(self._filled(self._output, values, counts)), tuple(counts)
+        results = self._filled(self._output, values, counts)
+        for result in results:
+            _ = isinstance(result, Jet) and result.tail  # of its own, before anybody writes over the arguments
+        return self._rebuilt(results), tuple(counts)
 
     def _run_plainly(self, leaves: list[Tensor]) -> Any:  # noqa: ANN401  as the traced function
         """Without jets, guards and draws nothing is decided on the way: the graph as torch generates its code."""
@@ -199,7 +211,7 @@ class Interpreter:
         message = f"{node.target} cannot be carried out over jets: {error} ({location(node)})"
         return TraceError(message, hint="write it with other operations, and tell us")
 
-    def _run(self, step: _Instruction, values: list[Any], counts: list[int]) -> Any:  # noqa: ANN401  the result of any operation
+    def _run(self, step: _Instruction, values: list[Any], counts: list[int], rooms: list[Any]) -> Any:  # noqa: ANN401  the result of any operation
         if step.nested:
             arguments = self._filled(step.arguments, values, counts)
             options = self._filled(step.options, values, counts)
@@ -207,6 +219,8 @@ class Interpreter:
             arguments = [values[a.index] if type(a) is _Slot else a for a in step.arguments]
             options = {k: values[v.index] if type(v) is _Slot else v for k, v in step.options.items()}
         meets_jet = step.rule is not None and any(isinstance(values[slot], Jet) for slot in step.inputs)
+        if rooms and step.result is not None and meets_jet:
+            options["room"] = rooms[step.result].tail
         result = step.rule(*arguments, **options) if step.rule and meets_jet else step.plain(*arguments, **options)
         if step.node in self._guards:
             found, expected = measured(result), measured(self._guards[step.node])
@@ -267,6 +281,12 @@ def _needed(trace: Trace, spared: frozenset[int]) -> set[fx.Node]:
         if node in needed:
             needed.update(node.all_input_nodes)
     return needed
+
+
+def _written(graph: fx.Graph) -> dict[fx.Node, int]:
+    """Which nodes are results whose rules write where they are told to, and which results."""
+    (output,) = graph.find_nodes(op="output")
+    return {node: i for i, node in enumerate(output.args[0]) if node.target in WRITING}
 
 
 def _resolution(graph: fx.Graph) -> float:

@@ -17,20 +17,29 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from unlearnkit.taylor.products import LEAD, Number, add_product, in_planes, of_planes, product
+from unlearnkit.taylor.products import LEAD, Number, add_product, cuts, in_planes, of_planes, product
 
 
 class Jet:
     """``constant`` of shape ``[*S]`` and ``tail`` of shape ``[degree, planes, directions, *S]``.
 
-    The tail may be a strided or expanded view; no function writes into a tail that it was given.
+    The tail may be a strided or expanded view; no function writes into a tail that it was given. It is ``base`` times a
+    real ``factor``, which is multiplied when somebody reads it: who adds it to another tail takes one pass for both.
     """
 
-    __slots__ = ("constant", "tail")
+    __slots__ = ("base", "constant", "factor")
 
-    def __init__(self, constant: Tensor, tail: Tensor) -> None:
+    def __init__(self, constant: Tensor, base: Tensor, factor: Tensor | Number | None = None) -> None:
         self.constant = constant
-        self.tail = tail
+        self.base = base
+        self.factor = factor
+
+    @property
+    def tail(self) -> Tensor:
+        """``X_1..X_k`` as ``[degree, planes, directions, *S]``."""
+        if self.factor is not None:
+            self.base, self.factor = self.base * self.factor, None
+        return self.base
 
     @classmethod
     def of(cls, constant: Tensor, coefficients: Tensor) -> Jet:
@@ -45,7 +54,7 @@ class Jet:
     @property
     def degree(self) -> int:
         """Highest power of z that is kept."""
-        return self.tail.shape[0]
+        return self.base.shape[0]
 
     @property
     def shape(self) -> torch.Size:
@@ -85,8 +94,7 @@ def add(a: Operand, b: Operand, alpha: Number = 1) -> Operand:
         return a + b
     if isinstance(a, Jet) and isinstance(b, Jet):
         constant = a.constant + b.constant
-        ndim = constant.dim()
-        return Jet(constant, align(a.tail, ndim) + align(b.tail, ndim))
+        return Jet(constant, _sum(constant, b, a) if b.factor is None else _sum(constant, a, b))
     jet, other = (a, b) if isinstance(a, Jet) else (b, a)
     assert isinstance(jet, Jet) and not isinstance(other, Jet)
     constant = jet.constant + other
@@ -97,14 +105,27 @@ def subtract(a: Operand, b: Operand, alpha: Number = 1) -> Operand:
     """``a - alpha * b``."""
     if alpha == 1 and isinstance(a, Jet) and isinstance(b, Jet):
         constant = a.constant - b.constant
-        ndim = constant.dim()
-        return Jet(constant, align(a.tail, ndim) - align(b.tail, ndim))
+        return Jet(constant, _sum(constant, a, b, -1))
     return add(a, scale(b, -alpha))
+
+
+def _sum(constant: Tensor, a: Jet, b: Jet, sign: int = 1) -> Tensor:
+    """The tail of ``a + sign * b``, whose constant term this is. Factors are not multiplied for others to read."""
+    ndim, factor = constant.dim(), b.factor
+    first = align(a.base if a.factor is None else a.base * a.factor, ndim)
+    second = align(b.base, ndim)
+    if isinstance(factor, Tensor) and (factor.device != second.device or factor.dtype != second.dtype):
+        second, factor = second * factor, None
+    fits = first.shape[LEAD:] == constant.shape and first.dtype == second.dtype
+    room = first if fits and a.factor is not None else None
+    if isinstance(factor, Tensor):
+        return torch.addcmul(first, second, factor, value=sign, out=room)
+    return torch.add(first, second, alpha=sign if factor is None else sign * factor, out=room)
 
 
 def scale(a: Operand, factor: Number) -> Operand:
     """``factor * a`` for a plain number."""
-    return Jet(a.constant * factor, a.tail * factor) if isinstance(a, Jet) else a * factor
+    return Jet(a.constant * factor, a.tail, factor) if isinstance(a, Jet) else a * factor
 
 
 def multiply(a: Operand, b: Operand) -> Operand:
@@ -116,17 +137,28 @@ def multiply(a: Operand, b: Operand) -> Operand:
     jet, other = (a, b) if isinstance(a, Jet) else (b, a)
     assert isinstance(jet, Jet) and not isinstance(other, Jet)
     constant = jet.constant * other
-    return Jet(constant, align(jet.tail, constant.dim()) * other)
+    return Jet(constant, align(jet.tail, constant.dim()), other)
 
 
 def _multiply_jets(a: Jet, b: Jet) -> Jet:
     constant = a.constant * b.constant
     ndim = constant.dim()
+    if a.degree == 1:
+        return Jet(constant, _first_order(a, b, ndim))
     at, bt = align(a.tail, ndim), align(b.tail, ndim)
-    tail = (bt * a.constant).addcmul_(at, b.constant)
-    for i in range(1, a.degree):
-        add_product(tail[i:], at[i - 1 : i], bt[: a.degree - i])
+    tail = bt.new_empty(bt.shape[:LEAD] + constant.shape, dtype=torch.result_type(bt, a.constant))
+    for cut in cuts(tail):
+        u, v, total = at[:, :, cut], bt[:, :, cut], tail[:, :, cut]
+        torch.mul(v, a.constant, out=total).addcmul_(u, b.constant)
+        for i in range(1, a.degree):
+            add_product(total[i:], u[i - 1 : i], v[: a.degree - i])
     return Jet(constant, tail)
+
+
+def _first_order(a: Jet, b: Jet, ndim: int) -> Tensor:
+    """``a_1 b_0 + a_0 b_1``, where factors of tails are multiplied to constants, which have no directions."""
+    of_a, of_b = (c if f is None else f * c for f, c in ((a.factor, b.constant), (b.factor, a.constant)))
+    return (align(b.base, ndim) * of_b).addcmul_(align(a.base, ndim), of_a)
 
 
 def square(a: Jet) -> Jet:
@@ -166,8 +198,18 @@ def power_sums(tail: Tensor, coefficients: Sequence[Tensor | Number]) -> Tensor:
 
     coefficients: ``k`` numbers, or tensors of shape ``[*S]``. One Taylor expansion inserted into another.
     """
-    degree = tail.shape[0]
-    total = tail * coefficients[0]
+    shapes = (c.shape for c in coefficients if isinstance(c, Tensor))
+    shape = torch.broadcast_shapes(tail.shape, *shapes)  # type: ignore[no-untyped-call]
+    total = tail.new_empty(shape, dtype=torch.result_type(tail, coefficients[0]))
+    for cut in cuts(total):
+        _insert(total[:, :, cut], tail[:, :, cut], coefficients)
+    return total
+
+
+def _insert(total: Tensor, tail: Tensor, coefficients: Sequence[Tensor | Number]) -> None:
+    """`power_sums` of some directions, written over ``total``."""
+    degree = len(tail)
+    torch.mul(tail, coefficients[0], out=total)
     power = tail  # power[i] is the coefficient of z^(j+i) of u^j
     for j in range(2, degree + 1):
         terms = degree - j + 1
@@ -184,7 +226,6 @@ def power_sums(tail: Tensor, coefficients: Sequence[Tensor | Number]) -> Tensor:
             total[j - 1 :].addcmul_(power, coefficient)
         else:
             total[j - 1 :].add_(power, alpha=coefficient)
-    return total
 
 
 def _square_series(series: Tensor) -> Tensor:
@@ -209,6 +250,8 @@ def compose(expansion: Expansion, x: Jet) -> Jet:
     expansion: gives ``[f(c), f'(c), ..., f^(k)(c) / k!]`` at a real tensor ``c``.
     """
     value, *derivatives = expansion(x.constant, x.degree)
+    if x.degree == 1:
+        return Jet(value, x.tail, derivatives[0])
     return Jet(value, power_sums(x.tail, derivatives))
 
 

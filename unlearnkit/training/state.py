@@ -30,7 +30,8 @@ def assign(target: Leaf, source: Leaf) -> None:
         target.copy_(constant_of(source))
     elif isinstance(source, Jet):
         target.constant.copy_(source.constant)
-        target.tail.copy_(source.tail)
+        if source.tail.data_ptr() != target.tail.data_ptr():  # else it was written there
+            target.tail.copy_(source.tail)
     else:
         target.constant.copy_(source)
         target.tail.zero_()
@@ -71,7 +72,12 @@ def empty_like(leaf: Leaf) -> Leaf:
 def is_finite(leaf: Leaf) -> bool:
     """Whether all coefficients are finite. A sum is cheap and carries any NaN or infinity; only then look closely."""
     tensors = (leaf.tail, leaf.constant) if isinstance(leaf, Jet) else (leaf,)
-    return all(bool(t.sum().isfinite()) or bool(t.isfinite().all()) for t in tensors)
+    return bool(total(leaf).isfinite()) or all(bool(t.isfinite().all()) for t in tensors)
+
+
+def total(leaf: Leaf) -> Tensor:
+    """The sum of all coefficients, which is not finite where one of them is not."""
+    return leaf.constant.sum() + leaf.tail.sum() if isinstance(leaf, Jet) else leaf.sum()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from unlearnkit.training.rehearsal import idle_parameters
 from unlearnkit.training.rounding import Held, held_fixed
 from unlearnkit.training.rows import Tables, tables_of
 from unlearnkit.training.run import Batch, Run, with_rows
-from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, trained
+from unlearnkit.training.state import GroupState, Leaf, assign, constant_of, is_finite, merged, total, trained
 
 # Elements of a tail that one piece of the update works on, so that its intermediate results stay in the cache.
-UPDATE_ELEMENTS = 1 << 17
+UPDATE_ELEMENTS = 1 << 18
 
 # Which arguments of the gradient are jets: weights, everything else in the model, batch, downweights, denominator.
 ACTIVE = (True, False, False, True, False)
@@ -152,12 +152,16 @@ class Trainer:
         weights: Mapping[str, Leaf],
         directions: Tensor | None,
         batches: Iterable[Batch] | None = None,
+        room: Mapping[str, Leaf] | None = None,
     ) -> dict[str, Leaf]:
-        """The gradient of a step, the sum over its batches, which may be at hand already."""
+        """The gradient of a step, the sum over its batches, which may be at hand already.
+
+        room: memory that it may be in.
+        """
         total: dict[str, Leaf] = {}
         for batch in self.run.batches(step) if batches is None else batches:
             with self.run.random_numbers(step, batch.number):
-                found = self.gradient(*self.arguments(weights, batch, directions))
+                found = self.gradient(*self.arguments(weights, batch, directions), room=None if total else room)
             if directions is not None:
                 self._verify_involved(step, found)
             total = {name: add(total[name], leaf) for name, leaf in found.items()} if total else found  # type: ignore[misc]
@@ -176,7 +180,8 @@ class Trainer:
         With batches of some rows alone, the states are narrow ones (`unlearnkit.training.rows`).
         """
         with torch.no_grad():
-            gradients = self.gradients(step, merged(states), directions, batches)
+            room = {name: leaf for state in states for name, leaf in state.views(state.gradient).items()}
+            gradients = self.gradients(step, merged(states), directions, batches, room)
             for state in states:
                 state.store(gradients)
                 _hold(state.gradient, self.held_at(step, state))
@@ -186,8 +191,7 @@ class Trainer:
                 anchor.gradient(step, states, batches)
             clipped = self.clipping.clipped(step, [state.gradient for state in states])
         for state, update, gradient in zip(states, self.updates, clipped, strict=True):
-            apply_update(update, state, gradient, step)
-            if not (is_finite(state.weights) and _rootless(state) is None):
+            if not (apply_update(update, state, gradient, step) and _rootless(state) is None):
                 raise _broken_update(state, step)
         if anchor is not None:
             anchor.update(step, states)
@@ -278,9 +282,13 @@ def scalars(group: Group, step: int, like: Leaf) -> list[Tensor]:
 
 def apply_update(
     update: JetFunction, state: GroupState, gradient: Leaf, step: int, into: GroupState | None = None
-) -> None:
-    """Update weights and moments, piece by piece. into: where to; None: in place."""
+) -> bool:
+    """Update weights and moments, piece by piece. into: where to; None: in place.
+
+    Returns whether the new weights are finite.
+    """
     numbers, after = scalars(state.group, step, state.weights), state if into is None else into
+    sums = []
     with torch.no_grad():
         for piece in state.pieces(UPDATE_ELEMENTS):
             moments = [piece.of(moment) for moment in state.moments]
@@ -288,3 +296,5 @@ def apply_update(
             assign(piece.of(after.weights), new)
             for target, source in zip(after.moments, changed, strict=True):
                 assign(piece.of(target), source)
+            sums.append(total(new))  # while it is in the cache
+        return not sums or bool(torch.stack(sums).sum().isfinite()) or is_finite(after.weights)

@@ -11,13 +11,14 @@ from unlearnkit.taylor.rules import (
     piecewise,
     shape,
 )
-from unlearnkit.taylor.rules.registry import INDIFFERENT, LOCALLY_CONSTANT, PIECEWISE, SMOOTH, Rule
+from unlearnkit.taylor.rules.registry import INDIFFERENT, LOCALLY_CONSTANT, PIECEWISE, SMOOTH, WRITING, Rule
 
 __all__ = [
     "INDIFFERENT",
     "LOCALLY_CONSTANT",
     "PIECEWISE",
     "SMOOTH",
+    "WRITING",
     "Rule",
     "arithmetic",
     "convolution",

@@ -13,7 +13,19 @@ from unlearnkit.taylor.rules.linear import coefficientwise, linear
 from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
 from unlearnkit.taylor.rules.shape import in_precision, tail_of
 
-linear(aten.gather.default, 0)
+
+@smooth(aten.gather.default)
+def _gather(x: Jet, dim: int, index: Tensor, *, sparse_grad: bool = False) -> Jet:
+    return Jet(x.constant.gather(dim, index), gathered(x.tail, dim, index))
+
+
+def gathered(tail: Tensor, dim: int, index: Tensor) -> Tensor:
+    """A tail at positions ``index`` along a dimension of its coefficients."""
+    if tail.dim() == LEAD:  # of a number
+        return coefficientwise(lambda t: t.gather(dim, index), tail)
+    return tail.gather(dim % index.dim() + LEAD, index.expand(tail.shape[:LEAD] + index.shape))
+
+
 linear(aten.scatter.src, 0, 3)
 linear(aten.scatter_add.default, 0, 3)
 

@@ -7,66 +7,66 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from unlearnkit.taylor.jet import Jet, Operand, add, constant_of, scale
-from unlearnkit.taylor.products import LEAD, Number, add_matrix_product
+from unlearnkit.taylor.jet import Jet, Operand, add, align, constant_of, scale
+from unlearnkit.taylor.products import LEAD, Number, convolve
 from unlearnkit.taylor.raised import COARSE
-from unlearnkit.taylor.rules.registry import aten, smooth
+from unlearnkit.taylor.rules.registry import aten, first_jet, smooth
 
 T = TypeVar("T", Jet, Operand)
 
 
-def _lanes(tail: Tensor) -> Tensor:
-    """Matrices ``[degree, planes, directions, p, q]`` one after the other: ``[lanes, p, q]``."""
-    return tail.flatten(0, LEAD - 1)
-
-
-def _times_constant(tail: Tensor, b: Tensor) -> Tensor:
-    """A tail ``[degree, planes, directions, ..., p, q]`` times real matrices ``b`` ``[..., q, r]``, dense."""
+def _times_constant(tail: Tensor, b: Tensor, total: Tensor | None, beta: int) -> Tensor:
+    """A tail ``[degree, planes, directions, ..., p, q]`` times real matrices ``b`` ``[..., q, r]``, as `_product`."""
     b, lead = b.to(tail.dtype), tail.shape[:LEAD]
     if b.dim() == 2:
-        if tail.is_contiguous():  # one product with degrees and directions as further rows
-            return torch.mm(tail.flatten(0, -2), b).view(*tail.shape[:-1], -1)
-        return torch.bmm(_lanes(tail), b.expand(lead.numel(), -1, -1)).view(*tail.shape[:-1], -1)
+        if tail.is_contiguous() and (total is None or total.is_contiguous()):
+            flat = tail.flatten(0, -2)  # one product with degrees and directions as further rows
+            product = torch.mm(flat, b) if total is None else total.view(len(flat), -1).addmm_(flat, b, beta=beta)
+            return product.view(*tail.shape[:-1], -1)
+        return _product(tail, b.expand(lead.numel(), -1, -1), total, beta)
     # One product per batch entry, with degrees and directions as further rows, so that b is not copied for each.
     batch, rows = tail.shape[LEAD : LEAD + 2]
     folded = tail.movedim(LEAD, 0).reshape(batch, lead.numel() * rows, -1)
-    return torch.bmm(folded, b).view(batch, *lead, rows, -1).movedim(0, LEAD).contiguous()
+    product = torch.bmm(folded, b).view(batch, *lead, rows, -1).movedim(0, LEAD)
+    return product.contiguous() if total is None else total.add_(product)
 
 
-def _constant_times(a: Tensor, tail: Tensor, total: Tensor | None) -> Tensor:
-    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, planes, directions, ..., q, r]``, onto a total."""
+def _constant_times(a: Tensor, tail: Tensor, total: Tensor | None, beta: int) -> Tensor:
+    """Real matrices ``a`` ``[..., p, q]`` times a tail ``[degree, planes, directions, ..., q, r]``, as `_product`."""
     a = a.to(tail.dtype)
     if a.dim() > 2:
         product = torch.matmul(a, tail)
         return product if total is None else total.add_(product)
-    lanes = _lanes(tail)
-    each = a.expand(len(lanes), -1, -1)
+    return _product(a.expand(tail.shape[:LEAD].numel(), -1, -1), tail, total, beta)
+
+
+def _product(a: Tensor, b: Tensor, total: Tensor | None, beta: int) -> Tensor:
+    """``beta * total + a @ b`` in the memory of ``total``; of ``a`` and ``b`` one is a tail, one ``[lanes, p, q]``."""
+    lead = (a if a.dim() > b.dim() else b).shape[:LEAD]
+    a, b = (x.flatten(0, -3) for x in (a, b))
     if total is None:
-        return torch.bmm(each, lanes).view(*tail.shape[:LEAD], len(a), -1)
-    _lanes(total).baddbmm_(each, lanes)
+        return torch.bmm(a, b).unflatten(0, lead)  # type: ignore[no-untyped-call,no-any-return]
+    total.view(len(a), *total.shape[LEAD:]).baddbmm_(a, b, beta=beta)
     return total
 
 
-def _convolve(total: Tensor, a: Tensor, b: Tensor) -> None:
-    """Add the products of two tails, ``[degree, planes, directions, ..., p, q]`` and ``[..., q, r]``, to ``total``."""
-    degree = a.shape[0]
-    a, b, flat = a.flatten(2, -3), b.flatten(2, -3), total.flatten(2, -3)
-    for i in range(1, degree):
-        for j in range(1, degree - i + 1):
-            add_matrix_product(flat[i + j - 1], a[i - 1], b[j - 1])
+def contract(a: Operand, b: Operand, total: Tensor | None = None, *, room: Tensor | None = None) -> Jet:
+    """Matrix product of ``[p, q]`` with ``[q, r]``, or of batches of such matrices.
 
-
-def contract(a: Operand, b: Operand) -> Operand:
-    """Matrix product of ``[p, q]`` with ``[q, r]``, or of batches of such matrices."""
+    total: a dense tail, to which that of the product is added, and whose memory is the result's. room: memory for the
+    result, whatever is in it.
+    """
     assert not isinstance(a, Number) and not isinstance(b, Number)
     left, right = constant_of(a), constant_of(b)
     assert isinstance(left, Tensor) and isinstance(right, Tensor)
     constant = torch.matmul(left, right)
-    tail = _times_constant(a.tail, right) if isinstance(a, Jet) else None
+    tail, beta = (room, 0) if total is None else (total, 1)
+    if isinstance(a, Jet):
+        tail, beta = _times_constant(a.tail, right, tail, beta), 1
     if isinstance(b, Jet):
-        tail = _constant_times(left, b.tail, tail)
+        tail = _constant_times(left, b.tail, tail, beta)
         if isinstance(a, Jet):
-            _convolve(tail, a.tail, b.tail)
+            convolve(*(x.flatten(LEAD - 1, -3) for x in (tail, a.tail, b.tail)))
     assert tail is not None
     return Jet(constant, tail)
 
@@ -76,13 +76,28 @@ smooth(aten.mm.default, aten.bmm.default)(contract)
 
 @smooth(aten.addmm.default, aten.baddbmm.default)
 def _addmm(total: Operand, a: Operand, b: Operand, *, beta: Number = 1, alpha: Number = 1) -> Operand:
-    product = contract(a, b) if isinstance(a, Jet) or isinstance(b, Jet) else torch.matmul(a, b)  # type: ignore[arg-type]
-    result = add(total if beta == 1 else scale(total, beta), product, alpha)
+    start = total if beta == 1 else scale(total, beta)
+    if not isinstance(a, Jet) and not isinstance(b, Jet):
+        result = add(start, torch.matmul(a, b), alpha)  # type: ignore[arg-type]
+    elif alpha == 1 and isinstance(start, Jet):
+        result = _onto(start, a, b)
+    else:
+        result = add(start, contract(a, b), alpha)
     if isinstance(result, Jet) and result.constant.dtype in COARSE:  # which torch rounds once, at the end
         fused: Any = torch.addmm if result.constant.dim() == 2 else torch.baddbmm
         constants = (constant_of(total), constant_of(a), constant_of(b))
         return Jet(fused(*constants, beta=beta, alpha=alpha), result.tail)
     return result
+
+
+def _onto(total: Jet, a: Operand, b: Operand) -> Jet:
+    """``total + a @ b``, with products added where the total's tail has been copied to."""
+    shape = (*constant_of(a).shape[:-1], constant_of(b).shape[-1])  # type: ignore[union-attr]
+    dtype = first_jet((a, b)).base.dtype
+    spread = align(total.tail, len(shape)).expand(total.tail.shape[:LEAD] + shape)
+    room = torch.empty(spread.shape, dtype=dtype, device=spread.device).copy_(spread)
+    product = contract(a, b, room)
+    return Jet(total.constant + product.constant, product.tail)
 
 
 @smooth(aten.mv.default, aten.dot.default)

@@ -13,7 +13,7 @@ from torch import Tensor
 from unlearnkit.taylor.jet import Jet, Operand, compose, multiply
 from unlearnkit.taylor.products import LEAD
 from unlearnkit.taylor.rules.elementwise import exponential
-from unlearnkit.taylor.rules.indexing import where
+from unlearnkit.taylor.rules.indexing import gathered, where
 from unlearnkit.taylor.rules.linear import coefficientwise, linear_backward
 from unlearnkit.taylor.rules.registry import aten, piecewise
 
@@ -100,15 +100,9 @@ def _clamp_by_tensors(x: Jet | Tensor, low: Jet | Tensor | None = None, high: Je
     return x
 
 
-def _at(x: Jet, dim: int, index: Tensor) -> Tensor:
-    """The tail at positions ``index`` (``[*S]`` with one entry along ``dim``)."""
-    target = index.expand(x.tail.shape[:LEAD] + index.shape)
-    return x.tail.gather(dim % x.constant.dim() + LEAD, target)
-
-
 def _extreme(x: Jet, dim: int, keepdim: bool, largest: bool) -> tuple[Jet, Tensor]:
     index = x.constant.argmax(dim, keepdim=True) if largest else x.constant.argmin(dim, keepdim=True)
-    constant, tail = x.constant.gather(dim, index), _at(x, dim, index)
+    constant, tail = x.constant.gather(dim, index), gathered(x.tail, dim, index)
     if not keepdim:
         at = dim % x.constant.dim()
         constant, tail, index = constant.squeeze(at), tail.squeeze(at + LEAD), index.squeeze(at)
@@ -156,13 +150,13 @@ def _min_of_all(x: Jet) -> Jet:
 @piecewise(aten.sort.default)
 def _sort(x: Jet, dim: int = -1, descending: bool = False) -> tuple[Jet, Tensor]:
     constant, index = x.constant.sort(dim=dim, descending=descending)
-    return Jet(constant, _at(x, dim, index)), index
+    return Jet(constant, gathered(x.tail, dim, index)), index
 
 
 @piecewise(aten.topk.default)
 def _topk(x: Jet, k: int, dim: int = -1, largest: bool = True, ordered: bool = True) -> tuple[Jet, Tensor]:
     constant, index = x.constant.topk(k, dim, largest, ordered)
-    return Jet(constant, _at(x, dim, index)), index
+    return Jet(constant, gathered(x.tail, dim, index)), index
 
 
 @piecewise(aten.max_pool2d_with_indices.default)

@@ -58,6 +58,9 @@ INDIFFERENT: frozenset[OpOverload] = _overloads(
 
 LOCALLY_CONSTANT = DECISIONS | INDIFFERENT
 
+WRITING: frozenset[OpOverload] = frozenset({aten.mm.default})
+"""Rules with an option ``room``: a tail, for the tail of the result to be written into."""
+
 
 def smooth(*operations: OpOverload) -> Callable[[R], R]:
     """Register the decorated function as the rule of analytic ``operations``."""
