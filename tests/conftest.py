@@ -10,6 +10,9 @@ import pytest
 
 from tests.needs import is_allowed
 
+# Of several processes one begins with it, and makes its bundles once; at the end two would share it, and make them all.
+LONGEST = "test_digits.py"
+
 # A busy machine makes no test wrong.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
@@ -36,7 +39,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Tests marked ``gpu`` are listed as skipped where torch finds none."""
+    """Tests marked ``gpu`` are listed as skipped where torch finds none. What takes longest comes first."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and not _has_gpu():
         for item in marked:
