@@ -111,7 +111,7 @@ class ReverseSketching:
         psi = None if directions is None else self._tensor(directions)
         sweeps = self._reverse.to_degree(2 if sweep.stage == "cubic" else 1)
         trajectory = self._trajectory(sweeps, psi, memory, progress)
-        result = sweeps.sweep(self._pull, self._picked(sweep).basis(self.run), trajectory, progress)
+        result = sweeps.sweep(self._pull, self.picked(sweep).basis(self.run), trajectory, progress)
         if trajectory is not self._plain:
             trajectory.release()
         if isinstance(result, Jet):
@@ -126,7 +126,7 @@ class ReverseSketching:
         progress: Callable[[], None] = lambda: None,
     ) -> list[Piece]:
         """Do gradients of this probe and of others in one sweep."""
-        parts = [work._picked(part) for work, part in ((self, sweep), *others)]  # noqa: SLF001
+        parts = [work.picked(part) for work, part in ((self, sweep), *others)]
         counts = [part.last - part.first for part in parts]
         lanes = torch.zeros(sum(counts), 0, dtype=self.run.dtype, device=self.run.device)
         trajectory = self._trajectory(self._reverse, None, memory, progress)
@@ -134,21 +134,21 @@ class ReverseSketching:
         rows = torch.split_with_sizes(constant_of(found), counts)
         return [Piece(gradient.cpu().numpy(), np.zeros((0, *gradient.shape))) for gradient in rows]
 
-    def _picked(self, sweep: Sweep) -> Picked:
+    def picked(self, sweep: Sweep) -> Picked:
+        """The elements of a sweep, with the reverse of the probe."""
         return Picked(self._pull, self.shape, sweep.e0, sweep.e1)
 
     def _trajectory(
         self, sweeps: ReverseSweeps, psi: Tensor | None, memory: Memory, progress: Callable[[], None]
     ) -> Trajectory:
         """What a sweep goes back through: the training that sweeps without directions share, or one of its own."""
-        if self._plain is None:
-            return sweeps.forward(psi, memory, progress)
-        if psi is not None:
+        if self._plain is not None and psi is None:
+            for _ in range(self.run.recipe.steps):  # it has been, or is about to be
+                progress()
+            return self._plain
+        if self._plain is not None:
             self._plain.release()  # its states would be in memory beside those along directions
-            return sweeps.forward(psi, memory, progress)
-        for _ in range(self.run.recipe.steps):  # it has been, or is about to be
-            progress()
-        return self._plain
+        return sweeps.forward(psi, memory, progress)
 
     def _tensor(self, directions: Array) -> Tensor:
         dtype = self.run.dtype.to_complex() if np.iscomplexobj(directions) else self.run.dtype

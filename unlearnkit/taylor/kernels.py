@@ -1,7 +1,8 @@
-"""Torch's own Python functions for operations of a graph: the same kernels, for half of what it takes to call them.
+"""Torch's own Python functions for operations of a graph: the same kernels, which take less to call.
 
-An operation as graphs name it is called through a table of boxed functions, which costs a microsecond more than the
-function in ``torch`` that was made for Python. In a small training step that is most of the time.
+An operation as graphs name it is called through a table of boxed functions, which takes half as long again as the
+function in ``torch`` that was made for Python (2 and 1.3 microseconds on a small tensor). A small step is hardly more
+than such calls.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def contract(a: Operand, b: Operand, total: Tensor | None = None, *, room: Tenso
     """Matrix product of ``[p, q]`` with ``[q, r]``, or of batches of such matrices.
 
     total: a dense tail, to which that of the product is added, and whose memory is the result's. room: memory for the
-    result, whatever is in it.
+    result, whatever is in it; of two matrices, not of batches.
     """
     assert not isinstance(a, Number) and not isinstance(b, Number)
     left, right = constant_of(a), constant_of(b)
